@@ -1,0 +1,1 @@
+"""The artifact: the contract between training, exporting and serving."""

@@ -1,0 +1,98 @@
+"""Texts by id without a Python object per text: one UTF-8 blob and its offsets, both memory-mapped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import sha256
+from itertools import pairwise
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+BLOB_SUFFIX = ".bin"
+OFFSETS_SUFFIX = ".offsets.npy"
+
+
+class TextTable(Sequence[str]):
+    """Texts 0..n-1, decoded one at a time when asked for.
+
+    Args:
+        blob: the UTF-8 bytes of all texts, one after the other, uint8 [bytes].
+        offsets: where each text begins, and the end of the last, int64 [n + 1].
+    """
+
+    def __init__(self, blob: NDArray[np.uint8], offsets: NDArray[np.int64]) -> None:
+        self._blob = blob
+        self._offsets = offsets
+
+    @classmethod
+    def from_texts(cls, texts: Iterable[str]) -> TextTable:
+        """Pack `texts` in their order."""
+        encoded = [text.encode() for text in texts]
+        offsets = np.zeros(len(encoded) + 1, np.int64)
+        np.cumsum([len(text) for text in encoded], out=offsets[1:])
+        return cls(np.frombuffer(b"".join(encoded), np.uint8), offsets)
+
+    @classmethod
+    def open(cls, folder: Path, stem: str) -> TextTable:
+        """Map `folder/stem.bin` and `folder/stem.offsets.npy`.
+
+        Raises:
+            ValueError: where the two files do not belong together.
+        """
+        offsets = np.load(folder / f"{stem}{OFFSETS_SUFFIX}", mmap_mode="r", allow_pickle=False)
+        blob_path = folder / f"{stem}{BLOB_SUFFIX}"
+        size = blob_path.stat().st_size
+        # An empty file cannot be mapped.
+        blob = np.memmap(blob_path, np.uint8, mode="r") if size else np.empty(0, np.uint8)
+        table = cls(blob, offsets)
+        table._check(size, stem)
+        return table
+
+    def save(self, folder: Path, stem: str) -> None:
+        """Write the two files `open` reads."""
+        (folder / f"{stem}{BLOB_SUFFIX}").write_bytes(self._blob.tobytes())
+        np.save(folder / f"{stem}{OFFSETS_SUFFIX}", self._offsets)
+
+    def sha256(self) -> str:
+        """Identity of the texts and their order."""
+        digest = sha256(self._offsets.tobytes())
+        digest.update(self._blob.tobytes())
+        return digest.hexdigest()
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not 0 <= index < len(self):
+            raise IndexError(f"text {index} of {len(self)}")
+        return self._blob[self._offsets[index] : self._offsets[index + 1]].tobytes().decode()
+
+    def __iter__(self) -> Iterator[str]:
+        blob = memoryview(self._blob)  # type: ignore[arg-type, unused-ignore]
+        ends: list[int] = self._offsets.tolist()
+        for begin, end in pairwise(ends):
+            yield str(blob[begin:end], "utf-8")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, TextTable):
+            return NotImplemented
+        return np.array_equal(self._offsets, other._offsets) and np.array_equal(self._blob, other._blob)
+
+    def __hash__(self) -> int:
+        return hash((len(self), len(self._blob)))
+
+    def _check(self, blob_bytes: int, stem: str) -> None:
+        offsets = self._offsets
+        if offsets.dtype != np.int64 or offsets.ndim != 1 or len(offsets) == 0:
+            raise ValueError(f"{stem}{OFFSETS_SUFFIX} must be int64 [n + 1], not {offsets.dtype} {offsets.shape}")
+        if offsets[0] != 0 or offsets[-1] != blob_bytes or np.any(np.diff(offsets) < 0):
+            raise ValueError(f"{stem}{OFFSETS_SUFFIX} does not partition the {blob_bytes} bytes of {stem}{BLOB_SUFFIX}")

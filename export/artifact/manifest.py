@@ -1,0 +1,97 @@
+"""The description of everything in an artifact: frozen, versioned, checksummed."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from export.artifact.index import HnswParams
+
+FORMAT_VERSION: Literal[1] = 1
+MANIFEST_FILE = "manifest.json"
+MANIFEST_CHECKSUM_FILE = "manifest.sha256"
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+Count = Annotated[int, Field(ge=0, lt=2**40)]
+Positive = Annotated[int, Field(ge=1, lt=2**40)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Frozen(BaseModel):
+    """Immutable, and strict about what it is made from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class ModelIdentity(Frozen):
+    """Which model answers; part of every response."""
+
+    name: str = Field(min_length=1, max_length=128)
+    version: str = Field(min_length=1, max_length=128)
+
+
+class Dimensions(Frozen):
+    """Sizes that the files must agree on, and the training texts that the label counts are over."""
+
+    num_features: Positive
+    dim: Positive
+    num_labels: Positive
+    num_representatives: Positive
+    num_points: Count
+    num_texts: Positive
+
+
+class FeaturizerIdentity(Frozen):
+    """What the model reads, and the identity of its vocabulary."""
+
+    kind: Literal["text", "ids"]
+    vocabulary_sha256: Sha256
+
+
+class IndexDescription(Frozen):
+    """One ANN graph and how it is searched: `neighbours` hits out of `ef_search` candidates."""
+
+    backend: Literal["hnswlib"]
+    m: Positive
+    ef_construction: Positive
+    ef_search: Positive
+    neighbours: Positive
+
+    def hnsw(self) -> HnswParams:
+        """The graph's own form of the parameters."""
+        return HnswParams(self.m, self.ef_construction, self.ef_search)
+
+
+class Scoring(Frozen):
+    """How the parts of a score are mixed (paper, section 4): y = alpha * classifier + (1 - alpha) * similarity."""
+
+    alpha: Fraction
+
+
+class FileRecord(Frozen):
+    """Size and hash of one file."""
+
+    bytes: Count
+    sha256: Sha256
+
+
+class Manifest(Frozen):
+    """`manifest.json`, format version 1. What changes answers is here, not in the server's settings."""
+
+    format_version: Literal[1]
+    model: ModelIdentity
+    created: str
+    dimensions: Dimensions
+    featurizer: FeaturizerIdentity
+    centroids: IndexDescription
+    points: IndexDescription | None
+    scoring: Scoring
+    metrics: dict[str, float]
+    training: dict[str, str | int | float | bool | None]
+    files: dict[FileName, FileRecord]
+
+    def public(self) -> dict[str, Any]:
+        """What clients may know: everything but the files."""
+        return self.model_dump(mode="json", exclude={"files"})

@@ -1,0 +1,255 @@
+"""Write an artifact whole or not at all; open one only when every byte is what its manifest says."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from export.artifact.featurizer import Featurizer, open_featurizer
+from export.artifact.files import sha256_of, write_folder_atomically
+from export.artifact.index import HnswIndex
+from export.artifact.labels import TextTable
+from export.artifact.manifest import (
+    FORMAT_VERSION,
+    MANIFEST_CHECKSUM_FILE,
+    MANIFEST_FILE,
+    FileRecord,
+    IndexDescription,
+    Manifest,
+)
+from export.artifact.shortlist import LabelGraph, LabelSets, Shortlister
+
+_MAX_MANIFEST_BYTES = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactFiles:
+    """The names of everything in an artifact, besides the featurizer's own files."""
+
+    encoder: str = "encoder.onnx"
+    encoder_weights: str = "encoder.weights"
+    centroids: str = "centroids.hnsw"
+    centroid_labels: str = "centroid_labels.npy"
+    points: str = "points.hnsw"
+    point_labels_indptr: str = "point_labels.indptr.npy"
+    point_labels_indices: str = "point_labels.indices.npy"
+    classifier: str = "classifier.npy"
+    classifier_bias: str = "classifier.bias.npy"
+    label_counts: str = "label_counts.npy"
+    labels: str = "labels"
+    model_card: str = "model_card.md"
+
+
+FILES = ArtifactFiles()
+
+
+class ArtifactError(Exception):
+    """An artifact that cannot be trusted or read; the message names the file and the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """An opened artifact: small things in memory, large ones memory-mapped and shared between processes.
+
+    Shapes: `classifier` float32 [L, D], `bias` float32 [L], `label_counts` (training texts of each label) int64 [L].
+    """
+
+    path: Path
+    manifest: Manifest
+    featurizer: Featurizer
+    labels: TextTable
+    label_counts: NDArray[np.int64]
+    classifier: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    shortlister: Shortlister
+
+    @property
+    def encoder_path(self) -> Path:
+        """The ONNX encoder."""
+        return self.path / FILES.encoder
+
+
+@contextmanager
+def write_artifact(target: Path, describe: Callable[[dict[str, FileRecord]], Manifest]) -> Iterator[Path]:
+    """A temporary folder to fill; when the block ends well it is hashed, described and published as `target`.
+
+    Args:
+        target: where the artifact will be; must not exist.
+        describe: makes the manifest from the records of the files written.
+
+    Raises:
+        FileExistsError: `target` exists.
+    """
+    with write_folder_atomically(target) as folder:
+        yield folder
+        records = {
+            path.name: FileRecord(bytes=path.stat().st_size, sha256=sha256_of(path))
+            for path in sorted(folder.iterdir())
+        }
+        content = (json.dumps(describe(records).model_dump(mode="json"), indent=2) + "\n").encode()
+        (folder / MANIFEST_FILE).write_bytes(content)
+        (folder / MANIFEST_CHECKSUM_FILE).write_bytes(_checksum_line(content))
+
+
+def open_artifact(path: Path) -> Artifact:
+    """Verify and map the artifact at `path`.
+
+    Raises:
+        ArtifactError: a file is missing, unlisted, of a wrong size or hash, a link or outside the folder, the format
+            version is unknown, or the files contradict one another.
+    """
+    manifest = read_manifest(path)
+    verify_files(path, manifest)
+    try:
+        return _load(path, manifest)
+    except (ValueError, RuntimeError, KeyError, EOFError, OSError) as error:
+        raise ArtifactError(f"{path} cannot be loaded although its hashes are right: {error}. {_REEXPORT}") from error
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest of the artifact at `path`, its own checksum verified.
+
+    Raises:
+        ArtifactError: no artifact, a damaged manifest or an unknown format version.
+    """
+    manifest_path, checksum_path = path / MANIFEST_FILE, path / MANIFEST_CHECKSUM_FILE
+    for required in (manifest_path, checksum_path):
+        if not required.is_file() or required.is_symlink():
+            raise ArtifactError(
+                f"{path} is not an artifact: it has no {required.name}. Export a run with astec-export RUN ARTIFACT"
+            )
+        if required.stat().st_size > _MAX_MANIFEST_BYTES:
+            raise ArtifactError(f"{required} is larger than {_MAX_MANIFEST_BYTES} bytes. {_REEXPORT}")
+    content = manifest_path.read_bytes()
+    if checksum_path.read_bytes() != _checksum_line(content):
+        raise ArtifactError(f"{MANIFEST_FILE} does not match {MANIFEST_CHECKSUM_FILE} in {path}. {_REEXPORT}")
+    try:
+        fields: Any = json.loads(content)
+    except ValueError as error:
+        raise ArtifactError(f"{manifest_path} is not JSON: {error}. {_REEXPORT}") from error
+    version = fields.get("format_version") if isinstance(fields, dict) else None
+    if version != FORMAT_VERSION:
+        raise ArtifactError(
+            f"{manifest_path} has format version {version!r}; this program reads version {FORMAT_VERSION}. "
+            "Export the run again with this version of astec, or serve it with the version that exported it"
+        )
+    try:
+        return Manifest.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise ArtifactError(f"{manifest_path}: field {field}: {first['msg']}. {_REEXPORT}") from error
+
+
+def verify_files(path: Path, manifest: Manifest) -> None:
+    """Compare the folder with the manifest: names, kinds, sizes, then hashes on all CPUs.
+
+    Raises:
+        ArtifactError: naming the first file that differs.
+    """
+    expected = set(manifest.files) | {MANIFEST_FILE, MANIFEST_CHECKSUM_FILE}
+    found = {entry.name: entry for entry in os.scandir(path)}
+    for name in sorted(expected - found.keys()):
+        raise ArtifactError(f"{name} is missing from {path}. {_REEXPORT}")
+    for name in sorted(found.keys() - expected):
+        raise ArtifactError(f"{name} in {path} is not listed in {MANIFEST_FILE}. Remove it, or export the run again")
+    for name, record in manifest.files.items():
+        if not found[name].is_file(follow_symlinks=False):
+            raise ArtifactError(f"{name} in {path} is a link or no plain file. {_REEXPORT}")
+        if (size := found[name].stat().st_size) != record.bytes:
+            raise ArtifactError(f"{name} in {path} has {size} bytes, not {record.bytes}. {_REEXPORT}")
+    with ThreadPoolExecutor() as pool:  # hashing releases the GIL
+        digests = pool.map(sha256_of, (path / name for name in manifest.files))
+        for (name, record), digest in zip(manifest.files.items(), digests, strict=True):
+            if digest != record.sha256:
+                raise ArtifactError(f"{name} in {path} does not have the hash in {MANIFEST_FILE}. {_REEXPORT}")
+
+
+_REEXPORT = "Copy the artifact again, or export the run again"
+
+
+def _checksum_line(content: bytes) -> bytes:
+    """What `sha256sum manifest.json` prints, so that people can check by hand."""
+    return f"{sha256(content).hexdigest()}  {MANIFEST_FILE}\n".encode()
+
+
+def _load(path: Path, manifest: Manifest) -> Artifact:
+    sizes = manifest.dimensions
+    featurizer = open_featurizer(path)
+    _require(featurizer.kind == manifest.featurizer.kind, "featurizer.json is of another kind than the manifest says")
+    _require(
+        featurizer.num_features == sizes.num_features,
+        f"the featurizer has {featurizer.num_features} features, not {sizes.num_features}",
+    )
+    _require(
+        featurizer.vocabulary_sha256() == manifest.featurizer.vocabulary_sha256,
+        "the vocabulary is not the one that the model was trained with",
+    )
+    labels = TextTable.open(path, FILES.labels)
+    _require(len(labels) == sizes.num_labels, f"{FILES.labels}: {len(labels)} labels, not {sizes.num_labels}")
+    return Artifact(
+        path=path,
+        manifest=manifest,
+        featurizer=featurizer,
+        labels=labels,
+        label_counts=_load_array(path, FILES.label_counts, np.int64, (sizes.num_labels,)),
+        classifier=_load_array(path, FILES.classifier, np.float32, (sizes.num_labels, sizes.dim)),
+        bias=_load_array(path, FILES.classifier_bias, np.float32, (sizes.num_labels,)),
+        shortlister=Shortlister(tuple(_load_graphs(path, manifest))),
+    )
+
+
+def _load_graphs(path: Path, manifest: Manifest) -> Iterator[LabelGraph]:
+    sizes = manifest.dimensions
+    representatives = _load_label_ids(path, FILES.centroid_labels, sizes.num_representatives, sizes.num_labels)
+    yield _load_graph(path / FILES.centroids, manifest.centroids, LabelSets.one_each(representatives), sizes.dim)
+    if manifest.points is not None:
+        labels = _load_label_sets(path, sizes.num_points, sizes.num_labels)
+        yield _load_graph(path / FILES.points, manifest.points, labels, sizes.dim)
+
+
+def _load_graph(path: Path, description: IndexDescription, labels: LabelSets, dim: int) -> LabelGraph:
+    index = HnswIndex.load(path, dim, description.hnsw())
+    vectors = len(labels.indptr) - 1
+    _require(index.count == vectors, f"{path.name} has {index.count} vectors, and there are labels for {vectors}")
+    return LabelGraph(index, labels, description.neighbours)
+
+
+def _load_label_sets(path: Path, num_points: int, num_labels: int) -> LabelSets:
+    indptr = _load_array(path, FILES.point_labels_indptr, np.int64, (num_points + 1,))
+    _require(
+        int(indptr[0]) == 0 and not np.any(np.diff(indptr) < 0), f"{FILES.point_labels_indptr} does not ascend from 0"
+    )
+    return LabelSets(indptr, _load_label_ids(path, FILES.point_labels_indices, int(indptr[-1]), num_labels))
+
+
+def _load_label_ids(path: Path, name: str, count: int, num_labels: int) -> NDArray[np.int32]:
+    ids = _load_array(path, name, np.int32, (count,))
+    if count:
+        least, most = int(ids.min()), int(ids.max())
+        _require(least >= 0 and most < num_labels, f"{name}: label ids {least}..{most} of {num_labels} labels")
+    return ids
+
+
+def _load_array(path: Path, name: str, dtype: type[np.generic], shape: tuple[int, ...]) -> NDArray[Any]:
+    # A zero-length array cannot be mapped.
+    array = np.load(path / name, mmap_mode="r" if np.prod(shape) else None, allow_pickle=False)
+    _require(array.dtype == dtype, f"{name} is {array.dtype}, not {np.dtype(dtype)}")
+    _require(array.shape == shape, f"{name} has shape {array.shape}, not {shape}")
+    return np.asarray(array)
+
+
+def _require(condition: bool, problem: str) -> None:
+    if not condition:
+        raise ValueError(problem)
