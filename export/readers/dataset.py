@@ -1,0 +1,80 @@
+"""A data file or pair of files, as rows."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from export.readers.errors import BadLinesError
+from export.readers.progress import Advance, byte_progress
+from export.readers.row import Row
+
+FormatName = Literal["jsonl", "tsv", "fasttext", "xc-old", "xc-new"]
+MAX_BAD_LINES: Final = 100
+"""More are not collected: the file is of another kind than it seems."""
+
+
+@dataclass(frozen=True, slots=True)
+class BadLine:
+    """A line that was refused: where, and what is wrong with it."""
+
+    path: Path
+    line: int
+    problem: str
+
+
+class Dataset(ABC):
+    """Rows of a data set, streamed anew by every call of `rows`.
+
+    Attributes:
+        format_name: how the rows are written.
+        paths: the files that hold the rows.
+        query_kind: "text", or "bag" where rows hold feature ids.
+        num_features: number of feature ids, of pre-featurised data; else None.
+        feature_names: the names of the features, [num_features], where they are known.
+        label_names: the texts of all labels by label id, where the format has such a list.
+        bad_lines: lines refused by the latest iteration.
+    """
+
+    format_name: FormatName
+    paths: tuple[Path, ...]
+    query_kind: Literal["text", "bag"] = "text"
+    num_features: int | None = None
+    feature_names: list[str] | None = None
+    label_names: list[str] | None = None
+    bad_lines: int = 0
+
+    def rows(self, *, skip_bad_lines: bool = False, progress: bool = True) -> Iterator[Row]:
+        """Yield every good row.
+
+        Args:
+            skip_bad_lines: count bad lines in `bad_lines` and go on, instead of refusing the file.
+            progress: show a progress bar, on a terminal.
+
+        Raises:
+            BadLinesError: after the last row, if there were bad lines; before it, if there were over 100.
+            DataError: a file that cannot be read, such as a truncated gzip.
+        """
+        self.bad_lines = 0
+        read = 0
+        first: BadLine | None = None
+        total_bytes = sum(path.stat().st_size for path in self.paths)
+        with byte_progress(f"reading {self.paths[0].name}", total_bytes, shown=progress) as advance:
+            for entry in self._entries(advance):
+                read += 1
+                if isinstance(entry, Row):
+                    yield entry
+                    continue
+                first = first or entry
+                self.bad_lines += 1
+                if self.bad_lines > MAX_BAD_LINES and not skip_bad_lines:
+                    break
+        if first is not None and not skip_bad_lines:
+            raise BadLinesError(first.path, first.line, first.problem, bad=self.bad_lines, read=read)
+
+    @abstractmethod
+    def _entries(self, advance: Advance) -> Iterator[Row | BadLine]:
+        """Every row or refused line, in the order of the file."""

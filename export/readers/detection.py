@@ -1,0 +1,63 @@
+"""Which format a file has, told by its first lines and never by its name."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from itertools import islice
+from pathlib import Path
+from typing import Final, Literal
+
+from export.readers.dataset import FormatName
+from export.readers.errors import DataError
+from export.readers.fasttext import has_label
+from export.readers.lines import read_lines
+from export.readers.sparse import looks_like_row, parse_header
+
+_HEAD_LINES: Final = 20
+
+QueriesFormat = FormatName | Literal["plain"]
+_opens_object = re.compile(r'\s*\{\s*(?:"|\}|$)').match
+_ROW_FORMATS: Final[tuple[FormatName, ...]] = ("xc-old", "xc-new", "jsonl", "fasttext", "tsv")
+
+
+def detect_rows_format(path: Path) -> FormatName:
+    """Tell the format of a file of queries with labels.
+
+    Raises:
+        DataError: the file is empty, cannot be read, or has no line in a known format.
+    """
+    votes = _vote(path)
+    best = max(_ROW_FORMATS, key=lambda name: votes[name])
+    if votes[best] == 0:
+        problem = "none of its first lines holds labels in a known format"
+        remedy = "Write JSON Lines, text<TAB>label;label, fastText's __label__ lines or XC repository sparse rows"
+        raise DataError(path, None, problem, remedy)
+    return best
+
+
+def detect_queries_format(path: Path) -> QueriesFormat:
+    """Tell the format of a file of queries, labels or not; a text without labels is "plain".
+
+    Raises:
+        DataError: the file is empty or cannot be read.
+    """
+    return _vote(path).most_common(1)[0][0]
+
+
+def _vote(path: Path) -> Counter[QueriesFormat]:
+    lines = [line.decode(errors="replace") for line in islice(filter(bytes.strip, read_lines(path)), _HEAD_LINES)]
+    if not lines:
+        raise DataError(path, None, "the file is empty", "Pass a file with one row per line")
+    header, rows = parse_header(lines[0]), lines[1:]
+    if header and rows and sum(map(looks_like_row, rows)) * 2 >= len(rows):
+        return Counter({"xc-old" if len(header) == 3 else "xc-new": len(lines)})
+    return Counter(map(_guess, lines))
+
+
+def _guess(line: str) -> QueriesFormat:
+    if _opens_object(line):
+        return "jsonl"
+    if has_label(line):
+        return "fasttext"
+    return "tsv" if "\t" in line else "plain"

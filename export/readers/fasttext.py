@@ -1,0 +1,42 @@
+"""fastText's supervised format: `__label__shoes __label__red-shoes red shoes`."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from export.readers.errors import BadLineError
+from export.readers.row import Row, distinct_labels
+
+LABEL_PREFIX: Final = "__label__"
+# The separators of fastText itself: other white space, such as a no-break space, belongs to the word.
+_split = re.compile(r"[ \t\v\f\r\0]+").split
+
+
+def has_label(line: str) -> bool:
+    """Whether some word of the line is a label."""
+    return LABEL_PREFIX in line and any(word.startswith(LABEL_PREFIX) for word in _split(line))
+
+
+def parse_row(line: str) -> Row:
+    """Take the labels of one line apart from its text.
+
+    Raises:
+        BadLineError: no label.
+    """
+    labels, text = _parse(line)
+    if not labels:
+        raise BadLineError(f"no word starts with {LABEL_PREFIX}")
+    return Row(text, distinct_labels(labels))
+
+
+def parse_query(line: str) -> str:
+    """Return the words of one line that are no labels."""
+    return _parse(line)[1]
+
+
+def _parse(line: str) -> tuple[list[str], str]:
+    words = _split(line)
+    labels = [word.removeprefix(LABEL_PREFIX) for word in words if word.startswith(LABEL_PREFIX)]
+    text = " ".join([word for word in words if word and not word.startswith(LABEL_PREFIX)])
+    return labels, text

@@ -1,0 +1,44 @@
+"""Which file of a folder holds a split."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final, Literal
+
+from export.readers.errors import DataError
+
+Split = Literal["train", "test"]
+_PATTERNS: Final[dict[Split, str]] = {
+    "train": r"train(\..*)?|trn_X_Xf\..*",
+    "test": r"test(\..*)?|tst_X_Xf\..*",
+}
+_ACCEPTED: Final[dict[Split, str]] = {
+    "train": "train.jsonl, train.tsv, train.txt or trn_X_Xf.txt with trn_X_Y.txt, each plain or .gz",
+    "test": "test.jsonl, test.tsv, test.txt or tst_X_Xf.txt with tst_X_Y.txt, each plain or .gz",
+}
+_MAX_LISTED: Final = 10
+
+
+def find_file(folder: Path, split: Split) -> Path:
+    """Return the one file of `folder` that holds `split`; of a pair, the one with the features.
+
+    Raises:
+        DataError: none, or several.
+    """
+    names = sorted(path.name for path in folder.iterdir() if path.is_file())
+    matching = [name for name in names if re.fullmatch(_PATTERNS[split], name)]
+    if len(matching) == 1:
+        return folder / matching[0]
+    if not matching:
+        problem = f"no {split} file in the folder (found: {_listed(names)})"
+        raise DataError(folder, None, problem, f"Add one of {_ACCEPTED[split]}, or pass a file")
+    problem = f"several files could be the {split} file: {_listed(matching)}"
+    raise DataError(folder, None, problem, "Pass the right one itself, or move the others away")
+
+
+def _listed(names: list[str]) -> str:
+    shown = names[:_MAX_LISTED]
+    if len(names) > len(shown):
+        shown.append(f"and {len(names) - len(shown)} more")
+    return ", ".join(shown) or "nothing"

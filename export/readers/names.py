@@ -1,0 +1,35 @@
+"""`Xf.txt` and `Y.txt`: the names of feature and label ids, one per line, beside the files that use the ids."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from export.readers.errors import BadLineError, DataError
+from export.readers.lines import decode_line, read_lines
+
+
+def read_names_beside(path: Path, stem: str, size: int) -> list[str] | None:
+    """Read distinct names from `<stem>.txt` or `<stem>.txt.gz` in the folder of `path`; None where neither exists.
+
+    A name that is empty or taken gets its id appended, so that every id keeps a name of its own.
+
+    Raises:
+        DataError: not exactly `size` names, or one that is not UTF-8.
+    """
+    candidates = (path.with_name(f"{stem}.txt"), path.with_name(f"{stem}.txt.gz"))
+    file = next(filter(Path.is_file, candidates), None)
+    if file is None:
+        return None
+    names: dict[str, None] = {}
+    for number, line in enumerate(read_lines(file), 1):
+        try:
+            name = decode_line(line).strip()
+        except BadLineError as error:
+            raise DataError(file, number, str(error), f"Convert {file.name} to UTF-8") from None
+        while not name or name in names:
+            name = f"{name} #{number - 1}".lstrip()
+        names[name] = None
+    if len(names) != size:
+        problem = f"{len(names)} names for the {size} ids in the header of {path.name}"
+        raise DataError(file, None, problem, f"Use the {file.name} that came with the data, or take it away")
+    return list(names)

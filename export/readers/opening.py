@@ -1,0 +1,31 @@
+"""From a path to the dataset that reads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from export.readers.dataset import Dataset
+from export.readers.detection import detect_rows_format
+from export.readers.folder import Split, find_file
+from export.readers.text import TextDataset
+from export.readers.xc import NewXcDataset, OldXcDataset
+
+
+def open_dataset(path: Path, split: Split) -> Dataset:
+    """Find the rows of a file, or of a folder's training or test file.
+
+    Args:
+        path: a file, read whatever the split, or a folder with files such as `train.jsonl.gz` or `trn_X_Xf.txt`.
+        split: which file of a folder.
+
+    Raises:
+        DataError: nothing, or nothing unambiguous, to read; an empty file or one in no known format; a sparse file
+            with a bad header or without its other half.
+    """
+    file = find_file(path, split) if path.is_dir() else path
+    name = detect_rows_format(file)
+    if name == "xc-old":
+        return OldXcDataset(file)
+    if name == "xc-new":
+        return NewXcDataset(file)
+    return TextDataset(file, name)

@@ -1,0 +1,66 @@
+"""Progress bars on stderr, shown on a terminal only and gone when done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+T = TypeVar("T")
+Advance = Callable[[int], None]
+
+console = Console(stderr=True)
+"""Where everything meant for people goes; stdout stays free for results."""
+
+
+def track(iterable: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+    """Yield the items of `iterable` behind a progress bar.
+
+    Args:
+        iterable: what to go through; its length is the total where it has one.
+        description: what the bar says.
+        total: number of items, for iterables without a length.
+    """
+    with _progress(MofNCompleteColumn(), shown=True) as progress:
+        yield from progress.track(iterable, total=total, description=description)
+
+
+@contextmanager
+def byte_progress(description: str, total_bytes: int, *, shown: bool = True) -> Iterator[Advance]:
+    """Show progress by bytes; the context's value is called with the number of bytes just read."""
+    with _progress(DownloadColumn(), shown=shown) as progress:
+        task = progress.add_task(description, total=total_bytes)
+        yield lambda num_bytes: progress.advance(task, num_bytes)
+
+
+@contextmanager
+def step_progress(stage: str, total_steps: int) -> Iterator[Callable[[str], None]]:
+    """Show progress by steps; the context's value is called after each step with what to say beside the stage."""
+    with _progress(MofNCompleteColumn(), shown=True) as progress:
+        task = progress.add_task(stage, total=total_steps)
+        yield lambda status: progress.update(task, advance=1, description=f"{stage} {status}")
+
+
+def _progress(amount: ProgressColumn, *, shown: bool) -> Progress:
+    return Progress(
+        TextColumn("{task.description}", markup=False),  # a file may be called [red].tsv
+        BarColumn(),
+        amount,
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not (shown and console.is_terminal),
+    )

@@ -1,0 +1,75 @@
+"""Queries alone, for offline scoring."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from export.artifact.featurizer import Query
+from export.readers.detection import QueriesFormat, detect_queries_format
+from export.readers.errors import BadLineError, DataError
+from export.readers.lines import decode_line, read_lines
+from export.readers.progress import Advance, byte_progress
+from export.readers.sparse import parse_bag
+from export.readers.sparse_file import RowCountError, SparseFile
+from export.readers.text import TEXT_FORMATS
+from export.readers.xc import NEW_HEADER, OLD_HEADER, split_labels
+
+NumberedLines = Callable[[Advance], Iterator[tuple[int, bytes]]]
+
+
+def open_queries(path: Path, *, progress: bool = True) -> Iterator[Query]:
+    """Stream the queries of a file: plain text, one per line, or any format of `open_dataset`, labels ignored.
+
+    Queries come in the order of the lines; a blank line is an empty query (in JSON Lines it is ignored).
+
+    Args:
+        path: the file; of a pair of sparse files, the half with the features.
+        progress: show a progress bar, on a terminal.
+
+    Raises:
+        DataError: at once for a file that is empty or cannot be opened, on the way for the first bad line.
+    """
+    if path.is_dir():
+        raise DataError(path, None, "is a folder", "Pass one file of queries")
+    lines, parse = _reading(path, detect_queries_format(path))
+    return _queries(path, lines, parse, progress=progress)
+
+
+def _queries(path: Path, lines: NumberedLines, parse: Callable[[str], Query], *, progress: bool) -> Iterator[Query]:
+    with byte_progress(f"reading {path.name}", path.stat().st_size, shown=progress) as advance:
+        try:
+            for number, line in lines(advance):
+                yield _parsed(path, number, line, parse)
+        except RowCountError as error:
+            raise DataError(path, error.line, str(error), "Copy or download the file again") from None
+
+
+def _parsed(path: Path, number: int, line: bytes, parse: Callable[[str], Query]) -> Query:
+    try:
+        return parse(decode_line(line))
+    except BadLineError as error:
+        raise DataError(path, number, str(error), "Fix or remove the line") from None
+
+
+def _reading(path: Path, name: QueriesFormat) -> tuple[NumberedLines, Callable[[str], Query]]:
+    """How to take the file apart: its lines, and what to make of each."""
+    if name == "plain":
+        return partial(_text_lines, path), str.strip
+    if name == "xc-old":
+        file = SparseFile.open(path, OLD_HEADER)
+        return file.lines, lambda line: parse_bag(split_labels(line)[1], file.counts[1])
+    if name == "xc-new":
+        file = SparseFile.open(path, NEW_HEADER)
+        return file.lines, lambda line: parse_bag(line, file.counts[1])
+    parse = TEXT_FORMATS[name].parse_query
+    return partial(_json_lines if name == "jsonl" else _text_lines, path), parse
+
+
+def _text_lines(path: Path, advance: Advance) -> Iterator[tuple[int, bytes]]:
+    return enumerate(read_lines(path, advance), 1)
+
+
+def _json_lines(path: Path, advance: Advance) -> Iterator[tuple[int, bytes]]:
+    return ((number, line) for number, line in _text_lines(path, advance) if line.strip())

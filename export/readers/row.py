@@ -1,0 +1,26 @@
+"""One training or test example."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from export.artifact.featurizer import Query
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A query and its relevant labels.
+
+    Attributes:
+        query: a text, or a Bag in the pre-featurised formats.
+        labels: label texts, each once, in the order of the file; may be empty.
+    """
+
+    query: Query
+    labels: tuple[str, ...]
+
+
+def distinct_labels(labels: Iterable[str]) -> tuple[str, ...]:
+    """Labels without surrounding whitespace, without empty ones, each once, order kept."""
+    return tuple(dict.fromkeys(filter(None, map(str.strip, labels))))

@@ -1,0 +1,72 @@
+"""A file of sparse rows under a header that counts them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from export.readers.errors import BadLineError, DataError
+from export.readers.lines import decode_line, read_lines
+from export.readers.progress import Advance
+from export.readers.sparse import parse_header
+
+
+class RowCountError(BadLineError):
+    """A file with fewer or more rows than its header says.
+
+    Attributes:
+        path: the file.
+        line: the last line of a short file, the first surplus one of a long one.
+    """
+
+    def __init__(self, path: Path, line: int, problem: str) -> None:
+        self.path = path
+        self.line = line
+        super().__init__(problem)
+
+
+@dataclass(frozen=True, slots=True)
+class SparseFile:
+    """One file: its path and the counts of its header, the number of rows first."""
+
+    path: Path
+    counts: tuple[int, ...]
+
+    @classmethod
+    def open(cls, path: Path, columns: str) -> SparseFile:
+        """Read the header.
+
+        Args:
+            path: the file.
+            columns: the names of the counts, as in "rows features labels".
+
+        Raises:
+            DataError: no such header on the first line.
+        """
+        try:
+            counts = parse_header(decode_line(next(read_lines(path), b"")))
+        except BadLineError:
+            counts = ()
+        if len(counts) != len(columns.split()):
+            remedy = "Pass a file of the extreme classification repository as it is published"
+            raise DataError(path, 1, f'the header "{columns}" (whole numbers) is missing', remedy)
+        return cls(path, counts)
+
+    def lines(self, advance: Advance | None = None) -> Iterator[tuple[int, bytes]]:
+        """Yield line number and bytes of every row; a blank line is a row without entries.
+
+        Raises:
+            RowCountError: after the last row, if the header counts others.
+        """
+        number, num_rows = 1, self.counts[0]
+        lines = enumerate(read_lines(self.path, advance), 1)
+        next(lines)
+        for number, line in lines:
+            if number <= num_rows + 1:
+                yield number, line
+            elif line.strip():
+                raise RowCountError(self.path, number, f"the header says {num_rows} rows, but here is one more")
+        if number <= num_rows:
+            problem = f"the header says {num_rows} rows, but the file ends after {number - 1}"
+            raise RowCountError(self.path, number, problem)

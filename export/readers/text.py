@@ -1,0 +1,53 @@
+"""The formats whose rows hold a text: one row per line, blank lines ignored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from export.readers import fasttext, jsonl, tsv
+from export.readers.dataset import BadLine, Dataset
+from export.readers.errors import BadLineError
+from export.readers.lines import decode_line, read_lines
+from export.readers.progress import Advance
+from export.readers.row import Row
+
+TextFormatName = Literal["jsonl", "tsv", "fasttext"]
+
+
+@dataclass(frozen=True, slots=True)
+class TextFormat:
+    """How a line becomes a row, or a query where labels do not matter; both raise BadLineError."""
+
+    parse_row: Callable[[str], Row]
+    parse_query: Callable[[str], str]
+
+
+TEXT_FORMATS: Final[dict[TextFormatName, TextFormat]] = {
+    "jsonl": TextFormat(jsonl.parse_row, jsonl.parse_query),
+    "tsv": TextFormat(tsv.parse_row, tsv.parse_query),
+    "fasttext": TextFormat(fasttext.parse_row, fasttext.parse_query),
+}
+
+
+class TextDataset(Dataset):
+    """Rows of JSON Lines, TSV or fastText."""
+
+    def __init__(self, path: Path, format_name: TextFormatName) -> None:
+        self.format_name = format_name
+        self.paths = (path,)
+        self._parse = TEXT_FORMATS[format_name].parse_row
+
+    def _entries(self, advance: Advance) -> Iterator[Row | BadLine]:
+        (path,) = self.paths
+        for number, line in enumerate(read_lines(path, advance), 1):
+            if not line.strip(b" "):
+                continue
+            entry: Row | BadLine
+            try:
+                entry = self._parse(decode_line(line))
+            except BadLineError as error:
+                entry = BadLine(path, number, str(error))
+            yield entry

@@ -1,0 +1,25 @@
+"""Tab-separated text and labels: `red shoes<TAB>shoes;red shoes sale`."""
+
+from __future__ import annotations
+
+from export.readers.errors import BadLineError
+from export.readers.row import Row, distinct_labels
+
+
+def parse_row(line: str) -> Row:
+    """Read the text and labels of one line.
+
+    Raises:
+        BadLineError: not exactly one tab.
+    """
+    fields = line.split("\t")
+    if len(fields) == 2:
+        return Row(fields[0], distinct_labels(fields[1].split(";")))
+    if len(fields) == 1:
+        raise BadLineError("no tab separates a text from its labels")
+    raise BadLineError(f"{len(fields)} tab-separated fields, not 2 (text and labels)")
+
+
+def parse_query(line: str) -> str:
+    """Return the text of one line: all up to the first tab, if any."""
+    return line.partition("\t")[0]

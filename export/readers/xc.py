@@ -1,0 +1,140 @@
+"""The sparse formats of the extreme classification repository.
+
+Old: one file, header `rows features labels`, rows `3,17 12:0.5 37:1.25` (label ids, then features).
+New: two files in step, `trn_X_Xf.txt` of features and `trn_X_Y.txt` of labels, each with header `rows columns` and rows
+`12:0.5 37:1.25`. In both, `Xf.txt` and `Y.txt` beside them name features and labels.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from export.readers.dataset import BadLine, Dataset
+from export.readers.errors import BadLineError, DataError
+from export.readers.lines import decode_line
+from export.readers.names import read_names_beside
+from export.readers.progress import Advance
+from export.readers.row import Row, distinct_labels
+from export.readers.sparse import MAX_FEATURES, check_ids, parse_bag, parse_row, shortened
+from export.readers.sparse_file import RowCountError, SparseFile
+
+OLD_HEADER: Final = "rows features labels"
+NEW_HEADER: Final = "rows columns"
+_is_label_list = re.compile(r"(?:\d{1,18}(?:,\d{1,18})*)?", re.ASCII).fullmatch
+
+
+class XcDataset(Dataset):
+    """What both formats share: bags of features, labels by id."""
+
+    query_kind = "bag"
+    num_features: int
+
+    def __init__(self, path: Path, num_features: int, num_labels: int) -> None:
+        if num_features > MAX_FEATURES:
+            problem = f"the header counts {num_features} features, more than {MAX_FEATURES}"
+            raise DataError(path, 1, problem, "Renumber the features that occur")
+        self.num_features = num_features
+        self.num_labels = num_labels
+        self.feature_names = read_names_beside(path, "Xf", num_features)
+        self.label_names = read_names_beside(path, "Y", num_labels)
+
+    def _entries(self, advance: Advance) -> Iterator[Row | BadLine]:
+        try:
+            yield from self._sparse_rows(advance)
+        except RowCountError as error:
+            yield BadLine(error.path, error.line, str(error))
+
+    @abstractmethod
+    def _sparse_rows(self, advance: Advance) -> Iterator[Row | BadLine]:
+        """As `_entries`, but may raise RowCountError at the end."""
+
+    def _label_texts(self, label_ids: list[int]) -> tuple[str, ...]:
+        check_ids(label_ids, self.num_labels, "label")
+        names = self.label_names
+        return distinct_labels(map(str, label_ids) if names is None else [names[i] for i in label_ids])
+
+
+class OldXcDataset(XcDataset):
+    """One file of label ids and features."""
+
+    format_name = "xc-old"
+
+    def __init__(self, path: Path) -> None:
+        self.paths = (path,)
+        self._file = SparseFile.open(path, OLD_HEADER)
+        _, num_features, num_labels = self._file.counts
+        super().__init__(path, num_features, num_labels)
+
+    def _sparse_rows(self, advance: Advance) -> Iterator[Row | BadLine]:
+        for number, line in self._file.lines(advance):
+            yield self._row(number, line)
+
+    def _row(self, number: int, line: bytes) -> Row | BadLine:
+        try:
+            label_list, features = split_labels(decode_line(line))
+            bag = parse_bag(features, self.num_features)
+            return Row(bag, self._label_texts(_parse_label_list(label_list)))
+        except BadLineError as error:
+            return BadLine(self._file.path, number, str(error))
+
+
+class NewXcDataset(XcDataset):
+    """A file of features and, in step with it, a file of labels."""
+
+    format_name = "xc-new"
+
+    def __init__(self, path: Path) -> None:
+        self.paths = (path, _label_half(path))
+        self._features, self._labels = (SparseFile.open(half, NEW_HEADER) for half in self.paths)
+        num_rows, num_features = self._features.counts
+        num_label_rows, num_labels = self._labels.counts
+        if num_rows != num_label_rows:
+            problem = f"the header counts {num_label_rows} rows, that of {path.name} {num_rows}"
+            raise DataError(self._labels.path, 1, problem, "Use two files of the same data set and split")
+        super().__init__(path, num_features, num_labels)
+
+    def _sparse_rows(self, advance: Advance) -> Iterator[Row | BadLine]:
+        pairs = zip(self._features.lines(advance), self._labels.lines(advance), strict=True)
+        for (number, features), (_, labels) in pairs:
+            yield self._row(number, features, labels)
+
+    def _row(self, number: int, features: bytes, labels: bytes) -> Row | BadLine:
+        path = self._features.path
+        try:
+            bag = parse_bag(decode_line(features), self.num_features)
+            path = self._labels.path
+            label_ids, relevances = parse_row(decode_line(labels), self.num_labels, "label")
+        except BadLineError as error:
+            return BadLine(path, number, str(error))
+        relevant = [i for i, relevance in zip(label_ids, relevances, strict=True) if relevance > 0]
+        return Row(bag, self._label_texts(relevant))
+
+
+def split_labels(line: str) -> tuple[str, str]:
+    """Take label ids and features of a row of the old format apart; a row without labels starts with a space."""
+    label_list, _, features = line.partition(" ")
+    return ("", line) if ":" in label_list else (label_list, features)
+
+
+def _parse_label_list(label_list: str) -> list[int]:
+    if not _is_label_list(label_list):
+        raise BadLineError(f"{shortened(label_list)} is not a list of label ids such as 3,17")
+    return list(map(int, filter(None, label_list.split(","))))
+
+
+def _label_half(path: Path) -> Path:
+    name = path.name.replace("_Xf", "_Y")
+    if name == path.name:
+        problem = "one half of a pair of sparse files, without _Xf in its name"
+        raise DataError(
+            path, None, problem, "Pass the feature half trn_X_Xf.txt with trn_X_Y.txt beside it, or the folder"
+        )
+    plain = name.removesuffix(".gz")
+    for candidate in (path.with_name(name), path.with_name(plain), path.with_name(plain + ".gz")):
+        if candidate.is_file():
+            return candidate
+    raise DataError(path, None, f"{name}, its label half, is missing", "Put the label half beside it")
