@@ -1,0 +1,244 @@
+"""What the trainer hands over: arrays in safetensors, graphs, texts and a JSON summary; never pickle.
+
+Shapes: V vocabulary, D dimensions, L labels, L' label representatives, R reference texts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from export.artifact.featurizer import Bags, Featurizer, open_featurizer
+from export.artifact.files import sha256_of, write_folder_atomically
+from export.artifact.index import HnswIndex
+from export.artifact.labels import TextTable
+from export.artifact.manifest import FileName, FileRecord, Frozen, IndexDescription
+from export.artifact.shortlist import LabelSets
+
+CHECKPOINT_FOLDER = "checkpoint"
+SUMMARY_FILE = "checkpoint.json"
+MODEL_FILE = "model.safetensors"
+REFERENCE_FILE = "reference.safetensors"
+LABELS_STEM = "labels"
+CENTROIDS_FILE = "centroids.hnsw"
+POINTS_FILE = "points.hnsw"
+
+
+class CheckpointError(Exception):
+    """A run that cannot be exported; the message names the file and the remedy."""
+
+
+class CheckpointSummary(Frozen):
+    """`checkpoint.json`: what is not an array."""
+
+    format_version: Literal[1] = 1
+    vocabulary_sha256: str
+    alpha: float
+    num_texts: int
+    centroids: IndexDescription
+    points: IndexDescription
+    metrics: dict[str, float]
+    training: dict[str, str | int | float | bool | None]
+    files: dict[FileName, FileRecord]
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What the trained model computes for a few held-out texts, for the exporter to compare with.
+
+    Shapes: `bags` of R texts, `v` and `x_hat` float32 [R, D], `labels` int32 [R, K], `logits` float32 [R, K].
+    """
+
+    bags: Bags
+    v: NDArray[np.float32]
+    x_hat: NDArray[np.float32]
+    labels: NDArray[np.int32]
+    logits: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """The learnt arrays.
+
+    Shapes: `embeddings` [V, D], `residual` [D, D], `classifier` [L, D], `bias` [L], all float32.
+    """
+
+    embeddings: NDArray[np.float32]
+    residual: NDArray[np.float32]
+    classifier: NDArray[np.float32]
+    bias: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A finished training run.
+
+    Attributes:
+        label_counts: training texts of each label, int64 [L], out of `num_texts`; held-out ones count.
+    """
+
+    alpha: float
+    metrics: dict[str, float]
+    training: dict[str, str | int | float | bool | None]
+    featurizer: Featurizer
+    labels: TextTable
+    label_counts: NDArray[np.int64]
+    num_texts: int
+    model: Model
+    centroids: HnswIndex
+    centroid_labels: NDArray[np.int32]
+    centroid_neighbours: int
+    points: HnswIndex
+    point_labels: LabelSets
+    point_neighbours: int
+    reference: Reference
+
+
+def write_checkpoint(run: Path, checkpoint: Checkpoint) -> Path:
+    """Write `run/checkpoint`, whole or not at all.
+
+    Raises:
+        FileExistsError: the run has one already.
+    """
+    target = run / CHECKPOINT_FOLDER
+    with write_folder_atomically(target) as folder:
+        _write_arrays(folder, checkpoint)
+        checkpoint.featurizer.save(folder)
+        checkpoint.labels.save(folder, LABELS_STEM)
+        checkpoint.centroids.save(folder / CENTROIDS_FILE)
+        checkpoint.points.save(folder / POINTS_FILE)
+        summary = CheckpointSummary(
+            vocabulary_sha256=checkpoint.featurizer.vocabulary_sha256(),
+            alpha=checkpoint.alpha,
+            num_texts=checkpoint.num_texts,
+            centroids=describe_index(checkpoint.centroids, checkpoint.centroid_neighbours),
+            points=describe_index(checkpoint.points, checkpoint.point_neighbours),
+            metrics=checkpoint.metrics,
+            training=checkpoint.training,
+            files={
+                path.name: FileRecord(bytes=path.stat().st_size, sha256=sha256_of(path))
+                for path in sorted(folder.iterdir())
+            },
+        )
+        (folder / SUMMARY_FILE).write_text(summary.model_dump_json(indent=2) + "\n")
+    return target
+
+
+def read_checkpoint(run: Path) -> Checkpoint:
+    """Read and verify `run/checkpoint`.
+
+    Raises:
+        CheckpointError: no run, an unfinished run, or a damaged file.
+    """
+    folder = run / CHECKPOINT_FOLDER
+    summary = _read_summary(run, folder)
+    _verify_files(folder, summary)
+    try:
+        return _load(folder, summary)
+    except (ValueError, KeyError, RuntimeError, OSError, SafetensorError) as error:
+        raise CheckpointError(f"{folder} cannot be loaded: {error}. {_REMEDY}") from error
+
+
+def describe_index(index: HnswIndex, neighbours: int) -> IndexDescription:
+    """How the index was built and is searched."""
+    params = index.params
+    return IndexDescription(
+        backend="hnswlib",
+        m=params.m,
+        ef_construction=params.ef_construction,
+        ef_search=params.ef_search,
+        neighbours=neighbours,
+    )
+
+
+_REMEDY = "Train again with astec-train DATA RUN"
+
+
+def _write_arrays(folder: Path, checkpoint: Checkpoint) -> None:
+    model, reference = checkpoint.model, checkpoint.reference
+    arrays = {
+        "embeddings": model.embeddings,
+        "residual": model.residual,
+        "classifier": model.classifier,
+        "bias": model.bias,
+        "label_counts": checkpoint.label_counts,
+        "centroid_labels": checkpoint.centroid_labels,
+        "point_labels.indptr": checkpoint.point_labels.indptr,
+        "point_labels.indices": checkpoint.point_labels.indices,
+    }
+    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / MODEL_FILE)
+    arrays = {
+        "ids": reference.bags.ids,
+        "weights": reference.bags.weights,
+        "offsets": reference.bags.offsets,
+        "v": reference.v,
+        "x_hat": reference.x_hat,
+        "labels": reference.labels,
+        "logits": reference.logits,
+    }
+    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / REFERENCE_FILE)
+
+
+def _read_summary(run: Path, folder: Path) -> CheckpointSummary:
+    if not run.is_dir():
+        raise CheckpointError(f"{run} is not a run folder: there is no such folder. {_REMEDY}")
+    path = folder / SUMMARY_FILE
+    if not path.is_file():
+        raise CheckpointError(
+            f"{run} has no {CHECKPOINT_FOLDER}/{SUMMARY_FILE}: it is not a run folder, or its training did not finish. "
+            f"{_REMEDY}"
+        )
+    try:
+        return CheckpointSummary.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise CheckpointError(f"{path}: field {field}: {first['msg']}. {_REMEDY}") from error
+
+
+def _verify_files(folder: Path, summary: CheckpointSummary) -> None:
+    for name, record in summary.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise CheckpointError(f"{name} is missing from {folder}. {_REMEDY}")
+        if path.stat().st_size != record.bytes or sha256_of(path) != record.sha256:
+            raise CheckpointError(f"{name} in {folder} is damaged: it is not what {SUMMARY_FILE} says. {_REMEDY}")
+
+
+def _load(folder: Path, summary: CheckpointSummary) -> Checkpoint:
+    arrays = load_file(folder / MODEL_FILE)
+    reference = load_file(folder / REFERENCE_FILE)
+    featurizer = open_featurizer(folder)
+    if featurizer.vocabulary_sha256() != summary.vocabulary_sha256:
+        raise ValueError("the vocabulary is not the one that the model was trained with")
+    dim = arrays["embeddings"].shape[1]
+    return Checkpoint(
+        alpha=summary.alpha,
+        metrics=summary.metrics,
+        training=summary.training,
+        featurizer=featurizer,
+        labels=TextTable.open(folder, LABELS_STEM),
+        label_counts=arrays["label_counts"],
+        num_texts=summary.num_texts,
+        model=Model(arrays["embeddings"], arrays["residual"], arrays["classifier"], arrays["bias"]),
+        centroids=HnswIndex.load(folder / CENTROIDS_FILE, dim, summary.centroids.hnsw()),
+        centroid_labels=arrays["centroid_labels"],
+        centroid_neighbours=summary.centroids.neighbours,
+        points=HnswIndex.load(folder / POINTS_FILE, dim, summary.points.hnsw()),
+        point_labels=LabelSets(arrays["point_labels.indptr"], arrays["point_labels.indices"]),
+        point_neighbours=summary.points.neighbours,
+        reference=Reference(
+            Bags(reference["ids"], reference["weights"], reference["offsets"]),
+            reference["v"],
+            reference["x_hat"],
+            reference["labels"],
+            reference["logits"],
+        ),
+    )

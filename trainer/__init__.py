@@ -1,0 +1,1 @@
+"""The offline trainer: from texts and labels to a checkpoint (DeepXML/Astec)."""
