@@ -1,0 +1,56 @@
+"""What a person should know about a model before using it."""
+
+from __future__ import annotations
+
+from export.checkpoint import Checkpoint
+
+_CARD = """# {name}
+
+Matches short texts to the most relevant of {labels:,} labels (Astec, DeepXML framework; Dahiya et al., WSDM 2021).
+
+## Intended use
+
+Ranking a closed set of labels, such as advertiser bid phrases, for short texts of 3 to 10 words like those it was
+trained on.
+Scores order the labels of one text; they are not calibrated probabilities.
+
+## Data
+
+{texts:,} training texts; {held_out_texts:,} more were held out to choose alpha.
+{dropped_texts_without_label:,} texts without a label were left out.
+Input: {kind}. Vocabulary: {num_features:,} tokens.
+
+## Figures on the held-out texts
+
+| metric | percent |
+|---|---|
+{metrics}
+
+They chose alpha, so that they flatter the model a little: measure on a test file with `astec-evaluate`.
+
+## Training
+
+{training}
+
+## Limits
+
+- Labels without a training text cannot be predicted; rare labels are predicted less well (compare PSP@k with P@k).
+- A text without a known token gets an empty answer.
+- The model repeats the biases of the clicks or labels it was trained on.
+"""
+
+
+def render_model_card(checkpoint: Checkpoint, name: str) -> str:
+    """`model_card.md` of the artifact."""
+    training = checkpoint.training
+    return _CARD.format(
+        name=name,
+        labels=len(checkpoint.labels),
+        texts=training["texts"],
+        held_out_texts=training["held_out_texts"],
+        dropped_texts_without_label=training["dropped_texts_without_label"],
+        kind="text" if checkpoint.featurizer.kind == "text" else "feature ids",
+        num_features=checkpoint.featurizer.num_features,
+        metrics="\n".join(f"| {metric} | {value:.2f} |" for metric, value in checkpoint.metrics.items()),
+        training="\n".join(f"- {key}: {value}" for key, value in training.items()),
+    )

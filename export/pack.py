@@ -1,0 +1,95 @@
+"""From a checkpoint to a verified artifact."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+
+from export.artifact.featurizer import Featurizer
+from export.artifact.manifest import (
+    FORMAT_VERSION,
+    Dimensions,
+    FeaturizerIdentity,
+    FileRecord,
+    Manifest,
+    ModelIdentity,
+    Scoring,
+)
+from export.artifact.store import FILES, write_artifact
+from export.checkpoint import Checkpoint, describe_index
+from export.model_card import render_model_card
+from export.onnx_encoder import write_encoder
+from export.verify import VerificationReport, verify_files_against
+
+_VERSION_DIGITS = 12
+
+
+def pack(checkpoint: Checkpoint, target: Path, name: str, version: str | None) -> VerificationReport:
+    """Write `checkpoint` as the artifact `target`; it is published only if it passes verification.
+
+    Args:
+        checkpoint: a finished run.
+        target: must not exist.
+        name: of the model, in every response.
+        version: of the model; None takes the first digits of a hash over all files: equal models, equal versions.
+
+    Raises:
+        FileExistsError: `target` exists.
+        VerificationError: the artifact does not do what the run did.
+    """
+
+    def describe(files: dict[str, FileRecord]) -> Manifest:
+        return _describe(checkpoint, files, ModelIdentity(name=name, version=version or _content_version(files)))
+
+    with write_artifact(target, describe) as folder:
+        _write_files(checkpoint, folder, name)
+        return verify_files_against(checkpoint, folder)
+
+
+def _write_files(checkpoint: Checkpoint, folder: Path, name: str) -> None:
+    model = checkpoint.model
+    checkpoint.featurizer.save(folder)
+    checkpoint.labels.save(folder, FILES.labels)
+    write_encoder(folder / FILES.encoder, FILES.encoder_weights, model.embeddings, model.residual)
+    np.save(folder / FILES.label_counts, checkpoint.label_counts)
+    np.save(folder / FILES.classifier, np.ascontiguousarray(model.classifier))
+    np.save(folder / FILES.classifier_bias, np.ascontiguousarray(model.bias))
+    checkpoint.centroids.save(folder / FILES.centroids)
+    np.save(folder / FILES.centroid_labels, checkpoint.centroid_labels)
+    checkpoint.points.save(folder / FILES.points)
+    np.save(folder / FILES.point_labels_indptr, checkpoint.point_labels.indptr)
+    np.save(folder / FILES.point_labels_indices, checkpoint.point_labels.indices)
+    (folder / FILES.model_card).write_text(render_model_card(checkpoint, name))
+
+
+def _describe(checkpoint: Checkpoint, files: dict[str, FileRecord], identity: ModelIdentity) -> Manifest:
+    featurizer: Featurizer = checkpoint.featurizer
+    return Manifest(
+        format_version=FORMAT_VERSION,
+        model=identity,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        dimensions=Dimensions(
+            num_features=featurizer.num_features,
+            dim=checkpoint.model.embeddings.shape[1],
+            num_labels=len(checkpoint.labels),
+            num_representatives=checkpoint.centroids.count,
+            num_points=checkpoint.points.count,
+            num_texts=checkpoint.num_texts,
+        ),
+        featurizer=FeaturizerIdentity(kind=featurizer.kind, vocabulary_sha256=featurizer.vocabulary_sha256()),
+        centroids=describe_index(checkpoint.centroids, checkpoint.centroid_neighbours),
+        points=describe_index(checkpoint.points, checkpoint.point_neighbours),
+        scoring=Scoring(alpha=checkpoint.alpha),
+        metrics=checkpoint.metrics,
+        training=checkpoint.training,
+        files=files,
+    )
+
+
+def _content_version(files: dict[str, FileRecord]) -> str:
+    hashes = json.dumps({name: record.sha256 for name, record in sorted(files.items())})
+    return sha256(hashes.encode()).hexdigest()[:_VERSION_DIGITS]
