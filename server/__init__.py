@@ -1,0 +1,1 @@
+"""The HTTP server: one artifact in, ranked labels out. Never imports torch."""

@@ -1,0 +1,58 @@
+"""Bags of tokens to representations, by the artifact's ONNX encoder.
+
+Shapes: B queries, T tokens of the longest, D dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from export.artifact.featurizer import Bags
+
+# Padding is cheaper than a second call to the runtime until it multiplies the work by this much.
+_MAX_PADDED_SHARE = 4
+_MIN_PADDED_TOKENS = 4096
+
+
+class Encoder:
+    """An onnxruntime session that runs on the calling thread. Thread-safe."""
+
+    def __init__(self, path: Path) -> None:
+        options = onnxruntime.SessionOptions()
+        # A model this small is done before a second thread has woken up; parallelism comes from batches and workers.
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+    def encode(self, bags: Bags) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The representations v and x-hat of B bags, float32 [B, D] each; an empty bag gives zeros."""
+        groups = list(_groups(bags.lengths()))
+        if len(groups) == 1:
+            return self._run(bags)
+        outputs = [self._run(bags.take(rows)) for rows in groups]
+        order = np.argsort(np.concatenate(groups))
+        v_BD, x_hat_BD = (np.concatenate(parts)[order] for parts in zip(*outputs, strict=True))
+        return v_BD, x_hat_BD
+
+    def _run(self, bags: Bags) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        ids_BT, weights_BT = bags.padded()
+        v_BD, x_hat_BD = self._session.run(("v", "x_hat"), {"token_ids": ids_BT, "token_weights": weights_BT})
+        return v_BD, x_hat_BD
+
+
+def _groups(lengths_B: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Rows that are padded together: all, unless a few long queries would make the others pay."""
+    tokens, longest = int(lengths_B.sum()), int(lengths_B.max(initial=0))
+    if len(lengths_B) * longest <= max(_MAX_PADDED_SHARE * tokens, _MIN_PADDED_TOKENS):
+        yield np.arange(len(lengths_B))
+        return
+    doublings_B = np.ceil(np.log2(np.maximum(lengths_B, 1)))
+    for doubling in np.unique(doublings_B):
+        yield np.flatnonzero(doublings_B == doubling)

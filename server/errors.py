@@ -1,0 +1,173 @@
+"""The error tree and its one mapping to RFC 9457 problem documents. No error ever quotes a query."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from pydantic import BaseModel, ConfigDict, ValidationError
+from starlette.exceptions import HTTPException
+
+from server.batcher import ClosedError, DeadlineError, QueueFullError
+
+MEDIA_TYPE = "application/problem+json"
+MAX_FIELD_ERRORS = 20
+MAX_FIELD_CHARS = 100
+
+
+class FieldError(BaseModel):
+    """One invalid field of a request."""
+
+    field: str
+    message: str
+
+
+class Problem(BaseModel):
+    """An error as RFC 9457 describes it; `errors` is there for 422 only."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "type": "urn:astec:problem:invalid-field",
+                "title": "Invalid field",
+                "status": 422,
+                "detail": "The request has 1 invalid field.",
+                "errors": [{"field": "top_k", "message": "Input should be less than or equal to 100"}],
+            }
+        }
+    )
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldError] | None = None
+
+
+class ServerError(Exception):
+    """A request that is not answered with predictions; `str()` is the detail that the client sees."""
+
+    status: ClassVar[int] = 500
+    slug: ClassVar[str] = "internal"
+    title: ClassVar[str] = "Internal error"
+    retry_after_s: ClassVar[int | None] = None
+
+    def problem(self) -> Problem:
+        """Return the document that describes this error to the client."""
+        return Problem(type=f"urn:astec:problem:{self.slug}", title=self.title, status=self.status, detail=str(self))
+
+    def headers(self) -> dict[str, str]:
+        """Return the response headers that belong to this error."""
+        return {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
+
+
+class MalformedJsonError(ServerError):
+    """The body is not JSON, or not UTF-8."""
+
+    status, slug, title = 400, "malformed-json", "Malformed JSON"
+
+
+class BodyTooLargeError(ServerError):
+    """The body is larger than the server takes."""
+
+    status, slug, title = 413, "body-too-large", "Body too large"
+
+
+class InvalidFieldError(ServerError):
+    """The JSON is well-formed, but a field of it is not what the API takes."""
+
+    status, slug, title = 422, "invalid-field", "Invalid field"
+
+    def __init__(self, errors: Iterable[FieldError]) -> None:
+        self.errors = list(errors)
+        count = len(self.errors)
+        super().__init__(f"The request has {count} invalid field{'s' if count > 1 else ''}.")
+
+    def problem(self) -> Problem:
+        """Return the document, with the first few of the invalid fields."""
+        return super().problem().model_copy(update={"errors": self.errors[:MAX_FIELD_ERRORS]})
+
+
+class OverloadedError(ServerError):
+    """The queue is full."""
+
+    status, slug, title, retry_after_s = 429, "queue-full", "Queue full", 1
+
+
+class ClientLeftError(ServerError):
+    """The client hung up; nobody reads this answer, but the metrics count it (as nginx does)."""
+
+    status, slug, title = 499, "client-left", "Client left"
+
+
+class UnavailableError(ServerError):
+    """The model is loading, or the server is shutting down."""
+
+    status, slug, title, retry_after_s = 503, "unavailable", "Unavailable", 1
+
+
+class TimedOutError(ServerError):
+    """The deadline passed."""
+
+    status, slug, title = 504, "deadline-passed", "Deadline passed"
+
+
+class InternalError(ServerError):
+    """Our own fault; the log has the details, the client does not."""
+
+
+def to_server_error(error: Exception) -> ServerError:
+    """Return the error of the tree that stands for any exception."""
+    match error:
+        case ServerError():
+            return error
+        case ValidationError():
+            return _from_validation(error)
+        case QueueFullError():
+            return OverloadedError(f"{error} Try again later, or add workers.")
+        case DeadlineError():
+            return TimedOutError(str(error))
+        case ClosedError():
+            return UnavailableError(str(error))
+        case _:
+            return InternalError("The server failed to answer; its log has the details.")
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Make every error of `app` a problem document."""
+    for kind in (ServerError, ValidationError, QueueFullError, DeadlineError, ClosedError, Exception):
+        app.add_exception_handler(kind, _on_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+
+
+def _from_validation(error: ValidationError) -> ServerError:
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    if found[0]["type"] == "json_invalid":
+        return MalformedJsonError(f"The body is not JSON in UTF-8: {found[0]['msg'].removeprefix('Invalid JSON: ')}.")
+    return InvalidFieldError(
+        FieldError(field=field_path(item["loc"]), message=item["msg"].removeprefix("Value error, ")) for item in found
+    )
+
+
+def field_path(location: Iterable[str | int]) -> str:
+    """Return a field's dotted path, `queries.3.ids`; union tags start with ":" and are no part of it."""
+    return ".".join(str(part) for part in location if not str(part).startswith(":"))[:MAX_FIELD_CHARS] or "body"
+
+
+async def _on_error(_: Request, error: Exception) -> Response:
+    server_error = to_server_error(error)
+    return _respond(server_error.problem(), server_error.headers())
+
+
+async def _on_http_exception(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101  (registered for nothing else)
+    problem = Problem(type="about:blank", title=error.detail, status=error.status_code, detail=error.detail)
+    return _respond(problem, dict(error.headers or {}))
+
+
+def _respond(problem: Problem, headers: dict[str, Any]) -> Response:
+    return Response(
+        orjson.dumps(problem.model_dump(exclude_none=True)), problem.status, headers=headers, media_type=MEDIA_TYPE
+    )

@@ -1,0 +1,80 @@
+"""Queries in, ranked labels out: featurize, encode, shortlist, score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.artifact.featurizer import Query
+from export.artifact.store import Artifact
+from server.encoder import Encoder
+from server.scorer import rank
+
+
+@dataclass(frozen=True, slots=True)
+class StageTimes:
+    """Seconds that a batch spent in each stage."""
+
+    featurize_s: float
+    encode_s: float
+    shortlist_s: float
+    score_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """The best labels of one query: `label_ids` int64 [K] and `scores` float32 [K], best first.
+
+    Empty where no token of the query is known.
+    """
+
+    label_ids: NDArray[np.int64]
+    scores: NDArray[np.float32]
+
+
+class Predictor:
+    """An opened artifact, ready to rank. Thread-safe; every call runs on its caller's thread alone."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        self.artifact = artifact
+        self._encoder = Encoder(artifact.encoder_path)
+
+    def check(self, query: Query) -> None:
+        """Raises QueryKindError for a query that this model cannot read."""
+        self.artifact.featurizer.check(query)
+
+    def predict(self, queries: Sequence[Query], top_k: int) -> tuple[list[Ranking], StageTimes]:
+        """Rank the labels of B queries; at most `top_k` each.
+
+        Raises:
+            QueryKindError: for a query that `check` refuses.
+        """
+        artifact = self.artifact
+        begun = perf_counter()
+        bags = artifact.featurizer.transform(queries)
+        featurized = perf_counter()
+        v_BD, x_hat_BD = self._encoder.encode(bags)
+        encoded = perf_counter()
+        candidates = artifact.shortlister.search(v_BD)
+        shortlisted = perf_counter()
+        alpha = artifact.manifest.scoring.alpha
+        labels_BK, scores_BK = rank(candidates, x_hat_BD, artifact.classifier, artifact.bias, alpha, top_k)
+        lengths = np.minimum(np.diff(candidates.offsets), top_k).tolist()
+        rankings = [
+            Ranking(labels_K[:length], scores_K[:length])
+            for labels_K, scores_K, length in zip(labels_BK, scores_BK, lengths, strict=True)
+        ]
+        scored = perf_counter()
+        return rankings, StageTimes(
+            featurized - begun, encoded - featurized, shortlisted - encoded, scored - shortlisted
+        )
+
+    def shortlist(self, queries: Sequence[Query]) -> list[NDArray[np.int32]]:
+        """The labels that `predict` would score for each query, unordered."""
+        v_BD, _ = self._encoder.encode(self.artifact.featurizer.transform(queries))
+        candidates = self.artifact.shortlister.search(v_BD)
+        return np.split(candidates.labels, candidates.offsets[1:-1])

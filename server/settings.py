@@ -1,0 +1,110 @@
+"""What an operator may set, by flag (`--queue-capacity`) or environment (`ASTEC_QUEUE_CAPACITY`).
+
+These knobs change operations only; what changes answers lives in the artifact's manifest.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from server.cpus import usable_cpus
+
+ENV_PREFIX = "ASTEC_"
+# Where prometheus-client keeps the metrics of several workers; it looks once, when it is imported.
+METRICS_DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+
+
+class Settings(BaseSettings):
+    """The server's settings: given values first, then the environment, then the defaults."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="ignore")
+
+    artifact: Path = Field(description="Directory of the artifact to serve.")
+    host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 opens the server to the network.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 lets the system pick a free one.")
+    workers: int = Field(
+        default=1,
+        ge=1,
+        le=256,
+        description="Server processes. More use more CPUs for HTTP; all share the artifact's memory-mapped weights, "
+        "but each batches only its own requests and loads its own search graphs.",
+    )
+    inference_threads: int | None = Field(
+        default=None,
+        ge=1,
+        le=256,
+        description="Batches computed at once by each worker. More than the CPUs only makes every batch slower. "
+        "Default: the usable CPUs divided by the workers.",
+    )
+    max_batch_size: int = Field(
+        default=32,
+        ge=1,
+        le=4096,
+        description="Most queries in a batch. Larger raises throughput under load, and p99.",
+    )
+    queue_capacity: int = Field(
+        default=2048,
+        ge=1,
+        le=1_000_000,
+        description="Most queries that wait in a worker; beyond it requests get 429 at once. "
+        "Larger rides out longer bursts, smaller keeps the waiting short.",
+    )
+    batch_timeout_us: int = Field(
+        default=0,
+        ge=0,
+        le=1_000_000,
+        description="Microseconds that a part-filled batch waits for more queries. Above 0 trades latency at low load "
+        "for larger batches; 0 waits for nothing and still batches under load.",
+    )
+    request_timeout_ms: int = Field(
+        default=1000,
+        ge=1,
+        le=600_000,
+        description="Milliseconds after which a request gets 504 and what is left of it is not computed. "
+        "Set it to the caller's own timeout: computing what nobody awaits delays the others.",
+    )
+    max_body_bytes: int = Field(
+        default=1_048_576,
+        ge=1,
+        description="Largest request body in bytes; beyond it 413. Bounds a request's memory.",
+    )
+    max_query_chars: int = Field(
+        default=4096, ge=1, description="Longest text query in characters; beyond it 422. Bounds the time of a query."
+    )
+    max_query_features: int = Field(
+        default=4096, ge=1, description="Most feature ids in a query; beyond it 422. Bounds the time of a query."
+    )
+    max_queries_per_request: int = Field(
+        default=1024,
+        ge=1,
+        description="Most queries in one request; beyond it 422. All of them must fit into the queue at once.",
+    )
+    shutdown_timeout_s: int = Field(
+        default=10, ge=1, description="Seconds that a stopping server gives open requests before it cuts them off."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least severe level to log."
+    )
+    access_log: bool = Field(default=False, description="Log a line per request; slows every request.")
+
+    @property
+    def threads_per_worker(self) -> int:
+        """Batches in flight in each worker."""
+        return self.inference_threads or max(1, usable_cpus() // self.workers)
+
+    @property
+    def max_queries(self) -> int:
+        """Most queries of a request that can ever be admitted."""
+        return min(self.max_queries_per_request, self.queue_capacity)
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment from which `Settings()` builds these same settings."""
+        return {
+            ENV_PREFIX + name.upper(): str(value)
+            for name, value in self.model_dump(mode="json").items()
+            if value is not None
+        }

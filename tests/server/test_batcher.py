@@ -1,0 +1,362 @@
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from server.batcher import Answer, Batcher, ClosedError, DeadlineError, QueueFullError
+
+FAR_S = 3600.0
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.lengths: list[int] = []
+        self.waits_s: list[list[float]] = []
+
+    def queue_changed(self, length: int) -> None:
+        self.lengths.append(length)
+
+    def batch_formed(self, waits_s: Sequence[float]) -> None:
+        self.waits_s.append(list(waits_s))
+
+
+class Worker:
+    """A computation that ends when the test says so: doubles numbers, chokes on those in `poison`."""
+
+    def __init__(self, *, gated: bool = True, poison: frozenset[int] = frozenset()) -> None:
+        self.batches: list[list[int]] = []
+        self.most_in_flight = 0
+        self._gated = gated
+        self._poison = poison
+        self._gates: list[asyncio.Event] = []
+        self._in_flight = 0
+
+    @property
+    def processed(self) -> list[int]:
+        return [item for batch in self.batches for item in batch]
+
+    @property
+    def busy(self) -> int:
+        return len(self._gates)
+
+    async def __call__(self, items: list[int]) -> list[int]:
+        self.batches.append(items)
+        self._in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self._in_flight)
+        try:
+            if self._gated:
+                gate = asyncio.Event()
+                self._gates.append(gate)
+                await gate.wait()
+            if self._poison.intersection(items):
+                raise ArithmeticError("poison")
+            return [2 * item for item in items]
+        finally:
+            self._in_flight -= 1
+
+    def release(self) -> None:
+        self._gates.pop(0).set()
+
+    def open(self) -> None:
+        self._gated = False
+        while self._gates:
+            self.release()
+
+
+def make_batcher(
+    worker: Worker, *, size: int = 4, capacity: int = 100, concurrency: int = 1, timeout_us: int = 0
+) -> tuple[Batcher[int, int], Recorder]:
+    recorder = Recorder()
+    batcher = Batcher[int, int](
+        worker,
+        max_batch_size=size,
+        queue_capacity=capacity,
+        concurrency=concurrency,
+        batch_timeout_us=timeout_us,
+        observer=recorder,
+    )
+    return batcher, recorder
+
+
+def submit(batcher: Batcher[int, int], *items: int, timeout_s: float = FAR_S) -> "asyncio.Task[list[Answer[int]]]":
+    return asyncio.create_task(batcher.submit(items, timeout_s))
+
+
+async def settle() -> None:
+    """Lets every callback that is ready run, and those that they make ready."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+def results(answers: list[Answer[int]]) -> list[int]:
+    return [answer.result for answer in answers]
+
+
+async def test_a_single_item_is_not_kept_waiting() -> None:
+    batcher, recorder = make_batcher(Worker(gated=False))
+    (answer,) = await batcher.submit([21], FAR_S)
+    assert answer.result == 42
+    assert recorder.waits_s == [[answer.queue_s]]
+    assert answer.queue_s >= 0
+
+
+async def test_what_queued_while_the_worker_was_busy_forms_the_next_batch() -> None:
+    worker = Worker()
+    batcher, recorder = make_batcher(worker, size=4)
+    tasks = [submit(batcher, item) for item in range(7)]
+    await settle()
+    assert worker.batches == [[0]]
+    worker.release()
+    await settle()
+    assert worker.batches == [[0], [1, 2, 3, 4]]
+    worker.open()
+    assert [results(await task) for task in tasks] == [[2 * item] for item in range(7)]
+    assert worker.batches == [[0], [1, 2, 3, 4], [5, 6]]
+    assert [len(waits) for waits in recorder.waits_s] == [1, 4, 2]
+    assert recorder.lengths[-1] == 0
+
+
+async def test_a_submission_of_several_items_is_answered_in_order() -> None:
+    batcher, _ = make_batcher(Worker(gated=False), size=3)
+    assert results(await batcher.submit(list(range(10)), FAR_S)) == [2 * item for item in range(10)]
+
+
+async def test_concurrency_bounds_the_batches_in_flight() -> None:
+    worker = Worker()
+    batcher, _ = make_batcher(worker, size=1, concurrency=2)
+    task = submit(batcher, 1, 2, 3, 4)
+    await settle()
+    assert worker.busy == 2
+    worker.open()
+    assert results(await task) == [2, 4, 6, 8]
+    assert worker.most_in_flight == 2
+
+
+async def test_a_full_queue_refuses_at_once_and_whole_submissions_only() -> None:
+    worker = Worker()
+    batcher, recorder = make_batcher(worker, capacity=3)
+    blocking = submit(batcher, 0)
+    await settle()
+    queued = submit(batcher, 1, 2)
+    await settle()
+    with pytest.raises(QueueFullError, match=r"2 of 3 places .* no room for 2 more"):
+        await batcher.submit([3, 4], FAR_S)
+    assert recorder.lengths[-1] == 2
+    last = submit(batcher, 5)
+    await settle()
+    worker.open()
+    assert [results(await task) for task in (blocking, queued, last)] == [[0], [2, 4], [10]]
+    assert worker.processed == [0, 1, 2, 5]
+
+
+async def test_a_cancelled_caller_frees_its_places_and_is_not_computed() -> None:
+    worker = Worker()
+    batcher, recorder = make_batcher(worker, capacity=2)
+    blocking = submit(batcher, 0)
+    await settle()
+    leaver = submit(batcher, 1, 2)
+    await settle()
+    leaver.cancel()
+    await settle()
+    assert recorder.lengths[-1] == 0
+    stayer = submit(batcher, 3, 4)
+    await settle()
+    worker.open()
+    assert results(await stayer) == [6, 8]
+    await blocking
+    assert leaver.cancelled()
+    assert worker.processed == [0, 3, 4]
+
+
+async def test_cancelling_in_the_moment_before_the_batch_forms_still_drops_the_item() -> None:
+    worker = Worker()
+    batcher, _ = make_batcher(worker)
+    blocking = submit(batcher, 0)
+    await settle()
+    leaver = submit(batcher, 1)
+    await settle()
+    worker.open()
+    leaver.cancel()
+    await blocking
+    await batcher.drain()
+    assert worker.processed == [0]
+
+
+async def test_an_expired_item_fails_while_it_queues_and_is_not_computed() -> None:
+    worker = Worker()
+    batcher, recorder = make_batcher(worker)
+    blocking = submit(batcher, 0)
+    await settle()
+    with pytest.raises(DeadlineError, match="1 ms"):
+        await batcher.submit([1, 2], timeout_s=0.001)
+    assert recorder.lengths[-1] == 0
+    worker.open()
+    await blocking
+    await batcher.drain()
+    assert worker.processed == [0]
+
+
+async def test_a_deadline_that_passes_during_the_computation_is_reported_too() -> None:
+    worker = Worker()
+    batcher, _ = make_batcher(worker)
+    with pytest.raises(DeadlineError):
+        await batcher.submit([1], timeout_s=0)
+    worker.open()
+    assert results(await batcher.submit([2], FAR_S)) == [4]
+
+
+async def test_poison_fails_alone() -> None:
+    worker = Worker(poison=frozenset({2}))
+    batcher, _ = make_batcher(worker)
+    blocking = submit(batcher, 0)
+    await settle()
+    tasks = [submit(batcher, item) for item in (1, 2, 3)]
+    await settle()
+    worker.open()
+    await blocking
+    assert results(await tasks[0]) == [2]
+    with pytest.raises(ArithmeticError, match="poison"):
+        await tasks[1]
+    assert results(await tasks[2]) == [6]
+    assert worker.batches == [[0], [1, 2, 3], [1], [2], [3]]
+
+
+async def test_a_poisoned_submission_fails_as_a_whole_without_unseen_exceptions() -> None:
+    batcher, _ = make_batcher(Worker(gated=False, poison=frozenset({1, 2})), size=1)
+    with pytest.raises(ArithmeticError):
+        await batcher.submit([1, 2, 3], FAR_S)
+    await batcher.drain()
+
+
+async def test_a_computation_that_loses_results_is_an_error_not_a_mix_up() -> None:
+    async def forgetful(items: list[int]) -> list[int]:
+        return items[1:]
+
+    batcher = Batcher[int, int](forgetful, max_batch_size=4, queue_capacity=4, concurrency=1, observer=Recorder())
+    with pytest.raises(RuntimeError, match="A batch of 1 items came back with 0 results"):
+        await batcher.submit([1, 2], FAR_S)
+
+
+async def test_a_cancelled_computation_leaves_nobody_waiting() -> None:
+    async def cancelled(items: list[int]) -> list[int]:
+        raise asyncio.CancelledError
+
+    batcher = Batcher[int, int](cancelled, max_batch_size=4, queue_capacity=4, concurrency=1, observer=Recorder())
+    with pytest.raises(asyncio.CancelledError):
+        await batcher.submit([1], FAR_S)
+
+
+async def test_drain_finishes_accepted_work_and_refuses_more() -> None:
+    worker = Worker()
+    batcher, _ = make_batcher(worker, size=1)
+    accepted = submit(batcher, 1, 2, 3)
+    await settle()
+    draining = asyncio.create_task(batcher.drain())
+    await settle()
+    with pytest.raises(ClosedError):
+        await batcher.submit([4], FAR_S)
+    assert not draining.done()
+    worker.open()
+    await draining
+    assert results(await accepted) == [2, 4, 6]
+
+
+async def test_with_a_timeout_a_part_filled_batch_waits_for_company() -> None:
+    worker = Worker(gated=False)
+    batcher, _ = make_batcher(worker, size=2, timeout_us=3_600_000_000)
+    first = submit(batcher, 1)
+    await settle()
+    assert worker.batches == []
+    second = submit(batcher, 2)
+    assert [results(await first), results(await second)] == [[2], [4]]
+    assert worker.batches == [[1, 2]]
+
+
+async def test_with_a_timeout_a_lonely_item_is_computed_in_the_end() -> None:
+    worker = Worker(gated=False)
+    batcher, _ = make_batcher(worker, size=2, timeout_us=200)
+    assert results(await batcher.submit([1], FAR_S)) == [2]
+    assert results(await batcher.submit([2], FAR_S)) == [4]
+
+
+async def test_drain_does_not_wait_for_company() -> None:
+    worker = Worker(gated=False)
+    batcher, _ = make_batcher(worker, size=2, timeout_us=3_600_000_000)
+    lonely = submit(batcher, 1)
+    await settle()
+    await batcher.drain()
+    assert results(await lonely) == [2]
+
+
+Action = tuple[str, int]
+ACTIONS = st.lists(
+    st.one_of(
+        st.tuples(st.just("submit"), st.integers(1, 6)),
+        st.tuples(st.just("cancel"), st.integers(0, 30)),
+        st.tuples(st.just("release"), st.just(0)),
+        st.tuples(st.just("settle"), st.just(0)),
+    ),
+    max_size=40,
+)
+
+
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(
+    actions=ACTIONS,
+    size=st.integers(1, 5),
+    capacity=st.integers(6, 20),
+    concurrency=st.integers(1, 3),
+    poison=st.frozensets(st.integers(0, 60), max_size=4),
+)
+def test_whatever_happens_each_item_gets_its_own_answer_once(
+    actions: list[Action], size: int, capacity: int, concurrency: int, poison: frozenset[int]
+) -> None:
+    asyncio.run(scenario(actions, size, capacity, concurrency, poison))
+
+
+async def scenario(actions: list[Action], size: int, capacity: int, concurrency: int, poison: frozenset[int]) -> None:
+    worker = Worker(poison=poison)
+    batcher, recorder = make_batcher(worker, size=size, capacity=capacity, concurrency=concurrency)
+    submissions: list[tuple[list[int], asyncio.Task[list[Answer[int]]]]] = []
+    left_while_queued: set[int] = set()
+    fresh = 0
+    for action, number in actions:
+        if action == "submit":
+            items = list(range(fresh, fresh + number))
+            fresh += number
+            submissions.append((items, submit(batcher, *items)))
+        elif action == "cancel" and number < len(submissions):
+            items, task = submissions[number]
+            if not task.done() and task.cancel():
+                left_while_queued.update(set(items) - set(worker.processed))
+        elif action == "release" and worker.busy:
+            worker.release()
+        elif action == "settle":
+            await settle()
+    worker.open()
+    await asyncio.gather(*(task for _, task in submissions), return_exceptions=True)
+    await batcher.drain()
+
+    for items, task in submissions:
+        if task.cancelled():
+            continue
+        error = task.exception()
+        if error is None:
+            assert results(task.result()) == [2 * item for item in items]
+            assert not poison.intersection(items)
+        elif isinstance(error, ArithmeticError):
+            assert poison.intersection(items)
+        else:
+            assert isinstance(error, QueueFullError)
+            assert not set(items) & set(worker.processed)
+    assert not left_while_queued & set(worker.processed)
+    assert max(map(len, worker.batches), default=0) <= size
+    assert worker.most_in_flight <= concurrency
+    assert max(recorder.lengths, default=0) <= capacity
+    tries = Counter(worker.processed)
+    failed_batches = [batch for batch in worker.batches if poison.intersection(batch) and len(batch) > 1]
+    retried = {item for batch in failed_batches for item in batch}
+    assert all(count == 1 or (count == 2 and item in retried) for item, count in tries.items())
