@@ -1,0 +1,50 @@
+"""The same traffic for people who live in locust.
+
+    locust -f loadtest/locustfile.py --host http://127.0.0.1:8000 --headless --users 8 --run-time 30s
+
+Users send without pause (a closed loop: see `astec-loadtest --help` for what that hides).
+"""
+
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+from locust import FastHttpUser, events, task
+from locust.env import Environment
+
+from loadtest.queries import QueryMix, demo_pool, encode_request, read_pool
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Add the knobs of the traffic to locust's own."""
+    parser.add_argument("--queries", type=Path, env_var="ASTEC_QUERIES", help="File of queries; without it the demo's")
+    parser.add_argument("--zipf", type=float, default=1.0, env_var="ASTEC_ZIPF", help="Exponent of their popularity")
+    parser.add_argument("--odd-share", type=float, default=0.02, env_var="ASTEC_ODD_SHARE", help="Share of odd ones")
+    parser.add_argument("--top-k", type=int, default=5, env_var="ASTEC_TOP_K", help="Labels asked for per query")
+    parser.add_argument("--seed", type=int, default=0, env_var="ASTEC_SEED", help="Seed of the traffic")
+
+
+def draw_queries(environment: Environment) -> None:
+    """Give all users of this process one stream of queries."""
+    options = environment.parsed_options
+    if options is None:
+        raise RuntimeError("There are no options to read. Run this file with the `locust` command.")
+    pool = demo_pool(options.seed) if options.queries is None else read_pool(options.queries)
+    mix = QueryMix(pool, seed=options.seed, zipf_exponent=options.zipf, odd_share=options.odd_share)
+    QueryUser.bodies = (encode_request(query, options.top_k) for query in mix)
+
+
+class QueryUser(FastHttpUser):
+    """Posts one query after another to /predict."""
+
+    bodies: ClassVar[Iterator[bytes]]
+
+    @task
+    def predict(self) -> None:
+        """Send the next query; locust counts every status of 400 and more as a failure."""
+        self.client.post("/predict", data=next(self.bodies).decode(), headers={"Content-Type": "application/json"})
+
+
+events.init_command_line_parser.add_listener(add_options)  # type: ignore[no-untyped-call]
+events.test_start.add_listener(draw_queries)  # type: ignore[no-untyped-call]

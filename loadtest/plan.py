@@ -1,0 +1,42 @@
+"""What a run is asked to do."""
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+
+@dataclass(frozen=True, slots=True)
+class LoadPlan:
+    """One run: where to, how much, how long.
+
+    Exactly one of `rate_per_s` (open loop) and `clients` (closed loop) is set.
+
+    Raises:
+        ValueError: if a value is out of range; the message names it and the remedy.
+    """
+
+    url: str
+    rate_per_s: float | None
+    clients: int | None
+    duration_s: float
+    warmup_s: float = 1.0
+    timeout_s: float = 5.0
+    max_in_flight: int = 1000
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme != "http" or not parts.hostname:
+            raise ValueError(f"{self.url!r} is not a URL to load. Give http://HOST:PORT.")
+        if (self.rate_per_s is None) == (self.clients is None):
+            raise ValueError("Give either a rate (open loop) or a number of clients (closed loop), not both.")
+        for name in ("rate_per_s", "clients", "duration_s", "timeout_s", "max_in_flight"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise ValueError(f"{name} is {value}; it must be above 0.")
+        if not 0 <= self.warmup_s < float("inf"):
+            raise ValueError(f"warmup_s is {self.warmup_s}; it must be at least 0.")
+
+    @property
+    def endpoint(self) -> str:
+        """The URL to post to: `/predict` unless the URL already has a path."""
+        path = urlsplit(self.url).path.rstrip("/")
+        return self.url if path else f"{self.url.rstrip('/')}/predict"

@@ -1,0 +1,83 @@
+"""What happened during a run. Shapes: N requests that were due in the measured window."""
+
+import time
+from array import array
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loadtest.client import OK, Answer
+
+NOT_SENT = "not_sent"
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """The measured window of a run.
+
+    Attributes:
+        window_s: length of the window, in seconds.
+        due_s: float64 [N], when each request was due, in seconds from the window's start.
+        lag_s: float64 [N], how much later it was sent.
+        latency_s: float64 [N], from due to answered (or given up).
+        kinds: [N], how each request ended: a kind of `client.Answer` or `NOT_SENT`.
+        completions: good answers that arrived within the window, whenever they were due.
+        stages_ms: what `Server-Timing` told, by stage.
+        cpu_share: CPU time of this process per second of the run; 1.0 is one core.
+        interrupted: whether the run was cut short.
+    """
+
+    window_s: float
+    due_s: NDArray[np.float64]
+    lag_s: NDArray[np.float64]
+    latency_s: NDArray[np.float64]
+    kinds: NDArray[np.str_]
+    completions: int
+    stages_ms: dict[str, NDArray[np.float64]]
+    cpu_share: float
+    interrupted: bool
+
+
+class Recorder:
+    """Keeps what is due within a window of `time.perf_counter`; the warm-up before it is not counted."""
+
+    def __init__(self, start_s: float, end_s: float) -> None:
+        self._start_s = start_s
+        self._end_s = end_s
+        self._due_s, self._lag_s, self._latency_s = array("d"), array("d"), array("d")
+        self._kinds: list[str] = []
+        self._stages_ms: defaultdict[str, array[float]] = defaultdict(lambda: array("d"))
+        self._completions = 0
+        self._created_s = time.perf_counter()
+        self._cpu_at_start_s = time.process_time()
+
+    def add(self, due_s: float, sent_s: float, answer: Answer) -> None:
+        """Record a request that has just ended."""
+        now_s = time.perf_counter()
+        if answer.kind == OK and self._start_s <= now_s < self._end_s:
+            self._completions += 1
+        if due_s < self._start_s:
+            return
+        self._due_s.append(due_s - self._start_s)
+        self._lag_s.append(sent_s - due_s)
+        self._latency_s.append(now_s - due_s)
+        self._kinds.append(answer.kind)
+        for stage, duration_ms in answer.stages_ms.items():
+            self._stages_ms[stage].append(duration_ms)
+
+    def finish(self, *, interrupted: bool) -> Measurement:
+        """Close the books; an interrupted window ends now."""
+        now_s = time.perf_counter()
+        return Measurement(
+            window_s=max(0.0, min(self._end_s, now_s) - self._start_s),
+            due_s=np.array(self._due_s),
+            lag_s=np.array(self._lag_s),
+            latency_s=np.array(self._latency_s),
+            kinds=np.array(self._kinds, dtype=np.str_),
+            completions=self._completions,
+            stages_ms={stage: np.array(values) for stage, values in self._stages_ms.items()},
+            cpu_share=(time.process_time() - self._cpu_at_start_s) / max(now_s - self._created_s, 1e-9),
+            interrupted=interrupted,
+        )
