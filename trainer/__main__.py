@@ -92,7 +92,7 @@ def demo_log(
 ) -> None:
     """Write the embedded demo: a made-up click log of a sponsored search engine."""
     write_demo_log(folder, DemoLogConfig(seed=seed, num_queries=queries))
-    console.print(f"wrote {folder}/train.jsonl.gz and {folder}/test.jsonl.gz")
+    console.print(f"wrote {folder}/train.jsonl.gz and {folder}/test.jsonl.gz", markup=False, soft_wrap=True)
 
 
 def _train(data: Path, run_folder: Path, settings: TrainerConfig, device: str, *, skip_bad_lines: bool) -> None:
@@ -101,17 +101,18 @@ def _train(data: Path, run_folder: Path, settings: TrainerConfig, device: str, *
     from trainer.loop import DivergedError
     from trainer.run import Run, RunError
     from trainer.stages import train as train_learner
-    from trainer.tensors import pick_device
+    from trainer.tensors import DeviceError, pick_device
 
     try:
         chosen = pick_device(device)
-        run = Run(run_folder, settings)
+        run = Run(run_folder)
         dataset = open_dataset(data, "train")
         loaded = load_training_data(dataset, settings.featurizer, skip_bad_lines=skip_bad_lines)
         if dataset.bad_lines or loaded.dropped_rows:
             console.print(f"left out: {dataset.bad_lines:,} bad lines, {loaded.dropped_rows:,} rows without a label")
+        run.begin(settings)
         train_learner(loaded, settings, chosen, run)
-    except (RunError, DivergedError, ValueError) as error:
+    except (DeviceError, RunError, DivergedError, OSError) as error:
         _fail(str(error))
 
 

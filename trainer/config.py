@@ -6,10 +6,10 @@ import tomllib
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from export.artifact.featurizer import FeaturizerConfig
@@ -37,6 +37,11 @@ class FeaturizerSection(_Section):
     max_features: int = Field(2_000_000, ge=1, description="keep the most frequent so many tokens; bounds memory")
     max_chars: int = Field(512, ge=1, le=65536, description="characters of a text that are looked at")
 
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        self.build()
+        return self
+
     def build(self) -> FeaturizerConfig:
         """The featurizer's own form of these settings."""
         return FeaturizerConfig(**self.model_dump())
@@ -49,6 +54,9 @@ class ModelSection(_Section):
     spectral_bound: float = Field(1.0, gt=0, le=1, description="lambda, bound on the spectral norm of the residuals")
     dropout: float = Field(
         0.5, ge=0, lt=1, description="dropout after each ReLU; more: less overfitting, slower learning"
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="factors of the large products; auto: bfloat16 where native, several times as fast"
     )
 
 
@@ -127,10 +135,11 @@ def load_config(path: Path | None, overrides: Sequence[str]) -> TrainerConfig:
     Raises:
         ConfigError: an unreadable file, an unknown key or a value out of range.
     """
-    settings: dict[str, Any] = {}
+    # A section is validated whole, so that one setting of a graph needs the defaults of the others beside it.
+    settings = TrainerConfig().model_dump()
     if path is not None:
         try:
-            settings = tomllib.loads(path.read_text())
+            _merge(settings, tomllib.loads(path.read_text("utf-8")))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(f"cannot read the configuration {path}: {error}") from error
     for override in overrides:
@@ -151,6 +160,14 @@ def describe_settings() -> list[tuple[str, object, str]]:
     return list(_describe(TrainerConfig(), ""))
 
 
+def _merge(settings: dict[str, Any], changes: dict[str, Any]) -> None:
+    for key, value in changes.items():
+        if isinstance(value, dict) and isinstance(settings.get(key), dict):
+            _merge(settings[key], value)
+        else:
+            settings[key] = value
+
+
 def _override(settings: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
     if not separator or not key:
@@ -169,6 +186,8 @@ def _override(settings: dict[str, Any], override: str) -> None:
 
 def _explain(problem: ErrorDetails) -> str:
     key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "value_error":  # of settings that do not agree with one another
+        return f"{key}: {problem['ctx']['error']}"
     if problem["type"] != "extra_forbidden":
         return f"{key} = {problem['input']!r}: {problem['msg']}"
     known = [name for name, _, _ in describe_settings()]

@@ -20,7 +20,7 @@ from trainer.loop import Loop, Schedule
 from trainer.model import Classifier, Residual, descend, one_vs_all_loss
 from trainer.run import Run
 from trainer.sampling import Graphs, LabelSampler, mine_negatives
-from trainer.tensors import to_device
+from trainer.tensors import product_dtype, to_device
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,8 @@ class ExtremeTask:
         self._optimizer = torch.optim.Adam(self._residual.parameters())
         num_texts, num_labels = labels_NL.shape
         prior = labels_NL.nnz / (num_texts * num_labels)
-        self._classifier = Classifier(num_labels, model.dim, prior, generator, device)
+        dtype = product_dtype(model.precision, device)
+        self._classifier = Classifier(num_labels, model.dim, prior, generator, device, dtype)
 
     def prepare(self, rows_B: NDArray[np.int64]) -> ExtremeBatch:
         """Sample the labels of the texts."""

@@ -1,54 +1,18 @@
-"""Astec's encoder and classifiers (paper, section 4), and the optimiser whose cost follows the batch.
+"""Astec's encoder and classifiers (paper, section 4).
 
 Shapes: B texts, T tokens of all of them, D dimensions, V vocabulary, L labels, U distinct rows used by a batch.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 from torch.nn import functional
 
-_BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
-
-
-class RowTable:
-    """A table of which a step uses a few rows: time and memory of a step follow the rows, not the table.
-
-    `gather` hands the rows out as a leaf tensor; once it has a gradient, `step` applies Adam to those rows only, with
-    moments that stand still while a row is not used (as `torch.optim.SparseAdam`, without its sort of every gradient).
-
-    Args:
-        weight: the table, [n, D]; updated in place.
-    """
-
-    def __init__(self, weight: Tensor) -> None:
-        self.weight = weight
-        self._mean = torch.zeros_like(weight)
-        self._square = torch.zeros_like(weight)
-        self._steps = 0
-        self._used: tuple[Tensor, Tensor] | None = None
-
-    def gather(self, rows_U: Tensor) -> Tensor:
-        """The distinct rows `rows_U` as a leaf [U, D] that wants a gradient."""
-        leaf = self.weight[rows_U].requires_grad_()
-        self._used = (rows_U, leaf)
-        return leaf
-
-    @torch.no_grad()
-    def step(self, learning_rate: float) -> None:
-        """One Adam step on the rows last gathered."""
-        rows_U, leaf = self._used or (None, None)
-        gradient = leaf.grad if leaf is not None else None
-        if rows_U is None or leaf is None or gradient is None:
-            raise RuntimeError("step() needs a gather() whose rows have a gradient")
-        self._used = None
-        self._steps += 1
-        mean = self._mean[rows_U].lerp_(gradient, 1 - _BETA1)
-        square = self._square[rows_U].mul_(_BETA2).addcmul_(gradient, gradient, value=1 - _BETA2)
-        self._mean[rows_U], self._square[rows_U] = mean, square
-        rate = learning_rate * (1 - _BETA2**self._steps) ** 0.5 / (1 - _BETA1**self._steps)
-        self.weight[rows_U] = leaf.addcdiv_(mean, square.sqrt_().add_(_EPSILON), value=-rate)
+from trainer.rows import RowTable
 
 
 class Residual(nn.Module):
@@ -99,20 +63,30 @@ class Classifier:
         prior: expected share of positive labels, which the bias starts from, so that no step is spent on learning it.
         generator: source of the Xavier initialisation (paper, A.1).
         device: where the tables live.
+        dtype: of matrix products and logits; loss and parameters stay float32.
     """
 
     def __init__(
-        self, num_labels: int, dim: int, prior: float, generator: torch.Generator, device: torch.device
+        self,
+        num_labels: int,
+        dim: int,
+        prior: float,
+        generator: torch.Generator,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
+        self._dtype = dtype
         weight = torch.empty(num_labels, dim)
         nn.init.xavier_uniform_(weight, generator=generator)
         self.weights = RowTable(weight.to(device))
         bias = torch.full((num_labels, 1), float(torch.logit(torch.tensor(prior), eps=1e-6)))
         self.biases = RowTable(bias.to(device))
 
-    def logits(self, x_BD: Tensor, labels_U: Tensor) -> Tensor:
-        """w_l . x + b_l for the labels `labels_U`, [B, U]."""
-        return torch.addmm(self.biases.gather(labels_U).T, x_BD, self.weights.gather(labels_U).T)
+    def logits(self, x_BD: Tensor, labels_U: Tensor | None) -> Tensor:
+        """w_l . x + b_l for the labels `labels_U`, or all, [B, U]."""
+        bias_U1, weight_UD = self.biases.gather(labels_U), self.weights.gather(labels_U)
+        factors = (x_BD, weight_UD, bias_U1.squeeze(1))
+        return functional.linear(*(factor.to(self._dtype) for factor in factors))
 
     def step(self, learning_rate: float) -> None:
         """One Adam step on the rows of the last `logits`."""
@@ -125,11 +99,29 @@ def one_vs_all_loss(logits_BU: Tensor, positive_rows_P: Tensor, positive_columns
 
     Args:
         logits_BU: a logit for each text and label.
-        positive_rows_P: text of each positive pair.
+        positive_rows_P: text of each positive pair; no pair comes twice.
         positive_columns_P: its column in `logits_BU`.
     """
-    positives = logits_BU[positive_rows_P, positive_columns_P].sum()
-    return (functional.softplus(logits_BU).sum() - positives) / len(logits_BU)
+    loss: Tensor = _OneVsAllLoss.apply(logits_BU, positive_rows_P, positive_columns_P)  # type: ignore[no-untyped-call]
+    return loss
+
+
+class _OneVsAllLoss(torch.autograd.Function):
+    """The loss with its gradient sigmoid(z) - y written once: B x U is the largest array of a step by far."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, logits_BU: Tensor, rows_P: Tensor, columns_P: Tensor) -> Tensor:
+        ctx.save_for_backward(logits_BU, rows_P, columns_P)
+        wide = torch.promote_types(logits_BU.dtype, torch.float32)
+        positives = logits_BU[rows_P, columns_P].sum(dtype=wide)
+        return (functional.softplus(logits_BU).sum(dtype=wide) - positives) / len(logits_BU)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401 - torch's own type lacks it
+        logits_BU, rows_P, columns_P = ctx.saved_tensors
+        gradient_BU = torch.sigmoid(logits_BU)
+        gradient_BU[rows_P, columns_P] -= 1
+        return gradient_BU.mul_(gradient / len(logits_BU)), None, None
 
 
 def descend(loss: Tensor, optimizer: torch.optim.Optimizer, rate: float) -> None:

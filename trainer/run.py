@@ -22,23 +22,29 @@ class Run:
     """Where a training run leaves what it learns and what it did.
 
     Args:
-        folder: made where it does not exist; may hold an earlier run that did not finish, which starts over.
-        config: written to `config.toml`.
+        folder: touched by `begin` only; may hold an earlier run that did not finish, which starts over.
 
     Raises:
         RunError: the folder holds a finished run or something else.
     """
 
-    def __init__(self, folder: Path, config: TrainerConfig) -> None:
+    def __init__(self, folder: Path) -> None:
         if (folder / CHECKPOINT_FOLDER).exists():
             raise RunError(f"{folder} holds a finished run; choose another folder, or remove it first")
         if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / CONFIG_FILE).exists())):
             raise RunError(f"{folder} exists and is no run folder; choose another")
-        folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self._begun = time.monotonic()
-        write_file_atomically(folder / CONFIG_FILE, dump_config(config))
-        write_file_atomically(folder / HISTORY_FILE, b"")
+
+    def begin(self, config: TrainerConfig) -> None:
+        """Make the folder, with `config` in `config.toml` and an empty history.
+
+        Raises:
+            OSError: no folder can be made there.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_file_atomically(self.folder / CONFIG_FILE, dump_config(config))
+        write_file_atomically(self.folder / HISTORY_FILE, b"")
 
     def record(self, stage: str, **figures: float | int | str) -> None:
         """Append a line to `history.jsonl`, with the seconds since the run began."""

@@ -21,7 +21,7 @@ from trainer.extreme import ExtremeModel, learn_classifiers
 from trainer.run import Run
 from trainer.sampling import build_graphs
 from trainer.surrogate import encode, learn_embeddings
-from trainer.tensors import to_device
+from trainer.tensors import product_dtype, to_device
 from trainer.validation import AlphaChoice, choose_alpha
 
 _REFERENCE_TEXTS = 256
@@ -40,7 +40,8 @@ def train(data: TrainingData, config: TrainerConfig, device: torch.device, run: 
     examples, held = data.examples.take(learnt), data.examples.take(held_out)
     console.print(
         f"{len(examples):,} texts to learn from, {len(held):,} held out, {data.num_labels:,} labels, "
-        f"{data.featurizer.num_features:,} tokens, on {device}"
+        f"{data.featurizer.num_features:,} tokens, on {device}",
+        soft_wrap=True,
     )
     embeddings_VD = learn_embeddings(examples, data.featurizer.num_features, config, device, run)
     v_ND = encode(embeddings_VD, examples.bags)
@@ -104,6 +105,7 @@ def _summarise(
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({os.cpu_count()} cores)",
         "machine": platform.machine(),
         "torch": torch.__version__,
+        "products": str(product_dtype(config.model.precision, device)).removeprefix("torch."),
         "seed": config.seed,
         "epochs_surrogate": config.surrogate.epochs,
         "epochs_extreme": config.extreme.epochs,
@@ -114,5 +116,6 @@ def _summarise(
 
 def _announce(choice: AlphaChoice, run: Run) -> None:
     figures = ", ".join(f"{name} {value:.2f}" for name, value in choice.metrics.items())
-    console.print(f"on held-out texts, alpha {choice.alpha}: {figures}")
-    console.print(f"trained in {run.elapsed_s():.0f} s; export it: astec-export {run.folder} ARTIFACT")
+    console.print(f"on held-out texts, alpha {choice.alpha}: {figures}", soft_wrap=True)
+    done = f"trained in {run.elapsed_s():.0f} s; export it: astec-export {run.folder} ARTIFACT"
+    console.print(done, markup=False, soft_wrap=True)

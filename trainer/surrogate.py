@@ -20,9 +20,10 @@ from trainer.clustering import cluster_labels, label_centroids
 from trainer.config import ModelSection, TrainerConfig
 from trainer.data import Examples
 from trainer.loop import Loop, Schedule
-from trainer.model import Classifier, Residual, RowTable, descend, embed, one_vs_all_loss
+from trainer.model import Classifier, Residual, descend, embed, one_vs_all_loss
+from trainer.rows import RowTable
 from trainer.run import Run
-from trainer.tensors import to_device
+from trainer.tensors import product_dtype, to_device
 
 _ENCODE_TEXTS = 4096
 
@@ -64,8 +65,8 @@ class SurrogateTask:
         self._optimizer = torch.optim.Adam(self._residual.parameters())
         num_texts, num_clusters = clusters_NK.shape
         prior = clusters_NK.nnz / (num_texts * num_clusters)
-        self._classifier = Classifier(num_clusters, model.dim, prior, generator, device)
-        self._all_clusters = torch.arange(num_clusters, device=device)
+        dtype = product_dtype(model.precision, device)
+        self._classifier = Classifier(num_clusters, model.dim, prior, generator, device, dtype)
 
     def prepare(self, rows_B: NDArray[np.int64]) -> SurrogateBatch:
         """Gather the texts' tokens and clusters."""
@@ -80,7 +81,7 @@ class SurrogateTask:
         embeddings_UD = self.embeddings.gather(batch.tokens)
         v_BD = self._drop(embed(embeddings_UD, batch.ids, batch.weights, batch.starts))
         x_BD = v_BD + self._drop(self._residual(v_BD))
-        logits_BK = self._classifier.logits(x_BD, self._all_clusters)
+        logits_BK = self._classifier.logits(x_BD, None)
         loss = one_vs_all_loss(logits_BK, batch.rows, batch.clusters)
         descend(loss, self._optimizer, rate)
         self.embeddings.step(rate)

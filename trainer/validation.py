@@ -53,7 +53,8 @@ def choose_alpha(
         metrics.update(ranked_RK, relevant)
         trials.append({"alpha": alpha, **metrics.result()})
     best = max(trials, key=lambda trial: sum(trial[f"P@{k}"] for k in _RANKS))
-    recall = RankingMetrics((), recall_ks=(int(np.diff(candidates.offsets).max()),))
+    longest = int(np.diff(candidates.offsets).max())  # 0 where no held-out text has a known token
+    recall = RankingMetrics((), recall_ks=(max(longest, 1),))
     recall.update(_pad(candidates), relevant)
     metrics_of_best = {name: round(value, 2) for name, value in best.items() if name != "alpha"}
     return AlphaChoice(
