@@ -45,7 +45,7 @@ lint: $(VENV)/.ready ## ruff, mypy and the import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.ready ## measure the served model in process and over HTTP
+bench: artifacts/demo/manifest.json ## measure the demo model in process and over HTTP; writes a dated page
 	$(BIN)/python -m loadtest.bench
 
 clean: ## remove what the targets above made
