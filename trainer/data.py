@@ -50,7 +50,6 @@ class TrainingData:
     featurizer: Featurizer
     label_texts: TextTable
     examples: Examples
-    queries: list[Query]
     dropped_rows: int
 
     @property
@@ -85,7 +84,7 @@ def load_training_data(dataset: Dataset, settings: FeaturizerSection, *, skip_ba
     featurizer = _fit_featurizer(queries, dataset, settings)
     labels_NL = _label_matrix(label_sets, {name: label for label, name in enumerate(names)})
     examples = Examples(featurizer.transform(queries), labels_NL)
-    return TrainingData(featurizer, TextTable.from_texts(names), examples, queries, num_rows - len(queries))
+    return TrainingData(featurizer, TextTable.from_texts(names), examples, num_rows - len(queries))
 
 
 def split_validation(

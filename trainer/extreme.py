@@ -109,8 +109,6 @@ def learn_classifiers(
     run.record("mining", negatives_per_text=float((negatives_NS >= 0).sum(axis=1).mean()))
     sampler = LabelSampler(labels_NL, negatives_NS, shortlist.num_random_negatives, seed)
     task = ExtremeTask(v_ND, labels_NL, sampler, config.model, seed, device)
-    schedule = Schedule.at_least(
-        settings.epochs, settings.batch_size, settings.learning_rate, len(v_ND), settings.min_steps
-    )
+    schedule = Schedule.of(settings, len(v_ND))
     Loop(task, schedule).run(len(v_ND), seed, run)
     return task.finish()

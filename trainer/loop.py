@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.readers.progress import step_progress
+from trainer.config import ExtremeSection, SurrogateSection
 from trainer.run import Run
 
 Batch = TypeVar("Batch")
@@ -35,10 +36,11 @@ class Schedule:
     learning_rate: float
 
     @classmethod
-    def at_least(cls, epochs: int, batch_size: int, learning_rate: float, num_rows: int, min_steps: int) -> Schedule:
-        """`epochs`, or as many as make `min_steps`: a rate needs a number of steps, which small data does not have."""
-        steps_per_epoch = math.ceil(num_rows / batch_size)
-        return cls(max(epochs, math.ceil(min_steps / steps_per_epoch)), batch_size, learning_rate)
+    def of(cls, settings: SurrogateSection | ExtremeSection, num_rows: int) -> Schedule:
+        """The wished epochs, or as many as make `min_steps`: what is learnt takes steps, and small data has few."""
+        steps_per_epoch = math.ceil(num_rows / settings.batch_size)
+        epochs = max(settings.epochs, math.ceil(settings.min_steps / steps_per_epoch))
+        return cls(epochs, settings.batch_size, settings.learning_rate)
 
 
 class Task(Protocol[Batch]):

@@ -14,7 +14,8 @@ from torch import Tensor
 
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
 
-# A second OpenMP runtime beside torch's in one process is asking for trouble.
+# A second OpenMP runtime beside torch's in one process is asking for trouble. This layer aborts when two threads enter
+# parallel kernels at once: only `RowTable.step`, on the training thread, may run one.
 numba.config.THREADING_LAYER = "workqueue"  # type: ignore[attr-defined]
 
 

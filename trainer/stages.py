@@ -18,6 +18,7 @@ from export.readers.progress import console
 from trainer.config import TrainerConfig
 from trainer.data import TrainingData, split_validation
 from trainer.extreme import ExtremeModel, learn_classifiers
+from trainer.loop import Schedule
 from trainer.run import Run
 from trainer.sampling import build_graphs
 from trainer.surrogate import encode, learn_embeddings
@@ -107,8 +108,8 @@ def _summarise(
         "torch": torch.__version__,
         "products": str(product_dtype(config.model.precision, device)).removeprefix("torch."),
         "seed": config.seed,
-        "epochs_surrogate": config.surrogate.epochs,
-        "epochs_extreme": config.extreme.epochs,
+        "epochs_surrogate": Schedule.of(config.surrogate, num_train).epochs,
+        "epochs_extreme": Schedule.of(config.extreme, num_train).epochs,
         "spectral_bound": config.model.spectral_bound,
         "dropout": config.model.dropout,
     }

@@ -105,9 +105,7 @@ def learn_embeddings(
     clusters_NK = surrogate_labels(train, num_features, settings.num_clusters, config.seed)
     run.record("clustering", labels=train.labels.shape[1], clusters=clusters_NK.shape[1])
     task = SurrogateTask(train.bags, clusters_NK, num_features, config.model, config.seed, device)
-    schedule = Schedule.at_least(
-        settings.epochs, settings.batch_size, settings.learning_rate, len(train), settings.min_steps
-    )
+    schedule = Schedule.of(settings, len(train))
     Loop(task, schedule).run(len(train), config.seed, run)
     return task.embeddings.weight
 

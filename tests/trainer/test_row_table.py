@@ -1,0 +1,78 @@
+"""The table that learns row by row, against the optimiser of torch that does the same."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from trainer.model import descend
+from trainer.rows import RowTable
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_gpu)])
+def test_a_table_steps_as_sparse_adam_does(device: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(20, 4, generator=generator)
+    table, parameter = RowTable(start.clone().to(device)), nn.Parameter(start.clone())
+    optimizer = torch.optim.SparseAdam([parameter])
+    for rate in (0.1, 0.05, 0.2, 0.01, 0.1):
+        rows = torch.randperm(20, generator=generator)[:6]
+        target = torch.randn(6, 4, generator=generator)
+        ((table.gather(rows.to(device)) - target.to(device)) ** 4).sum().backward()
+        table.step(rate)
+        looked_up = functional.embedding(rows, parameter, sparse=True)
+        descend(((looked_up - target) ** 4).sum(), optimizer, rate)
+    torch.testing.assert_close(table.weight.cpu(), parameter.detach())
+    assert not torch.equal(table.weight.cpu(), start)
+
+
+def test_a_step_leaves_every_other_row_untouched() -> None:
+    start = torch.randn(1_000, 8, generator=torch.Generator().manual_seed(0))
+    table = RowTable(start.clone())
+    rows = torch.tensor([3, 999, 500])
+    for _ in range(3):
+        leaf = table.gather(rows)
+        leaf.square().sum().backward()
+        table.step(0.1)
+    assert leaf.grad is not None
+    assert leaf.grad.shape == (3, 8), "gradients are of the rows, not of the table"
+    others = torch.ones(1_000, dtype=torch.bool)
+    others[rows] = False
+    assert torch.equal(table.weight[others], start[others])
+    assert (table.weight[rows] != start[rows]).all()
+
+
+def test_all_rows_at_once_step_as_each_would() -> None:
+    start = torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
+    whole, listed = RowTable(start.clone()), RowTable(start.clone())
+    for rate in (0.1, 0.05):
+        for table, rows in ((whole, None), (listed, torch.arange(20))):
+            (table.gather(rows) ** 4).sum().backward()
+            table.step(rate)
+    torch.testing.assert_close(whole.weight, listed.weight)
+    assert not torch.equal(whole.weight, start)
+
+
+def test_a_gradient_that_is_a_view_is_read_rightly() -> None:
+    """A transposed product leaves a gradient whose rows are not contiguous."""
+    table, factor = RowTable(torch.zeros(5, 3)), torch.tensor([[1.0, -1.0, 1.0], [1.0, 1.0, -1.0]])
+    leaf = table.gather(torch.tensor([4, 2]))
+    (leaf.T * factor.T).sum().backward()
+    table.step(0.5)
+    assert table.weight[4].tolist() == pytest.approx([-0.5, 0.5, -0.5]), "a first step of Adam is the rate"
+    assert table.weight[2].tolist() == pytest.approx([-0.5, -0.5, 0.5])
+
+
+def test_a_step_needs_rows_with_a_gradient() -> None:
+    table = RowTable(torch.ones(3, 2))
+    with pytest.raises(RuntimeError, match="gather"):
+        table.step(0.1)
+    leaf = table.gather(torch.tensor([1]))
+    with pytest.raises(RuntimeError, match="gradient"):
+        table.step(0.1)
+    leaf.sum().backward()
+    table.step(0.1)
+    with pytest.raises(RuntimeError, match="gather"):
+        table.step(0.1)

@@ -1,0 +1,162 @@
+"""The two graphs, the negatives mined with them, and the labels that a batch is trained on."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from trainer.config import HnswSection, ShortlistSection
+from trainer.sampling import Graphs, LabelSampler, build_graphs, mine_negatives, shortlist_all
+
+NUM_TEXTS, NUM_LABELS, DIM = 600, 40, 12
+SHORTLIST = ShortlistSection(
+    centroids=HnswSection(m=16, ef_construction=200, ef_search=200, neighbours=10),
+    points=HnswSection(m=16, ef_construction=200, ef_search=200, neighbours=8),
+)
+
+
+def random_labels(num_texts: int, num_labels: int, seed: int) -> csr_matrix:
+    """Between one and three labels of each text."""
+    generator = np.random.default_rng(seed)
+    dense = np.zeros((num_texts, num_labels), np.float32)
+    for row in dense:
+        row[generator.integers(0, num_labels, generator.integers(1, 4))] = 1
+    return csr_matrix(dense)
+
+
+@pytest.fixture(name="v_ND", scope="module")
+def representations() -> NDArray[np.float32]:
+    return np.random.default_rng(0).random((NUM_TEXTS, DIM), np.float32)
+
+
+@pytest.fixture(name="labels_NL", scope="module")
+def labels_of_texts() -> csr_matrix:
+    return random_labels(NUM_TEXTS, NUM_LABELS, seed=1)
+
+
+@pytest.fixture(scope="module")
+def graphs(v_ND: NDArray[np.float32], labels_NL: csr_matrix) -> Graphs:
+    return build_graphs(v_ND, labels_NL, SHORTLIST, seed=0)
+
+
+def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def test_representatives_are_the_normalised_means_of_the_texts_of_a_label(
+    graphs: Graphs, v_ND: NDArray[np.float32], labels_NL: csr_matrix
+) -> None:
+    dense = labels_NL.toarray()
+    means = np.array([v_ND[dense[:, label] > 0].mean(axis=0) for label in range(NUM_LABELS)])
+    np.testing.assert_allclose(graphs.centroids.vectors(), unit(means), atol=1e-6)
+    assert graphs.centroid_labels.tolist() == list(range(NUM_LABELS))
+
+
+def test_points_are_the_texts_with_their_labels(
+    graphs: Graphs, v_ND: NDArray[np.float32], labels_NL: csr_matrix
+) -> None:
+    np.testing.assert_allclose(graphs.points.vectors(), unit(v_ND), atol=1e-6)
+    points = graphs.point_labels
+    for row in (0, 17, NUM_TEXTS - 1):
+        own = points.indices[points.indptr[row] : points.indptr[row + 1]]
+        assert own.tolist() == np.flatnonzero(labels_NL[row].toarray()).tolist()
+
+
+def test_graphs_follow_their_seed(v_ND: NDArray[np.float32], labels_NL: csr_matrix, graphs: Graphs) -> None:
+    again = build_graphs(v_ND, labels_NL, SHORTLIST, seed=0)
+    for one, other in ((graphs.centroids, again.centroids), (graphs.points, again.points)):
+        for found, repeated in zip(one.search(v_ND[:50], 8), other.search(v_ND[:50], 8), strict=True):
+            assert found.tolist() == repeated.tolist()
+
+
+def test_the_shortlist_is_the_union_of_what_both_graphs_find(
+    graphs: Graphs, v_ND: NDArray[np.float32], labels_NL: csr_matrix
+) -> None:
+    """Against brute force; a label's similarity is the best of the hits that brought it."""
+    queries, dense = v_ND[:40], labels_NL.toarray() > 0
+    (found,) = shortlist_all(graphs.shortlister(SHORTLIST), queries, "")
+    to_labels, to_points = unit(queries) @ graphs.centroids.vectors().T, unit(queries) @ unit(v_ND).T
+    for query in range(len(queries)):
+        expected: dict[int, float] = {}
+        for label in np.argsort(-to_labels[query])[:10]:
+            expected[int(label)] = to_labels[query, label]
+        for point in np.argsort(-to_points[query])[:8]:
+            for label in np.flatnonzero(dense[point]):
+                expected[int(label)] = max(expected.get(int(label), -1), to_points[query, point])
+        begin, end = found.offsets[query : query + 2]
+        assert sorted(found.labels[begin:end].tolist()) == sorted(expected)
+        wanted = [expected[label] for label in found.labels[begin:end].tolist()]
+        assert found.similarities[begin:end].tolist() == pytest.approx(wanted, abs=1e-5)
+
+
+@pytest.mark.parametrize("num_negatives", [4, 60])
+def test_negatives_are_the_shortlist_without_the_positives_most_similar_first(
+    graphs: Graphs, v_ND: NDArray[np.float32], labels_NL: csr_matrix, num_negatives: int
+) -> None:
+    """Over more than one chunk of texts; 60 is more than there are labels, so that rows are padded."""
+    shortlister = graphs.shortlister(SHORTLIST)
+    negatives_NS = mine_negatives(shortlister, v_ND, labels_NL, num_negatives)
+    assert negatives_NS.shape == (NUM_TEXTS, num_negatives)
+    dense = labels_NL.toarray() > 0
+    for row, negatives in enumerate(negatives_NS):
+        found = shortlister.search(v_ND[row : row + 1])
+        similarity = dict(zip(found.labels.tolist(), found.similarities.tolist(), strict=True))
+        kept = negatives[negatives >= 0].tolist()
+        wrong = [label for label in similarity if not dense[row, label]]
+        assert len(set(kept)) == len(kept) == min(len(wrong), num_negatives)
+        assert set(kept) <= set(wrong)
+        assert [similarity[label] for label in kept] == sorted((similarity[w] for w in wrong), reverse=True)[
+            : len(kept)
+        ]
+        assert np.all(negatives[len(kept) :] == -1)
+
+
+def test_a_text_without_a_known_token_has_no_negatives(graphs: Graphs, labels_NL: csr_matrix) -> None:
+    negatives_NS = mine_negatives(graphs.shortlister(SHORTLIST), np.zeros((3, DIM), np.float32), labels_NL[:3], 5)
+    assert np.all(negatives_NS == -1)
+
+
+@settings(derandomize=True, deadline=None)
+@given(
+    num_texts=st.integers(1, 30),
+    num_labels=st.integers(1, 60),
+    num_negatives=st.integers(1, 8),
+    num_random=st.integers(0, 5),
+    seed=st.integers(0, 2**31 - 1),
+)
+def test_a_batch_is_trained_on_its_positives_its_negatives_and_some_more(
+    num_texts: int, num_labels: int, num_negatives: int, num_random: int, seed: int
+) -> None:
+    labels_NL = random_labels(num_texts, num_labels, seed)
+    generator = np.random.default_rng(seed)
+    negatives_NS = generator.integers(0, num_labels, (num_texts, num_negatives)).astype(np.int32)
+    for row in negatives_NS:
+        row[generator.integers(0, num_negatives + 1) :] = -1
+    sampler = LabelSampler(labels_NL, negatives_NS, num_random, seed)
+    for _ in range(2):  # the second batch meets the scratch space of the first
+        rows_B = generator.permutation(num_texts)[: generator.integers(1, num_texts + 1)]
+        labels_U, positive_rows, positive_columns = sampler.sample(rows_B)
+        positives = [(i, int(label)) for i, row in enumerate(rows_B) for label in labels_NL[row].indices]
+        negatives = {int(label) for row in rows_B for label in negatives_NS[row] if label >= 0}
+        sampled = labels_U.tolist()
+        required = negatives | {label for _, label in positives}
+        assert len(set(sampled)) == len(sampled), "distinct"
+        assert required <= set(sampled)
+        assert len(sampled) <= len(required) + num_random * len(rows_B)
+        assert 0 <= min(sampled) <= max(sampled) < num_labels
+        pairs = list(zip(positive_rows.tolist(), labels_U[positive_columns].tolist(), strict=True))
+        assert pairs == positives
+
+
+def test_sampled_labels_follow_the_seed() -> None:
+    labels_NL, negatives_NS = random_labels(20, 500, seed=0), np.full((20, 1), -1, np.int32)
+
+    def draw(seed: int) -> list[list[int]]:
+        sampler = LabelSampler(labels_NL, negatives_NS, 10, seed)
+        return [sampler.sample(np.arange(20))[0].tolist() for _ in range(2)]
+
+    assert draw(3) == draw(3)
+    assert draw(3) != draw(4)
+    assert draw(3)[0] != draw(3)[1], "every batch draws anew"

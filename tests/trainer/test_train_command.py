@@ -1,0 +1,220 @@
+"""astec-train as its user meets it: what it refuses, what it leaves, and that it repeats itself."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from export.checkpoint import CHECKPOINT_FOLDER, MODEL_FILE, SUMMARY_FILE, read_checkpoint
+from trainer.config import load_config
+from trainer.run import CONFIG_FILE, HISTORY_FILE
+
+Train = Callable[..., tuple[int, str]]
+WriteJsonl = Callable[..., Path]
+ShopRows = list[tuple[str, list[str]]]
+
+
+@pytest.fixture
+def shop_file(tmp_path: Path, shop_rows: ShopRows, write_jsonl: WriteJsonl) -> Path:
+    return write_jsonl(tmp_path / "train.jsonl", shop_rows)
+
+
+def test_a_run_holds_configuration_history_and_checkpoint(
+    astec_train: Train, shop_file: Path, tmp_path: Path, cheap_settings: tuple[str, ...]
+) -> None:
+    run = tmp_path / "deep" / "run [red]"
+    code, said = astec_train(shop_file, run, "--seed", 5, *cheap_settings)
+    assert code == 0, said
+    assert {path.name for path in run.iterdir()} == {CHECKPOINT_FOLDER, CONFIG_FILE, HISTORY_FILE}
+    config = load_config(run / CONFIG_FILE, [])
+    assert (config.seed, config.model.dim) == (5, 8)
+    checkpoint = read_checkpoint(run)
+    assert sorted(checkpoint.labels) == sorted(
+        {"red", "green", "blue", "black", "shoes", "car", "lamp", "chair", "phone"}
+    )
+    assert checkpoint.model.classifier.shape == (9, 8)
+    assert checkpoint.training["held_out_texts"] == 3
+    assert f"export it: astec-export {run} ARTIFACT\n" in said
+
+    code, said = astec_train(shop_file, run, *cheap_settings)
+    assert code == 2
+    assert "holds a finished run; choose another folder, or remove it first" in said
+
+
+def test_a_configuration_file_is_read(astec_train: Train, shop_file: Path, tmp_path: Path) -> None:
+    file = tmp_path / "astec.toml"
+    file.write_text("[model]\ndim = 1\n")
+    code, said = astec_train(shop_file, tmp_path / "run", "--config", file)
+    assert code == 2
+    assert "model.dim = 1" in said
+
+
+def assert_refused(answer: tuple[int, str], run: Path, *words: str) -> None:
+    """Exit code 2, every word said, nothing left behind."""
+    code, said = answer
+    assert code == 2
+    assert "Traceback" not in said
+    for word in words:
+        assert word in said
+    assert not run.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", ["train.jsonl", "the file is empty"]),
+        ('{"text": "red shoes", "labels": []}\n' * 3, ["train.jsonl", "has 0 rows with a label out of 3"]),
+        (
+            '{"text": "red shoes", "labels": ["a"]}\n' * 5 + "{]\n",
+            ["train.jsonl:6", "1 bad line of 6", "--skip-bad-lines"],
+        ),
+        ('{"text": "", "labels": ["a"]}\n' * 5, ["train.jsonl", "no token occurs in min_df = 2"]),
+    ],
+    ids=["empty", "without labels", "a bad line", "without words"],
+)
+def test_a_bad_file_is_refused_and_nothing_is_left(
+    astec_train: Train, tmp_path: Path, content: str, words: list[str]
+) -> None:
+    file, run = tmp_path / "train.jsonl", tmp_path / "run"
+    file.write_text(content)
+    assert_refused(astec_train(file, run, "--device", "cpu"), run, *words)
+
+
+def test_what_holds_no_training_file_is_refused(astec_train: Train, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "notes.md").touch()
+    run = tmp_path / "run"
+    assert_refused(
+        astec_train(tmp_path / "data", run), run, "no train file in the folder (found: notes.md)", "train.jsonl"
+    )
+    assert_refused(astec_train(tmp_path / "nothing", run), run, str(tmp_path / "nothing"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--set", "model.dimm=8"), ["no setting model.dimm", "did you mean model.dim?"]),
+        (("--set", "model.dim"), ["section.key=value"]),
+        (("--seed", "-1"), ["seed = -1"]),
+        (("--config", "nothing.toml"), ["nothing.toml"]),
+        (("--device", "gpu"), ["device 'gpu' cannot be used", "Use auto, cpu or cuda"]),
+        (("--device", "cuda:99"), ["device 'cuda:99' cannot be used"]),
+    ],
+)
+def test_a_bad_argument_is_refused_by_name(
+    astec_train: Train, shop_file: Path, tmp_path: Path, arguments: tuple[str, ...], words: list[str]
+) -> None:
+    run = tmp_path / "run"
+    assert_refused(astec_train(shop_file, run, *arguments), run, *words)
+
+
+def test_a_folder_of_something_else_is_refused_before_the_data_is_read(astec_train: Train, tmp_path: Path) -> None:
+    run = tmp_path / "thesis"
+    run.mkdir()
+    (run / "thesis.tex").touch()
+    code, said = astec_train(tmp_path / "nothing", run)
+    assert code == 2
+    assert "is no run folder" in said
+    assert list(run.iterdir()) == [run / "thesis.tex"]
+
+
+def test_a_run_that_cannot_be_made_is_refused_by_path(
+    astec_train: Train, shop_file: Path, cheap_settings: tuple[str, ...]
+) -> None:
+    run = shop_file / "run"
+    assert_refused(astec_train(shop_file, run, *cheap_settings), run, str(run))
+
+
+def test_bad_lines_and_rows_without_a_label_are_left_out_and_counted(
+    astec_train: Train,
+    tmp_path: Path,
+    shop_rows: ShopRows,
+    write_jsonl: WriteJsonl,
+    cheap_settings: tuple[str, ...],
+) -> None:
+    file = write_jsonl(tmp_path / "train.jsonl", [*shop_rows, ("nobody clicked", [])])
+    with file.open("a") as stream:
+        stream.write("{]\nnonsense\n")
+    run = tmp_path / "run"
+    code, said = astec_train(file, run, "--skip-bad-lines", *cheap_settings)
+    assert code == 0, said
+    assert "left out: 2 bad lines, 1 rows without a label" in said
+    assert read_checkpoint(run).num_texts == len(shop_rows)
+
+
+def test_a_run_that_diverges_names_the_setting_and_leaves_no_checkpoint(
+    astec_train: Train, shop_file: Path, tmp_path: Path, cheap_settings: tuple[str, ...]
+) -> None:
+    run = tmp_path / "run"
+    code, said = astec_train(shop_file, run, *cheap_settings, "--set", "surrogate.learning_rate=1e30")
+    assert code == 2
+    assert "--set surrogate.learning_rate=5e+29" in said
+    assert not (run / CHECKPOINT_FOLDER).exists()
+    code, said = astec_train(shop_file, run, *cheap_settings)
+    assert code == 0, "the folder of an unfinished run is used again"
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_the_smallest_data_that_can_be_split_trains(
+    astec_train: Train, tmp_path: Path, write_jsonl: WriteJsonl, cheap_settings: tuple[str, ...], seed: int
+) -> None:
+    """One text to learn from and one held out, of which one has no word at all: which one, depends on the seed."""
+    file = write_jsonl(tmp_path / "train.jsonl", [("🎉", ["party"]), ("red red", ["red"])])
+    run = tmp_path / "run"
+    code, said = astec_train(file, run, "--seed", seed, *cheap_settings, "--set", "featurizer.min_df=1")
+    assert code == 0, said
+    assert list(read_checkpoint(run).labels) == ["party", "red"]
+
+
+def test_settings_are_listed(astec_train: Train) -> None:
+    code, said = astec_train("settings")
+    assert code == 0
+    assert "shortlist.num_hard_negatives" in said
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["settings"]])
+def test_help_needs_no_torch(arguments: list[str]) -> None:
+    script = (
+        "import sys\nfrom trainer.__main__ import main\n"
+        "try:\n    main()\nexcept SystemExit as ended:\n    assert not ended.code\nassert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "astec-train" in done.stdout + done.stderr or "model.dim" in done.stderr
+
+
+def test_the_same_training_twice_gives_the_same_bytes(
+    tmp_path: Path, shop_file: Path, cheap_settings: tuple[str, ...]
+) -> None:
+    """In processes that hash strings differently."""
+    runs = [tmp_path / "first", tmp_path / "second"]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "trainer", str(shop_file), str(run), *cheap_settings],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+        )
+        for run, seed in zip(runs, ("1", "2"), strict=True)
+    ]
+    assert [process.wait() for process in processes] == [0, 0]
+    first, second = (run / CHECKPOINT_FOLDER for run in runs)
+    for name in (MODEL_FILE, "vocabulary.bin", "vocabulary.idf.npy", "labels.bin", "centroids.hnsw", "points.hnsw"):
+        assert (first / name).read_bytes() == (second / name).read_bytes(), name
+    summaries = [json.loads((folder / SUMMARY_FILE).read_text()) for folder in (first, second)]
+    for key in ("metrics", "alpha", "vocabulary_sha256", "files"):
+        assert summaries[0][key] == summaries[1][key], key
+
+
+def test_another_seed_gives_another_model(
+    astec_train: Train, shop_file: Path, tmp_path: Path, cheap_settings: tuple[str, ...]
+) -> None:
+    models = []
+    for seed in (0, 1):
+        run = tmp_path / str(seed)
+        assert astec_train(shop_file, run, "--seed", seed, *cheap_settings)[0] == 0
+        models.append(torch.from_numpy(read_checkpoint(run).model.classifier))
+    assert not torch.equal(models[0], models[1])

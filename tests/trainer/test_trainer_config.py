@@ -1,0 +1,95 @@
+"""Settings: defaults, where they come from, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from trainer.config import ConfigError, TrainerConfig, describe_settings, dump_config, load_config
+
+
+def test_the_defaults_are_those_of_the_sections() -> None:
+    assert load_config(None, []) == TrainerConfig()
+
+
+def test_an_override_wins_over_the_file_and_the_file_over_the_default(tmp_path: Path) -> None:
+    file = tmp_path / "astec.toml"
+    file.write_text("[model]\ndim = 64\ndropout = 0.25\n[extreme]\nepochs = 3\n")
+    config = load_config(file, ["model.dim=128"])
+    assert (config.model.dim, config.model.dropout, config.extreme.epochs) == (128, 0.25, 3)
+    assert config.surrogate == TrainerConfig().surrogate
+
+
+def test_the_last_of_two_overrides_wins() -> None:
+    assert load_config(None, ["seed=1", "seed=2"]).seed == 2
+
+
+def test_one_setting_of_a_graph_leaves_the_others_at_their_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "astec.toml"
+    file.write_text("[shortlist.centroids]\nm = 8\n")
+    shortlist = load_config(file, ["shortlist.points.neighbours=10"]).shortlist
+    default = TrainerConfig().shortlist
+    assert shortlist.points == default.points.model_copy(update={"neighbours": 10})
+    assert shortlist.centroids == default.centroids.model_copy(update={"m": 8})
+
+
+def test_what_is_dumped_is_loaded_again(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    config = load_config(None, ["seed=5", "model.dropout=0.1", "shortlist.points.m=5", "featurizer.min_char_ngram=2"])
+    file.write_bytes(dump_config(config))
+    assert load_config(file, []) == config
+
+
+def test_every_setting_has_a_meaning_and_can_be_set_to_its_default() -> None:
+    settings = describe_settings()
+    assert len({key for key, _, _ in settings}) == len(settings) > 20
+    for key, default, meaning in settings:
+        assert meaning, key
+        assert load_config(None, [f"{key}={default}"]) == TrainerConfig(), key
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("model.dimm=64", ["no setting model.dimm", "did you mean model.dim?"]),
+        ("extreme.epoch=64", ["did you mean extreme.epochs?"]),
+        ("qqq=1", ["no setting qqq", "there are seed, "]),
+        ("qqq.zzz=1", ["no setting qqq"]),
+        ("model.dim=7", ["model.dim = 7", "greater than or equal to 8"]),
+        ("model.dim=many", ["model.dim = 'many'", "integer"]),
+        ("model.dim=", ["model.dim = ''", "integer"]),
+        ("model.dropout=1", ["model.dropout = 1", "less than 1"]),
+        ("model.spectral_bound=0", ["model.spectral_bound", "greater than 0"]),
+        ("extreme.learning_rate=nan", ["extreme.learning_rate", "finite"]),
+        ("validation.fraction=0.5", ["validation.fraction", "less than 0.5"]),
+        ("shortlist.points.m=1", ["shortlist.points.m = 1", "greater than or equal to 2"]),
+        ("featurizer.min_char_ngram=5", ["featurizer: min_char_ngram is 5 and max_char_ngram 4"]),
+        ("model.precision=float16", ["model.precision = 'float16'", "'auto', 'float32' or 'bfloat16'"]),
+        ("model=3", ["model = 3"]),
+        ("seed.x=3", ["seed is no section"]),
+        ("model.dim", ["section.key=value", "'model.dim'"]),
+        ("=3", ["section.key=value", "'=3'"]),
+    ],
+)
+def test_a_bad_override_is_refused_by_name(override: str, words: list[str]) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load_config(None, [override])
+    for word in words:
+        assert word in str(refused.value)
+
+
+def test_every_problem_is_named_at_once() -> None:
+    with pytest.raises(ConfigError, match=r"model\.dim = 1.*extreme\.epochs = 0"):
+        load_config(None, ["model.dim=1", "extreme.epochs=0"])
+
+
+@pytest.mark.parametrize("content", [b"model = [", b"\xff\xfe"])
+def test_a_file_that_is_no_toml_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "astec.toml"
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"cannot read the configuration .*astec\.toml"):
+        load_config(file, [])
+
+
+def test_a_missing_file_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nothing\.toml"):
+        load_config(tmp_path / "nothing.toml", [])

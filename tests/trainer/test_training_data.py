@@ -1,0 +1,132 @@
+"""From a data set to features and labels, and the split that holds texts out."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from export.artifact.featurizer import IdFeaturizer, TextFeaturizer
+from export.readers import DataError, open_dataset
+from trainer.config import FeaturizerSection
+from trainer.data import TrainingData, load_training_data, split_validation
+
+WORDS_ONLY = FeaturizerSection(word_ngrams=1, min_char_ngram=0, max_char_ngram=0, min_df=1)
+WriteJsonl = Callable[..., Path]
+
+
+def load(path: Path, section: FeaturizerSection = WORDS_ONLY) -> TrainingData:
+    return load_training_data(open_dataset(path, "train"), section, skip_bad_lines=False)
+
+
+def write_xc(folder: Path, **names: str) -> Path:
+    """Three rows of the XC repository's format: features 0, 2 and 3 of four, labels 2 and 0 of three."""
+    (folder / "trn_X_Xf.txt").write_text("3 4\n0:3 2:4\n2:1\n3:2\n")
+    (folder / "trn_X_Y.txt").write_text("3 3\n2:1\n2:1 0:1\n0:1\n")
+    for stem, text in names.items():
+        (folder / f"{stem}.txt").write_text(text)
+    return folder
+
+
+def test_labels_are_ordered_by_frequency_then_text(tmp_path: Path, write_jsonl: WriteJsonl) -> None:
+    rows = [("one", ["b", "z"]), ("two", ["z", "a"]), ("three", ["a", "c", "z"])]
+    data = load(write_jsonl(tmp_path / "train.jsonl", rows))
+    assert list(data.label_texts) == ["z", "a", "b", "c"]
+    assert data.num_labels == 4
+    assert data.examples.labels.toarray().tolist() == [[1, 0, 1, 0], [1, 1, 0, 0], [1, 1, 0, 1]]
+    assert data.examples.label_counts().tolist() == [3, 2, 1, 1]
+    assert data.examples.labels.has_sorted_indices
+
+
+def test_a_label_given_twice_counts_once(tmp_path: Path, write_jsonl: WriteJsonl) -> None:
+    data = load(write_jsonl(tmp_path / "train.jsonl", [("one", ["a", "a"]), ("two", ["b"])]))
+    assert data.examples.labels.toarray().tolist() == [[1, 0], [0, 1]]
+
+
+def test_rows_without_a_label_are_dropped_and_counted(tmp_path: Path, write_jsonl: WriteJsonl) -> None:
+    rows = [("one", ["a"]), ("lost", []), ("two", ["b"]), ("lost too", [])]
+    data = load(write_jsonl(tmp_path / "train.jsonl", rows))
+    assert (len(data.examples), data.dropped_rows) == (2, 2)
+    assert isinstance(data.featurizer, TextFeaturizer)
+    assert sorted(data.featurizer.vocabulary) == ["one", "two"], "what is dropped teaches no words"
+
+
+def test_features_are_the_bags_in_a_matrix(tmp_path: Path, write_jsonl: WriteJsonl) -> None:
+    data = load(write_jsonl(tmp_path / "train.jsonl", [("one two", ["a"]), ("", ["b"]), ("two", ["a"])]))
+    features_NV = data.examples.features(data.featurizer.num_features).toarray()
+    assert isinstance(data.featurizer, TextFeaturizer)
+    one, two = (list(data.featurizer.vocabulary).index(word) for word in ("one", "two"))
+    assert np.count_nonzero(features_NV, axis=1).tolist() == [2, 0, 1]
+    assert np.linalg.norm(features_NV, axis=1) == pytest.approx([1, 0, 1])
+    assert features_NV[0, one] > features_NV[0, two] > 0, "the rarer word weighs more"
+    assert features_NV[2, two] == pytest.approx(1)
+
+
+def test_examples_are_taken_in_the_order_asked_for(tmp_path: Path, write_jsonl: WriteJsonl) -> None:
+    examples = load(write_jsonl(tmp_path / "train.jsonl", [("a", ["a"]), ("b", ["b"]), ("c", ["c"])])).examples
+    taken = examples.take(np.array([2, 0]))
+    assert len(taken) == 2
+    assert taken.labels.toarray().tolist() == [[0, 0, 1], [1, 0, 0]]
+    assert taken.features(3).toarray().tolist() == examples.features(3).toarray()[[2, 0]].tolist()
+
+
+@pytest.mark.parametrize("rows", [[("one", ["a"])], [("one", []), ("two", []), ("three", ["c"])]])
+def test_too_few_rows_are_refused(tmp_path: Path, write_jsonl: WriteJsonl, rows: list[tuple[str, list[str]]]) -> None:
+    path = write_jsonl(tmp_path / "train.jsonl", rows)
+    with pytest.raises(DataError, match=rf"has 1 rows with a label out of {len(rows)}, and at least 2 are needed"):
+        load(path)
+
+
+def test_texts_without_a_frequent_token_are_refused_with_the_setting(tmp_path: Path, write_jsonl: WriteJsonl) -> None:
+    path = write_jsonl(tmp_path / "train.jsonl", [("one", ["a"]), ("two", ["b"])])
+    with pytest.raises(DataError, match=r"train\.jsonl: no token occurs in min_df = 2 .* --set featurizer\.min_df=1"):
+        load(path, WORDS_ONLY.model_copy(update={"min_df": 2}))
+
+
+def test_features_without_names_make_a_featurizer_of_ids(tmp_path: Path) -> None:
+    data = load(write_xc(tmp_path))
+    assert isinstance(data.featurizer, IdFeaturizer)
+    assert data.featurizer.num_features == 4, "the header's number, not the largest id that occurs"
+    assert list(data.label_texts) == ["0", "2"], "labels without names are their ids"
+    np.testing.assert_allclose(
+        data.examples.features(4).toarray(), [[0.6, 0, 0.8, 0], [0, 0, 1, 0], [0, 0, 0, 1]], rtol=1e-6
+    )
+
+
+def test_features_with_names_make_a_featurizer_of_words(tmp_path: Path) -> None:
+    data = load(write_xc(tmp_path, Xf="cheap\nunused\nred\nshoes\n", Y="flights\nnobody's\nshoes\n"))
+    assert isinstance(data.featurizer, TextFeaturizer)
+    assert list(data.featurizer.vocabulary) == ["cheap", "unused", "red", "shoes"]
+    assert list(data.label_texts) == ["flights", "shoes"]
+    np.testing.assert_allclose(data.examples.features(4).toarray()[0], [0.6, 0, 0.8, 0], rtol=1e-6)
+    bag = data.featurizer.transform(["Red shoes!"])
+    assert bag.ids.tolist() == [2, 3]
+    assert bag.weights[0] < bag.weights[1], "red occurs in two rows, shoes in one"
+
+
+@settings(derandomize=True, deadline=None)
+@given(
+    num_rows=st.integers(2, 5_000),
+    fraction=st.floats(0.0001, 0.4999),
+    max_rows=st.integers(1, 3_000),
+    seed=st.integers(0, 2**31 - 1),
+)
+def test_the_split_is_disjoint_complete_sorted_and_bounded(
+    num_rows: int, fraction: float, max_rows: int, seed: int
+) -> None:
+    learnt, held = split_validation(num_rows, fraction, max_rows, seed)
+    assert sorted([*learnt.tolist(), *held.tolist()]) == list(range(num_rows))
+    assert np.all(np.diff(learnt) > 0)
+    assert np.all(np.diff(held) > 0)
+    assert len(learnt) >= 1
+    assert 1 <= len(held) <= max_rows
+    assert len(held) <= max(1, round(num_rows * fraction))
+
+
+def test_the_split_follows_its_seed() -> None:
+    (_, first), (_, again), (_, other) = (split_validation(1_000, 0.1, 1_000, seed) for seed in (1, 1, 2))
+    assert first.tolist() == again.tolist()
+    assert first.tolist() != other.tolist()
+    assert len(first) == 100
