@@ -12,6 +12,7 @@ import numpy as np
 from export.artifact.featurizer import Featurizer
 from export.artifact.manifest import (
     FORMAT_VERSION,
+    MAX_IDENTITY_CHARS,
     Dimensions,
     FeaturizerIdentity,
     FileRecord,
@@ -35,15 +36,26 @@ def pack(checkpoint: Checkpoint, target: Path, name: str, version: str | None) -
         checkpoint: a finished run.
         target: must not exist.
         name: of the model, in every response.
-        version: of the model; None takes the first digits of a hash over all files: equal models, equal versions.
+        version: of the model; None takes the first digits of a hash over all that changes answers: equal models, equal
+            versions.
 
     Raises:
+        ValueError: `name` or `version` is too long.
         FileExistsError: `target` exists.
         VerificationError: the artifact does not do what the run did.
+        ArtifactError: the run's parts do not fit one another.
     """
+    for field, value in (("name", name), ("version", version or "")):
+        if len(value) > MAX_IDENTITY_CHARS:
+            raise ValueError(
+                f"the model's {field} has {len(value)} characters, the limit is {MAX_IDENTITY_CHARS}; "
+                f"choose another with --{field}"
+            )
 
     def describe(files: dict[str, FileRecord]) -> Manifest:
-        return _describe(checkpoint, files, ModelIdentity(name=name, version=version or _content_version(files)))
+        return _describe(
+            checkpoint, files, ModelIdentity(name=name, version=version or _content_version(checkpoint, files))
+        )
 
     with write_artifact(target, describe) as folder:
         _write_files(checkpoint, folder, name)
@@ -90,6 +102,12 @@ def _describe(checkpoint: Checkpoint, files: dict[str, FileRecord], identity: Mo
     )
 
 
-def _content_version(files: dict[str, FileRecord]) -> str:
-    hashes = json.dumps({name: record.sha256 for name, record in sorted(files.items())})
-    return sha256(hashes.encode()).hexdigest()[:_VERSION_DIGITS]
+def _content_version(checkpoint: Checkpoint, files: dict[str, FileRecord]) -> str:
+    # The card tells the name and how long training took: words about a model, not the model.
+    hashes = {name: record.sha256 for name, record in sorted(files.items()) if name != FILES.model_card}
+    indices = [
+        describe_index(checkpoint.centroids, checkpoint.centroid_neighbours).model_dump(),
+        describe_index(checkpoint.points, checkpoint.point_neighbours).model_dump(),
+    ]
+    content = json.dumps([hashes, indices, checkpoint.alpha])
+    return sha256(content.encode()).hexdigest()[:_VERSION_DIGITS]

@@ -273,7 +273,8 @@ def _to_query(query: str | Features, service: Service, settings: Settings) -> Qu
         _check_length(len(query.ids), settings.max_query_features, "ids")
         ids = np.array(query.ids, dtype=np.int32)
         weights = np.ones(len(ids)) if query.weights is None else np.array(query.weights)
-        converted = Bag(ids, weights.astype(np.float32))
+        with np.errstate(over="ignore"):  # what becomes infinite is refused by `check`
+            converted = Bag(ids, weights.astype(np.float32))
     service.check(converted)
     return converted
 

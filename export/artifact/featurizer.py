@@ -39,7 +39,7 @@ _FIT_CHUNK_TEXTS = 20_000
 
 
 class QueryKindError(ValueError):
-    """A text for a model that knows only feature ids, or ids the model does not have."""
+    """A text for a model that knows only feature ids, or a bag of ids or weights the model cannot use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +174,8 @@ class TextFeaturizer:
     def from_names(cls, names: Sequence[str], df_V: NDArray[np.int64], num_texts: int) -> TextFeaturizer:
         """A featurizer for data that came pre-featurised with a name per feature (`Xf.txt`): single words, no subwords.
 
-        The IDF is computed from `df_V`, the document frequencies in the training matrix.
+        The IDF is computed from `df_V`, the document frequencies in the training matrix. A name of several words keeps its
+        id but is never found in a text.
         """
         config = FeaturizerConfig(word_ngrams=1, min_char_ngram=0, max_char_ngram=0, min_df=1)
         vocabulary = TextTable.from_texts(fold(name, config.max_chars).strip() for name in names)
@@ -184,7 +185,7 @@ class TextFeaturizer:
         """Featurise B texts; bags among them are checked and normalised only.
 
         Raises:
-            QueryKindError: for a bag with an unknown id.
+            QueryKindError: for a bag that `check` refuses.
         """
         texts = [query for query in queries if isinstance(query, str)]
         codes, ends = _encode_texts(texts, self.config.max_chars)
@@ -196,9 +197,9 @@ class TextFeaturizer:
         return _concatenate(bags, given).take(np.argsort(np.argsort(is_bag, kind="stable"), kind="stable"))
 
     def check(self, query: Query) -> None:
-        """Raises QueryKindError for a bag with an unknown id; any text will do."""
+        """Raises QueryKindError for a bag that cannot be read (see `IdFeaturizer.check`); any text will do."""
         if not isinstance(query, str):
-            _check_ids(query, self.num_features)
+            _check_bag(query, self.num_features)
 
     def tokens(self, text: str) -> list[str]:
         """Every token of `text`, known or not, in order of appearance, repeats included."""
@@ -231,7 +232,7 @@ class IdFeaturizer:
         """Normalise B bags.
 
         Raises:
-            QueryKindError: for a text, or an id outside 0..num_features-1.
+            QueryKindError: for a query that `check` refuses.
         """
         bags: list[Bag] = []
         for query in queries:
@@ -244,12 +245,12 @@ class IdFeaturizer:
         return Bags(ids, weights, offsets)
 
     def check(self, query: Query) -> None:
-        """Raises QueryKindError unless `query` is a bag of known ids."""
+        """Raises QueryKindError unless `query` is a bag of known ids with a finite weight each."""
         if isinstance(query, str):
             raise QueryKindError(
                 'this model was trained on feature ids and knows no words; send {"ids": [...], "weights": [...]}'
             )
-        _check_ids(query, self.num_features)
+        _check_bag(query, self.num_features)
 
     def vocabulary_sha256(self) -> str:
         """Identity of the feature space; without a vocabulary only its size is known."""
@@ -269,9 +270,13 @@ def open_featurizer(folder: Path) -> Featurizer:
     Raises:
         ValueError: where its files do not belong together.
     """
-    description = json.loads((folder / FEATURIZER_FILE).read_text())
-    if description["kind"] == IdFeaturizer.kind:
-        return IdFeaturizer(int(description["num_features"]))
+    try:
+        description = json.loads((folder / FEATURIZER_FILE).read_text())
+        if description["kind"] == IdFeaturizer.kind:
+            return IdFeaturizer(int(description["num_features"]))
+        config = FeaturizerConfig(**description["config"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{FEATURIZER_FILE} does not describe a featurizer: {error!r}") from error
     vocabulary = TextTable.open(folder, VOCABULARY_STEM)
     idf, keys, values = (
         np.load(folder / name, mmap_mode="r", allow_pickle=False)
@@ -285,7 +290,7 @@ def open_featurizer(folder: Path) -> Featurizer:
         )
     if len(values) and int(values.max()) >= len(vocabulary):
         raise ValueError(f"{TABLE_VALUES_FILE}: token {int(values.max())} of {len(vocabulary)}")
-    return TextFeaturizer(FeaturizerConfig(**description["config"]), vocabulary, idf, (keys, values))
+    return TextFeaturizer(config, vocabulary, idf, (keys, values))
 
 
 def fold(text: str, max_chars: int) -> str:
@@ -302,7 +307,11 @@ def _write_description(folder: Path, kind: str, num_features: int, config: dict[
     (folder / FEATURIZER_FILE).write_text(json.dumps(description, indent=2) + "\n")
 
 
-def _check_ids(bag: Bag, num_features: int) -> None:
+def _check_bag(bag: Bag, num_features: int) -> None:
+    if len(bag.ids) != len(bag.weights):
+        raise QueryKindError(f"there are {len(bag.ids)} ids and {len(bag.weights)} weights; give one weight per id")
+    if not np.isfinite(bag.weights).all():
+        raise QueryKindError("a weight is not finite as a 32-bit float; scale the weights down")
     if len(bag.ids) and not 0 <= int(bag.ids.min()) <= int(bag.ids.max()) < num_features:
         raise QueryKindError(f"feature ids must lie between 0 and {num_features - 1}")
 
@@ -320,7 +329,7 @@ def _inverse_document_frequency(df_V: NDArray[np.int64], num_texts: int) -> NDAr
 
 
 def _unit(weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    norm = float(np.linalg.norm(weights))
+    norm = float(np.linalg.norm(weights.astype(np.float64)))  # squares of float32 overflow
     return (weights / norm).astype(np.float32) if norm > 0 else weights
 
 

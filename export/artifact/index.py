@@ -72,14 +72,29 @@ class HnswIndex:
 
     @classmethod
     def load(cls, path: Path, dim: int, params: HnswParams) -> HnswIndex:
-        """Load an index that `save` wrote. hnswlib trusts its input: verify the file's hash before."""
+        """Load an index that `save` wrote. hnswlib trusts its input: verify the file's hash before.
+
+        Raises:
+            ValueError: the file is missing or cut short.
+        """
         graph = hnswlib.Index(space="cosine", dim=dim)
-        graph.load_index(str(path))
+        try:
+            graph.load_index(str(path))
+        except RuntimeError as error:
+            raise ValueError(f"{path.name} is no whole HNSW graph: {error}") from error
         return cls(graph, params)
 
     def save(self, path: Path) -> None:
-        """Write the graph; `params.ef_search` is not part of it."""
+        """Write the graph; `params.ef_search` is not part of it.
+
+        Raises:
+            OSError: the file is not whole.
+        """
         self._graph.save_index(str(path))
+        # hnswlib ignores a full disk.
+        written, expected = path.stat().st_size, self._graph.index_file_size()
+        if written != expected:
+            raise OSError(f"{path} has {written} of {expected} bytes; is the disk full?")
 
     def vectors(self) -> NDArray[np.float32]:
         """The indexed vectors with unit norm, float32 [count, D], a copy."""
@@ -87,6 +102,9 @@ class HnswIndex:
 
     def search(self, queries_BD: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """See `NeighbourIndex.search`."""
+        if queries_BD.shape[1] != self._graph.dim:
+            # Before hnswlib, whose error for it is of the same type as for a graph that reaches fewer than k nodes.
+            raise ValueError(f"the queries have {queries_BD.shape[1]} dimensions, the index has {self._graph.dim}")
         k = min(k, self.count)
         ids = np.full((len(queries_BD), k), -1, np.int64)
         similarities = np.full((len(queries_BD), k), -1, np.float32)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from export.artifact.index import HnswParams
 
 FORMAT_VERSION: Literal[1] = 1
+MAX_IDENTITY_CHARS = 128
 MANIFEST_FILE = "manifest.json"
 MANIFEST_CHECKSUM_FILE = "manifest.sha256"
 
@@ -28,8 +29,8 @@ class Frozen(BaseModel):
 class ModelIdentity(Frozen):
     """Which model answers; part of every response."""
 
-    name: str = Field(min_length=1, max_length=128)
-    version: str = Field(min_length=1, max_length=128)
+    name: str = Field(min_length=1, max_length=MAX_IDENTITY_CHARS)
+    version: str = Field(min_length=1, max_length=MAX_IDENTITY_CHARS)
 
 
 class Dimensions(Frozen):

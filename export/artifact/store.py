@@ -82,7 +82,7 @@ class Artifact:
 
 @contextmanager
 def write_artifact(target: Path, describe: Callable[[dict[str, FileRecord]], Manifest]) -> Iterator[Path]:
-    """A temporary folder to fill; when the block ends well it is hashed, described and published as `target`.
+    """A temporary folder to fill; when the block ends well it is hashed, described, opened and published as `target`.
 
     Args:
         target: where the artifact will be; must not exist.
@@ -90,6 +90,7 @@ def write_artifact(target: Path, describe: Callable[[dict[str, FileRecord]], Man
 
     Raises:
         FileExistsError: `target` exists.
+        ArtifactError: what was written does not open.
     """
     with write_folder_atomically(target) as folder:
         yield folder
@@ -100,6 +101,7 @@ def write_artifact(target: Path, describe: Callable[[dict[str, FileRecord]], Man
         content = (json.dumps(describe(records).model_dump(mode="json"), indent=2) + "\n").encode()
         (folder / MANIFEST_FILE).write_bytes(content)
         (folder / MANIFEST_CHECKSUM_FILE).write_bytes(_checksum_line(content))
+        open_artifact(folder)
 
 
 def open_artifact(path: Path) -> Artifact:
@@ -109,8 +111,11 @@ def open_artifact(path: Path) -> Artifact:
         ArtifactError: a file is missing, unlisted, of a wrong size or hash, a link or outside the folder, the format
             version is unknown, or the files contradict one another.
     """
-    manifest = read_manifest(path)
-    verify_files(path, manifest)
+    try:
+        manifest = read_manifest(path)
+        verify_files(path, manifest)
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error}. Check the path and its permissions") from error
     try:
         return _load(path, manifest)
     except (ValueError, RuntimeError, KeyError, EOFError, OSError) as error:
@@ -136,7 +141,7 @@ def read_manifest(path: Path) -> Manifest:
         raise ArtifactError(f"{MANIFEST_FILE} does not match {MANIFEST_CHECKSUM_FILE} in {path}. {_REEXPORT}")
     try:
         fields: Any = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{manifest_path} is not JSON: {error}. {_REEXPORT}") from error
     version = fields.get("format_version") if isinstance(fields, dict) else None
     if version != FORMAT_VERSION:
@@ -186,6 +191,8 @@ def _checksum_line(content: bytes) -> bytes:
 
 def _load(path: Path, manifest: Manifest) -> Artifact:
     sizes = manifest.dimensions
+    for name in (FILES.encoder, FILES.encoder_weights):  # opened by the server alone
+        _require(name in manifest.files, f"{MANIFEST_FILE} lists no {name}")
     featurizer = open_featurizer(path)
     _require(featurizer.kind == manifest.featurizer.kind, "featurizer.json is of another kind than the manifest says")
     _require(

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from trainer.config import TrainerConfig
-from trainer.config import SurrogateSection
+from trainer.config import SurrogateSection, TrainerConfig
 from trainer.loop import DivergedError, Loop, Schedule
 from trainer.run import HISTORY_FILE, Run
 

@@ -1,0 +1,27 @@
+"""A serving host installs no torch: what it runs must not load it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+LOADED = "import importlib, sys; importlib.import_module(sys.argv[1]); print('torch' in sys.modules)"
+
+
+def loads_torch(module: str) -> bool:
+    result = subprocess.run([sys.executable, "-c", LOADED, module], check=True, capture_output=True, text=True)
+    return {"True\n": True, "False\n": False}[result.stdout]
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["server.app", "server.__main__", "server.evaluate", "server.predict", "export.__main__", "export.metrics"],
+)
+def test_serving_and_exporting_load_no_torch(module: str) -> None:
+    assert not loads_torch(module)
+
+
+def test_the_trainer_does() -> None:
+    assert loads_torch("trainer.stages")

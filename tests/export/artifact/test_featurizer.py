@@ -1,0 +1,302 @@
+"""Text to tokens to TF-IDF weights: hand-worked, then against a slow reference."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from export.artifact.featurizer import (
+    FEATURIZER_FILE,
+    IDF_FILE,
+    TABLE_VALUES_FILE,
+    Bag,
+    Bags,
+    FeaturizerConfig,
+    QueryKindError,
+    TextFeaturizer,
+    fold,
+    open_featurizer,
+)
+
+FIXED = settings(derandomize=True, deadline=None, max_examples=150)
+WORDS_ONLY = FeaturizerConfig(word_ngrams=1, min_char_ngram=0, max_char_ngram=0, min_df=1)
+EVERY_KIND = FeaturizerConfig(word_ngrams=2, min_char_ngram=3, max_char_ngram=4, min_df=1)
+CORPUS = ("red cat", "red dog", "cheap running shoes", "grosse strasse", "日本語 テキスト", "an óg", "running")
+FEATURIZER = TextFeaturizer.fit(CORPUS, EVERY_KIND)
+
+# Words of the corpus, what folds into them, separators, an emoji and a lone surrogate: likely to meet, unlike any code
+# points at random, of which a few are mixed in.
+NEAR_CORPUS = st.sampled_from("redcatgoRED ß-é\u0301İ\n\t🎉\ud800Ⅷ日本")
+TEXTS = st.text(NEAR_CORPUS | st.characters(), max_size=40)
+CONFIGS = st.builds(
+    lambda words, chars, min_df, max_features: FeaturizerConfig(words, *chars, min_df, max_features),
+    st.integers(1, 4),
+    st.tuples(st.integers(0, 4), st.integers(0, 4)).map(lambda pair: (min(pair), max(pair))),
+    st.integers(1, 2),
+    st.sampled_from([5, 1000]),
+)
+CORPORA = st.lists(st.text("aAbé1 -", max_size=12), min_size=1, max_size=8)
+
+
+def weights_of(featurizer: TextFeaturizer, text: str) -> dict[str, float]:
+    bags = featurizer.transform([text])
+    return {featurizer.vocabulary[i]: w for i, w in zip(bags.ids.tolist(), bags.weights.tolist(), strict=True)}
+
+
+def same(first: Bags, second: Bags) -> bool:
+    pairs = (
+        (first.ids, second.ids),
+        (first.weights.view(np.int32), second.weights.view(np.int32)),
+        (first.offsets, second.offsets),
+    )
+    return all(np.array_equal(one, other) for one, other in pairs)
+
+
+def reference_tokens(text: str, config: FeaturizerConfig) -> list[str]:
+    words = "".join(c if c.isalnum() else " " for c in text.lower()).split()
+    runs = range(1, config.word_ngrams + 1)
+    tokens = [" ".join(words[i : i + n]) for n in runs for i in range(len(words) - n + 1)]
+    lengths = range(max(config.min_char_ngram, 1), config.max_char_ngram + 1)
+    for word in (f"<{word}>" for word in words):
+        tokens += [f"~{word[i : i + n]}" for n in lengths for i in range(len(word) - n + 1)]
+    return tokens
+
+
+def reference_idf(texts: list[str], config: FeaturizerConfig) -> dict[str, float]:
+    df = Counter(token for text in texts for token in set(reference_tokens(text, config)))
+    kept = sorted((token for token in df if df[token] >= config.min_df), key=lambda token: (-df[token], token))
+    return {token: math.log((1 + len(texts)) / (1 + df[token])) + 1 for token in kept[: config.max_features]}
+
+
+def reference_weights(text: str, config: FeaturizerConfig, idf: dict[str, float]) -> dict[str, float]:
+    tf = Counter(token for token in reference_tokens(text, config) if token in idf)
+    weights = {token: (1 + math.log(count)) * idf[token] for token, count in tf.items()}
+    norm = math.sqrt(sum(weight * weight for weight in weights.values()))
+    return {token: weight / norm for token, weight in weights.items()}
+
+
+def test_tokens_of_a_short_text() -> None:
+    config = FeaturizerConfig(word_ngrams=2, min_char_ngram=3, max_char_ngram=3)
+    tokens = TextFeaturizer.fit(CORPUS, config).tokens("Red, cats")
+    assert tokens == ["red", "~<re", "~red", "~ed>", "cats", "red cats", "~<ca", "~cat", "~ats", "~ts>"]
+
+
+def test_a_subword_that_spans_the_word_is_not_the_word() -> None:
+    tokens = FEATURIZER.tokens("as")
+    assert tokens == ["as", "~<as", "~<as>", "~as>"]
+
+
+def test_weights_of_a_short_text() -> None:
+    featurizer = TextFeaturizer.fit(["red cat", "red dog"], WORDS_ONLY)
+    assert list(featurizer.vocabulary) == ["red", "cat", "dog"]
+    # ln(3 / 3) + 1 and ln(3 / 2) + 1
+    assert featurizer.idf == pytest.approx([1.0, 1.405465, 1.405465], abs=1e-6)
+    # (1 + ln 2) * 1 = 1.693147 and 1 * 1.405465, divided by their norm 2.200473
+    assert weights_of(featurizer, "RED cat red qqq") == pytest.approx({"red": 0.769447, "cat": 0.638711}, abs=1e-6)
+
+
+@FIXED
+@given(texts=CORPORA, config=CONFIGS)
+def test_vocabulary_and_weights_are_those_of_the_reference(texts: list[str], config: FeaturizerConfig) -> None:
+    idf = reference_idf(texts, config)
+    if not idf:
+        with pytest.raises(ValueError, match="no token occurs in min_df"):
+            TextFeaturizer.fit(texts, config)
+        return
+    featurizer = TextFeaturizer.fit(texts, config)
+    assert list(featurizer.vocabulary) == list(idf)
+    assert featurizer.idf == pytest.approx(list(idf.values()), rel=1e-6)
+    for text in texts:
+        assert weights_of(featurizer, text) == pytest.approx(reference_weights(text, config, idf), rel=1e-5)
+
+
+@FIXED
+@given(texts=st.lists(TEXTS, max_size=6))
+def test_a_batch_is_its_texts_one_by_one_bit_for_bit(texts: list[str]) -> None:
+    batch = FEATURIZER.transform(texts)
+    assert len(batch) == len(texts)
+    for row, text in enumerate(texts):
+        assert same(FEATURIZER.transform([text]), batch.take(np.array([row])))
+
+
+@FIXED
+@given(text=TEXTS)
+def test_a_bag_has_unit_norm_ascending_known_ids_or_nothing(text: str) -> None:
+    bags = FEATURIZER.transform([text])
+    assert np.all(np.diff(bags.ids) > 0)
+    if len(bags.ids):
+        assert 0 <= bags.ids[0] <= bags.ids[-1] < FEATURIZER.num_features
+        assert np.linalg.norm(bags.weights) == pytest.approx(1, abs=1e-6)
+
+
+@FIXED
+@given(text=TEXTS)
+def test_tokens_are_what_is_looked_up(text: str) -> None:
+    known = set(FEATURIZER.vocabulary)
+    assert weights_of(FEATURIZER, text).keys() == {token for token in FEATURIZER.tokens(text) if token in known}
+
+
+@pytest.mark.parametrize("text", ["", "   ", "\n\n", "🎉🎉", "!?-_", "\ud800", "qqqq"])
+def test_a_text_without_a_known_token_is_empty(text: str) -> None:
+    bags = FEATURIZER.transform([text, "red cat", text])
+    assert bags.lengths()[[0, 2]].tolist() == [0, 0]
+    assert bags.lengths()[1] > 0
+
+
+def test_no_texts_at_all() -> None:
+    bags = FEATURIZER.transform([])
+    assert (len(bags), len(bags.ids), len(bags.weights)) == (0, 0, 0)
+
+
+def test_only_the_first_max_chars_count() -> None:
+    config = FeaturizerConfig(word_ngrams=1, min_char_ngram=0, max_char_ngram=0, min_df=1, max_chars=7)
+    featurizer = TextFeaturizer.fit(["red cat", "dog"], config)
+    assert weights_of(featurizer, "red cat dog").keys() == {"red", "cat"}
+    assert featurizer.tokens("x" * 1_000_000) == ["x" * 7]
+
+
+def test_a_line_break_separates_words_and_not_texts() -> None:
+    assert FEATURIZER.tokens("red\ncat") == FEATURIZER.tokens("red cat")
+    assert len(FEATURIZER.transform(["red\ncat", "dog"])) == 2
+
+
+def test_fold_is_idempotent_on_every_character() -> None:
+    folded = [fold(chr(code), 512) for code in range(0x110000)]
+    assert [text for text in set(folded) if fold(text, 512) != text] == []
+
+
+@FIXED
+@given(text=TEXTS)
+def test_fold_leaves_nothing_but_words_and_spaces(text: str) -> None:
+    folded = fold(text, 30)
+    assert fold(folded, 30) == folded
+    assert len(folded) <= 30
+    assert all(c == " " or unicodedata.category(c)[0] in "LNM" for c in folded)
+
+
+@FIXED
+@given(text=st.text(st.characters(max_codepoint=127), max_size=30))
+def test_the_short_way_for_ascii_is_the_long_way(text: str) -> None:
+    assert fold(text, 512) == fold(f"{text} é", 512)[:-2]
+
+
+@pytest.mark.parametrize(
+    ("written", "folded"),
+    [
+        ("Größe", "grösse"),
+        ("e\u0301", "é"),
+        ("\uff21\uff22\uff11", "ab1"),
+        ("ﬁx", "fix"),
+        ("a_b-c", "a b c"),
+        ("İ", "i\u0307"),
+        ("हिन्दी", "हिन्दी"),
+    ],
+)
+def test_fold_of_known_cases(written: str, folded: str) -> None:
+    assert fold(written, 512) == folded
+
+
+def test_save_and_open_round_trip(tmp_path: Path) -> None:
+    FEATURIZER.save(tmp_path)
+    opened = open_featurizer(tmp_path)
+    assert isinstance(opened, TextFeaturizer)
+    assert opened.config == FEATURIZER.config
+    assert opened.vocabulary == FEATURIZER.vocabulary
+    assert opened.vocabulary_sha256() == FEATURIZER.vocabulary_sha256()
+    assert same(opened.transform(CORPUS), FEATURIZER.transform(CORPUS))
+
+
+def test_files_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
+    FEATURIZER.save(tmp_path)
+    np.save(tmp_path / IDF_FILE, FEATURIZER.idf[:-1])
+    with pytest.raises(ValueError, match=FEATURIZER_FILE):
+        open_featurizer(tmp_path)
+
+
+def test_a_table_that_leaves_the_vocabulary_is_refused(tmp_path: Path) -> None:
+    FEATURIZER.save(tmp_path)
+    values = np.load(tmp_path / TABLE_VALUES_FILE)
+    values[values == 0] = FEATURIZER.num_features
+    np.save(tmp_path / TABLE_VALUES_FILE, values)
+    with pytest.raises(ValueError, match=TABLE_VALUES_FILE):
+        open_featurizer(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "description",
+    [
+        "not json",
+        "[]",
+        "{}",
+        '{"kind": "ids"}',
+        '{"kind": "text", "config": {"stemming": 1}}',
+        '{"kind": "text", "config": {"word_ngrams": "two"}}',
+        '{"kind": "text", "config": {"word_ngrams": 9}}',
+    ],
+)
+def test_a_description_that_is_none_is_refused_by_name(tmp_path: Path, description: str) -> None:
+    FEATURIZER.save(tmp_path)
+    (tmp_path / FEATURIZER_FILE).write_text(description)
+    with pytest.raises(ValueError, match=FEATURIZER_FILE):
+        open_featurizer(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("setting", "named"),
+    [
+        ({"word_ngrams": 0}, "word_ngrams is 0"),
+        ({"word_ngrams": 5}, "word_ngrams is 5"),
+        ({"min_char_ngram": 5}, "min_char_ngram is 5 and max_char_ngram 4"),
+        ({"max_char_ngram": 9}, "max_char_ngram 9"),
+        ({"min_char_ngram": -1}, "min_char_ngram is -1"),
+        ({"min_df": 0}, "min_df is 0"),
+        ({"max_features": 0}, "max_features is 0"),
+        ({"max_chars": 0}, "max_chars is 0"),
+    ],
+)
+def test_a_setting_out_of_range_is_named(setting: dict[str, int], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        FeaturizerConfig(**setting)
+
+
+def test_nothing_to_learn_from_says_what_to_do() -> None:
+    with pytest.raises(ValueError, match=r"min_df = 2 of the 2 training texts; lower min_df"):
+        TextFeaturizer.fit(["red", "dog"], FeaturizerConfig(min_df=2))
+
+
+def test_names_become_a_vocabulary_of_words() -> None:
+    featurizer = TextFeaturizer.from_names(["Red", "CAT ", "red"], np.array([2, 1, 1]), num_texts=2)
+    assert featurizer.idf == pytest.approx([1.0, 1.405465, 1.405465], abs=1e-6)
+    # A name given twice is known by its first id.
+    assert featurizer.transform(["cat RED"]).ids.tolist() == [0, 1]
+
+
+def test_a_bag_passes_through_a_text_model_in_its_place() -> None:
+    bag = Bag(np.array([3, 1], np.int32), np.array([3.0, 4.0], np.float32))
+    mixed = FEATURIZER.transform(["red", bag, "cat", bag, "qqq"])
+    alone = FEATURIZER.transform(["red", "cat"])
+    assert mixed.take(np.array([1])).ids.tolist() == [3, 1]
+    assert mixed.take(np.array([3])).weights == pytest.approx([0.6, 0.8])
+    assert same(mixed.take(np.array([0, 2])), alone)
+    assert mixed.lengths()[4] == 0
+
+
+@pytest.mark.parametrize("unknown", [-1, FEATURIZER.num_features])
+def test_an_id_outside_the_vocabulary_is_refused(unknown: int) -> None:
+    bag = Bag(np.array([0, unknown], np.int32), np.ones(2, np.float32))
+    with pytest.raises(QueryKindError, match=f"between 0 and {FEATURIZER.num_features - 1}"):
+        FEATURIZER.check(bag)
+    with pytest.raises(QueryKindError):
+        FEATURIZER.transform(["red", bag])
+
+
+def test_check_lets_any_text_pass() -> None:
+    for text in ("", "🎉", "\ud800", "x" * 100_000):
+        FEATURIZER.check(text)

@@ -1,0 +1,352 @@
+"""One test per way for an artifact to be corrupt; each refusal names the file or field."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import astuple
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from export.artifact.featurizer import FEATURIZER_FILE, IDF_FILE, TABLE_KEYS_FILE, TABLE_VALUES_FILE
+from export.artifact.manifest import MANIFEST_CHECKSUM_FILE, MANIFEST_FILE, Manifest
+from export.artifact.store import FILES, ArtifactError, open_artifact, write_artifact
+
+Fields = dict[str, Any]
+Reseal = Callable[..., None]
+
+EVERY_FILE = sorted(
+    {name for name in astuple(FILES) if name != FILES.labels}
+    | {f"{stem}{suffix}" for stem in (FILES.labels, "vocabulary") for suffix in (".bin", ".offsets.npy")}
+    | {FEATURIZER_FILE, IDF_FILE, TABLE_KEYS_FILE, TABLE_VALUES_FILE, MANIFEST_FILE, MANIFEST_CHECKSUM_FILE}
+)
+LISTED_FILES = [name for name in EVERY_FILE if name not in (MANIFEST_FILE, MANIFEST_CHECKSUM_FILE)]
+
+KILLED_WHILE_DESCRIBED = """
+import os, shutil, signal, sys
+from pathlib import Path
+from export.artifact.store import write_artifact
+source, target = map(Path, sys.argv[1:])
+with write_artifact(target, lambda files: os.kill(os.getpid(), signal.SIGKILL)) as folder:
+    shutil.copytree(source, folder, dirs_exist_ok=True)
+"""
+
+
+def refusal(folder: Path) -> str:
+    """What opening says, less the path of the folder, so that only the file itself can match."""
+    with pytest.raises(ArtifactError) as caught:
+        open_artifact(folder)
+    return str(caught.value).replace(str(folder), "ARTIFACT")
+
+
+def test_every_file_of_an_artifact_is_tried_below(demo_artifact: Path) -> None:
+    assert sorted(path.name for path in demo_artifact.iterdir()) == EVERY_FILE
+
+
+def test_an_artifact_opens_as_it_was_described(demo_artifact: Path) -> None:
+    artifact = open_artifact(demo_artifact)
+    sizes = artifact.manifest.dimensions
+    assert artifact.featurizer.num_features == sizes.num_features
+    assert artifact.classifier.shape == (sizes.num_labels, sizes.dim)
+    assert artifact.bias.shape == artifact.label_counts.shape == (sizes.num_labels,)
+    assert len(artifact.labels) == sizes.num_labels
+    assert artifact.encoder_path.is_file()
+    counts = [graph.index.count for graph in artifact.shortlister.graphs]
+    assert counts == [sizes.num_representatives, sizes.num_points]
+
+
+def test_large_arrays_are_mapped_and_read_only(demo_artifact: Path) -> None:
+    artifact = open_artifact(demo_artifact)
+    assert isinstance(artifact.classifier.base, np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        artifact.classifier[0, 0] = 1
+
+
+def test_the_public_part_tells_nothing_about_files(demo_artifact: Path) -> None:
+    manifest = open_artifact(demo_artifact).manifest
+    public = manifest.public()
+    assert public.keys() == manifest.model_dump().keys() - {"files"}
+    assert json.loads(json.dumps(public)) == public
+
+
+def test_the_checksum_is_what_sha256sum_prints(demo_artifact: Path) -> None:
+    digest = sha256((demo_artifact / MANIFEST_FILE).read_bytes()).hexdigest()
+    assert (demo_artifact / MANIFEST_CHECKSUM_FILE).read_text() == f"{digest}  manifest.json\n"
+
+
+@pytest.mark.parametrize("name", EVERY_FILE)
+def test_a_flipped_byte(artifact_copy: Path, name: str) -> None:
+    content = bytearray((artifact_copy / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (artifact_copy / name).write_bytes(content)
+    assert name in refusal(artifact_copy)
+
+
+@pytest.mark.parametrize("name", EVERY_FILE)
+def test_a_missing_file(artifact_copy: Path, name: str) -> None:
+    (artifact_copy / name).unlink()
+    assert name in refusal(artifact_copy)
+
+
+@pytest.mark.parametrize("name", EVERY_FILE)
+def test_a_truncated_file(artifact_copy: Path, name: str) -> None:
+    (artifact_copy / name).write_bytes((artifact_copy / name).read_bytes()[:-1])
+    assert name in refusal(artifact_copy)
+
+
+@pytest.mark.parametrize("name", EVERY_FILE)
+def test_a_link_to_the_very_same_bytes(artifact_copy: Path, demo_artifact: Path, name: str) -> None:
+    (artifact_copy / name).unlink()
+    (artifact_copy / name).symlink_to(demo_artifact / name)
+    assert name in refusal(artifact_copy)
+
+
+def test_a_folder_in_place_of_a_file(artifact_copy: Path) -> None:
+    (artifact_copy / FILES.classifier).unlink()
+    (artifact_copy / FILES.classifier).mkdir()
+    assert f"{FILES.classifier} in ARTIFACT is a link or no plain file" in refusal(artifact_copy)
+
+
+@pytest.mark.parametrize("name", ["notes.txt", ".hidden", "reranker.npy"])
+def test_a_file_nobody_listed(artifact_copy: Path, name: str) -> None:
+    (artifact_copy / name).write_text("surplus")
+    assert refusal(artifact_copy).startswith(f"{name} in ARTIFACT is not listed in manifest.json. Remove it")
+
+
+@pytest.mark.parametrize("name", ["../classifier.npy", "/etc/passwd", "a/b.npy", "..", "", "a\nb", ".hidden"])
+def test_a_listed_path_that_is_no_plain_name(artifact_copy: Path, reseal: Reseal, name: str) -> None:
+    def escape(manifest: Fields) -> None:
+        manifest["files"][name] = manifest["files"][FILES.classifier]
+
+    reseal(artifact_copy, escape)
+    assert "field files" in refusal(artifact_copy)
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None, [1], 1.5])
+def test_another_format_version(artifact_copy: Path, reseal: Reseal, version: object) -> None:
+    reseal(artifact_copy, lambda manifest: manifest.update(format_version=version))
+    assert f"format version {version!r}; this program reads version 1" in refusal(artifact_copy)
+
+
+def set_field(path: str, value: object) -> Callable[[Fields], None]:
+    def edit(manifest: Fields) -> None:
+        *parents, leaf = path.split(".")
+        for parent in parents:
+            manifest = manifest[parent]
+        manifest[leaf] = value
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("surprise", 1),
+        ("scoring.beta", 0.5),
+        ("scoring.alpha", 1.5),
+        ("scoring.alpha", float("nan")),
+        ("scoring.alpha", "0.5"),
+        ("model.name", ""),
+        ("model.version", "x" * 129),
+        ("dimensions.num_labels", 0),
+        ("dimensions.dim", 2**40),
+        ("centroids.ef_search", -1),
+        ("centroids.backend", "faiss"),
+        ("featurizer.kind", "image"),
+        ("featurizer.vocabulary_sha256", "f" * 63),
+        ("metrics", {"P@1": float("inf")}),
+        ("created", None),
+    ],
+)
+def test_a_field_out_of_range_is_named(artifact_copy: Path, reseal: Reseal, field: str, value: object) -> None:
+    reseal(artifact_copy, set_field(field, value))
+    assert f"manifest.json: field {field}" in refusal(artifact_copy)
+
+
+def test_a_missing_field_is_named(artifact_copy: Path, reseal: Reseal) -> None:
+    reseal(artifact_copy, lambda manifest: manifest.pop("scoring"))
+    assert "field scoring: Field required" in refusal(artifact_copy)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"\xff\xfe\x00", b"[" * 100_000], ids=["empty", "open", "bytes", "deep"]
+)
+def test_a_manifest_that_is_not_json(
+    artifact_copy: Path, seal_manifest: Callable[[Path, bytes], None], content: bytes
+) -> None:
+    seal_manifest(artifact_copy, content)
+    assert "manifest.json is not JSON" in refusal(artifact_copy)
+
+
+@pytest.mark.parametrize("content", [b"[]", b"null", b"1", b"{}"])
+def test_a_manifest_of_another_kind(
+    artifact_copy: Path, seal_manifest: Callable[[Path, bytes], None], content: bytes
+) -> None:
+    seal_manifest(artifact_copy, content)
+    assert "manifest.json has format version None" in refusal(artifact_copy)
+
+
+@pytest.mark.parametrize("name", [MANIFEST_FILE, MANIFEST_CHECKSUM_FILE])
+def test_a_manifest_too_large_to_read(artifact_copy: Path, name: str) -> None:
+    with (artifact_copy / name).open("ab") as stream:
+        stream.truncate((4 << 20) + 1)
+    assert f"{name} is larger than 4194304 bytes" in refusal(artifact_copy)
+
+
+def test_no_folder_an_empty_one_a_file_and_an_impossible_name(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("text")
+    for name in ("missing", "empty", "file"):
+        assert "ARTIFACT is not an artifact: it has no manifest.json. Export a run" in refusal(tmp_path / name)
+    assert "ARTIFACT cannot be read" in refusal(tmp_path / ("x" * 300))
+
+
+@pytest.mark.parametrize(
+    ("dimension", "named"),
+    [
+        ("num_features", "the featurizer has"),
+        ("dim", FILES.classifier),
+        ("num_labels", FILES.labels),
+        ("num_representatives", FILES.centroid_labels),
+        ("num_points", FILES.point_labels_indptr),
+    ],
+)
+def test_a_dimension_that_the_files_do_not_have(
+    artifact_copy: Path, reseal: Reseal, dimension: str, named: str
+) -> None:
+    def grow(manifest: Fields) -> None:
+        manifest["dimensions"][dimension] += 1
+
+    reseal(artifact_copy, grow)
+    message = refusal(artifact_copy)
+    assert "cannot be loaded although its hashes are right" in message
+    assert named in message
+
+
+@pytest.mark.parametrize("name", [FILES.centroid_labels, FILES.point_labels_indices])
+@pytest.mark.parametrize("label", [-1, 1_000_000])
+def test_a_label_id_out_of_range(artifact_copy: Path, reseal: Reseal, name: str, label: int) -> None:
+    ids = np.load(artifact_copy / name)
+    ids[0] = label
+    np.save(artifact_copy / name, ids)
+    reseal(artifact_copy)
+    assert f"{name}: label ids" in refusal(artifact_copy)
+    assert str(label) in refusal(artifact_copy)
+
+
+def test_label_sets_that_do_not_ascend(artifact_copy: Path, reseal: Reseal) -> None:
+    indptr = np.load(artifact_copy / FILES.point_labels_indptr)
+    indptr[1] = indptr[-1] + 1
+    np.save(artifact_copy / FILES.point_labels_indptr, indptr)
+    reseal(artifact_copy)
+    assert f"{FILES.point_labels_indptr} does not ascend from 0" in refusal(artifact_copy)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        FILES.classifier,
+        FILES.classifier_bias,
+        FILES.label_counts,
+        FILES.centroid_labels,
+        FILES.point_labels_indptr,
+        FILES.point_labels_indices,
+    ],
+)
+def test_numbers_of_another_type(artifact_copy: Path, reseal: Reseal, name: str) -> None:
+    np.save(artifact_copy / name, np.load(artifact_copy / name).astype(np.float16))
+    reseal(artifact_copy)
+    assert f"{name} is float16, not" in refusal(artifact_copy)
+
+
+def test_pickled_numbers_are_never_loaded(artifact_copy: Path, reseal: Reseal) -> None:
+    np.save(artifact_copy / FILES.classifier_bias, np.array([None], object), allow_pickle=True)
+    reseal(artifact_copy)
+    assert "Python objects" in refusal(artifact_copy)
+
+
+def test_graphs_of_another_size(artifact_copy: Path, reseal: Reseal) -> None:
+    shutil.copy(artifact_copy / FILES.points, artifact_copy / FILES.centroids)
+    reseal(artifact_copy)
+    assert f"{FILES.centroids} has" in refusal(artifact_copy)
+
+
+def test_a_graph_that_ends_early(artifact_copy: Path, reseal: Reseal) -> None:
+    (artifact_copy / FILES.points).write_bytes((artifact_copy / FILES.points).read_bytes()[:-100])
+    reseal(artifact_copy)
+    assert f"{FILES.points} is no whole HNSW graph" in refusal(artifact_copy)
+
+
+@pytest.mark.parametrize("name", [name for name in LISTED_FILES if name != FILES.model_card])
+def test_a_file_that_nobody_wrote_nor_listed(artifact_copy: Path, reseal: Reseal, name: str) -> None:
+    (artifact_copy / name).unlink()
+    reseal(artifact_copy)
+    assert name in refusal(artifact_copy)
+
+
+def test_the_vocabulary_of_another_run(artifact_copy: Path, reseal: Reseal) -> None:
+    vocabulary = artifact_copy / "vocabulary.bin"
+    vocabulary.write_bytes(vocabulary.read_bytes().swapcase())
+    reseal(artifact_copy)
+    assert "the vocabulary is not the one that the model was trained with" in refusal(artifact_copy)
+
+
+def test_a_featurizer_of_another_kind(artifact_copy: Path, reseal: Reseal) -> None:
+    reseal(artifact_copy, set_field("featurizer.kind", "ids"))
+    assert "featurizer.json is of another kind" in refusal(artifact_copy)
+
+
+def test_a_featurizer_with_an_unknown_setting(artifact_copy: Path, reseal: Reseal) -> None:
+    description = json.loads((artifact_copy / FEATURIZER_FILE).read_text())
+    description["config"]["stemming"] = True
+    (artifact_copy / FEATURIZER_FILE).write_text(json.dumps(description))
+    reseal(artifact_copy)
+    assert "featurizer.json does not describe a featurizer" in refusal(artifact_copy)
+
+
+def copy_through_write(source: Path, target: Path, edit: Callable[[Path], None] = lambda _: None) -> None:
+    """Publish `source` again as `target`, with its own manifest, after `edit`."""
+    manifest = open_artifact(source).manifest
+    with write_artifact(target, lambda files: manifest.model_copy(update={"files": files})) as folder:
+        for name in LISTED_FILES:
+            shutil.copy(source / name, folder / name)
+        edit(folder)
+
+
+def test_what_is_written_opens_with_the_same_manifest(demo_artifact: Path, tmp_path: Path) -> None:
+    copy_through_write(demo_artifact, tmp_path / "copy")
+    assert open_artifact(tmp_path / "copy").manifest == open_artifact(demo_artifact).manifest
+
+
+def test_what_does_not_open_is_not_published(demo_artifact: Path, tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=FILES.classifier_bias):
+        copy_through_write(demo_artifact, tmp_path / "copy", lambda folder: (folder / FILES.classifier_bias).unlink())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_description_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    def describe(files: object) -> Manifest:
+        raise RuntimeError(files)
+
+    with pytest.raises(RuntimeError), write_artifact(tmp_path / "artifact", describe) as folder:
+        (folder / "weights").write_bytes(b"half")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_kill_before_the_manifest_leaves_nothing_that_opens(demo_artifact: Path, tmp_path: Path) -> None:
+    target = tmp_path / "artifact"
+    source = shutil.copytree(demo_artifact, tmp_path / "source", ignore=shutil.ignore_patterns("manifest.*"))
+    command = [sys.executable, "-c", KILLED_WHILE_DESCRIBED, str(source), str(target)]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    assert not target.exists()
+    left = [path for path in tmp_path.iterdir() if path != source]
+    assert len(left) == 1
+    assert "it has no manifest.json" in refusal(left[0])

@@ -1,0 +1,179 @@
+"""A run comes back as it was written, or is refused by name."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import fields, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from export.artifact.featurizer import FEATURIZER_FILE, IDF_FILE, TABLE_KEYS_FILE, TABLE_VALUES_FILE, Bags
+from export.artifact.index import HnswIndex
+from export.artifact.shortlist import LabelSets
+from export.checkpoint import (
+    CENTROIDS_FILE,
+    CHECKPOINT_FOLDER,
+    MODEL_FILE,
+    POINTS_FILE,
+    REFERENCE_FILE,
+    SUMMARY_FILE,
+    Checkpoint,
+    CheckpointError,
+    Model,
+    Reference,
+    read_checkpoint,
+    write_checkpoint,
+)
+
+LISTED_FILES = sorted(
+    [CENTROIDS_FILE, POINTS_FILE, MODEL_FILE, REFERENCE_FILE]
+    + [FEATURIZER_FILE, IDF_FILE, TABLE_KEYS_FILE, TABLE_VALUES_FILE]
+    + [f"{stem}{suffix}" for stem in ("labels", "vocabulary") for suffix in (".bin", ".offsets.npy")]
+)
+
+
+def refusal(run: Path) -> str:
+    """What reading says, less the path of the run, so that only the file itself can match."""
+    with pytest.raises(CheckpointError) as caught:
+        read_checkpoint(run)
+    return str(caught.value).replace(str(run), "RUN")
+
+
+def edit_summary(run: Path, edit: Callable[[dict[str, Any]], None]) -> None:
+    path = run / CHECKPOINT_FOLDER / SUMMARY_FILE
+    summary = json.loads(path.read_text())
+    edit(summary)
+    path.write_text(json.dumps(summary))
+
+
+def assert_same_arrays(
+    first: Model | Reference | LabelSets | Bags, second: Model | Reference | LabelSets | Bags
+) -> None:
+    for field in fields(first):
+        one, other = getattr(first, field.name), getattr(second, field.name)
+        if isinstance(one, Bags):
+            assert_same_arrays(one, other)
+        else:
+            assert one.dtype == other.dtype
+            assert np.array_equal(one, other)
+
+
+def test_round_trip(demo_checkpoint: Checkpoint, tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, demo_checkpoint)
+    again = read_checkpoint(tmp_path)
+    for name in ("model", "reference", "point_labels"):
+        assert_same_arrays(getattr(demo_checkpoint, name), getattr(again, name))
+    for name in ("label_counts", "centroid_labels"):
+        assert np.array_equal(getattr(demo_checkpoint, name), getattr(again, name))
+    for name in ("alpha", "metrics", "training", "labels", "num_texts", "centroid_neighbours", "point_neighbours"):
+        assert getattr(demo_checkpoint, name) == getattr(again, name)
+    assert again.featurizer.vocabulary_sha256() == demo_checkpoint.featurizer.vocabulary_sha256()
+    for name in ("centroids", "points"):
+        written, read = getattr(demo_checkpoint, name), getattr(again, name)
+        assert isinstance(read, HnswIndex)
+        assert read.params == written.params
+        assert np.array_equal(read.vectors(), written.vectors())
+
+
+def test_the_same_checkpoint_is_the_same_bytes(demo_run: Path, demo_checkpoint: Checkpoint, tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path, demo_checkpoint)
+    for path in (demo_run / CHECKPOINT_FOLDER).iterdir():
+        assert (folder / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_a_finished_run_is_not_overwritten(demo_checkpoint: Checkpoint, run_copy: Path) -> None:
+    with pytest.raises(FileExistsError, match="checkpoint exists already"):
+        write_checkpoint(run_copy, demo_checkpoint)
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_nothing(demo_checkpoint: Checkpoint, tmp_path: Path) -> None:
+    unserialisable = replace(demo_checkpoint, metrics={"P@1": float("nan")})
+    with pytest.raises(ValueError, match=r"P@1"):
+        write_checkpoint(tmp_path, unserialisable)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_file_of_a_checkpoint_is_tried_below(demo_run: Path) -> None:
+    found = sorted(path.name for path in (demo_run / CHECKPOINT_FOLDER).iterdir())
+    assert found == sorted([*LISTED_FILES, SUMMARY_FILE])
+
+
+@pytest.mark.parametrize("name", LISTED_FILES)
+def test_a_flipped_byte(run_copy: Path, name: str) -> None:
+    path = run_copy / CHECKPOINT_FOLDER / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert refusal(run_copy).startswith(f"{name} in RUN/checkpoint is damaged")
+
+
+@pytest.mark.parametrize("name", LISTED_FILES)
+def test_a_missing_file(run_copy: Path, name: str) -> None:
+    (run_copy / CHECKPOINT_FOLDER / name).unlink()
+    assert refusal(run_copy).startswith(f"{name} is missing from RUN/checkpoint. Train again")
+
+
+@pytest.mark.parametrize("name", LISTED_FILES)
+def test_a_missing_file_that_is_not_listed_either(run_copy: Path, name: str) -> None:
+    (run_copy / CHECKPOINT_FOLDER / name).unlink()
+    edit_summary(run_copy, lambda summary: summary["files"].pop(name))
+    assert "cannot be loaded" in refusal(run_copy)
+    assert name in refusal(run_copy)
+
+
+@pytest.mark.parametrize("cut", [0, 7, 100])
+def test_arrays_cut_short_and_hashed_so(run_copy: Path, cut: int) -> None:
+    path = run_copy / CHECKPOINT_FOLDER / MODEL_FILE
+    content = path.read_bytes()[:cut]
+    path.write_bytes(content)
+    record = {"bytes": len(content), "sha256": sha256(content).hexdigest()}
+    edit_summary(run_copy, lambda summary: summary["files"].update({MODEL_FILE: record}))
+    assert "RUN/checkpoint cannot be loaded" in refusal(run_copy)
+
+
+def test_the_vocabulary_of_another_run(run_copy: Path) -> None:
+    edit_summary(run_copy, lambda summary: summary.update(vocabulary_sha256="0" * 64))
+    assert "the vocabulary is not the one that the model was trained with" in refusal(run_copy)
+
+
+@pytest.mark.parametrize(
+    ("field", "edit"),
+    [
+        ("format_version", lambda summary: summary.update(format_version=2)),
+        ("surprise", lambda summary: summary.update(surprise=1)),
+        ("alpha", lambda summary: summary.update(alpha="half")),
+        ("num_texts", lambda summary: summary.pop("num_texts")),
+        ("centroids.m", lambda summary: summary["centroids"].update(m=0)),
+        ("files", lambda summary: summary["files"].update({"../x": {"bytes": 0, "sha256": "0" * 64}})),
+    ],
+)
+def test_a_summary_field_out_of_range_is_named(
+    run_copy: Path, field: str, edit: Callable[[dict[str, Any]], None]
+) -> None:
+    edit_summary(run_copy, edit)
+    assert f"checkpoint.json: field {field}" in refusal(run_copy)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff"])
+def test_a_summary_that_is_none(run_copy: Path, content: bytes) -> None:
+    (run_copy / CHECKPOINT_FOLDER / SUMMARY_FILE).write_bytes(content)
+    assert "RUN/checkpoint/checkpoint.json" in refusal(run_copy)
+
+
+def test_no_folder(tmp_path: Path) -> None:
+    assert refusal(tmp_path / "missing").startswith("RUN is not a run folder: there is no such folder. Train again")
+
+
+def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
+    assert "it is not a run folder, or its training did not finish" in refusal(tmp_path)
+
+
+def test_a_run_that_did_not_finish(demo_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(demo_run, tmp_path / "run", ignore=shutil.ignore_patterns(CHECKPOINT_FOLDER))
+    assert "its training did not finish" in refusal(tmp_path / "run")
