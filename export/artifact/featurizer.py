@@ -174,8 +174,8 @@ class TextFeaturizer:
     def from_names(cls, names: Sequence[str], df_V: NDArray[np.int64], num_texts: int) -> TextFeaturizer:
         """A featurizer for data that came pre-featurised with a name per feature (`Xf.txt`): single words, no subwords.
 
-        The IDF is computed from `df_V`, the document frequencies in the training matrix. A name of several words keeps its
-        id but is never found in a text.
+        The IDF is computed from `df_V`, the document frequencies in the training matrix. A name of several words keeps
+        its id but is never found in a text.
         """
         config = FeaturizerConfig(word_ngrams=1, min_char_ngram=0, max_char_ngram=0, min_df=1)
         vocabulary = TextTable.from_texts(fold(name, config.max_chars).strip() for name in names)
