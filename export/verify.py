@@ -108,6 +108,7 @@ def _verify_round_trip(checkpoint: Checkpoint, folder: Path) -> None:
 
 def _encode(path: Path, checkpoint: Checkpoint) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     ids_RT, weights_RT = checkpoint.reference.bags.padded()
+    onnxruntime.disable_telemetry_events()
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     v_RD, x_hat_RD = session.run(("v", "x_hat"), {"token_ids": ids_RT, "token_weights": weights_RT})
     return v_RD, x_hat_RD

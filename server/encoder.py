@@ -23,6 +23,7 @@ class Encoder:
     """An onnxruntime session that runs on the calling thread. Thread-safe."""
 
     def __init__(self, path: Path) -> None:
+        onnxruntime.disable_telemetry_events()
         options = onnxruntime.SessionOptions()
         # A model this small is done before a second thread has woken up; parallelism comes from batches and workers.
         options.intra_op_num_threads = 1

@@ -1,0 +1,81 @@
+"""Fill numba's cache (NUMBA_CACHE_DIR) with the kernels that a server needs, by predictions with a toy model.
+
+numba compiles a function for the argument types of a call, so only an artifact that was written and opened as every
+other one brings the types of serving (memory-mapped arrays are read-only, and read-only is a type).
+
+Shapes: V vocabulary, D dimensions, N texts, each its own label.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.artifact.featurizer import Bags, FeaturizerConfig, TextFeaturizer
+from export.artifact.index import HnswIndex, HnswParams
+from export.artifact.labels import TextTable
+from export.artifact.shortlist import LabelSets
+from export.artifact.store import open_artifact
+from export.checkpoint import Checkpoint, Model, Reference
+from export.pack import pack
+from server.predictor import Predictor
+
+TEXTS = ("red running shoes", "blue running shoes", "red rain jacket", "blue rain jacket", "warm wool socks")
+DIM = 16
+NEIGHBOURS = 3
+HNSW = HnswParams(m=8, ef_construction=50, ef_search=50)
+
+
+def toy_checkpoint() -> Checkpoint:
+    """An untrained model whose labels are its texts: their representations are classifiers and centroids."""
+    featurizer = TextFeaturizer.fit(TEXTS, FeaturizerConfig(min_df=1))
+    embeddings_VD = np.random.default_rng(0).standard_normal((featurizer.num_features, DIM)).astype(np.float32)
+    bags = featurizer.transform(TEXTS)
+    v_ND = _encode(bags, embeddings_VD)
+    norm_N1 = np.linalg.norm(v_ND, axis=1, keepdims=True)
+    each_N = np.arange(len(TEXTS), dtype=np.int32)
+    return Checkpoint(
+        alpha=0.5,
+        metrics={},
+        training={"texts": len(TEXTS), "held_out_texts": 0, "dropped_texts_without_label": 0},
+        featurizer=featurizer,
+        labels=TextTable.from_texts(TEXTS),
+        label_counts=np.ones(len(TEXTS), np.int64),
+        num_texts=len(TEXTS),
+        # Without a residual x-hat is v; with classifiers of unit norm each text's own label is its best.
+        model=Model(embeddings_VD, np.zeros((DIM, DIM), np.float32), v_ND / norm_N1, np.zeros(len(TEXTS), np.float32)),
+        centroids=HnswIndex.build(v_ND, HNSW, seed=0),
+        centroid_labels=each_N,
+        centroid_neighbours=NEIGHBOURS,
+        points=HnswIndex.build(v_ND, HNSW, seed=0),
+        point_labels=LabelSets.one_each(each_N),
+        point_neighbours=NEIGHBOURS,
+        reference=Reference(bags, v_ND, v_ND, each_N[:, None], norm_N1),
+    )
+
+
+def _encode(bags: Bags, embeddings_VD: NDArray[np.float32]) -> NDArray[np.float32]:
+    """ReLU of the weighted sum of each text's embeddings, [N, D]."""
+    weighted_TD = bags.weights[:, None] * embeddings_VD[bags.ids]
+    return np.maximum(np.add.reduceat(weighted_TD, bags.offsets[:-1]), 0)
+
+
+def main() -> None:
+    """Raise RuntimeError where the toy model does not answer as it must."""
+    with tempfile.TemporaryDirectory() as folder:
+        artifact = Path(folder) / "toy"
+        pack(toy_checkpoint(), artifact, name="toy", version=None)
+        predictor = Predictor(open_artifact(artifact))
+        for queries in (TEXTS, TEXTS[:1]):
+            rankings, _ = predictor.predict(queries, top_k=1)
+            best = [int(ranking.label_ids[0]) for ranking in rankings]
+            if best != list(range(len(queries))):
+                raise RuntimeError(f"the toy model ranks labels {best} first, not each text's own")
+    print(f"The toy model ranks {len(TEXTS)} of {len(TEXTS)} texts right.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""What holds the containers together without an engine to build them; building and running them is a manual check."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from server.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
+COMPOSE = (ROOT / "docker-compose.yml").read_text()
+
+
+def requirements_of(extra: str) -> set[str]:
+    command = [sys.executable, "docker/requirements.py", extra]
+    return set(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines())
+
+
+def final_stage(dockerfile: Path) -> str:
+    return dockerfile.read_text().rpartition("\nFROM ")[2]
+
+
+def test_the_toy_model_that_compiles_the_kernels_predicts():
+    command = [sys.executable, "docker/compile_kernels.py"]
+    run = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    assert "5 of 5" in run.stdout
+
+
+def test_a_server_image_gets_no_torch_and_every_requirement_of_its_extra():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert requirements_of("serve") == {*project["dependencies"], *project["optional-dependencies"]["serve"]}
+    assert not any(
+        requirement.startswith("torch") for requirement in requirements_of("serve") | requirements_of("export")
+    )
+
+
+def test_an_extra_within_an_extra_is_resolved():
+    assert requirements_of("export") < requirements_of("train")
+    # Asking the index for the project itself would bring whatever has that name there.
+    assert not any(requirement.startswith("astec") for requirement in requirements_of("train"))
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.stem)
+def test_a_final_image_starts_as_the_same_user_that_is_not_root_and_installs_nothing(dockerfile: Path):
+    stage = final_stage(dockerfile)
+    assert re.findall(r"^USER (.+)$", stage, re.MULTILINE) == ["10001:10001"]
+    assert not re.search(r"apt-get|pip install", stage)
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.stem)
+def test_everything_copied_from_the_source_is_in_the_build_context(dockerfile: Path):
+    kept = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    copies = re.findall(r"^COPY (?!--from)(?:--\S+ )*(.+) \S+$", dockerfile.read_text(), re.MULTILINE)
+    copied = {source for line in copies for source in line.split()} - {"."}
+    assert copied
+    assert copied <= kept
+    assert all((ROOT / source).exists() for source in kept)
+
+
+def test_every_setting_of_the_server_image_exists():
+    names = set(re.findall(r"\bASTEC_(\w+)=", final_stage(ROOT / "docker" / "server.Dockerfile")))
+    assert names == {"HOST", "PORT", "ARTIFACT"}
+    assert names <= {name.upper() for name in Settings.model_fields}
+
+
+def test_prometheus_scrapes_the_port_that_the_server_listens_on():
+    (port,) = re.findall(r"\bASTEC_PORT=(\d+)", final_stage(ROOT / "docker" / "server.Dockerfile"))
+    assert f'targets: ["server:{port}"]' in (ROOT / "docker" / "prometheus.yml").read_text()
+    assert f':{port}"]' in COMPOSE
+
+
+def test_compose_stops_the_server_later_than_it_stops_itself():
+    (grace_s,) = re.findall(r"stop_grace_period: (\d+)s", COMPOSE)
+    assert int(grace_s) > Settings.model_fields["shutdown_timeout_s"].default
+
+
+def test_published_images_are_pinned_to_a_version():
+    published = [image for image in re.findall(r"image: (\S+)", COMPOSE) if "/" in image]
+    assert published
+    assert all(re.search(r":v?\d+\.\d+\.\d+$", image) for image in published)
