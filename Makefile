@@ -34,7 +34,7 @@ demo: artifacts/demo/manifest.json ## train on the demo log, export, and serve i
 	$(BIN)/astec-serve artifacts/demo --port $(PORT)
 
 smoke: artifacts/demo/manifest.json ## the same on a free port: send queries, check the answers, stop
-	$(BIN)/python tests/smoke.py artifacts/demo runs/demo-log
+	$(BIN)/python -m tests.smoke artifacts/demo runs/demo-log
 
 test: $(VENV)/.ready ## run the tests with coverage
 	$(BIN)/pytest --cov --cov-report=term

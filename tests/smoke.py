@@ -1,6 +1,6 @@
 """Serve an artifact on a free port, ask it what its users would, check the answers, stop it.
 
-Usage: python tests/smoke.py ARTIFACT TEST_DATA
+Usage: python -m tests.smoke ARTIFACT TEST_DATA
 """
 
 from __future__ import annotations
