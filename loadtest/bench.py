@@ -158,10 +158,10 @@ def _load(plan: LoadPlan, queries: list[Query], plot: Path | None) -> Report:
 def _served(artifact: Path, workers: int) -> Iterator[str]:
     """The address of the real server, which is stopped at the end."""
     command = [sys.executable, "-m", "server", str(artifact), "--port", "0", "--workers", str(workers)]
-    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
-        assert server.stderr is not None  # noqa: S101 - asked for above
-        url = next((line[line.index("http://") :].split()[0] for line in server.stderr if "http://" in line), None)
+        assert server.stdout is not None  # noqa: S101 - asked for above
+        url = next((line[line.index("http://") :].split()[0] for line in server.stdout if "http://" in line), None)
         if url is None:
             raise RuntimeError("the server ended before it was ready")
         yield url
