@@ -18,6 +18,7 @@ from export.artifact.featurizer import Bags, FeaturizerConfig, TextFeaturizer
 from export.artifact.index import HnswIndex, HnswParams
 from export.artifact.labels import TextTable
 from export.artifact.shortlist import LabelSets
+from export.artifact.sparse import SparseClassifier
 from export.artifact.store import open_artifact
 from export.checkpoint import Checkpoint, Model, Reference
 from export.pack import pack
@@ -39,6 +40,10 @@ def toy_checkpoint() -> Checkpoint:
     each_N = np.arange(len(TEXTS), dtype=np.int32)
     return Checkpoint(
         alpha=0.5,
+        gamma=0.1,
+        sparse=SparseClassifier(
+            np.arange(len(TEXTS) + 1), each_N, np.zeros(len(TEXTS), np.float32), np.zeros(len(TEXTS), np.float32)
+        ),
         metrics={},
         training={"texts": len(TEXTS), "held_out_texts": 0, "dropped_texts_without_label": 0},
         featurizer=featurizer,

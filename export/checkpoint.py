@@ -5,9 +5,9 @@ Shapes: V vocabulary, D dimensions, L labels, L' label representatives, R refere
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from export.artifact.index import HnswIndex
 from export.artifact.labels import TextTable
 from export.artifact.manifest import FileName, FileRecord, Frozen, IndexDescription
 from export.artifact.shortlist import LabelSets
+from export.artifact.sparse import SparseClassifier
 
 CHECKPOINT_FOLDER = "checkpoint"
 SUMMARY_FILE = "checkpoint.json"
@@ -29,6 +30,7 @@ REFERENCE_FILE = "reference.safetensors"
 LABELS_STEM = "labels"
 CENTROIDS_FILE = "centroids.hnsw"
 POINTS_FILE = "points.hnsw"
+_SPARSE_PREFIX = "sparse."
 
 
 class CheckpointError(Exception):
@@ -41,6 +43,7 @@ class CheckpointSummary(Frozen):
     format_version: Literal[1] = 1
     vocabulary_sha256: str
     alpha: float
+    gamma: float
     num_texts: int
     centroids: IndexDescription
     points: IndexDescription
@@ -85,6 +88,8 @@ class Checkpoint:
     """
 
     alpha: float
+    gamma: float
+    sparse: SparseClassifier | None
     metrics: dict[str, float]
     training: dict[str, str | int | float | bool | None]
     featurizer: Featurizer
@@ -117,6 +122,7 @@ def write_checkpoint(run: Path, checkpoint: Checkpoint) -> Path:
         summary = CheckpointSummary(
             vocabulary_sha256=checkpoint.featurizer.vocabulary_sha256(),
             alpha=checkpoint.alpha,
+            gamma=checkpoint.gamma,
             num_texts=checkpoint.num_texts,
             centroids=describe_index(checkpoint.centroids, checkpoint.centroid_neighbours),
             points=describe_index(checkpoint.points, checkpoint.point_neighbours),
@@ -173,6 +179,10 @@ def _write_arrays(folder: Path, checkpoint: Checkpoint) -> None:
         "point_labels.indptr": checkpoint.point_labels.indptr,
         "point_labels.indices": checkpoint.point_labels.indices,
     }
+    if checkpoint.sparse is not None:
+        arrays |= {
+            _SPARSE_PREFIX + field.name: getattr(checkpoint.sparse, field.name) for field in fields(SparseClassifier)
+        }
     save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / MODEL_FILE)
     arrays = {
         "ids": reference.bags.ids,
@@ -184,6 +194,13 @@ def _write_arrays(folder: Path, checkpoint: Checkpoint) -> None:
         "logits": reference.logits,
     }
     save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / REFERENCE_FILE)
+
+
+def _load_sparse(arrays: dict[str, NDArray[Any]]) -> SparseClassifier | None:
+    names = {field.name: _SPARSE_PREFIX + field.name for field in fields(SparseClassifier)}
+    if names["indptr"] not in arrays:
+        return None
+    return SparseClassifier(**{field: arrays[name] for field, name in names.items()})
 
 
 def _read_summary(run: Path, folder: Path) -> CheckpointSummary:
@@ -221,6 +238,8 @@ def _load(folder: Path, summary: CheckpointSummary) -> Checkpoint:
     dim = arrays["embeddings"].shape[1]
     return Checkpoint(
         alpha=summary.alpha,
+        gamma=summary.gamma,
+        sparse=_load_sparse(arrays),
         metrics=summary.metrics,
         training=summary.training,
         featurizer=featurizer,

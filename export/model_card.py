@@ -16,7 +16,7 @@ Scores order the labels of one text; they are not calibrated probabilities.
 
 ## Data
 
-{texts:,} training texts; {held_out_texts:,} more were held out to choose alpha.
+{texts:,} training texts; {held_out_texts:,} more were held out to choose alpha and gamma.
 {dropped_texts_without_label:,} texts without a label were left out.
 Input: {kind}. Vocabulary: {num_features:,} tokens.
 
@@ -26,7 +26,7 @@ Input: {kind}. Vocabulary: {num_features:,} tokens.
 |---|---|
 {metrics}
 
-They chose alpha, so that they flatter the model a little: measure on a test file with `astec-evaluate`.
+They chose alpha and gamma, so that they flatter the model a little: measure on a test file with `astec-evaluate`.
 
 ## Training
 

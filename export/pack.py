@@ -75,6 +75,11 @@ def _write_files(checkpoint: Checkpoint, folder: Path, name: str) -> None:
     checkpoint.points.save(folder / FILES.points)
     np.save(folder / FILES.point_labels_indptr, checkpoint.point_labels.indptr)
     np.save(folder / FILES.point_labels_indices, checkpoint.point_labels.indices)
+    if checkpoint.sparse is not None:
+        np.save(folder / FILES.sparse_indptr, checkpoint.sparse.indptr)
+        np.save(folder / FILES.sparse_indices, checkpoint.sparse.indices)
+        np.save(folder / FILES.sparse_values, checkpoint.sparse.values)
+        np.save(folder / FILES.sparse_bias, checkpoint.sparse.bias)
     (folder / FILES.model_card).write_text(render_model_card(checkpoint, name))
 
 
@@ -95,7 +100,11 @@ def _describe(checkpoint: Checkpoint, files: dict[str, FileRecord], identity: Mo
         featurizer=FeaturizerIdentity(kind=featurizer.kind, vocabulary_sha256=featurizer.vocabulary_sha256()),
         centroids=describe_index(checkpoint.centroids, checkpoint.centroid_neighbours),
         points=describe_index(checkpoint.points, checkpoint.point_neighbours),
-        scoring=Scoring(alpha=checkpoint.alpha),
+        scoring=Scoring(
+            alpha=checkpoint.alpha,
+            gamma=checkpoint.gamma,
+            sparse_weights=0 if checkpoint.sparse is None else len(checkpoint.sparse.indices),
+        ),
         metrics=checkpoint.metrics,
         training=checkpoint.training,
         files=files,
@@ -109,5 +118,5 @@ def _content_version(checkpoint: Checkpoint, files: dict[str, FileRecord]) -> st
         describe_index(checkpoint.centroids, checkpoint.centroid_neighbours).model_dump(),
         describe_index(checkpoint.points, checkpoint.point_neighbours).model_dump(),
     ]
-    content = json.dumps([hashes, indices, checkpoint.alpha])
+    content = json.dumps([hashes, indices, checkpoint.alpha, checkpoint.gamma])
     return sha256(content.encode()).hexdigest()[:_VERSION_DIGITS]

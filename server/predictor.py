@@ -61,8 +61,13 @@ class Predictor:
         encoded = perf_counter()
         candidates = artifact.shortlister.search(v_BD)
         shortlisted = perf_counter()
-        alpha = artifact.manifest.scoring.alpha
-        labels_BK, scores_BK = rank(candidates, x_hat_BD, artifact.classifier, artifact.bias, alpha, top_k)
+        scoring = artifact.manifest.scoring
+        weights = (x_hat_BD, artifact.classifier, artifact.bias)
+        if artifact.sparse is None:
+            labels_BK, scores_BK = rank(candidates, *weights, scoring.alpha, top_k)
+        else:
+            logits_C = artifact.sparse.logits(candidates, bags, artifact.featurizer.num_features)
+            labels_BK, scores_BK = rank(candidates, *weights, scoring.alpha, top_k, logits_C, scoring.gamma)
         lengths = np.minimum(np.diff(candidates.offsets), top_k).tolist()
         rankings = [
             Ranking(labels_K[:length], scores_K[:length])

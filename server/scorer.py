@@ -10,6 +10,9 @@ from numba import njit
 from numpy.typing import NDArray
 
 from export.artifact.shortlist import Candidates
+from export.artifact.sparse import SPARSE_SLOPE
+
+_NO_LOGITS = np.empty(0, np.float32)
 
 
 def rank(
@@ -19,8 +22,13 @@ def rank(
     bias_L: NDArray[np.float32],
     alpha: float,
     top_k: int,
+    sparse_logits_C: NDArray[np.float32] = _NO_LOGITS,
+    gamma: float = 0.0,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The best candidates of each query by y_l = alpha * sigmoid(w_l . x-hat + b_l) + (1 - alpha) * sigmoid(s_l).
+    """The best candidates of each query.
+
+    They are scored by y_l = alpha * sigmoid(w_l . x-hat + b_l) + (1 - alpha) * sigmoid(s_l), and a gamma above 0 mixes
+    in the sparse term: (1 - gamma) * y_l + gamma * sigmoid(2 (u_l . x + c_l)).
 
     Returns:
         Labels int64 [B, K], best first, -1 where a query has fewer candidates, and their scores float32 [B, K].
@@ -34,6 +42,8 @@ def rank(
         bias_L,
         np.float32(alpha),
         top_k,
+        sparse_logits_C,
+        np.float32(gamma),
     )
 
 
@@ -47,11 +57,13 @@ def _rank(
     bias_L: NDArray[np.float32],
     alpha: np.float32,
     top_k: int,
+    sparse_logits_C: NDArray[np.float32],
+    gamma: np.float32,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     num_queries, dim = x_hat_BD.shape
     best = np.full((num_queries, top_k), -1, np.int64)
     scores = np.zeros((num_queries, top_k), np.float32)
-    one = np.float32(1)
+    one, slope = np.float32(1), np.float32(SPARSE_SLOPE)
     for query in range(num_queries):
         found = 0
         for candidate in range(offsets[query], offsets[query + 1]):
@@ -62,6 +74,9 @@ def _rank(
             probability = one / (one + np.exp(-(logit + bias_L[label])))
             similarity = one / (one + np.exp(-similarities[candidate]))
             score = alpha * probability + (one - alpha) * similarity
+            if gamma > 0:
+                sparse = one / (one + np.exp(-slope * sparse_logits_C[candidate]))
+                score = (one - gamma) * score + gamma * sparse
             if found < top_k:
                 rank_ = found
                 found += 1

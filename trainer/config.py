@@ -106,11 +106,21 @@ class ExtremeSection(_Section):
     min_steps: int = Field(600, ge=0, description="at least so many steps: small data gets more epochs")
 
 
+class SparseSection(_Section):
+    """The sparse linear term: weights on the query's own tokens, beside the dense classifiers."""
+
+    enabled: bool = Field(True, description="without it the model is the paper's: smaller, faster, less accurate")
+    num_negatives: int = Field(200, ge=1, description="hardest negatives of a text that are used; more: accuracy, time")
+    cost: float = Field(1.0, gt=0, description="C of the linear SVMs; more fits rare labels closer, and noise as well")
+    epochs: int = Field(10, ge=1, description="passes over a label's texts at most")
+    prune_below: float = Field(0.1, ge=0, description="drop smaller weights; more: smaller, faster, less accurate")
+
+
 class ValidationSection(_Section):
-    """The part of the training data that is held out to choose alpha; never a test file."""
+    """The part of the training data that is held out to choose alpha and gamma; never a test file."""
 
     fraction: float = Field(
-        0.04, gt=0, lt=0.5, description="share of the training texts; more: a surer alpha, less to learn from"
+        0.04, gt=0, lt=0.5, description="share of the training texts; more: a surer choice, less to learn from"
     )
     max_texts: int = Field(10_000, ge=1, description="at most so many texts")
 
@@ -126,6 +136,7 @@ class TrainerConfig(_Section):
     surrogate: SurrogateSection = SurrogateSection()
     shortlist: ShortlistSection = ShortlistSection()
     extreme: ExtremeSection = ExtremeSection()
+    sparse: SparseSection = SparseSection()
     validation: ValidationSection = ValidationSection()
 
 

@@ -19,7 +19,7 @@ from trainer.config import ModelSection, TrainerConfig
 from trainer.loop import Loop, Schedule
 from trainer.model import Classifier, Residual, descend, one_vs_all_loss
 from trainer.run import Run
-from trainer.sampling import Graphs, LabelSampler, mine_negatives
+from trainer.sampling import LabelSampler
 from trainer.tensors import product_dtype, to_device
 
 
@@ -93,21 +93,19 @@ class ExtremeTask:
 def learn_classifiers(
     v_ND: NDArray[np.float32],
     labels_NL: csr_matrix,
-    graphs: Graphs,
+    negatives_NS: NDArray[np.int32],
     config: TrainerConfig,
     device: torch.device,
     run: Run,
 ) -> ExtremeModel:
-    """Mine negatives, then run Modules III and IV.
+    """Run Modules III and IV on the positives and the mined negatives.
 
     Raises:
         DivergedError: the loss became NaN or infinite.
     """
-    settings, shortlist, seed = config.extreme, config.shortlist, config.seed + 1
+    settings, seed = config.extreme, config.seed + 1
     torch.manual_seed(seed)
-    negatives_NS = mine_negatives(graphs.shortlister(shortlist), v_ND, labels_NL, shortlist.num_hard_negatives)
-    run.record("mining", negatives_per_text=float((negatives_NS >= 0).sum(axis=1).mean()))
-    sampler = LabelSampler(labels_NL, negatives_NS, shortlist.num_random_negatives, seed)
+    sampler = LabelSampler(labels_NL, negatives_NS, config.shortlist.num_random_negatives, seed)
     task = ExtremeTask(v_ND, labels_NL, sampler, config.model, seed, device)
     schedule = Schedule.of(settings, len(v_ND))
     Loop(task, schedule).run(len(v_ND), seed, run)

@@ -20,10 +20,11 @@ from trainer.data import TrainingData, split_validation
 from trainer.extreme import ExtremeModel, learn_classifiers
 from trainer.loop import Schedule
 from trainer.run import Run
-from trainer.sampling import build_graphs
+from trainer.sampling import build_graphs, mine_negatives
+from trainer.sparse import learn_sparse
 from trainer.surrogate import encode, learn_embeddings
 from trainer.tensors import product_dtype, to_device
-from trainer.validation import AlphaChoice, choose_alpha
+from trainer.validation import MixChoice, choose_mix
 
 _REFERENCE_TEXTS = 256
 _REFERENCE_LABELS = 5
@@ -48,13 +49,20 @@ def train(data: TrainingData, config: TrainerConfig, device: torch.device, run: 
     v_ND = encode(embeddings_VD, examples.bags)
     graphs = build_graphs(v_ND, examples.labels, config.shortlist, config.seed)
     run.record("graphs", representatives=graphs.centroids.count, points=graphs.points.count)
-    model = learn_classifiers(v_ND, examples.labels, graphs, config, device, run)
+    shortlister = graphs.shortlister(config.shortlist)
+    negatives_NS = mine_negatives(shortlister, v_ND, examples.labels, config.shortlist.num_hard_negatives)
+    run.record("mining", negatives_per_text=float((negatives_NS >= 0).sum(axis=1).mean()))
+    model = learn_classifiers(v_ND, examples.labels, negatives_NS, config, device, run)
+    sparse = learn_sparse(examples, negatives_NS, data.featurizer.num_features, config.sparse, config.seed)
+    run.record("sparse", weights_per_label=0 if sparse is None else len(sparse.indices) / data.num_labels)
     v_RD = encode(embeddings_VD, held.bags)
-    choice = choose_alpha(graphs.shortlister(config.shortlist), model, v_RD, held.labels, examples)
+    choice = choose_mix(shortlister, model, sparse, v_RD, held, examples, data.featurizer.num_features)
     for trial in choice.trials:
         run.record("validation", **trial)
     checkpoint = Checkpoint(
         alpha=choice.alpha,
+        gamma=choice.gamma,
+        sparse=sparse,
         metrics=choice.metrics,
         training=_summarise(data, len(examples), len(held), config, device, run),
         featurizer=data.featurizer,
@@ -115,8 +123,8 @@ def _summarise(
     }
 
 
-def _announce(choice: AlphaChoice, run: Run) -> None:
+def _announce(choice: MixChoice, run: Run) -> None:
     figures = ", ".join(f"{name} {value:.2f}" for name, value in choice.metrics.items())
-    console.print(f"on held-out texts, alpha {choice.alpha}: {figures}", soft_wrap=True)
+    console.print(f"on held-out texts, alpha {choice.alpha}, gamma {choice.gamma}: {figures}", soft_wrap=True)
     done = f"trained in {run.elapsed_s():.0f} s; export it: astec-export {run.folder} ARTIFACT"
     console.print(done, markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Choosing alpha on held-out training texts (paper, A.1), and the figures reached there.
+"""Choosing how scores are mixed, on held-out training texts (paper, A.1), and the figures reached there.
 
 Shapes: R held-out texts, C their candidates, D dimensions, K ranks.
 """
@@ -10,56 +10,79 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
+from scipy.ndimage import uniform_filter
 
 from export.artifact.shortlist import Candidates, Shortlister
+from export.artifact.sparse import SPARSE_SLOPE, SparseClassifier
 from export.metrics import RankingMetrics, inverse_propensities
 from trainer.data import Examples
 from trainer.extreme import ExtremeModel
 from trainer.sampling import shortlist_all
 from trainer.tensors import to_device
 
-ALPHAS = tuple(round(0.1 * step, 1) for step in range(11))
+SHARES = tuple(round(0.1 * step, 1) for step in range(11))
 _RANKS = (1, 3, 5)
 _SCORE_PAIRS = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
-class AlphaChoice:
-    """The alpha with the best mean of P@1, P@3 and P@5, its metrics in percent, and every trial."""
+class MixChoice:
+    """The alpha and gamma where the mean of P@1, P@3 and P@5 is best, their metrics in percent, and every trial."""
 
     alpha: float
+    gamma: float
     metrics: dict[str, float]
     trials: list[dict[str, float]]
 
 
-def choose_alpha(
+def choose_mix(
     shortlister: Shortlister,
     model: ExtremeModel,
+    sparse: SparseClassifier | None,
     v_RD: NDArray[np.float32],
-    held_labels_RL: csr_matrix,
+    held: Examples,
     train: Examples,
-) -> AlphaChoice:
-    """Score the held-out texts once, then mix classifier and similarity in every proportion."""
+    num_features: int,
+) -> MixChoice:
+    """Score the held-out texts once, then mix classifier, similarity and sparse term in every proportion.
+
+    Without a sparse term gamma is 0.
+    """
     weights_L = inverse_propensities(train.label_counts(), len(train))
-    relevant = np.split(held_labels_RL.indices.astype(np.int64), held_labels_RL.indptr[1:-1])
+    relevant = np.split(held.labels.indices.astype(np.int64), held.labels.indptr[1:-1])
     candidates = join_candidates(shortlist_all(shortlister, v_RD, "shortlisting held-out texts"))
     classifier_C = _sigmoid(score_candidates(model, v_RD, candidates))
     similarity_C = _sigmoid(candidates.similarities)
+    sparse_C = np.zeros_like(classifier_C)
+    if sparse is not None:
+        sparse_C = _sigmoid(SPARSE_SLOPE * sparse.logits(candidates, held.bags, num_features))
     trials = []
-    for alpha in ALPHAS:
-        ranked_RK = _rank(alpha * classifier_C + (1 - alpha) * similarity_C, candidates, _RANKS[-1])
-        metrics = RankingMetrics(_RANKS, weights_L)
-        metrics.update(ranked_RK, relevant)
-        trials.append({"alpha": alpha, **metrics.result()})
-    best = max(trials, key=lambda trial: sum(trial[f"P@{k}"] for k in _RANKS))
+    for gamma in SHARES if sparse is not None else (0.0,):
+        for alpha in SHARES:
+            dense_C = alpha * classifier_C + (1 - alpha) * similarity_C
+            ranked_RK = _rank((1 - gamma) * dense_C + gamma * sparse_C, candidates, _RANKS[-1])
+            metrics = RankingMetrics(_RANKS, weights_L)
+            metrics.update(ranked_RK, relevant)
+            trials.append({"alpha": alpha, "gamma": gamma, **metrics.result()})
+    best = trials[
+        _plateau(np.array([sum(trial[f"P@{k}"] for k in _RANKS) for trial in trials]).reshape(-1, len(SHARES)))
+    ]
+    metrics_of_best = {name: round(value, 2) for name, value in best.items() if name not in ("alpha", "gamma")}
+    recall = {"shortlist recall": round(_recall(candidates, relevant), 2)}
+    return MixChoice(best["alpha"], best["gamma"], metrics_of_best | recall, trials)
+
+
+def _plateau(figures: NDArray[np.float64]) -> int:
+    """Position of the best trial of a grid, judged with its neighbours: a lone peak on few held-out texts is chance."""
+    means = uniform_filter(figures, size=3, mode="nearest")
+    return int(means.round(6).argmax())  # unrounded, the running sums of the filter tell equal plateaus apart
+
+
+def _recall(candidates: Candidates, relevant: list[NDArray[np.int64]]) -> float:
     longest = int(np.diff(candidates.offsets).max())  # 0 where no held-out text has a known token
     recall = RankingMetrics((), recall_ks=(max(longest, 1),))
     recall.update(_pad(candidates), relevant)
-    metrics_of_best = {name: round(value, 2) for name, value in best.items() if name != "alpha"}
-    return AlphaChoice(
-        best["alpha"], metrics_of_best | {"shortlist recall": round(recall.result().popitem()[1], 2)}, trials
-    )
+    return recall.result().popitem()[1]
 
 
 def join_candidates(chunks: list[Candidates]) -> Candidates:

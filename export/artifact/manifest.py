@@ -66,9 +66,15 @@ class IndexDescription(Frozen):
 
 
 class Scoring(Frozen):
-    """How the parts of a score are mixed (paper, section 4): y = alpha * classifier + (1 - alpha) * similarity."""
+    """How the parts of a score are mixed.
+
+    y = (1 - gamma) * (alpha * classifier + (1 - alpha) * similarity) + gamma * sparse, each part a sigmoid; the paper's
+    formula (section 4) where gamma is 0. `sparse_weights` of all labels together; 0: there is no sparse term.
+    """
 
     alpha: Fraction
+    gamma: Fraction
+    sparse_weights: Count
 
 
 class FileRecord(Frozen):

@@ -29,6 +29,7 @@ from export.artifact.manifest import (
     Manifest,
 )
 from export.artifact.shortlist import LabelGraph, LabelSets, Shortlister
+from export.artifact.sparse import SparseClassifier
 
 _MAX_MANIFEST_BYTES = 4 << 20
 
@@ -47,6 +48,10 @@ class ArtifactFiles:
     classifier: str = "classifier.npy"
     classifier_bias: str = "classifier.bias.npy"
     label_counts: str = "label_counts.npy"
+    sparse_indptr: str = "sparse.indptr.npy"
+    sparse_indices: str = "sparse.indices.npy"
+    sparse_values: str = "sparse.values.npy"
+    sparse_bias: str = "sparse.bias.npy"
     labels: str = "labels"
     model_card: str = "model_card.md"
 
@@ -73,6 +78,7 @@ class Artifact:
     classifier: NDArray[np.float32]
     bias: NDArray[np.float32]
     shortlister: Shortlister
+    sparse: SparseClassifier | None
 
     @property
     def encoder_path(self) -> Path:
@@ -214,6 +220,23 @@ def _load(path: Path, manifest: Manifest) -> Artifact:
         classifier=_load_array(path, FILES.classifier, np.float32, (sizes.num_labels, sizes.dim)),
         bias=_load_array(path, FILES.classifier_bias, np.float32, (sizes.num_labels,)),
         shortlister=Shortlister(tuple(_load_graphs(path, manifest))),
+        sparse=_load_sparse(path, manifest) if manifest.scoring.sparse_weights else None,
+    )
+
+
+def _load_sparse(path: Path, manifest: Manifest) -> SparseClassifier:
+    sizes, count = manifest.dimensions, manifest.scoring.sparse_weights
+    indptr = _load_indptr(path, FILES.sparse_indptr, sizes.num_labels)
+    _require(int(indptr[-1]) == count, f"{FILES.sparse_indptr} ends at {int(indptr[-1])}, not at {count}")
+    indices = _load_array(path, FILES.sparse_indices, np.int32, (count,))
+    least, most = int(indices.min()), int(indices.max())
+    _require(
+        least >= 0 and most < sizes.num_features,
+        f"{FILES.sparse_indices}: token ids {least}..{most} of {sizes.num_features} tokens",
+    )
+    values = _load_array(path, FILES.sparse_values, np.float32, (count,))
+    return SparseClassifier(
+        indptr, indices, values, _load_array(path, FILES.sparse_bias, np.float32, (sizes.num_labels,))
     )
 
 
@@ -234,11 +257,14 @@ def _load_graph(path: Path, description: IndexDescription, labels: LabelSets, di
 
 
 def _load_label_sets(path: Path, num_points: int, num_labels: int) -> LabelSets:
-    indptr = _load_array(path, FILES.point_labels_indptr, np.int64, (num_points + 1,))
-    _require(
-        int(indptr[0]) == 0 and not np.any(np.diff(indptr) < 0), f"{FILES.point_labels_indptr} does not ascend from 0"
-    )
+    indptr = _load_indptr(path, FILES.point_labels_indptr, num_points)
     return LabelSets(indptr, _load_label_ids(path, FILES.point_labels_indices, int(indptr[-1]), num_labels))
+
+
+def _load_indptr(path: Path, name: str, count: int) -> NDArray[np.int64]:
+    indptr = _load_array(path, name, np.int64, (count + 1,))
+    _require(int(indptr[0]) == 0 and not np.any(np.diff(indptr) < 0), f"{name} does not ascend from 0")
+    return indptr
 
 
 def _load_label_ids(path: Path, name: str, count: int, num_labels: int) -> NDArray[np.int32]:

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from export.artifact.featurizer import FeaturizerConfig, TextFeaturizer
+from export.artifact.store import open_artifact
 from export.readers import Row, open_dataset
 
 PATIENCE_S = 300.0
@@ -88,9 +89,9 @@ def write_xc(folder: Path, log: Path, *, named: bool) -> None:
         (folder / "Y.txt").write_text("".join(f"{label}\n" for label in labels))
 
 
-def train_and_export(data: Path, folder: Path) -> Path:
+def train_and_export(data: Path, folder: Path, *more_settings: str) -> Path:
     run, artifact = folder / "run", folder / "artifact"
-    settings = [argument for setting in SETTINGS for argument in ("--set", setting)]
+    settings = [argument for setting in (*SETTINGS, *more_settings) for argument in ("--set", setting)]
     command("trainer", data, run, "--device", "cpu", *settings)
     command("export", run, artifact)
     return artifact
@@ -99,6 +100,12 @@ def train_and_export(data: Path, folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def of_text(demo_artifact: Path, demo_data: Path) -> Published:
     return Published(demo_artifact, demo_data, demo_data / "test.jsonl.gz")
+
+
+@pytest.fixture(scope="module")
+def without_sparse_term(demo_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Published:
+    artifact = train_and_export(demo_data, tmp_path_factory.mktemp("plain"), "sparse.enabled=false")
+    return Published(artifact, demo_data, demo_data / "test.jsonl.gz")
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +133,7 @@ def firsts(answers: Sequence[dict[str, Any]]) -> list[str | None]:
     return [answer["predictions"][0]["label"] if answer["predictions"] else None for answer in answers]
 
 
-@pytest.mark.parametrize("kind", ["of_text", "of_named_features", "of_feature_ids"])
+@pytest.mark.parametrize("kind", ["of_text", "without_sparse_term", "of_named_features", "of_feature_ids"])
 def test_evaluate_predict_and_serve_agree_and_are_right(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
@@ -165,6 +172,13 @@ def test_a_model_of_named_features_takes_texts(of_named_features: Published, of_
     assert [answer["query"] for answer in answers] == texts
     known = {label for row in open_dataset(of_text.data, "train").rows() for label in row.labels}
     assert precision_at_1(firsts(answers), rows, known) > 50
+
+
+def test_without_the_sparse_term_an_artifact_has_nothing_of_it(without_sparse_term: Published) -> None:
+    artifact = open_artifact(without_sparse_term.artifact)
+    assert artifact.sparse is None
+    assert (artifact.manifest.scoring.gamma, artifact.manifest.scoring.sparse_weights) == (0, 0)
+    assert [name for name in artifact.manifest.files if "sparse" in name] == []
 
 
 def test_a_model_of_feature_ids_refuses_texts_and_says_what_to_send(of_feature_ids: Published, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 from export.artifact.featurizer import FEATURIZER_FILE, IDF_FILE, TABLE_KEYS_FILE, TABLE_VALUES_FILE, Bags
 from export.artifact.index import HnswIndex
 from export.artifact.shortlist import LabelSets
+from export.artifact.sparse import SparseClassifier
 from export.checkpoint import (
     CENTROIDS_FILE,
     CHECKPOINT_FOLDER,
@@ -53,7 +54,8 @@ def edit_summary(run: Path, edit: Callable[[dict[str, Any]], None]) -> None:
 
 
 def assert_same_arrays(
-    first: Model | Reference | LabelSets | Bags, second: Model | Reference | LabelSets | Bags
+    first: Model | Reference | LabelSets | SparseClassifier | Bags,
+    second: Model | Reference | LabelSets | SparseClassifier | Bags,
 ) -> None:
     for field in fields(first):
         one, other = getattr(first, field.name), getattr(second, field.name)
@@ -67,11 +69,12 @@ def assert_same_arrays(
 def test_round_trip(demo_checkpoint: Checkpoint, tmp_path: Path) -> None:
     write_checkpoint(tmp_path, demo_checkpoint)
     again = read_checkpoint(tmp_path)
-    for name in ("model", "reference", "point_labels"):
+    for name in ("model", "reference", "point_labels", "sparse"):
         assert_same_arrays(getattr(demo_checkpoint, name), getattr(again, name))
     for name in ("label_counts", "centroid_labels"):
         assert np.array_equal(getattr(demo_checkpoint, name), getattr(again, name))
-    for name in ("alpha", "metrics", "training", "labels", "num_texts", "centroid_neighbours", "point_neighbours"):
+    plain = ("alpha", "gamma", "metrics", "training", "labels", "num_texts", "centroid_neighbours", "point_neighbours")
+    for name in plain:
         assert getattr(demo_checkpoint, name) == getattr(again, name)
     assert again.featurizer.vocabulary_sha256() == demo_checkpoint.featurizer.vocabulary_sha256()
     for name in ("centroids", "points"):
@@ -148,6 +151,7 @@ def test_the_vocabulary_of_another_run(run_copy: Path) -> None:
         ("format_version", lambda summary: summary.update(format_version=2)),
         ("surprise", lambda summary: summary.update(surprise=1)),
         ("alpha", lambda summary: summary.update(alpha="half")),
+        ("gamma", lambda summary: summary.pop("gamma")),
         ("num_texts", lambda summary: summary.pop("num_texts")),
         ("centroids.m", lambda summary: summary["centroids"].update(m=0)),
         ("files", lambda summary: summary["files"].update({"../x": {"bytes": 0, "sha256": "0" * 64}})),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from export.artifact.sparse import SparseClassifier
 from export.artifact.store import FILES, ArtifactError, open_artifact
 from export.checkpoint import Checkpoint
 from export.pack import pack
@@ -20,12 +21,17 @@ def test_the_artifact_is_the_run(demo_checkpoint: Checkpoint, tmp_path: Path) ->
     report = pack(demo_checkpoint, tmp_path / "artifact", "shoes", "v7")
     artifact = open_artifact(tmp_path / "artifact")
     assert (artifact.manifest.model.name, artifact.manifest.model.version) == ("shoes", "v7")
-    assert artifact.manifest.scoring.alpha == demo_checkpoint.alpha
+    scoring = artifact.manifest.scoring
+    assert (scoring.alpha, scoring.gamma) == (demo_checkpoint.alpha, demo_checkpoint.gamma)
     assert artifact.manifest.metrics == demo_checkpoint.metrics
     assert np.array_equal(artifact.classifier, demo_checkpoint.model.classifier)
     assert np.array_equal(artifact.bias, demo_checkpoint.model.bias)
     assert np.array_equal(artifact.label_counts, demo_checkpoint.label_counts)
     assert artifact.labels == demo_checkpoint.labels
+    assert artifact.sparse is not None
+    assert demo_checkpoint.sparse is not None
+    for field in fields(SparseClassifier):
+        assert np.array_equal(getattr(artifact.sparse, field.name), getattr(demo_checkpoint.sparse, field.name))
     assert report.texts == len(demo_checkpoint.reference.v)
     assert report.encoder_error <= ENCODER_TOLERANCE
     assert report.logit_error <= LOGIT_TOLERANCE
@@ -45,15 +51,16 @@ def test_equal_models_have_equal_versions_whatever_their_name(demo_checkpoint: C
     assert differing == {FILES.model_card}
 
 
-# Neither alpha nor the number of neighbours is in a file of its own, and both change answers.
+# Neither alpha and gamma nor the number of neighbours is in a file of its own, and all change answers.
 @pytest.mark.parametrize(
     "change",
     [
         lambda checkpoint: {"label_counts": checkpoint.label_counts + 1},
         lambda checkpoint: {"alpha": (checkpoint.alpha + 0.05) / 2},
+        lambda checkpoint: {"gamma": (checkpoint.gamma + 0.05) / 2},
         lambda checkpoint: {"point_neighbours": checkpoint.point_neighbours + 1},
     ],
-    ids=["label_counts", "alpha", "neighbours"],
+    ids=["label_counts", "alpha", "gamma", "neighbours"],
 )
 def test_another_model_has_another_version(
     demo_checkpoint: Checkpoint,

@@ -13,8 +13,10 @@ import onnxruntime
 import pytest
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
 from export.artifact.featurizer import Bags
+from export.artifact.sparse import SPARSE_SLOPE
 from export.artifact.store import Artifact, open_artifact
 from export.checkpoint import Checkpoint, read_checkpoint
 from server.encoder import Encoder
@@ -102,10 +104,12 @@ def test_served_scores_and_order_are_those_of_torch(
     trained: Trained, artifact: Artifact, demo_queries: list[str]
 ) -> None:
     rankings, _ = Predictor(artifact).predict(demo_queries, TOP_K)
-    alpha = trained.checkpoint.alpha
+    alpha, gamma = trained.checkpoint.alpha, trained.checkpoint.gamma
     probabilities_BL = torch.from_numpy(trained.logits).sigmoid().numpy()
     similarities_BL = best_similarities(trained)
-    scores_BL = alpha * probabilities_BL + (1 - alpha) / (1 + np.exp(-similarities_BL))
+    dense_BL = alpha * probabilities_BL + (1 - alpha) / (1 + np.exp(-similarities_BL))
+    scores_BL = (1 - gamma) * dense_BL + gamma / (1 + np.exp(-SPARSE_SLOPE * sparse_logits(trained)))
+    assert gamma > 0, "the sparse term has a say"
     for row, ranking in enumerate(rankings):
         shortlist = np.flatnonzero(np.isfinite(similarities_BL[row]))
         expected_K = np.sort(scores_BL[row, shortlist])[::-1][:TOP_K]
@@ -113,6 +117,17 @@ def test_served_scores_and_order_are_those_of_torch(
         assert ranking.scores == pytest.approx(expected_K, abs=SCORE_TOLERANCE)
         # The label at each rank has the score of that rank in torch as well: the same order, but for ties.
         assert scores_BL[row, ranking.label_ids] == pytest.approx(expected_K, abs=SCORE_TOLERANCE)
+
+
+def sparse_logits(trained: Trained) -> NDArray[np.float32]:
+    """u_l . x + c_l of every label, [B, L]."""
+    sparse, bags = trained.checkpoint.sparse, trained.bags
+    assert sparse is not None
+    num_features = trained.checkpoint.featurizer.num_features
+    u_LV = csr_matrix((sparse.values, sparse.indices, sparse.indptr), shape=(len(sparse.bias), num_features))
+    x_BV = csr_matrix((bags.weights, bags.ids, bags.offsets), shape=(len(bags), num_features))
+    logits_BL: NDArray[np.float32] = (x_BV @ u_LV.T).toarray() + sparse.bias
+    return logits_BL
 
 
 def best_similarities(trained: Trained) -> NDArray[np.float32]:

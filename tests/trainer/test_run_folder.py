@@ -69,8 +69,10 @@ def test_records_are_appended_as_json_lines(tmp_path: Path) -> None:
 def test_a_trained_run_tells_every_stage_in_order(demo_run: Path) -> None:
     lines = [json.loads(line) for line in (demo_run / HISTORY_FILE).read_text().splitlines()]
     stages = list(dict.fromkeys(line["stage"] for line in lines))
-    assert stages == ["clustering", "surrogate", "graphs", "mining", "extreme", "validation"]
-    assert [line["alpha"] for line in lines if line["stage"] == "validation"] == [step / 10 for step in range(11)]
+    assert stages == ["clustering", "surrogate", "graphs", "mining", "extreme", "sparse", "validation"]
+    shares = [step / 10 for step in range(11)]
+    trials = [(line["gamma"], line["alpha"]) for line in lines if line["stage"] == "validation"]
+    assert trials == [(gamma, alpha) for gamma in shares for alpha in shares]
     for stage in ("surrogate", "extreme"):
         losses = [line["loss"] for line in lines if line["stage"] == stage]
         assert losses[-1] < losses[0]

@@ -205,7 +205,7 @@ def test_the_same_training_twice_gives_the_same_bytes(
     for name in (MODEL_FILE, "vocabulary.bin", "vocabulary.idf.npy", "labels.bin", "centroids.hnsw", "points.hnsw"):
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
     summaries = [json.loads((folder / SUMMARY_FILE).read_text()) for folder in (first, second)]
-    for key in ("metrics", "alpha", "vocabulary_sha256", "files"):
+    for key in ("metrics", "alpha", "gamma", "vocabulary_sha256", "files"):
         assert summaries[0][key] == summaries[1][key], key
 
 

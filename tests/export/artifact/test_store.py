@@ -154,6 +154,8 @@ def set_field(path: str, value: object) -> Callable[[Fields], None]:
         ("scoring.alpha", 1.5),
         ("scoring.alpha", float("nan")),
         ("scoring.alpha", "0.5"),
+        ("scoring.gamma", -0.1),
+        ("scoring.sparse_weights", 1.0),
         ("model.name", ""),
         ("model.version", "x" * 129),
         ("dimensions.num_labels", 0),
@@ -259,6 +261,10 @@ def test_label_sets_that_do_not_ascend(artifact_copy: Path, reseal: Reseal) -> N
         FILES.centroid_labels,
         FILES.point_labels_indptr,
         FILES.point_labels_indices,
+        FILES.sparse_indptr,
+        FILES.sparse_indices,
+        FILES.sparse_values,
+        FILES.sparse_bias,
     ],
 )
 def test_numbers_of_another_type(artifact_copy: Path, reseal: Reseal, name: str) -> None:

@@ -1,0 +1,179 @@
+"""The linear SVMs of the sparse term: against a general optimiser, pruned, and repeatable.
+
+Shapes: N texts, L labels, V vocabulary, M examples of a label, S negatives of a text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.sparse import csr_matrix
+
+from export.artifact.featurizer import Bags
+from export.artifact.sparse import SparseClassifier
+from trainer.config import SparseSection
+from trainer.data import Examples
+from trainer.sparse import learn_sparse
+
+NUM_TEXTS, NUM_LABELS, NUM_FEATURES = 60, 4, 10
+EXACT = SparseSection(epochs=2000, prune_below=0)
+
+
+def examples_of(features_NV: NDArray[np.float32], labels_NL: NDArray[np.float32]) -> Examples:
+    """Texts with these features, each brought to norm 1."""
+    norms_N1 = np.linalg.norm(features_NV, axis=1, keepdims=True)
+    unit = csr_matrix(features_NV / np.maximum(norms_N1, 1e-9))
+    bags = Bags(unit.indices.astype(np.int32), unit.data.astype(np.float32), unit.indptr.astype(np.int64))
+    return Examples(bags, csr_matrix(labels_NL))
+
+
+def negatives_of(labels_NL: NDArray[np.float32]) -> NDArray[np.int32]:
+    """Every wrong label of each text, padded with -1."""
+    negatives_NS = np.full(labels_NL.shape, -1, np.int32)
+    for row, positives in zip(negatives_NS, labels_NL, strict=True):
+        wrong = np.flatnonzero(positives == 0)
+        row[: len(wrong)] = wrong
+    return negatives_NS
+
+
+@pytest.fixture(name="noisy", scope="module")
+def noisy_examples() -> Examples:
+    """Labels that no linear classifier tells apart without errors, and a text without a token."""
+    rng = np.random.default_rng(0)
+    features_NV = rng.random((NUM_TEXTS, NUM_FEATURES), np.float32)
+    features_NV[rng.random(features_NV.shape) < 0.5] = 0
+    features_NV[7] = 0
+    labels_NL = (rng.random((NUM_TEXTS, NUM_LABELS)) < 0.3).astype(np.float32)
+    return examples_of(features_NV, labels_NL)
+
+
+def learn(
+    train: Examples, settings: SparseSection, seed: int = 0, negatives_NS: NDArray[np.int32] | None = None
+) -> SparseClassifier:
+    """The sparse term, which must exist, trained by default against all wrong labels."""
+    if negatives_NS is None:
+        negatives_NS = negatives_of(train.labels.toarray())
+    sparse = learn_sparse(train, negatives_NS, NUM_FEATURES, settings, seed)
+    assert sparse is not None
+    return sparse
+
+
+def dense(sparse: SparseClassifier, num_features: int = NUM_FEATURES) -> NDArray[np.float32]:
+    """The weights, [L, V]."""
+    shape = (len(sparse.bias), num_features)
+    weights_LV: NDArray[np.float32] = csr_matrix((sparse.values, sparse.indices, sparse.indptr), shape=shape).toarray()
+    return weights_LV
+
+
+def assert_same(one: SparseClassifier, other: SparseClassifier) -> None:
+    for field in fields(SparseClassifier):
+        first, second = getattr(one, field.name), getattr(other, field.name)
+        assert first.dtype == second.dtype
+        assert np.array_equal(first, second), field.name
+
+
+def objective(
+    u_W: NDArray[np.float64], x_MW: NDArray[np.float64], y_M: NDArray[np.float64], cost: float
+) -> tuple[float, NDArray[np.float64]]:
+    """L2-regularised squared hinge and its gradient; the bias is the last weight, regularised as the others are."""
+    slack_M = np.maximum(1 - y_M * (x_MW @ u_W), 0)
+    return float(u_W @ u_W / 2 + cost * slack_M @ slack_M), u_W - 2 * cost * x_MW.T @ (y_M * slack_M)
+
+
+@pytest.mark.parametrize("cost", [0.1, 1.0, 10.0])
+def test_every_label_reaches_the_optimum_of_its_problem(noisy: Examples, cost: float) -> None:
+    sparse = learn(noisy, EXACT.model_copy(update={"cost": cost}))
+    weights_LV = dense(sparse)
+    x_NW = np.hstack([noisy.features(NUM_FEATURES).toarray(), np.ones((NUM_TEXTS, 1))]).astype(np.float64)
+    for label in range(NUM_LABELS):
+        y_N = 2.0 * noisy.labels.toarray()[:, label] - 1
+        start = np.zeros(NUM_FEATURES + 1)
+        best = minimize(objective, start, (x_NW, y_N, cost), jac=True, method="L-BFGS-B", tol=1e-12)
+        reached, _ = objective(np.append(weights_LV[label], sparse.bias[label]), x_NW, y_N, cost)
+        assert best.fun * (1 - 1e-6) <= reached <= best.fun * 1.01
+        assert best.fun < 0.95 * objective(start, x_NW, y_N, cost)[0], "there is something to learn"
+
+
+def test_separable_texts_are_on_their_side_of_every_label() -> None:
+    """Text n has token n % 5, its label's own, and one that says nothing."""
+    labels_N = np.arange(NUM_TEXTS) % 5
+    features_NV = np.eye(NUM_FEATURES, dtype=np.float32)[labels_N]
+    features_NV[np.arange(NUM_TEXTS), 5 + np.arange(NUM_TEXTS) // 5 % 5] = 0.5
+    train = examples_of(features_NV, np.eye(5, dtype=np.float32)[labels_N])
+    sparse = learn(train, SparseSection(cost=10))
+    margins_NL = train.features(NUM_FEATURES).toarray() @ dense(sparse).T + sparse.bias
+    sign_NL = 2 * train.labels.toarray() - 1
+    assert (sign_NL * margins_NL).min() > 0.8
+
+
+def test_only_the_hardest_negatives_count(noisy: Examples) -> None:
+    negatives_NS = negatives_of(noisy.labels.toarray())
+    first_only = learn(noisy, EXACT.model_copy(update={"num_negatives": 1}), negatives_NS=negatives_NS)
+    assert_same(first_only, learn(noisy, EXACT, negatives_NS=negatives_NS[:, :1]))
+    assert not np.array_equal(first_only.bias, learn(noisy, EXACT, negatives_NS=negatives_NS).bias)
+
+
+def test_pruning_drops_the_small_weights_and_nothing_else(noisy: Examples) -> None:
+    whole, pruned = learn(noisy, EXACT), learn(noisy, EXACT.model_copy(update={"prune_below": 0.5}))
+    weights_LV = dense(whole)
+    kept_LV = np.abs(weights_LV) >= 0.5
+    assert 0 < kept_LV.sum() < (weights_LV != 0).sum()
+    assert np.array_equal(dense(pruned), np.where(kept_LV, weights_LV, 0))
+    assert len(pruned.values) == kept_LV.sum()
+    assert np.array_equal(pruned.bias, whole.bias)
+
+
+@pytest.mark.parametrize("prune_below", [0.0, 0.1])
+def test_tokens_of_a_label_ascend_and_are_distinct(noisy: Examples, prune_below: float) -> None:
+    sparse = learn(noisy, EXACT.model_copy(update={"prune_below": prune_below}))
+    assert (sparse.indptr.dtype, sparse.indices.dtype) == (np.int64, np.int32)
+    assert (sparse.values.dtype, sparse.bias.dtype) == (np.float32, np.float32)
+    for begin, end in zip(sparse.indptr, sparse.indptr[1:], strict=False):
+        assert np.all(np.diff(sparse.indices[begin:end]) > 0)
+    assert np.all(np.abs(sparse.values) >= prune_below)
+    assert np.all(sparse.values != 0)
+
+
+def test_the_seed_decides(noisy: Examples) -> None:
+    one_pass = SparseSection(epochs=1)
+    assert_same(learn(noisy, one_pass, seed=3), learn(noisy, one_pass, seed=3))
+    assert not np.array_equal(learn(noisy, one_pass, seed=3).bias, learn(noisy, one_pass, seed=4).bias)
+
+
+def test_a_label_without_negatives_takes_every_text_and_one_without_texts_none(noisy: Examples) -> None:
+    """Label 0 is right for every text, label 1 for none though a negative of all, label 2 is nowhere."""
+    labels_NL = np.zeros((NUM_TEXTS, 3), np.float32)
+    labels_NL[:, 0] = 1
+    train = Examples(noisy.bags, csr_matrix(labels_NL))
+    sparse = learn(train, EXACT, negatives_NS=np.tile(np.int32([1, -1]), (NUM_TEXTS, 1)))
+    margins_NL = train.features(NUM_FEATURES).toarray() @ dense(sparse).T + sparse.bias
+    assert margins_NL[:, 0].min() > 0.8
+    assert margins_NL[:, 1].max() < -0.8
+    assert sparse.bias[2] == 0
+    assert sparse.indptr[2] == sparse.indptr[3]
+
+
+def test_more_labels_and_weights_than_a_chunk_holds() -> None:
+    """Text n has label n and three tokens of its own, and the next text's label among its negatives."""
+    num_texts = 1100
+    tokens = np.arange(3 * num_texts, dtype=np.int32)
+    bags = Bags(tokens, np.full(len(tokens), 3**-0.5, np.float32), np.arange(0, len(tokens) + 1, 3))
+    train = Examples(bags, csr_matrix(np.eye(num_texts, dtype=np.float32)))
+    next_N1 = ((np.arange(num_texts) + 1) % num_texts).astype(np.int32)[:, None]
+    sparse = learn_sparse(train, next_N1, 3 * num_texts, EXACT, seed=0)
+    assert sparse is not None
+    assert np.diff(sparse.indptr).tolist() == [6] * num_texts
+    margins_NL = train.features(3 * num_texts) @ dense(sparse, 3 * num_texts).T + sparse.bias
+    texts = np.arange(num_texts)
+    assert margins_NL[texts, texts].min() > 0.4
+    assert margins_NL[texts, next_N1[:, 0]].max() < -0.4
+
+
+@pytest.mark.parametrize("change", [{"enabled": False}, {"prune_below": 1e6}], ids=["disabled", "all pruned"])
+def test_without_a_weight_there_is_no_term(noisy: Examples, change: dict[str, bool | float]) -> None:
+    negatives_NS = negatives_of(noisy.labels.toarray())
+    assert learn_sparse(noisy, negatives_NS, NUM_FEATURES, EXACT.model_copy(update=change), seed=0) is None
