@@ -66,7 +66,7 @@ class Predictor:
         if artifact.sparse is None:
             labels_BK, scores_BK = rank(candidates, *weights, scoring.alpha, top_k)
         else:
-            logits_C = artifact.sparse.logits(candidates, bags, artifact.featurizer.num_features)
+            logits_C = artifact.sparse.logits(candidates, bags)
             labels_BK, scores_BK = rank(candidates, *weights, scoring.alpha, top_k, logits_C, scoring.gamma)
         lengths = np.minimum(np.diff(candidates.offsets), top_k).tolist()
         rankings = [

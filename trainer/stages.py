@@ -56,13 +56,13 @@ def train(data: TrainingData, config: TrainerConfig, device: torch.device, run: 
     sparse = learn_sparse(examples, negatives_NS, data.featurizer.num_features, config.sparse, config.seed)
     run.record("sparse", weights_per_label=0 if sparse is None else len(sparse.indices) / data.num_labels)
     v_RD = encode(embeddings_VD, held.bags)
-    choice = choose_mix(shortlister, model, sparse, v_RD, held, examples, data.featurizer.num_features)
+    choice = choose_mix(shortlister, model, sparse, v_RD, held, examples)
     for trial in choice.trials:
         run.record("validation", **trial)
     checkpoint = Checkpoint(
         alpha=choice.alpha,
         gamma=choice.gamma,
-        sparse=sparse,
+        sparse=sparse if choice.gamma > 0 else None,  # what has no share need not be served
         metrics=choice.metrics,
         training=_summarise(data, len(examples), len(held), config, device, run),
         featurizer=data.featurizer,

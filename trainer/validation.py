@@ -42,7 +42,6 @@ def choose_mix(
     v_RD: NDArray[np.float32],
     held: Examples,
     train: Examples,
-    num_features: int,
 ) -> MixChoice:
     """Score the held-out texts once, then mix classifier, similarity and sparse term in every proportion.
 
@@ -55,7 +54,7 @@ def choose_mix(
     similarity_C = _sigmoid(candidates.similarities)
     sparse_C = np.zeros_like(classifier_C)
     if sparse is not None:
-        sparse_C = _sigmoid(SPARSE_SLOPE * sparse.logits(candidates, held.bags, num_features))
+        sparse_C = _sigmoid(SPARSE_SLOPE * sparse.logits(candidates, held.bags))
     trials = []
     for gamma in SHARES if sparse is not None else (0.0,):
         for alpha in SHARES:

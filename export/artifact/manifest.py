@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from export.artifact.index import HnswParams
 
@@ -75,6 +75,12 @@ class Scoring(Frozen):
     alpha: Fraction
     gamma: Fraction
     sparse_weights: Count
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if self.gamma > 0 and not self.sparse_weights:
+            raise ValueError(f"gamma is {self.gamma}, but there is no sparse term to mix in")
+        return self
 
 
 class FileRecord(Frozen):

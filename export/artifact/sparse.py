@@ -16,6 +16,7 @@ from export.artifact.shortlist import Candidates
 
 # Makes a probability of an SVM's margin, on which the training puts both classes at distance 1 from 0.
 SPARSE_SLOPE = 2.0
+_HASH_MULTIPLIER = 0x9E3779B1
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class SparseClassifier:
     values: NDArray[np.float32]
     bias: NDArray[np.float32]
 
-    def logits(self, candidates: Candidates, bags: Bags, num_features: int) -> NDArray[np.float32]:
+    def logits(self, candidates: Candidates, bags: Bags) -> NDArray[np.float32]:
         """u_l . x + c_l of every candidate, float32 [C]; `bags` are those of the candidates' queries."""
         return _logits(
             candidates.labels,
@@ -38,7 +39,6 @@ class SparseClassifier:
             bags.ids,
             bags.weights,
             bags.offsets,
-            num_features,
             self.indptr,
             self.indices,
             self.values,
@@ -53,25 +53,41 @@ def _logits(
     token_ids: NDArray[np.int32],
     token_weights: NDArray[np.float32],
     token_offsets: NDArray[np.int64],
-    num_features: int,
     indptr: NDArray[np.int64],
     indices: NDArray[np.int32],
     values: NDArray[np.float32],
     bias: NDArray[np.float32],
 ) -> NDArray[np.float32]:
-    # The query laid out over the vocabulary: one load per weight of a label, whatever the length of the query.
-    x_V = np.zeros(num_features, np.float32)
+    # A hash table of the query's tokens: its few lines stay in the first cache, whatever the size of the vocabulary.
+    capacity = 16
+    for query in range(len(token_offsets) - 1):
+        while capacity < 4 * (token_offsets[query + 1] - token_offsets[query]):
+            capacity *= 2
+    keys, weights = np.full(capacity, -1, np.int32), np.zeros(capacity, np.float32)
     logits_C = np.empty(len(labels_C), np.float32)
     for query in range(len(candidate_offsets) - 1):
-        tokens = range(token_offsets[query], token_offsets[query + 1])
-        for token in tokens:
-            x_V[token_ids[token]] += token_weights[token]  # a client's feature id may come twice
+        keys[:] = -1
+        for token in range(token_offsets[query], token_offsets[query + 1]):
+            slot = _slot(token_ids[token], keys)
+            if keys[slot] < 0:
+                keys[slot], weights[slot] = token_ids[token], 0
+            weights[slot] += token_weights[token]  # a client's feature id may come twice
         for candidate in range(candidate_offsets[query], candidate_offsets[query + 1]):
             label = labels_C[candidate]
             logit = bias[label]
             for i in range(indptr[label], indptr[label + 1]):
-                logit += values[i] * x_V[indices[i]]
+                slot = _slot(indices[i], keys)
+                if keys[slot] >= 0:
+                    logit += values[i] * weights[slot]
             logits_C[candidate] = logit
-        for token in tokens:
-            x_V[token_ids[token]] = 0
     return logits_C
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _slot(token: int, keys: NDArray[np.int32]) -> int:
+    """Where `token` is in the table, or would be."""
+    mask = len(keys) - 1
+    slot = (token * _HASH_MULTIPLIER >> 15) & mask
+    while keys[slot] >= 0 and keys[slot] != token:
+        slot = (slot + 1) & mask
+    return slot

@@ -100,7 +100,6 @@ def test_trials_are_those_of_a_dense_computation_and_the_best_neighbourhood_wins
         v_RD,
         held,
         held,
-        NUM_FEATURES,
     )
     classes = sigmoid(v_RD @ classifier.T)
     norms = np.linalg.norm(v_RD, axis=1)[:, None] * np.linalg.norm(mu_LD, axis=1)
@@ -136,7 +135,7 @@ def test_the_side_that_is_right_gets_the_weight(relevant: list[list[int]], alpha
     mu_LD = np.float32([[1, 0], [0.6, 0.8]])
     model = plain_model(np.float32([[-5, 0], [5, 0]]), np.zeros(2, np.float32))
     held = examples(np.float32(relevant))
-    chosen = choose_mix(shortlister(mu_LD, 2), model, None, np.float32([[1, 0], [1, 0.1]]), held, held, NUM_FEATURES)
+    chosen = choose_mix(shortlister(mu_LD, 2), model, None, np.float32([[1, 0], [1, 0.1]]), held, held)
     assert (chosen.alpha, chosen.gamma) == (alpha, 0)
     assert chosen.metrics["P@1"] == 100
 
@@ -156,7 +155,7 @@ def test_the_sparse_term_has_a_say_where_tokens_tell(relevant: list[list[int]], 
     sparse = sparse_classifier(np.float32([[0, 0, 0, 0], [0, 8, 0, 0]]), np.float32([0, -4]))
     held = examples(np.float32(relevant), np.int32([0, 1]))
     v_RD = np.float32([[1, 0], [1, 0]])
-    chosen = choose_mix(shortlister(mu_LD, 2), model, sparse, v_RD, held, held, NUM_FEATURES)
+    chosen = choose_mix(shortlister(mu_LD, 2), model, sparse, v_RD, held, held)
     assert {"gamma": chosen.gamma, "alpha": chosen.alpha} == mix
     assert chosen.metrics["P@1"] == 100
 
@@ -167,7 +166,7 @@ def test_the_recall_of_the_shortlist_is_that_of_all_its_candidates() -> None:
     model = plain_model(np.eye(2, dtype=np.float32), np.zeros(2, np.float32))
     held = examples(np.float32([[1, 0], [1, 1]]))
     v_RD = np.float32([[1, 0.1], [0.1, 1]])
-    chosen = choose_mix(shortlister(mu_LD, 1), model, None, v_RD, held, held, NUM_FEATURES)
+    chosen = choose_mix(shortlister(mu_LD, 1), model, None, v_RD, held, held)
     assert chosen.metrics["shortlist recall"] == 75
 
 
@@ -177,5 +176,5 @@ def test_held_out_texts_without_a_known_token_find_nothing(with_sparse: bool) ->
     sparse = sparse_classifier(np.ones((2, NUM_FEATURES), np.float32), np.zeros(2, np.float32)) if with_sparse else None
     held = examples(np.float32([[1, 0], [0, 1]]))
     v_RD = np.zeros((2, 2), np.float32)
-    chosen = choose_mix(shortlister(np.eye(2, dtype=np.float32), 2), model, sparse, v_RD, held, held, NUM_FEATURES)
+    chosen = choose_mix(shortlister(np.eye(2, dtype=np.float32), 2), model, sparse, v_RD, held, held)
     assert (chosen.metrics["P@1"], chosen.metrics["shortlist recall"]) == (0, 0)

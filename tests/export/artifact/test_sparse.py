@@ -68,7 +68,7 @@ def test_logits_are_those_of_the_dense_product(seed: int, num_queries: int) -> N
     rng = np.random.default_rng(seed)
     classifier, u_LV = random_classifier(rng)
     bags, candidates = random_queries(rng, num_queries)
-    logits_C = classifier.logits(candidates, bags, NUM_FEATURES)
+    logits_C = classifier.logits(candidates, bags)
     assert logits_C.dtype == np.float32
     assert logits_C.tolist() == pytest.approx(dense_logits(u_LV, classifier.bias, bags, candidates), abs=1e-5)
 
@@ -81,9 +81,9 @@ def test_a_batch_is_its_queries_one_by_one() -> None:
     for query in range(len(bags)):
         begin, end = candidates.offsets[query : query + 2]
         own = Candidates(candidates.labels[begin:end], candidates.similarities[begin:end], np.array([0, end - begin]))
-        alone += classifier.logits(own, bags.take(np.array([query])), NUM_FEATURES).tolist()
+        alone += classifier.logits(own, bags.take(np.array([query]))).tolist()
     assert len(alone) > 50
-    assert classifier.logits(candidates, bags, NUM_FEATURES).tolist() == alone
+    assert classifier.logits(candidates, bags).tolist() == alone
 
 
 def test_an_empty_query_has_the_biases() -> None:
@@ -92,7 +92,7 @@ def test_an_empty_query_has_the_biases() -> None:
         np.arange(NUM_LABELS, dtype=np.int32), np.zeros(NUM_LABELS, np.float32), np.array([0, NUM_LABELS])
     )
     empty = Bags(np.empty(0, np.int32), np.empty(0, np.float32), np.zeros(2, np.int64))
-    assert classifier.logits(every_label, empty, NUM_FEATURES).tolist() == classifier.bias.tolist()
+    assert classifier.logits(every_label, empty).tolist() == classifier.bias.tolist()
 
 
 def test_a_token_that_comes_twice_counts_twice() -> None:
@@ -100,7 +100,7 @@ def test_a_token_that_comes_twice_counts_twice() -> None:
     classifier = SparseClassifier(np.array([0, 1]), np.int32([3]), np.float32([2]), np.float32([0.5]))
     bags = Bags(np.int32([3, 3]), np.float32([0.25, 0.5]), np.array([0, 2]))
     candidates = Candidates(np.int32([0]), np.zeros(1, np.float32), np.array([0, 1]))
-    assert classifier.logits(candidates, bags, NUM_FEATURES).tolist() == [2.0]
+    assert classifier.logits(candidates, bags).tolist() == [2.0]
 
 
 def refusal(folder: Path) -> str:
