@@ -96,8 +96,10 @@ def _reference(bags: Bags, v_RD: NDArray[np.float32], model: ExtremeModel) -> Re
     with_empty = Bags(chosen.ids, chosen.weights, np.append(chosen.offsets, chosen.offsets[-1]))
     v_RD = np.concatenate([v_RD[rows], np.zeros((1, v_RD.shape[1]), np.float32)])
     x_RD = model.transform(to_device(v_RD, model.classifier.device))
-    logits_RL = x_RD @ model.classifier.T + model.bias
-    logits_RK, labels_RK = logits_RL.topk(min(_REFERENCE_LABELS, logits_RL.shape[1]))
+    count = min(_REFERENCE_LABELS, len(model.bias))
+    # Text by text: with millions of labels the logits of all would fill the memory.
+    best = [torch.addmv(model.bias, model.classifier, x_D).topk(count) for x_D in x_RD]
+    logits_RK, labels_RK = torch.stack([one.values for one in best]), torch.stack([one.indices for one in best])
     return Reference(
         with_empty, v_RD, x_RD.cpu().numpy(), labels_RK.cpu().numpy().astype(np.int32), logits_RK.cpu().numpy()
     )

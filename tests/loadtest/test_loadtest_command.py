@@ -164,6 +164,8 @@ def test_interrupted_it_prints_what_was_measured(serve, queries_file, load):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell that runs the tests in the background has it ignored, and so would the child.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     with process:
         assert server.arrived.wait(30)
