@@ -20,6 +20,7 @@ DEMO_SETTINGS = (
     "extreme.epochs=4",
     "shortlist.num_hard_negatives=50",
     "shortlist.num_random_negatives=5",
+    "sparse.enabled=true",
 )
 
 

@@ -109,7 +109,9 @@ class ExtremeSection(_Section):
 class SparseSection(_Section):
     """The sparse linear term: weights on the query's own tokens, beside the dense classifiers."""
 
-    enabled: bool = Field(True, description="without it the model is the paper's: smaller, faster, less accurate")
+    enabled: bool = Field(
+        False, description="more accurate, rare labels above all; frequent labels' weights serve slowly"
+    )
     num_negatives: int = Field(200, ge=1, description="hardest negatives of a text that are used; more: accuracy, time")
     cost: float = Field(1.0, gt=0, description="C of the linear SVMs; more fits rare labels closer, and noise as well")
     epochs: int = Field(10, ge=1, description="passes over a label's texts at most")

@@ -30,10 +30,8 @@ def learn_sparse(
 ) -> SparseClassifier | None:
     """Train every label on its texts against the texts that have it among their `num_negatives` hardest negatives.
 
-    Returns None where the term is switched off, or no weight is left after pruning.
+    Returns None where no weight is left after pruning.
     """
-    if not settings.enabled:
-        return None
     num_labels = train.labels.shape[1]
     positives = _rows(train.labels.T.tocsr())
     negatives = _rows(_texts_by_negative(negatives_NS[:, : settings.num_negatives], num_labels))

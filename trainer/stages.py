@@ -53,8 +53,10 @@ def train(data: TrainingData, config: TrainerConfig, device: torch.device, run: 
     negatives_NS = mine_negatives(shortlister, v_ND, examples.labels, config.shortlist.num_hard_negatives)
     run.record("mining", negatives_per_text=float((negatives_NS >= 0).sum(axis=1).mean()))
     model = learn_classifiers(v_ND, examples.labels, negatives_NS, config, device, run)
-    sparse = learn_sparse(examples, negatives_NS, data.featurizer.num_features, config.sparse, config.seed)
-    run.record("sparse", weights_per_label=0 if sparse is None else len(sparse.indices) / data.num_labels)
+    sparse = None
+    if config.sparse.enabled:
+        sparse = learn_sparse(examples, negatives_NS, data.featurizer.num_features, config.sparse, config.seed)
+        run.record("sparse", weights_per_label=0 if sparse is None else len(sparse.indices) / data.num_labels)
     v_RD = encode(embeddings_VD, held.bags)
     choice = choose_mix(shortlister, model, sparse, v_RD, held, examples)
     for trial in choice.trials:
