@@ -1,0 +1,81 @@
+"""A Python for every tool: ours where it has the tool, or else a virtual environment made for it and kept."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+_READY_FILE = ".ready"
+
+
+class InstallError(Exception):
+    """A tool that cannot be installed here; the message is what pip said last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A tool's distribution at a version, and what it needs to train and predict with.
+
+    The needs are named here, because those that the distributions declare bring along torch, transformers and download
+    helpers.
+    """
+
+    distribution: str
+    version: str
+    needs: tuple[str, ...]
+
+    def is_installed(self) -> bool:
+        """Whether this Python has it."""
+        try:
+            return version(self.distribution) == self.version
+        except PackageNotFoundError:
+            return False
+
+
+OMIKUJI = Package("omikuji", "0.5.2", ("milksnake>=0.1.6", "numpy", "scipy"))
+PACKAGES = {
+    "omikuji-parabel": OMIKUJI,
+    "omikuji-bonsai": OMIKUJI,
+    "pecos": Package("libpecos", "1.2.8", ("numpy<2", "scipy<1.14", "scikit-learn")),
+    "napkinxc": Package("napkinxc", "0.7.2", ("numpy", "scipy", "gdown")),
+    "fasttext": Package("fasttext-numpy2-wheel", "0.9.2", ("numpy>=2", "scipy")),
+}
+
+
+def find_python(package: Package, folder: Path, say: Callable[[str], None]) -> Path:
+    """The interpreter of an environment with `package`.
+
+    Args:
+        package: what is needed.
+        folder: where environments are made, and found again.
+        say: told before an installation.
+
+    Raises:
+        InstallError: it cannot be installed.
+        OSError: the folder cannot be written.
+    """
+    if package.is_installed():
+        return Path(sys.executable)
+    name = f"{package.distribution}-{package.version}-py{sys.version_info.major}.{sys.version_info.minor}"
+    environment = folder / name
+    python = environment / "bin" / "python"
+    if (environment / _READY_FILE).exists():
+        return python
+    say(f"installing {package.distribution} {package.version} in {environment}")
+    environment.parent.mkdir(parents=True, exist_ok=True)
+    _run(sys.executable, "-m", "venv", "--clear", str(environment))
+    _run(str(python), "-m", "pip", "install", "--quiet", *package.needs)
+    _run(str(python), "-m", "pip", "install", "--quiet", "--no-deps", f"{package.distribution}=={package.version}")
+    (environment / _READY_FILE).touch()
+    return python
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = (done.stderr or done.stdout).strip().splitlines() or [f"exit code {done.returncode}"]
+        raise InstallError(lines[-1])

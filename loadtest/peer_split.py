@@ -1,0 +1,120 @@
+"""The split that all are compared on: featurised once, written for every tool, and measured by one code.
+
+Shapes: N training texts, R test texts, V features, L labels, K ranks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix, save_npz
+
+from export.artifact.featurizer import Query, fold
+from export.metrics import RankingMetrics, inverse_propensities
+from export.readers import open_dataset
+from loadtest.peer_tools import TEST_FEATURES, TEST_TEXTS, TRAIN_FEATURES, TRAIN_LABELS, TRAIN_TEXTS, label_names
+from trainer.config import FeaturizerSection
+from trainer.data import TrainingData, load_training_data
+
+RANKS = (1, 3, 5)
+_WARM_UP_QUERIES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class PeerSplit:
+    """A training and a test file.
+
+    Attributes:
+        train: the training file, featurised.
+        queries: of the test file, [R].
+        relevant: the labels of each that occur in training, [R].
+        inverse_propensities: inverse propensities, float64 [L].
+        prepare_s: seconds to read and featurise the training file, which ours spends as well.
+    """
+
+    train: TrainingData
+    queries: list[Query]
+    relevant: list[NDArray[np.int64]]
+    inverse_propensities: NDArray[np.float64]
+    prepare_s: float
+
+    @classmethod
+    def read(cls, train: Path, test: Path, propensity: tuple[float, float]) -> PeerSplit:
+        """Read both files; every line must be good.
+
+        Raises:
+            DataError: a file that cannot be read, or a bad line.
+        """
+        begun = perf_counter()
+        data = load_training_data(open_dataset(train, "train"), FeaturizerSection(), skip_bad_lines=False)
+        prepare_s = perf_counter() - begun
+        label_ids = {text: label for label, text in enumerate(data.label_texts)}
+        queries, relevant = [], []
+        for row in open_dataset(test, "test").rows():
+            queries.append(row.query)
+            relevant.append(np.array([label_ids[label] for label in row.labels if label in label_ids], np.int64))
+        weights_L = inverse_propensities(data.examples.label_counts(), len(data.examples), *propensity)
+        return cls(data, queries, relevant, weights_L, prepare_s)
+
+    @property
+    def has_texts(self) -> bool:
+        """Whether queries are texts, not feature ids."""
+        return self.train.texts is not None
+
+    def write(self, folder: Path) -> None:
+        """Leave everything that a tool reads in `folder`."""
+        num_features = self.train.featurizer.num_features
+        bags = self.train.featurizer.transform(self.queries)
+        test_RV = csr_matrix((bags.weights, bags.ids, bags.offsets), shape=(len(bags), num_features))
+        save_npz(folder / TRAIN_FEATURES, self.train.examples.features(num_features))
+        save_npz(folder / TRAIN_LABELS, self.train.examples.labels)
+        save_npz(folder / TEST_FEATURES, test_RV)
+        if self.train.texts is None:
+            return
+        max_chars = FeaturizerSection().max_chars
+        labels_NL = self.train.examples.labels
+        with (folder / TRAIN_TEXTS).open("w", encoding="utf-8", newline="\n") as stream:
+            for row, text in enumerate(self.train.texts):
+                label_ids = labels_NL.indices[labels_NL.indptr[row] : labels_NL.indptr[row + 1]]
+                print(label_names(label_ids), fold(text, max_chars), file=stream)
+        with (folder / TEST_TEXTS).open("w", encoding="utf-8", newline="\n") as stream:
+            for query in self.queries:
+                print(fold(str(query), max_chars), file=stream)
+
+    def measure(self, ranked_RK: NDArray[np.int64]) -> dict[str, float]:
+        """P@k and PSP@k in percent of label ids, best first, -1 where fewer.
+
+        Raises:
+            ValueError: no test text has a label that occurs in training.
+        """
+        metrics = RankingMetrics(RANKS, self.inverse_propensities)
+        metrics.update(ranked_RK, self.relevant)
+        result = metrics.result()
+        return {name: result[name] for name in metric_names()}
+
+    def label_ids_of(self, label_texts: Sequence[str]) -> NDArray[np.int64]:
+        """Our ids of another model's labels, -1 where a label does not occur in training; one more -1 at the end."""
+        known = {text: label for label, text in enumerate(self.train.label_texts)}
+        return np.array([*(known.get(text, -1) for text in label_texts), -1], np.int64)
+
+    def featurize_us(self) -> float:
+        """Microseconds to featurise one query, the median over all."""
+        featurizer = self.train.featurizer
+        for query in self.queries[:_WARM_UP_QUERIES]:
+            featurizer.transform([query])
+        times = np.empty(len(self.queries))
+        for row, query in enumerate(self.queries):
+            begun = perf_counter()
+            featurizer.transform([query])
+            times[row] = perf_counter() - begun
+        return 1e6 * float(np.median(times))
+
+
+def metric_names() -> list[str]:
+    """The columns of the comparison."""
+    return [f"{name}@{k}" for name in ("P", "PSP") for k in RANKS]

@@ -1,0 +1,303 @@
+"""The public tools that `loadtest.peers` compares with, each behind the same five methods.
+
+This file runs by its path, in a process and an environment of the tool's own, where nothing of this project is
+installed: `python peer_tools.py train TOOL DATA MODEL`, then `python peer_tools.py ask TOOL DATA MODEL`. What goes in
+and out are files.
+
+Shapes: N training texts, R test texts, V features, L labels, K = 5 ranks.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from time import perf_counter
+from typing import Any, ClassVar, Generic, TypeVar
+
+import numpy as np
+from scipy.sparse import csr_matrix, load_npz
+
+TRAIN_FEATURES, TRAIN_LABELS, TEST_FEATURES = "train_features.npz", "train_labels.npz", "test_features.npz"
+"""Sparse [N, V], [N, L] and [R, V]."""
+TRAIN_TEXTS, TEST_TEXTS = "train.txt", "test.txt"
+"""One text a line, in training after its `__label__ID`s."""
+TRAINING_FILE, RANKED_FILE, TIMES_FILE = "training.json", "ranked.npy", "query_s.npy"
+"""Version and seconds; int64 [R, K], -1 where fewer; float64 [R]."""
+TOP_K = 5
+_LABEL_PREFIX = "__label__"
+_WARM_UP_QUERIES = 100
+_SEED = 0
+
+Query = TypeVar("Query")
+Answer = TypeVar("Answer")
+
+
+class Tool(ABC, Generic[Query, Answer]):
+    """A tool's model, from training data to answers.
+
+    Args:
+        data: folder of the training and test files.
+        model: where the model goes; may become a file or a folder.
+    """
+
+    distribution: ClassVar[str]
+    reads_texts: ClassVar[bool] = False
+
+    def __init__(self, data: Path, model: Path) -> None:
+        self._data, self._model = data, model
+
+    @abstractmethod
+    def load(self) -> None:
+        """Bring the training data into the form that the tool takes."""
+
+    @abstractmethod
+    def train(self) -> None:
+        """Train on all CPUs and leave the model on disk."""
+
+    @abstractmethod
+    def open(self) -> Sequence[Query]:
+        """Open the model for answers on one thread; the test queries, in the form that the tool takes."""
+
+    @abstractmethod
+    def ask(self, query: Query) -> Answer:
+        """The K best labels of a query, in the form that the tool gives."""
+
+    @abstractmethod
+    def labels(self, answer: Answer) -> Sequence[int]:
+        """Label ids of an answer, best first."""
+
+    def _features(self, name: str) -> csr_matrix:
+        return load_npz(self._data / name).tocsr()
+
+
+class OmikujiParabel(Tool[list[tuple[int, float]], list[tuple[int, float]]]):
+    """Three balanced binary label trees: the library's defaults."""
+
+    distribution = "omikuji"
+    changes: ClassVar[dict[str, int | bool]] = {}
+
+    def load(self) -> None:
+        """Write the XC repository's format, the only one that the library reads."""
+        features_NV, labels_NL = self._features(TRAIN_FEATURES), self._features(TRAIN_LABELS)
+        self._file = self._data / "train.xc.txt"
+        with self._file.open("w") as stream:
+            print(*features_NV.shape, labels_NL.shape[1], file=stream)
+            for row in range(len(features_NV.indptr) - 1):
+                pairs = " ".join(f"{feature}:{weight:.7g}" for feature, weight in _pairs(features_NV, row))
+                print(",".join(str(label) for label, _ in _pairs(labels_NL, row)), pairs, file=stream)
+
+    def train(self) -> None:
+        """See `Tool.train`."""
+        import omikuji
+
+        settings = omikuji.Model.default_hyper_param()
+        for name, value in self.changes.items():
+            setattr(settings, name, value)
+        model = omikuji.Model.train_on_data(str(self._file), settings, _usable_cpus())
+        model.save(str(self._model))
+
+    def open(self) -> Sequence[list[tuple[int, float]]]:
+        """Queries are lists of feature and weight."""
+        import omikuji
+
+        self._opened = omikuji.Model.load(str(self._model))
+        self._opened.init_prediction_thread_pool(1)
+        features_RV = self._features(TEST_FEATURES)
+        return [_pairs(features_RV, row) for row in range(features_RV.shape[0])]
+
+    def ask(self, query: list[tuple[int, float]]) -> list[tuple[int, float]]:
+        """Labels and scores."""
+        answer: list[tuple[int, float]] = self._opened.predict(query, top_k=TOP_K)
+        return answer
+
+    def labels(self, answer: list[tuple[int, float]]) -> list[int]:
+        """See `Tool.labels`."""
+        return [label for label, _ in answer]
+
+
+class OmikujiBonsai(OmikujiParabel):
+    """Three shallow unbalanced label trees, as the library's documentation sets Bonsai up."""
+
+    changes: ClassVar[dict[str, int | bool]] = {"cluster_balanced": False, "cluster_k": 100, "max_depth": 3}
+
+
+class Pecos(Tool[csr_matrix, csr_matrix]):
+    """PECOS XR-Linear over PIFA label embeddings: the library's defaults."""
+
+    distribution = "libpecos"
+
+    def load(self) -> None:
+        """See `Tool.load`."""
+        self._X = self._features(TRAIN_FEATURES).astype(np.float32)
+        self._Y = self._features(TRAIN_LABELS).astype(np.float32)
+
+    def train(self) -> None:
+        """See `Tool.train`."""
+        from pecos.xmc import Indexer, LabelEmbeddingFactory
+        from pecos.xmc.xlinear.model import XLinearModel
+
+        label_features = LabelEmbeddingFactory.create(self._Y, self._X, method="pifa")
+        clusters = Indexer.gen(label_features, seed=_SEED)
+        XLinearModel.train(self._X, self._Y, C=clusters).save(str(self._model))
+
+    def open(self) -> Sequence[csr_matrix]:
+        """Queries are sparse rows."""
+        from pecos.xmc.xlinear.model import XLinearModel
+
+        self._opened = XLinearModel.load(str(self._model), is_predict_only=True)
+        return _rows(self._features(TEST_FEATURES).astype(np.float32))
+
+    def ask(self, query: csr_matrix) -> csr_matrix:
+        """A sparse row of scores."""
+        return self._opened.predict(query, only_topk=TOP_K, threads=1)
+
+    def labels(self, answer: csr_matrix) -> list[int]:
+        """See `Tool.labels`."""
+        best = np.argsort(-answer.data, kind="stable")
+        return [int(label) for label in answer.indices[best]]
+
+
+class NapkinXc(Tool[csr_matrix, list[list[int]]]):
+    """A probabilistic label tree: the library's defaults."""
+
+    distribution = "napkinxc"
+
+    def load(self) -> None:
+        """See `Tool.load`."""
+        self._X, self._Y = self._features(TRAIN_FEATURES), self._features(TRAIN_LABELS)
+
+    def train(self) -> None:
+        """See `Tool.train`."""
+        from napkinxc.models import PLT
+
+        PLT(str(self._model), threads=_usable_cpus(), seed=_SEED).fit(self._X, self._Y)
+
+    def open(self) -> Sequence[csr_matrix]:
+        """Queries are sparse rows."""
+        from napkinxc.models import PLT
+
+        self._opened = PLT(str(self._model), threads=1)
+        self._opened.load()
+        return _rows(self._features(TEST_FEATURES))
+
+    def ask(self, query: csr_matrix) -> list[list[int]]:
+        """Labels of the one row."""
+        answer: list[list[int]] = self._opened.predict(query, top_k=TOP_K)
+        return answer
+
+    def labels(self, answer: list[list[int]]) -> list[int]:
+        """See `Tool.labels`."""
+        return answer[0]
+
+
+class FastText(Tool[str, tuple[tuple[str, ...], Any]]):
+    """Averaged word, bigram and character n-gram vectors with one-vs-all loss; the rest as in its own tutorial."""
+
+    distribution = "fasttext-numpy2-wheel"
+    reads_texts = True
+
+    def load(self) -> None:
+        """The library reads the file itself."""
+
+    def train(self) -> None:
+        """See `Tool.train`."""
+        import fasttext
+
+        model = fasttext.train_supervised(
+            str(self._data / TRAIN_TEXTS),
+            lr=0.5,
+            epoch=25,
+            wordNgrams=2,
+            minn=3,
+            maxn=4,
+            bucket=200_000,
+            loss="ova",
+            seed=_SEED,
+            thread=_usable_cpus(),
+            verbose=0,
+        )
+        model.save_model(str(self._model))
+
+    def open(self) -> Sequence[str]:
+        """Queries are texts."""
+        import fasttext
+
+        self._opened = fasttext.load_model(str(self._model))
+        return (self._data / TEST_TEXTS).read_text("utf-8").split("\n")[:-1]
+
+    def ask(self, query: str) -> tuple[tuple[str, ...], Any]:
+        """Label names and probabilities."""
+        answer: tuple[tuple[str, ...], Any] = self._opened.predict(query, k=TOP_K)
+        return answer
+
+    def labels(self, answer: tuple[tuple[str, ...], Any]) -> list[int]:
+        """See `Tool.labels`."""
+        return [int(name.removeprefix(_LABEL_PREFIX)) for name in answer[0]]
+
+
+TOOLS: dict[str, type[Tool[Any, Any]]] = {
+    "omikuji-parabel": OmikujiParabel,
+    "omikuji-bonsai": OmikujiBonsai,
+    "pecos": Pecos,
+    "napkinxc": NapkinXc,
+    "fasttext": FastText,
+}
+
+
+def label_names(label_ids: Sequence[int]) -> str:
+    """Labels as fastText reads them."""
+    return " ".join(f"{_LABEL_PREFIX}{label}" for label in label_ids)
+
+
+def train_tool(tool: Tool[Any, Any], model: Path) -> None:
+    """Train and record how long it took."""
+    tool.load()
+    begun = perf_counter()
+    tool.train()
+    figures = {"train_s": perf_counter() - begun, "version": version(tool.distribution)}
+    (model.parent / TRAINING_FILE).write_text(json.dumps(figures))
+
+
+def ask_tool(tool: Tool[Any, Any], model: Path) -> None:
+    """Ask every test query alone, and record the answers and how long each took."""
+    queries = tool.open()
+    for query in queries[:_WARM_UP_QUERIES]:
+        tool.ask(query)
+    ranked_RK, times_R = np.full((len(queries), TOP_K), -1, np.int64), np.zeros(len(queries))
+    for row, query in enumerate(queries):
+        begun = perf_counter()
+        answer = tool.ask(query)
+        times_R[row] = perf_counter() - begun
+        label_ids = tool.labels(answer)
+        ranked_RK[row, : len(label_ids)] = label_ids
+    np.save(model.parent / RANKED_FILE, ranked_RK)
+    np.save(model.parent / TIMES_FILE, times_R)
+
+
+def _pairs(matrix: csr_matrix, row: int) -> list[tuple[int, float]]:
+    inside = slice(matrix.indptr[row], matrix.indptr[row + 1])
+    return list(zip(matrix.indices[inside].tolist(), matrix.data[inside].tolist(), strict=True))
+
+
+def _rows(matrix: csr_matrix) -> list[csr_matrix]:
+    return [matrix[row] for row in range(matrix.shape[0])]
+
+
+def _usable_cpus() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def main() -> None:
+    """Do one job of one tool."""
+    job, name, data, model = sys.argv[1:]
+    tool = TOOLS[name](Path(data), Path(model))
+    {"train": train_tool, "ask": ask_tool}[job](tool, Path(model))
+
+
+if __name__ == "__main__":
+    main()
