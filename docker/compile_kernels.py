@@ -20,7 +20,7 @@ from export.artifact.labels import TextTable
 from export.artifact.shortlist import LabelSets
 from export.artifact.sparse import SparseClassifier
 from export.artifact.store import open_artifact
-from export.checkpoint import Checkpoint, Model, Reference
+from export.checkpoint import Checkpoint, DenseArrays, Reference
 from export.pack import pack
 from server.predictor import Predictor
 
@@ -37,28 +37,30 @@ def toy_checkpoint() -> Checkpoint:
     bags = featurizer.transform(TEXTS)
     v_ND = _encode(bags, embeddings_VD)
     norm_N1 = np.linalg.norm(v_ND, axis=1, keepdims=True)
-    each_N = np.arange(len(TEXTS), dtype=np.int32)
+    each_N, zeros_N = np.arange(len(TEXTS), dtype=np.int32), np.zeros(len(TEXTS), np.float32)
+    # Without a residual x-hat is v; with classifiers of unit norm each text's own label is its best.
+    model = DenseArrays(embeddings_VD, np.zeros((1, DIM, DIM), np.float32), v_ND / norm_N1, zeros_N)
     return Checkpoint(
         alpha=0.5,
+        beta=0.1,
         gamma=0.1,
-        sparse=SparseClassifier(
-            np.arange(len(TEXTS) + 1), each_N, np.zeros(len(TEXTS), np.float32), np.zeros(len(TEXTS), np.float32)
-        ),
+        delta=0.1,
+        sparse=SparseClassifier.build(np.arange(len(TEXTS) + 1), each_N, zeros_N, zeros_N, featurizer.num_features),
         metrics={},
         training={"texts": len(TEXTS), "held_out_texts": 0, "dropped_texts_without_label": 0},
         featurizer=featurizer,
         labels=TextTable.from_texts(TEXTS),
         label_counts=np.ones(len(TEXTS), np.int64),
         num_texts=len(TEXTS),
-        # Without a residual x-hat is v; with classifiers of unit norm each text's own label is its best.
-        model=Model(embeddings_VD, np.zeros((DIM, DIM), np.float32), v_ND / norm_N1, np.zeros(len(TEXTS), np.float32)),
+        model=model,
+        reranker=model,
         centroids=HnswIndex.build(v_ND, HNSW, seed=0),
         centroid_labels=each_N,
         centroid_neighbours=NEIGHBOURS,
         points=HnswIndex.build(v_ND, HNSW, seed=0),
         point_labels=LabelSets.one_each(each_N),
         point_neighbours=NEIGHBOURS,
-        reference=Reference(bags, v_ND, v_ND, each_N[:, None], norm_N1),
+        reference=Reference(bags, v_ND, v_ND, v_ND, each_N[:, None], norm_N1),
     )
 
 

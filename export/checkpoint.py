@@ -1,13 +1,14 @@
 """What the trainer hands over: arrays in safetensors, graphs, texts and a JSON summary; never pickle.
 
-Shapes: V vocabulary, D dimensions, L labels, L' label representatives, R reference texts.
+Shapes: V vocabulary, D dimensions (D~ of the re-ranker), H learners, L labels, L' label representatives, R reference
+texts.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,7 @@ REFERENCE_FILE = "reference.safetensors"
 LABELS_STEM = "labels"
 CENTROIDS_FILE = "centroids.hnsw"
 POINTS_FILE = "points.hnsw"
+_RERANKER_PREFIX = "reranker."
 _SPARSE_PREFIX = "sparse."
 
 
@@ -43,7 +45,9 @@ class CheckpointSummary(Frozen):
     format_version: Literal[1] = 1
     vocabulary_sha256: str
     alpha: float
+    beta: float
     gamma: float
+    delta: float
     num_texts: int
     centroids: IndexDescription
     points: IndexDescription
@@ -56,25 +60,29 @@ class CheckpointSummary(Frozen):
 class Reference:
     """What the trained model computes for a few held-out texts, for the exporter to compare with.
 
-    Shapes: `bags` of R texts, `v` and `x_hat` float32 [R, D], `labels` int32 [R, K], `logits` float32 [R, K].
+    Shapes: `bags` of R texts, `v` and `x_hat` float32 [R, D], `x_tilde` float32 [R, D~] ([R, 0] without a re-ranker),
+    `labels` int32 [R, K], `logits` float32 [R, K].
     """
 
     bags: Bags
     v: NDArray[np.float32]
     x_hat: NDArray[np.float32]
+    x_tilde: NDArray[np.float32]
     labels: NDArray[np.int32]
     logits: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
-    """The learnt arrays.
+class DenseArrays:
+    """The learnt arrays of an encoder and its classifiers; of H learners side by side.
 
-    Shapes: `embeddings` [V, D], `residual` [D, D], `classifier` [L, D], `bias` [L], all float32.
+    x-hat = v + ReLU(R v) with R block-diagonal, a block for each learner, over v = ReLU(sum_t x_t e_t).
+
+    Shapes: `embeddings` [V, D], `residuals` [H, D / H, D / H], `classifier` [L, D], `bias` [L], all float32.
     """
 
     embeddings: NDArray[np.float32]
-    residual: NDArray[np.float32]
+    residuals: NDArray[np.float32]
     classifier: NDArray[np.float32]
     bias: NDArray[np.float32]
 
@@ -84,11 +92,15 @@ class Checkpoint:
     """A finished training run.
 
     Attributes:
+        alpha, beta, gamma, delta: how the parts of a score are mixed; see `export.artifact.manifest.Scoring`.
+        reranker: over the same tokens and labels as `model`.
         label_counts: training texts of each label, int64 [L], out of `num_texts`; held-out ones count.
     """
 
     alpha: float
+    beta: float
     gamma: float
+    delta: float
     sparse: SparseClassifier | None
     metrics: dict[str, float]
     training: dict[str, str | int | float | bool | None]
@@ -96,7 +108,8 @@ class Checkpoint:
     labels: TextTable
     label_counts: NDArray[np.int64]
     num_texts: int
-    model: Model
+    model: DenseArrays
+    reranker: DenseArrays | None
     centroids: HnswIndex
     centroid_labels: NDArray[np.int32]
     centroid_neighbours: int
@@ -122,7 +135,9 @@ def write_checkpoint(run: Path, checkpoint: Checkpoint) -> Path:
         summary = CheckpointSummary(
             vocabulary_sha256=checkpoint.featurizer.vocabulary_sha256(),
             alpha=checkpoint.alpha,
+            beta=checkpoint.beta,
             gamma=checkpoint.gamma,
+            delta=checkpoint.delta,
             num_texts=checkpoint.num_texts,
             centroids=describe_index(checkpoint.centroids, checkpoint.centroid_neighbours),
             points=describe_index(checkpoint.points, checkpoint.point_neighbours),
@@ -168,21 +183,17 @@ _REMEDY = "Train again with astec-train DATA RUN"
 
 
 def _write_arrays(folder: Path, checkpoint: Checkpoint) -> None:
-    model, reference = checkpoint.model, checkpoint.reference
-    arrays = {
-        "embeddings": model.embeddings,
-        "residual": model.residual,
-        "classifier": model.classifier,
-        "bias": model.bias,
+    reference = checkpoint.reference
+    arrays = _named(checkpoint.model) | {
         "label_counts": checkpoint.label_counts,
         "centroid_labels": checkpoint.centroid_labels,
         "point_labels.indptr": checkpoint.point_labels.indptr,
         "point_labels.indices": checkpoint.point_labels.indices,
     }
+    if checkpoint.reranker is not None:
+        arrays |= _named(checkpoint.reranker, _RERANKER_PREFIX)
     if checkpoint.sparse is not None:
-        arrays |= {
-            _SPARSE_PREFIX + field.name: getattr(checkpoint.sparse, field.name) for field in fields(SparseClassifier)
-        }
+        arrays |= _named(checkpoint.sparse, _SPARSE_PREFIX)
     save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / MODEL_FILE)
     arrays = {
         "ids": reference.bags.ids,
@@ -190,17 +201,31 @@ def _write_arrays(folder: Path, checkpoint: Checkpoint) -> None:
         "offsets": reference.bags.offsets,
         "v": reference.v,
         "x_hat": reference.x_hat,
+        "x_tilde": reference.x_tilde,
         "labels": reference.labels,
         "logits": reference.logits,
     }
     save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / REFERENCE_FILE)
 
 
-def _load_sparse(arrays: dict[str, NDArray[Any]]) -> SparseClassifier | None:
-    names = {field.name: _SPARSE_PREFIX + field.name for field in fields(SparseClassifier)}
-    if names["indptr"] not in arrays:
-        return None
-    return SparseClassifier(**{field: arrays[name] for field, name in names.items()})
+_Part = TypeVar("_Part", DenseArrays, SparseClassifier)
+
+
+def _named(part: DenseArrays | SparseClassifier, prefix: str = "") -> dict[str, NDArray[Any]]:
+    return {prefix + field.name: getattr(part, field.name) for field in fields(part)}
+
+
+def _part(kind: type[_Part], arrays: dict[str, NDArray[Any]], prefix: str = "") -> _Part:
+    """What `_named` took apart.
+
+    Raises:
+        KeyError: an array is missing.
+    """
+    return kind(**{field.name: arrays[prefix + field.name] for field in fields(kind)})
+
+
+def _optional_part(kind: type[_Part], arrays: dict[str, NDArray[Any]], prefix: str) -> _Part | None:
+    return _part(kind, arrays, prefix) if any(name.startswith(prefix) for name in arrays) else None
 
 
 def _read_summary(run: Path, folder: Path) -> CheckpointSummary:
@@ -238,15 +263,18 @@ def _load(folder: Path, summary: CheckpointSummary) -> Checkpoint:
     dim = arrays["embeddings"].shape[1]
     return Checkpoint(
         alpha=summary.alpha,
+        beta=summary.beta,
         gamma=summary.gamma,
-        sparse=_load_sparse(arrays),
+        delta=summary.delta,
+        sparse=_optional_part(SparseClassifier, arrays, _SPARSE_PREFIX),
         metrics=summary.metrics,
         training=summary.training,
         featurizer=featurizer,
         labels=TextTable.open(folder, LABELS_STEM),
         label_counts=arrays["label_counts"],
         num_texts=summary.num_texts,
-        model=Model(arrays["embeddings"], arrays["residual"], arrays["classifier"], arrays["bias"]),
+        model=_part(DenseArrays, arrays),
+        reranker=_optional_part(DenseArrays, arrays, _RERANKER_PREFIX),
         centroids=HnswIndex.load(folder / CENTROIDS_FILE, dim, summary.centroids.hnsw()),
         centroid_labels=arrays["centroid_labels"],
         centroid_neighbours=summary.centroids.neighbours,
@@ -257,6 +285,7 @@ def _load(folder: Path, summary: CheckpointSummary) -> Checkpoint:
             Bags(reference["ids"], reference["weights"], reference["offsets"]),
             reference["v"],
             reference["x_hat"],
+            reference["x_tilde"],
             reference["labels"],
             reference["logits"],
         ),

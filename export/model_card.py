@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from export.artifact.manifest import PartShares
 from export.checkpoint import Checkpoint
 
 _CARD = """# {name}
@@ -16,9 +17,15 @@ Scores order the labels of one text; they are not calibrated probabilities.
 
 ## Data
 
-{texts:,} training texts; {held_out_texts:,} more were held out to choose alpha and gamma.
+{texts:,} training texts; {held_out_texts:,} more were held out to choose how the parts of a score are mixed.
 {dropped_texts_without_label:,} texts without a label were left out.
 Input: {kind}. Vocabulary: {num_features:,} tokens.
+
+## Parts of a score
+
+| part | share in percent |
+|---|---|
+{parts}
 
 ## Figures on the held-out texts
 
@@ -26,7 +33,7 @@ Input: {kind}. Vocabulary: {num_features:,} tokens.
 |---|---|
 {metrics}
 
-They chose alpha and gamma, so that they flatter the model a little: measure on a test file with `astec-evaluate`.
+They chose the shares above, so that they flatter the model a little: measure on a test file with `astec-evaluate`.
 
 ## Training
 
@@ -51,6 +58,21 @@ def render_model_card(checkpoint: Checkpoint, name: str) -> str:
         dropped_texts_without_label=training["dropped_texts_without_label"],
         kind="text" if checkpoint.featurizer.kind == "text" else "feature ids",
         num_features=checkpoint.featurizer.num_features,
+        parts="\n".join(f"| {part} | {100 * share:.1f} |" for part, share in _parts(checkpoint) if share > 0),
         metrics="\n".join(f"| {metric} | {value:.2f} |" for metric, value in checkpoint.metrics.items()),
         training="\n".join(f"- {key}: {value}" for key, value in training.items()),
     )
+
+
+def _parts(checkpoint: Checkpoint) -> list[tuple[str, float]]:
+    """What a score is made of, and the share of each."""
+    shares = PartShares.of(checkpoint.alpha, checkpoint.beta, checkpoint.gamma, checkpoint.delta)
+    learners, _, dim = checkpoint.model.residuals.shape
+    encoders = f"an encoder of {dim} dimensions" if learners == 1 else f"{learners} encoders of {dim} dimensions each"
+    return [
+        (f"classifiers over {encoders}", shares.classifier),
+        ("similarity to the texts of the label", shares.similarity),
+        ("linear classifiers over the tokens", shares.sparse),
+        ("votes of the nearest training texts", shares.votes),
+        ("re-ranker: classifiers over an encoder of its own", shares.reranker),
+    ]

@@ -66,10 +66,13 @@ def _write_files(checkpoint: Checkpoint, folder: Path, name: str) -> None:
     model = checkpoint.model
     checkpoint.featurizer.save(folder)
     checkpoint.labels.save(folder, FILES.labels)
-    write_encoder(folder / FILES.encoder, FILES.encoder_weights, model.embeddings, model.residual)
+    write_encoder(folder / FILES.encoder, FILES.encoder_weights, model, checkpoint.reranker)
     np.save(folder / FILES.label_counts, checkpoint.label_counts)
     np.save(folder / FILES.classifier, np.ascontiguousarray(model.classifier))
     np.save(folder / FILES.classifier_bias, np.ascontiguousarray(model.bias))
+    if checkpoint.reranker is not None:
+        np.save(folder / FILES.reranker, np.ascontiguousarray(checkpoint.reranker.classifier))
+        np.save(folder / FILES.reranker_bias, np.ascontiguousarray(checkpoint.reranker.bias))
     checkpoint.centroids.save(folder / FILES.centroids)
     np.save(folder / FILES.centroid_labels, checkpoint.centroid_labels)
     checkpoint.points.save(folder / FILES.points)
@@ -80,18 +83,25 @@ def _write_files(checkpoint: Checkpoint, folder: Path, name: str) -> None:
         np.save(folder / FILES.sparse_indices, checkpoint.sparse.indices)
         np.save(folder / FILES.sparse_values, checkpoint.sparse.values)
         np.save(folder / FILES.sparse_bias, checkpoint.sparse.bias)
+        np.save(folder / FILES.sparse_head, checkpoint.sparse.head)
+        np.save(folder / FILES.sparse_posting_indptr, checkpoint.sparse.posting_indptr)
+        np.save(folder / FILES.sparse_posting_heads, checkpoint.sparse.posting_heads)
+        np.save(folder / FILES.sparse_posting_values, checkpoint.sparse.posting_values)
     (folder / FILES.model_card).write_text(render_model_card(checkpoint, name))
 
 
 def _describe(checkpoint: Checkpoint, files: dict[str, FileRecord], identity: ModelIdentity) -> Manifest:
     featurizer: Featurizer = checkpoint.featurizer
+    model, reranker = checkpoint.model, checkpoint.reranker
     return Manifest(
         format_version=FORMAT_VERSION,
         model=identity,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         dimensions=Dimensions(
             num_features=featurizer.num_features,
-            dim=checkpoint.model.embeddings.shape[1],
+            dim=model.embeddings.shape[1],
+            learners=len(model.residuals),
+            reranker_dim=0 if reranker is None else reranker.embeddings.shape[1],
             num_labels=len(checkpoint.labels),
             num_representatives=checkpoint.centroids.count,
             num_points=checkpoint.points.count,
@@ -102,8 +112,10 @@ def _describe(checkpoint: Checkpoint, files: dict[str, FileRecord], identity: Mo
         points=describe_index(checkpoint.points, checkpoint.point_neighbours),
         scoring=Scoring(
             alpha=checkpoint.alpha,
+            beta=checkpoint.beta,
             gamma=checkpoint.gamma,
-            sparse_weights=0 if checkpoint.sparse is None else len(checkpoint.sparse.indices),
+            delta=checkpoint.delta,
+            sparse_weights=0 if checkpoint.sparse is None else checkpoint.sparse.num_weights,
         ),
         metrics=checkpoint.metrics,
         training=checkpoint.training,
@@ -118,5 +130,6 @@ def _content_version(checkpoint: Checkpoint, files: dict[str, FileRecord]) -> st
         describe_index(checkpoint.centroids, checkpoint.centroid_neighbours).model_dump(),
         describe_index(checkpoint.points, checkpoint.point_neighbours).model_dump(),
     ]
-    content = json.dumps([hashes, indices, checkpoint.alpha, checkpoint.gamma])
+    mix = [checkpoint.alpha, checkpoint.beta, checkpoint.gamma, checkpoint.delta]
+    content = json.dumps([hashes, indices, mix])
     return sha256(content.encode()).hexdigest()[:_VERSION_DIGITS]

@@ -11,7 +11,7 @@ import numpy as np
 
 from export.artifact.featurizer import Bag, Query
 from export.readers import open_queries
-from trainer.demo_log import sample_queries
+from trainer.demo.log import sample_queries
 
 POOL_LIMIT = 100_000
 LONG_QUERY_CHARS = 3000  # far beyond any real query, yet within what the server accepts

@@ -1,12 +1,13 @@
 """Bags of tokens to representations, by the artifact's ONNX encoder.
 
-Shapes: B queries, T tokens of the longest, D dimensions.
+Shapes: B queries, T tokens of the longest, D dimensions (D~ of the re-ranker).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import onnxruntime
@@ -17,6 +18,14 @@ from export.artifact.featurizer import Bags
 # Padding is cheaper than a second call to the runtime until it multiplies the work by this much.
 _MAX_PADDED_SHARE = 4
 _MIN_PADDED_TOKENS = 4096
+
+
+class Representations(NamedTuple):
+    """Of B queries: `v` and `x_hat` float32 [B, D], `x_tilde` float32 [B, D~], [B, 0] without a re-ranker."""
+
+    v: NDArray[np.float32]
+    x_hat: NDArray[np.float32]
+    x_tilde: NDArray[np.float32]
 
 
 class Encoder:
@@ -31,21 +40,22 @@ class Encoder:
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._outputs = [output.name for output in self._session.get_outputs()]
 
-    def encode(self, bags: Bags) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """The representations v and x-hat of B bags, float32 [B, D] each; an empty bag gives zeros."""
+    def encode(self, bags: Bags) -> Representations:
+        """The representations of B bags; an empty bag gives zeros."""
         groups = list(_groups(bags.lengths()))
         if len(groups) == 1:
             return self._run(bags)
         outputs = [self._run(bags.take(rows)) for rows in groups]
         order = np.argsort(np.concatenate(groups))
-        v_BD, x_hat_BD = (np.concatenate(parts)[order] for parts in zip(*outputs, strict=True))
-        return v_BD, x_hat_BD
+        return Representations(*(np.concatenate(parts)[order] for parts in zip(*outputs, strict=True)))
 
-    def _run(self, bags: Bags) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _run(self, bags: Bags) -> Representations:
         ids_BT, weights_BT = bags.padded()
-        v_BD, x_hat_BD = self._session.run(("v", "x_hat"), {"token_ids": ids_BT, "token_weights": weights_BT})
-        return v_BD, x_hat_BD
+        outputs = self._session.run(self._outputs, {"token_ids": ids_BT, "token_weights": weights_BT})
+        found = dict(zip(self._outputs, outputs, strict=True))
+        return Representations(found["v"], found["x_hat"], found.get("x_tilde", np.empty((len(bags), 0), np.float32)))
 
 
 def _groups(lengths_B: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:

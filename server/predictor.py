@@ -9,10 +9,11 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from export.artifact.featurizer import Query
+from export.artifact.featurizer import Bags, Query
+from export.artifact.shortlist import Candidates
 from export.artifact.store import Artifact
-from server.encoder import Encoder
-from server.scorer import rank
+from server.encoder import Encoder, Representations
+from server.scorer import Classifiers, rank
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Predictor:
     def __init__(self, artifact: Artifact) -> None:
         self.artifact = artifact
         self._encoder = Encoder(artifact.encoder_path)
+        self._shares = artifact.manifest.scoring.shares()
 
     def check(self, query: Query) -> None:
         """Raises QueryKindError for a query that this model cannot read."""
@@ -57,17 +59,11 @@ class Predictor:
         begun = perf_counter()
         bags = artifact.featurizer.transform(queries)
         featurized = perf_counter()
-        v_BD, x_hat_BD = self._encoder.encode(bags)
+        representations = self._encoder.encode(bags)
         encoded = perf_counter()
-        candidates = artifact.shortlister.search(v_BD)
+        candidates = artifact.shortlister.search(representations.v)
         shortlisted = perf_counter()
-        scoring = artifact.manifest.scoring
-        weights = (x_hat_BD, artifact.classifier, artifact.bias)
-        if artifact.sparse is None:
-            labels_BK, scores_BK = rank(candidates, *weights, scoring.alpha, top_k)
-        else:
-            logits_C = artifact.sparse.logits(candidates, bags)
-            labels_BK, scores_BK = rank(candidates, *weights, scoring.alpha, top_k, logits_C, scoring.gamma)
+        labels_BK, scores_BK = self._rank(candidates, bags, representations, top_k)
         lengths = np.minimum(np.diff(candidates.offsets), top_k).tolist()
         rankings = [
             Ranking(labels_K[:length], scores_K[:length])
@@ -80,6 +76,18 @@ class Predictor:
 
     def shortlist(self, queries: Sequence[Query]) -> list[NDArray[np.int32]]:
         """The labels that `predict` would score for each query, unordered."""
-        v_BD, _ = self._encoder.encode(self.artifact.featurizer.transform(queries))
-        candidates = self.artifact.shortlister.search(v_BD)
+        representations = self._encoder.encode(self.artifact.featurizer.transform(queries))
+        candidates = self.artifact.shortlister.search(representations.v)
         return np.split(candidates.labels, candidates.offsets[1:-1])
+
+    def _rank(
+        self, candidates: Candidates, bags: Bags, representations: Representations, top_k: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        artifact = self.artifact
+        reranker, sparse_logits_C = None, None
+        if artifact.reranker is not None and artifact.reranker_bias is not None:
+            reranker = Classifiers(representations.x_tilde, artifact.reranker, artifact.reranker_bias)
+        if artifact.sparse is not None and self._shares.sparse > 0:
+            sparse_logits_C = artifact.sparse.logits(candidates, bags)
+        classifier = Classifiers(representations.x_hat, artifact.classifier, artifact.bias)
+        return rank(candidates, self._shares, top_k, classifier, reranker, sparse_logits_C)

@@ -1,82 +1,110 @@
 """Scores of the shortlisted labels and the best of them (paper, section 4, log-time prediction).
 
-Shapes: B queries, D dimensions, L labels, C candidates of all queries together, K ranks.
+Shapes: B queries, D dimensions (of the re-ranker as well, which may have others), L labels, C candidates of all queries
+together, K ranks.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from export.artifact.manifest import PartShares
 from export.artifact.shortlist import Candidates
 from export.artifact.sparse import SPARSE_SLOPE
 
+
+class Classifiers(NamedTuple):
+    """1-vs-all classifiers of a part, and what they score: float32 [B, D], [L, D] and [L]."""
+
+    representations: NDArray[np.float32]
+    weights: NDArray[np.float32]
+    bias: NDArray[np.float32]
+
+
+def _read_only(*shape: int) -> NDArray[np.float32]:
+    """Nothing, of the type of memory-mapped weights: one compiled kernel then serves models with and without a part."""
+    array = np.empty(shape, np.float32)
+    array.flags.writeable = False
+    return array
+
+
+_NO_CLASSIFIERS = Classifiers(np.empty((0, 0), np.float32), _read_only(0, 0), _read_only(0))
 _NO_LOGITS = np.empty(0, np.float32)
 
 
 def rank(
     candidates: Candidates,
-    x_hat_BD: NDArray[np.float32],
-    classifier_LD: NDArray[np.float32],
-    bias_L: NDArray[np.float32],
-    alpha: float,
+    shares: PartShares,
     top_k: int,
-    sparse_logits_C: NDArray[np.float32] = _NO_LOGITS,
-    gamma: float = 0.0,
+    classifier: Classifiers,
+    reranker: Classifiers | None = None,
+    sparse_logits_C: NDArray[np.float32] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The best candidates of each query.
 
-    They are scored by y_l = alpha * sigmoid(w_l . x-hat + b_l) + (1 - alpha) * sigmoid(s_l), and a gamma above 0 mixes
-    in the sparse term: (1 - gamma) * y_l + gamma * sigmoid(2 (u_l . x + c_l)).
+    The score of a label l is the sum of its parts, each times its share: sigmoid(w_l . x-hat + b_l) of the classifier,
+    sigmoid(s_l) of the similarity, sigmoid(2 (u_l . x + c_l)) of the sparse term, the vote as it is, and
+    sigmoid(w~_l . x-tilde + b~_l) of the re-ranker. A part without a share is not looked at.
 
     Returns:
         Labels int64 [B, K], best first, -1 where a query has fewer candidates, and their scores float32 [B, K].
+
+    Raises:
+        ValueError: a part has a share and is not given.
     """
+    for part, given in (("reranker", reranker), ("sparse", sparse_logits_C)):
+        if given is None and getattr(shares, part) > 0:
+            raise ValueError(f"the share of {part} is {getattr(shares, part)}, but it is not given")
     return _rank(
         candidates.labels,
         candidates.similarities,
+        candidates.votes,
         candidates.offsets,
-        x_hat_BD,
-        classifier_LD,
-        bias_L,
-        np.float32(alpha),
+        *classifier,
+        *(_NO_CLASSIFIERS if reranker is None else reranker),
+        _NO_LOGITS if sparse_logits_C is None else sparse_logits_C,
+        np.array(shares, np.float32),
         top_k,
-        sparse_logits_C,
-        np.float32(gamma),
     )
 
 
 @njit(cache=True, nogil=True, fastmath=True)
 def _rank(
-    labels: NDArray[np.int32],
-    similarities: NDArray[np.float32],
+    labels_C: NDArray[np.int32],
+    similarities_C: NDArray[np.float32],
+    votes_C: NDArray[np.float32],
     offsets: NDArray[np.int64],
     x_hat_BD: NDArray[np.float32],
     classifier_LD: NDArray[np.float32],
     bias_L: NDArray[np.float32],
-    alpha: np.float32,
-    top_k: int,
+    x_tilde_BD: NDArray[np.float32],
+    reranker_LD: NDArray[np.float32],
+    reranker_bias_L: NDArray[np.float32],
     sparse_logits_C: NDArray[np.float32],
-    gamma: np.float32,
+    shares: NDArray[np.float32],
+    top_k: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    num_queries, dim = x_hat_BD.shape
+    classifier, similarity, sparse, votes, reranker = shares
+    num_queries, slope = len(offsets) - 1, np.float32(SPARSE_SLOPE)
     best = np.full((num_queries, top_k), -1, np.int64)
     scores = np.zeros((num_queries, top_k), np.float32)
-    one, slope = np.float32(1), np.float32(SPARSE_SLOPE)
     for query in range(num_queries):
         found = 0
         for candidate in range(offsets[query], offsets[query + 1]):
-            label = labels[candidate]
-            logit = np.float32(0)
-            for d in range(dim):
-                logit += classifier_LD[label, d] * x_hat_BD[query, d]
-            probability = one / (one + np.exp(-(logit + bias_L[label])))
-            similarity = one / (one + np.exp(-similarities[candidate]))
-            score = alpha * probability + (one - alpha) * similarity
-            if gamma > 0:
-                sparse = one / (one + np.exp(-slope * sparse_logits_C[candidate]))
-                score = (one - gamma) * score + gamma * sparse
+            label = labels_C[candidate]
+            score = votes * votes_C[candidate]
+            if classifier > 0:
+                score += classifier * _sigmoid(_dot(classifier_LD, label, x_hat_BD, query) + bias_L[label])
+            if similarity > 0:
+                score += similarity * _sigmoid(similarities_C[candidate])
+            if sparse > 0:
+                score += sparse * _sigmoid(slope * sparse_logits_C[candidate])
+            if reranker > 0:
+                score += reranker * _sigmoid(_dot(reranker_LD, label, x_tilde_BD, query) + reranker_bias_L[label])
             if found < top_k:
                 rank_ = found
                 found += 1
@@ -92,3 +120,17 @@ def _rank(
             scores[query, rank_] = score
             best[query, rank_] = label
     return best, scores
+
+
+@njit(nogil=True, fastmath=True, inline="always")
+def _dot(weights_LD: NDArray[np.float32], label: int, x_BD: NDArray[np.float32], query: int) -> np.float32:
+    logit = np.float32(0)
+    for d in range(x_BD.shape[1]):
+        logit += weights_LD[label, d] * x_BD[query, d]
+    return logit
+
+
+@njit(nogil=True, fastmath=True, inline="always")
+def _sigmoid(x: np.float32) -> np.float32:
+    probability: np.float32 = np.float32(1) / (np.float32(1) + np.exp(-x))
+    return probability

@@ -1,14 +1,26 @@
-"""One tiny trained model for the whole suite, made by the real trainer and exporter."""
+"""Models for the whole suite: a tiny one by the real trainer and exporter, and untrained ones with any parts.
+
+Shapes: N texts, R reference texts, B texts of a batch, D dimensions, K labels of a reference text.
+"""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from trainer.demo_log import DemoLogConfig, sample_queries, write_demo_log
+from export.artifact.featurizer import Bags, FeaturizerConfig, TextFeaturizer
+from export.artifact.index import HnswIndex, HnswParams
+from export.artifact.labels import TextTable
+from export.artifact.shortlist import LabelSets
+from export.artifact.sparse import MIN_HEAD_WEIGHTS, SparseClassifier
+from export.checkpoint import Checkpoint, DenseArrays, Reference
+from trainer.demo.log import DemoLogConfig, sample_queries, write_demo_log
 
 # Seconds to train, and still far better than guessing: 2,000 queries over a few hundred phrases.
 DEMO_LOG = DemoLogConfig(seed=7, num_queries=2_000, num_test_queries=300, num_phrases=600)
@@ -20,7 +32,6 @@ DEMO_SETTINGS = (
     "extreme.epochs=4",
     "shortlist.num_hard_negatives=50",
     "shortlist.num_random_negatives=5",
-    "sparse.enabled=true",
 )
 
 
@@ -54,6 +65,91 @@ def demo_queries() -> list[str]:
     """Queries as users send them: many of the demo market, some empty, unknown, long or not ASCII."""
     odd = ["", "   ", "🎉🎉", "qqqq zzzz xxxx", "Größe Straße", "cheap " * 200, "ÀÉÎ õü 日本語", "running shoes"]
     return [*sample_queries(200, seed=3), *odd]
+
+
+@pytest.fixture(scope="session")
+def make_checkpoint() -> Callable[..., Checkpoint]:
+    """An untrained model: random numbers where a trained one has learnt ones, and any parts, in a fraction of a second.
+
+    Arguments: `learners` and `reranker_dim` (0: none); `parts`, whether votes and the sparse term have a share.
+    """
+    return _random_checkpoint
+
+
+_LEARNER_DIM, _NUM_LABELS, _NUM_TEXTS = 16, 150, 600
+_GRAPH = HnswParams(m=8, ef_construction=100, ef_search=100)
+
+
+def _random_checkpoint(*, learners: int = 1, reranker_dim: int = 0, parts: bool = True) -> Checkpoint:
+    rng = np.random.default_rng(learners + reranker_dim)
+    texts = list(dict.fromkeys(sample_queries(4 * _NUM_TEXTS, seed=11)))[:_NUM_TEXTS]
+    featurizer = TextFeaturizer.fit(texts, FeaturizerConfig(min_df=1))
+    model = _random_arrays(rng, featurizer.num_features, learners, learners * _LEARNER_DIM)
+    reranker = _random_arrays(rng, featurizer.num_features, 1, reranker_dim) if reranker_dim else None
+    v_ND, _ = _encode(model, featurizer.transform(texts))
+    labels_N = np.arange(len(texts), dtype=np.int32) % _NUM_LABELS
+    # Another label each, never the same one, so that labels differ in frequency.
+    others_N = (labels_N + labels_N // 2 + 1) % _NUM_LABELS
+    point_labels = LabelSets(np.arange(0, 2 * len(texts) + 1, 2), np.stack([labels_N, others_N], axis=1).ravel())
+    centroid_labels = labels_N[: _NUM_LABELS + 20]  # some labels have two representatives
+    bags = featurizer.transform([*texts[:60], ""])
+    v_RD, x_hat_RD = _encode(model, bags)
+    labels_RK = rng.integers(0, _NUM_LABELS, (len(bags), 5)).astype(np.int32)
+    logits_RK = np.einsum("rkd,rd->rk", model.classifier[labels_RK], x_hat_RD) + model.bias[labels_RK]
+    x_tilde_RD = np.empty((len(bags), 0), np.float32) if reranker is None else _encode(reranker, bags)[1]
+    return Checkpoint(
+        alpha=0.6,
+        beta=0.3 if reranker_dim else 0.0,
+        gamma=0.25 if parts else 0.0,
+        delta=0.15 if parts else 0.0,
+        sparse=_random_sparse(rng, featurizer.num_features) if parts else None,
+        metrics={"P@1": 12.5},
+        training={"texts": len(texts), "held_out_texts": 0, "dropped_texts_without_label": 0},
+        featurizer=featurizer,
+        labels=TextTable.from_texts([f"label {label}" for label in range(_NUM_LABELS)]),
+        label_counts=np.bincount(point_labels.indices, minlength=_NUM_LABELS),
+        num_texts=len(texts),
+        model=model,
+        reranker=reranker,
+        centroids=HnswIndex.build(v_ND[: len(centroid_labels)], _GRAPH, seed=0),
+        centroid_labels=centroid_labels,
+        centroid_neighbours=20,
+        points=HnswIndex.build(v_ND, _GRAPH, seed=0),
+        point_labels=point_labels,
+        point_neighbours=15,
+        reference=Reference(bags, v_RD, x_hat_RD, x_tilde_RD, labels_RK, logits_RK),
+    )
+
+
+def _random_arrays(rng: np.random.Generator, num_features: int, learners: int, dim: int) -> DenseArrays:
+    block = dim // learners
+    return DenseArrays(
+        embeddings=rng.standard_normal((num_features, dim)).astype(np.float32),
+        residuals=(rng.standard_normal((learners, block, block)) / block**0.5).astype(np.float32),
+        classifier=(rng.standard_normal((_NUM_LABELS, dim)) / dim**0.5).astype(np.float32),
+        bias=rng.standard_normal(_NUM_LABELS).astype(np.float32),
+    )
+
+
+def _random_sparse(rng: np.random.Generator, num_features: int) -> SparseClassifier:
+    counts = rng.integers(0, 2 * MIN_HEAD_WEIGHTS, _NUM_LABELS)
+    rows = [np.sort(rng.permutation(num_features)[:count]).astype(np.int32) for count in counts]
+    values = rng.standard_normal(counts.sum()).astype(np.float32)
+    bias = rng.standard_normal(_NUM_LABELS).astype(np.float32)
+    indptr = np.concatenate([[0], np.cumsum(counts)])
+    return SparseClassifier.build(indptr, np.concatenate(rows), values, bias, num_features)
+
+
+def _encode(arrays: DenseArrays, bags: Bags) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """v and x-hat by plain numpy, [B, D] each."""
+    v_BD = np.zeros((len(bags), arrays.embeddings.shape[1]))
+    rows = np.repeat(np.arange(len(bags)), bags.lengths())
+    np.add.at(v_BD, rows, bags.weights[:, None] * arrays.embeddings[bags.ids])
+    v_BD = np.maximum(v_BD, 0)
+    parts = np.split(v_BD, len(arrays.residuals), axis=1)
+    moved = [part @ residual.T for part, residual in zip(parts, arrays.residuals, strict=True)]
+    x_hat_BD = v_BD + np.maximum(np.concatenate(moved, axis=1), 0)
+    return v_BD.astype(np.float32), x_hat_BD.astype(np.float32)
 
 
 def _run(module: str, *arguments: str) -> None:

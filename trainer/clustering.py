@@ -8,6 +8,8 @@ Shapes: L labels, V vocabulary, K clusters.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -15,6 +17,7 @@ from scipy.sparse import csr_matrix
 
 _MAX_ITERATIONS = 20
 _TOLERANCE = 1e-4
+_GROUPS = 64  # of segments, each split on one thread
 
 
 def label_centroids(features_NV: csr_matrix, labels_NL: csr_matrix) -> csr_matrix:
@@ -47,57 +50,54 @@ def cluster_labels(centroids_LV: csr_matrix, num_clusters: int, seed: int) -> ND
         raise ValueError(f"cannot make {num_clusters} clusters of {num_labels} labels; both must be at least 1")
     if num_clusters >= num_labels:
         return np.arange(num_labels)
-    depth = num_clusters.bit_length() - 1
-    order = np.arange(num_labels)
-    bounds = np.array([0, num_labels])
+    indptr, indices = centroids_LV.indptr.astype(np.int64, copy=False), centroids_LV.indices
+    data, num_features = centroids_LV.data.astype(np.float32, copy=False), centroids_LV.shape[1]
+    order, bounds = np.arange(num_labels), np.array([0, num_labels])
+
+    def split(begins: NDArray[np.int64], ends: NDArray[np.int64], starts: NDArray[np.float64]) -> None:
+        _split(indptr, indices, data, num_features, order, begins, ends, starts)
+
     generator = np.random.default_rng(seed)
-    for _ in range(depth):
-        starts = generator.random((len(bounds) - 1, 2))
-        bounds = _split_level(
-            centroids_LV.indptr.astype(np.int64),
-            centroids_LV.indices.astype(np.int64),
-            centroids_LV.data.astype(np.float32),
-            centroids_LV.shape[1],
-            order,
-            bounds,
-            starts,
-        )
+    with ThreadPoolExecutor() as pool:
+        for _ in range(num_clusters.bit_length() - 1):
+            begins, ends = bounds[:-1], bounds[1:]
+            segments = (begins, ends, generator.random((len(begins), 2)))
+            groups = (np.array_split(array, min(len(begins), _GROUPS)) for array in segments)
+            list(pool.map(split, *groups))  # to the end of the level, and to raise what a thread has raised
+            bounds = np.append(np.column_stack([begins, begins + (ends - begins + 1) // 2]).ravel(), num_labels)
     clusters = np.empty(num_labels, np.int64)
     clusters[order] = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))
     return clusters
 
 
-@njit(cache=True)
-def _split_level(
+@njit(cache=True, nogil=True)
+def _split(
     indptr: NDArray[np.int64],
-    indices: NDArray[np.int64],
+    indices: NDArray[np.int32],
     data: NDArray[np.float32],
     num_features: int,
     order: NDArray[np.int64],
-    bounds: NDArray[np.int64],
+    begins: NDArray[np.int64],
+    ends: NDArray[np.int64],
     starts: NDArray[np.float64],
-) -> NDArray[np.int64]:
-    """Halve every segment of `order`, which is permuted in place; returns the bounds of the halves."""
+) -> None:
+    """Permute some segments of `order` in place: first come the members of the first half."""
     sums = np.zeros((2, num_features), np.float32)
-    halves = np.empty(2 * len(bounds) - 1, np.int64)
-    halves[0] = 0
-    for node in range(len(bounds) - 1):
-        begin, end = bounds[node], bounds[node + 1]
-        members = order[begin:end].copy()
-        order[begin:end] = members[_two_means(indptr, indices, data, members, starts[node], sums)]
-        halves[2 * node + 1], halves[2 * node + 2] = begin + _middle(len(members)), end
-    return halves
+    for segment in range(len(begins)):
+        members = order[begins[segment] : ends[segment]].copy()
+        preference = _two_means(indptr, indices, data, members, starts[segment], sums)
+        order[begins[segment] : ends[segment]] = members[preference]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _middle(size: int) -> int:
     return (size + 1) // 2
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _two_means(
     indptr: NDArray[np.int64],
-    indices: NDArray[np.int64],
+    indices: NDArray[np.int32],
     data: NDArray[np.float32],
     members: NDArray[np.int64],
     start: NDArray[np.float64],
@@ -129,10 +129,10 @@ def _two_means(
     return preference
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _first_preference(
     indptr: NDArray[np.int64],
-    indices: NDArray[np.int64],
+    indices: NDArray[np.int32],
     data: NDArray[np.float32],
     members: NDArray[np.int64],
     start: NDArray[np.float64],
@@ -154,10 +154,10 @@ def _first_preference(
     return np.argsort(similarities[1] - similarities[0], kind="mergesort")
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _fill(
     indptr: NDArray[np.int64],
-    indices: NDArray[np.int64],
+    indices: NDArray[np.int32],
     data: NDArray[np.float32],
     members: NDArray[np.int64],
     preference: NDArray[np.int64],
@@ -171,10 +171,10 @@ def _fill(
             sums[half, indices[i]] += data[i]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _similarities(
     indptr: NDArray[np.int64],
-    indices: NDArray[np.int64],
+    indices: NDArray[np.int32],
     data: NDArray[np.float32],
     members: NDArray[np.int64],
     sums: NDArray[np.float32],
@@ -189,9 +189,9 @@ def _similarities(
     return similarities
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _clear(
-    indptr: NDArray[np.int64], indices: NDArray[np.int64], members: NDArray[np.int64], sums: NDArray[np.float32]
+    indptr: NDArray[np.int64], indices: NDArray[np.int32], members: NDArray[np.int64], sums: NDArray[np.float32]
 ) -> None:
     for row in members:
         for i in range(indptr[row], indptr[row + 1]):

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from export.artifact.featurizer import FeaturizerConfig
+
+EMBEDDING_SUFFIXES = (".vec", ".vec.gz", ".bin", ".npy")
 
 
 class ConfigError(ValueError):
@@ -51,7 +54,9 @@ class ModelSection(_Section):
     """The encoder (paper, section 4)."""
 
     dim: int = Field(300, ge=8, le=4096, description="D, size of the representations; more: accuracy, slower, larger")
-    spectral_bound: float = Field(1.0, gt=0, le=1, description="lambda, bound on the spectral norm of the residuals")
+    spectral_bound: float = Field(
+        1.0, gt=0, le=1e6, description="lambda, bound on the spectral norm of the residuals (paper: at most 1)"
+    )
     dropout: float = Field(
         0.5, ge=0, lt=1, description="dropout after each ReLU; more: less overfitting, slower learning"
     )
@@ -63,11 +68,26 @@ class ModelSection(_Section):
 class SurrogateSection(_Section):
     """Module I: token embeddings learnt by predicting label clusters."""
 
+    method: Literal["clusters", "labels", "hashed", "unsupervised"] = Field(
+        "clusters",
+        description="what is predicted: balanced clusters, the most frequent labels, random (MACH) clusters, nothing",
+    )
     num_clusters: int = Field(
         65536,
         ge=2,
         le=2**22,
-        description="label clusters at most; with at least as many as labels, each label is its own",
+        description="clusters, or labels picked, at most; with at least as many as labels, each label is its own",
+    )
+    labels_per_cluster: int = Field(
+        4,
+        ge=1,
+        description="of more than 4096 labels, so many share a cluster at least; more: faster, less is told apart",
+    )
+    smoothing: bool = Field(
+        True, description="cluster labels by their correlated labels' texts too; slower, better clusters (paper, A.2)"
+    )
+    embeddings: str = Field(
+        "random", min_length=1, description="where token embeddings start: random, corpus, or a .vec, .bin or .npy file"
     )
     epochs: int = Field(8, ge=1, description="passes over the training data; more: accuracy until it overfits, time")
     batch_size: int = Field(256, ge=1, description="texts per step; more: faster on a GPU, fewer steps")
@@ -75,6 +95,17 @@ class SurrogateSection(_Section):
         0.005, gt=0, description="peak rate of Adam, decays linearly to 0 (paper: 0.003 to 0.02)"
     )
     min_steps: int = Field(600, ge=0, description="at least so many steps: small data gets more epochs")
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if self.embeddings not in ("random", "corpus") and not self.embeddings.endswith(EMBEDDING_SUFFIXES):
+            suffixes = ", ".join(EMBEDDING_SUFFIXES)
+            raise ValueError(
+                f"embeddings {self.embeddings!r} is neither random nor corpus nor a file called {suffixes}"
+            )
+        if self.method == "unsupervised" and self.embeddings == "random":
+            raise ValueError("method unsupervised trains no embeddings, random ones are no use: name corpus or a file")
+        return self
 
 
 class HnswSection(_Section):
@@ -91,7 +122,23 @@ class ShortlistSection(_Section):
 
     centroids: HnswSection = HnswSection(m=32, ef_construction=100, ef_search=300, neighbours=300)
     points: HnswSection = HnswSection(m=32, ef_construction=100, ef_search=100, neighbours=50)
-    num_hard_negatives: int = Field(500, ge=1, description="hard negatives a text is given at most (paper: 500)")
+    head_labels: int = Field(
+        0,
+        ge=0,
+        description="so many most frequent labels get several representatives; more: recall of labels of many senses",
+    )
+    representatives_per_head: int = Field(
+        300,
+        ge=1,
+        le=4096,
+        description="of each such label at most, beside its mean; raise centroids.neighbours with it",
+    )
+    sampler: Literal["hard", "uniform", "unigram"] = Field(
+        "hard", description="negatives: hard, or the baselines uniform and unigram (frequency to the power 0.75)"
+    )
+    num_hard_negatives: int = Field(
+        500, ge=1, description="negatives a text is given by the sampler at most (paper: 500)"
+    )
     num_random_negatives: int = Field(50, ge=0, description="random labels beside the hard ones of a text (paper: 50)")
 
 
@@ -106,13 +153,27 @@ class ExtremeSection(_Section):
     min_steps: int = Field(600, ge=0, description="at least so many steps: small data gets more epochs")
 
 
+class RerankerSection(_Section):
+    """The re-ranker: embeddings, residual and classifiers of its own, trained end to end on the model's mistakes."""
+
+    enabled: bool = Field(
+        False, description="more accurate where there is much data; a second model to train and serve"
+    )
+    dim: int = Field(300, ge=8, le=4096, description="size of its representations; more: accuracy, slower, larger")
+    num_negatives: int = Field(200, ge=1, description="worst mistakes of a text that it learns from; more: time")
+    epochs: int = Field(8, ge=1, description="passes over the training data")
+    batch_size: int = Field(256, ge=1, description="texts per step")
+    learning_rate: float = Field(0.005, gt=0, description="peak rate of Adam, decays linearly to 0")
+    min_steps: int = Field(600, ge=0, description="at least so many steps: small data gets more epochs")
+
+
 class SparseSection(_Section):
     """The sparse linear term: weights on the query's own tokens, beside the dense classifiers."""
 
     enabled: bool = Field(
-        False, description="more accurate, rare labels above all; frequent labels' weights serve slowly"
+        True, description="more accurate, for a few dozen microseconds a query and some training time"
     )
-    num_negatives: int = Field(200, ge=1, description="hardest negatives of a text that are used; more: accuracy, time")
+    num_negatives: int = Field(500, ge=1, description="hardest negatives of a text that are used; more: accuracy, time")
     cost: float = Field(1.0, gt=0, description="C of the linear SVMs; more fits rare labels closer, and noise as well")
     epochs: int = Field(10, ge=1, description="passes over a label's texts at most")
     prune_below: float = Field(0.1, ge=0, description="drop smaller weights; more: smaller, faster, less accurate")
@@ -125,21 +186,43 @@ class ValidationSection(_Section):
         0.04, gt=0, lt=0.5, description="share of the training texts; more: a surer choice, less to learn from"
     )
     max_texts: int = Field(10_000, ge=1, description="at most so many texts")
+    refit: bool = Field(
+        True, description="let graphs and sparse term learn from these texts too, once they have chosen the shares"
+    )
+    psp_weight: float = Field(
+        0.25, ge=0, le=100, description="worth of a point of PSP@k in points of P@k; more: rare labels, 0: P@k alone"
+    )
 
 
 class TrainerConfig(_Section):
     """All settings of `astec-train`."""
 
-    seed: int = Field(
-        0, ge=0, lt=2**31, description="of everything random; the same seed gives the same model on a CPU"
+    seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(
+        (0,),
+        min_length=1,
+        max_length=16,
+        description="one learner each, served as one model; more: accuracy, time, size. Same seeds, same model (CPU)",
     )
     featurizer: FeaturizerSection = FeaturizerSection()
     model: ModelSection = ModelSection()
     surrogate: SurrogateSection = SurrogateSection()
     shortlist: ShortlistSection = ShortlistSection()
     extreme: ExtremeSection = ExtremeSection()
+    reranker: RerankerSection = RerankerSection()
     sparse: SparseSection = SparseSection()
     validation: ValidationSection = ValidationSection()
+
+    @property
+    def seed(self) -> int:
+        """Of what all learners share."""
+        return self.seeds[0]
+
+    @field_validator("seeds")
+    @classmethod
+    def _differ(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError(f"{list(seeds)} names a seed twice, and equal learners know no more than one")
+        return seeds
 
 
 def load_config(path: Path | None, overrides: Sequence[str]) -> TrainerConfig:
@@ -163,14 +246,35 @@ def load_config(path: Path | None, overrides: Sequence[str]) -> TrainerConfig:
         raise ConfigError("; ".join(_explain(problem) for problem in error.errors())) from error
 
 
+def seed_settings(seed: int | None, seeds: str | None = None) -> list[str]:
+    """The override of `--seed 1` or `--seeds 1,2,3`; none where neither is given.
+
+    Raises:
+        ConfigError: both are given, or `seeds` is no list of numbers.
+    """
+    if seed is not None and seeds is not None:
+        raise ConfigError(f"--seed {seed} and --seeds {seeds} exclude each other")
+    if seeds is None:
+        return [] if seed is None else [f"seeds=[{seed}]"]
+    if not re.fullmatch(r"\d+(,\d+)*", seeds, re.ASCII):
+        raise ConfigError(f"--seeds takes numbers with commas between, for example 1,2,3, not {seeds!r}")
+    return [f"seeds=[{','.join(str(int(number)) for number in seeds.split(','))}]"]
+
+
 def dump_config(config: TrainerConfig) -> bytes:
     """The configuration as TOML; `load_config` reads it back."""
     return tomli_w.dumps(config.model_dump()).encode()
 
 
-def describe_settings() -> list[tuple[str, object, str]]:
-    """Key, default and meaning of every setting, for `--help`."""
-    return list(_describe(TrainerConfig(), ""))
+def describe_settings(config: TrainerConfig | None = None) -> list[tuple[str, object, str]]:
+    """Key, value in `config` or else default, and meaning of every setting, for people."""
+    return list(_describe(config or TrainerConfig(), ""))
+
+
+def changed_settings(config: TrainerConfig) -> dict[str, object]:
+    """The settings that differ from their defaults, by key."""
+    defaults = {key: default for key, default, _ in describe_settings()}
+    return {key: value for key, value, _ in _describe(config, "") if value != defaults[key]}
 
 
 def _merge(settings: dict[str, Any], changes: dict[str, Any]) -> None:

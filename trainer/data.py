@@ -5,15 +5,16 @@ Shapes: N texts, L labels.
 
 from __future__ import annotations
 
-from collections import Counter
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from export.artifact.featurizer import Bag, Bags, Featurizer, IdFeaturizer, Query, TextFeaturizer
+from export.artifact.featurizer import Bags, Featurizer, IdFeaturizer, Query, TextFeaturizer
 from export.artifact.labels import TextTable
 from export.readers import DataError, Dataset
 from trainer.config import FeaturizerSection
@@ -45,46 +46,59 @@ class Examples:
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """A training file, featurised. Labels are ordered by falling frequency, then text: hot rows lie side by side."""
+    """A training file, featurised. Labels are ordered by falling frequency, then text: hot rows lie side by side.
+
+    Attributes:
+        texts: each text of `examples` as far as the featurizer looks at it; None of data that comes as feature ids.
+    """
 
     featurizer: Featurizer
     label_texts: TextTable
     examples: Examples
     dropped_rows: int
+    texts: TextTable | None = None
 
     @property
     def num_labels(self) -> int:
         """L."""
         return len(self.label_texts)
 
+    def show(self, row: int) -> str:
+        """How a text of `examples` begins, or its heaviest features where it came as feature ids."""
+        if self.texts is not None:
+            return self.texts[row][:_SHOWN_CHARS]
+        bag = self.examples.bags.take(np.array([row]))
+        heaviest = np.argsort(-bag.weights, kind="stable")[:_SHOWN_FEATURES]
+        return "features " + ", ".join(f"{bag.ids[i]} ({bag.weights[i]:.2f})" for i in heaviest)
+
 
 def load_training_data(dataset: Dataset, settings: FeaturizerSection, *, skip_bad_lines: bool) -> TrainingData:
     """Read, index the labels, learn the featurizer and featurise. Rows without a label are counted and dropped.
 
+    Memory is that of the texts' bytes, the features and the pairs of text and label: no row stays a Python object.
+
     Raises:
         DataError: bad lines (unless skipped), or nothing to learn from.
     """
-    queries: list[Query] = []
-    label_sets: list[tuple[str, ...]] = []
+    labels = _LabelColumn()
+    queries = _TextColumn(settings) if dataset.num_features is None else _BagColumn(dataset.num_features)
     num_rows = 0
     for row in dataset.rows(skip_bad_lines=skip_bad_lines):
         num_rows += 1
         if row.labels:
             queries.append(row.query)
-            label_sets.append(row.labels)
-    if len(queries) < _MIN_ROWS:
+            labels.append(row.labels)
+    if len(labels) < _MIN_ROWS:
         raise DataError(
             dataset.paths[0],
             None,
-            f"has {len(queries)} rows with a label out of {num_rows}, and at least {_MIN_ROWS} are needed",
+            f"has {len(labels)} rows with a label out of {num_rows}, and at least {_MIN_ROWS} are needed",
             "Bring a file whose rows have a text and labels",
         )
-    counts = Counter(label for labels in label_sets for label in labels)
-    names = sorted(counts, key=lambda name: (-counts[name], name))
-    featurizer = _fit_featurizer(queries, dataset, settings)
-    labels_NL = _label_matrix(label_sets, {name: label for label, name in enumerate(names)})
-    examples = Examples(featurizer.transform(queries), labels_NL)
-    return TrainingData(featurizer, TextTable.from_texts(names), examples, num_rows - len(queries))
+    featurizer, bags = queries.featurize(dataset)
+    names, labels_NL = labels.by_frequency()
+    texts = queries.table() if isinstance(queries, _TextColumn) else None
+    return TrainingData(featurizer, names, Examples(bags, labels_NL), num_rows - len(labels), texts)
 
 
 def split_validation(
@@ -97,26 +111,95 @@ def split_validation(
 
 
 _MIN_ROWS = 2
+_CHUNK_ROWS = 20_000
+_SHOWN_CHARS = 200
+_SHOWN_FEATURES = 10
 
 
-def _fit_featurizer(queries: list[Query], dataset: Dataset, settings: FeaturizerSection) -> Featurizer:
-    if dataset.query_kind == "text":
+class _TextColumn:
+    """Texts as they are read, one UTF-8 blob; of each the part that the featurizer looks at."""
+
+    def __init__(self, settings: FeaturizerSection) -> None:
+        self._settings = settings
+        self._blob, self._ends = bytearray(), array("q", [0])
+
+    def append(self, query: Query) -> None:
+        self._blob += cast(str, query)[: self._settings.max_chars].encode()
+        self._ends.append(len(self._blob))
+
+    def table(self) -> TextTable:
+        return TextTable(np.frombuffer(self._blob, np.uint8), np.frombuffer(self._ends, np.int64))
+
+    def featurize(self, dataset: Dataset) -> tuple[Featurizer, Bags]:
+        texts = self.table()
         try:
-            return TextFeaturizer.fit((query for query in queries if isinstance(query, str)), settings.build())
+            featurizer = TextFeaturizer.fit(texts, self._settings.build())
         except ValueError as error:
             raise DataError(dataset.paths[0], None, str(error), "See --set featurizer.min_df=1") from error
-    bags = [query for query in queries if isinstance(query, Bag)]
-    num_features = dataset.num_features or 1 + max((int(bag.ids.max(initial=0)) for bag in bags), default=0)
-    if dataset.feature_names is None:
-        return IdFeaturizer(num_features)
-    df = np.bincount(np.concatenate([bag.ids for bag in bags]), minlength=num_features)
-    return TextFeaturizer.from_names(dataset.feature_names, df, len(bags))
+        begins = range(0, len(texts), _CHUNK_ROWS)
+        return featurizer, _join([featurizer.transform(texts[begin : begin + _CHUNK_ROWS]) for begin in begins])
 
 
-def _label_matrix(label_sets: Sequence[tuple[str, ...]], ids: dict[str, int]) -> csr_matrix:
-    indptr = np.zeros(len(label_sets) + 1, np.int64)
-    np.cumsum([len(labels) for labels in label_sets], out=indptr[1:])
-    indices = np.fromiter((ids[label] for labels in label_sets for label in labels), np.int32, int(indptr[-1]))
-    matrix = csr_matrix((np.ones(len(indices), np.float32), indices, indptr), shape=(len(label_sets), len(ids)))
-    matrix.sort_indices()
-    return matrix
+class _BagColumn:
+    """Bags of features as they are read, checked and normalised chunk by chunk."""
+
+    def __init__(self, num_features: int) -> None:
+        self._normalizer = IdFeaturizer(num_features)
+        self._done: list[Bags] = []
+        self._pending: list[Query] = []
+
+    def append(self, query: Query) -> None:
+        self._pending.append(query)
+        if len(self._pending) == _CHUNK_ROWS:
+            self._flush()
+
+    def featurize(self, dataset: Dataset) -> tuple[Featurizer, Bags]:
+        self._flush()
+        bags = _join(self._done)
+        if dataset.feature_names is None:
+            return self._normalizer, bags
+        df = np.bincount(bags.ids, minlength=self._normalizer.num_features)
+        return TextFeaturizer.from_names(dataset.feature_names, df, len(bags)), bags
+
+    def _flush(self) -> None:
+        self._done.append(self._normalizer.transform(self._pending))
+        self._pending.clear()
+
+
+class _LabelColumn:
+    """Label sets as they are read: one flat array of ids, numbered by first appearance."""
+
+    def __init__(self) -> None:
+        self._ids: dict[str, int] = {}
+        self._indices, self._ends = array("i"), array("q", [0])
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def append(self, labels: tuple[str, ...]) -> None:
+        ids = self._ids
+        self._indices.extend([ids.setdefault(label, len(ids)) for label in labels])
+        self._ends.append(len(self._indices))
+
+    def by_frequency(self) -> tuple[TextTable, csr_matrix]:
+        """Labels by falling frequency, then text, and the sparse matrix [N, L] over them."""
+        indices = np.frombuffer(self._indices, np.int32)
+        names = list(self._ids)
+        counts = np.bincount(indices, minlength=len(names)).tolist()
+        order = sorted(range(len(names)), key=lambda label: (-counts[label], names[label]))
+        ranks = np.empty(len(order), np.int32)
+        ranks[order] = np.arange(len(order), dtype=np.int32)
+        entries = (np.ones(len(indices), np.float32), ranks[indices], np.array(self._ends, np.int64))
+        labels_NL = csr_matrix(entries, shape=(len(self), len(names)))
+        labels_NL.sort_indices()
+        return TextTable.from_texts(names[label] for label in order), labels_NL
+
+
+def _join(pieces: Sequence[Bags]) -> Bags:
+    """The queries of all pieces, one after the other."""
+    lengths = np.concatenate([piece.lengths() for piece in pieces])
+    return Bags(
+        np.concatenate([piece.ids for piece in pieces]),
+        np.concatenate([piece.weights for piece in pieces]),
+        np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]),
+    )

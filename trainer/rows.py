@@ -47,6 +47,15 @@ class RowTable:
         self._used = (rows_U, leaf)
         return leaf
 
+    @property
+    def gradient(self) -> Tensor:
+        """Of the rows last gathered, [U, D] in one piece; changed in place, it changes what `step` does.
+
+        Raises:
+            RuntimeError: there are none with a gradient.
+        """
+        return self._last_used()[1]
+
     @torch.no_grad()
     def step(self, learning_rate: float) -> None:
         """One Adam step on the rows last gathered.
@@ -54,18 +63,32 @@ class RowTable:
         Raises:
             RuntimeError: there are none with a gradient.
         """
-        rows_U, leaf = self._used or (None, None)
-        gradient = leaf.grad if leaf is not None else None
-        if rows_U is None or gradient is None:
-            raise RuntimeError("step() needs a gather() whose rows have a gradient")
+        rows_U, gradient = self._last_used()
         self._used = None
         self._steps += 1
         rate = learning_rate * (1 - _BETA2**self._steps) ** 0.5 / (1 - _BETA1**self._steps)
         if self.weight.device.type == "cpu":
             moments = self._mean.numpy(), self._square.numpy()
-            _adam_rows(self.weight.numpy(), *moments, rows_U.numpy(), gradient.contiguous().numpy(), np.float32(rate))
+            _adam_rows(self.weight.numpy(), *moments, rows_U.numpy(), gradient.numpy(), np.float32(rate))
         else:
             self._step_on_device(rows_U, gradient, rate)
+
+    def state(self) -> dict[str, Tensor]:
+        """What `restore` needs to go on as if nothing had happened; views, not copies."""
+        return {"weight": self.weight, "mean": self._mean, "square": self._square, "steps": torch.tensor(self._steps)}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Take over what `state` returned, on the device of this table."""
+        for own, saved in ((self.weight, "weight"), (self._mean, "mean"), (self._square, "square")):
+            own.copy_(state[saved])
+        self._steps = int(state["steps"])
+
+    def _last_used(self) -> tuple[Tensor, Tensor]:
+        rows_U, leaf = self._used or (None, None)
+        if rows_U is None or leaf is None or leaf.grad is None:
+            raise RuntimeError("a step needs a gather() whose rows have a gradient")
+        leaf.grad = leaf.grad.contiguous()
+        return rows_U, leaf.grad
 
     def _step_on_device(self, rows_U: Tensor, gradient: Tensor, rate: float) -> None:
         mean = self._mean[rows_U].lerp_(gradient, 1 - _BETA1)

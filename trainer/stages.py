@@ -1,134 +1,328 @@
-"""Astec's four modules in their order, from data to checkpoint (paper, section 4).
+"""Astec's modules in their order, from data to checkpoint (paper, section 4).
 
-Shapes: N training texts, D dimensions, R reference texts, K labels of a reference text.
+Shapes: N training texts, D dimensions, R held-out texts, C their candidates, K labels of a reference text, S negatives.
 """
 
 from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Callable
+from dataclasses import fields
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from export.artifact.featurizer import Bags
-from export.checkpoint import Checkpoint, Model, Reference, write_checkpoint
+from export.artifact.shortlist import Candidates, Shortlister
+from export.artifact.sparse import SPARSE_SLOPE, SparseClassifier
+from export.checkpoint import Checkpoint, Reference, write_checkpoint
+from export.metrics import inverse_propensities
 from export.readers.progress import console
 from trainer.config import TrainerConfig
-from trainer.data import TrainingData, split_validation
-from trainer.extreme import ExtremeModel, learn_classifiers
-from trainer.loop import Schedule
+from trainer.data import Examples, TrainingData, split_validation
+from trainer.dense import DenseModel
+from trainer.features import encode
+from trainer.learner import Learner
+from trainer.mix import MixChoice, Parts, choose_shares
+from trainer.probe import PROBE_TEXTS, candidate_logits
+from trainer.report.evaluation import Evaluation, evaluate, write_evaluation
+from trainer.report.page import write_report
+from trainer.reranker import learn_reranker
 from trainer.run import Run
-from trainer.sampling import build_graphs, mine_negatives
+from trainer.sampling import Graphs, build_graphs, candidate_arrays, mine_negatives, shortlist
 from trainer.sparse import learn_sparse
-from trainer.surrogate import encode, learn_embeddings
 from trainer.tensors import product_dtype, to_device
-from trainer.validation import MixChoice, choose_mix
+from trainer.world import Arrays
 
 _REFERENCE_TEXTS = 256
 _REFERENCE_LABELS = 5
 
 
 def train(data: TrainingData, config: TrainerConfig, device: torch.device, run: Run) -> Checkpoint:
-    """Run all modules and write the checkpoint of one learner.
+    """Run all modules for every seed, join the learners, and write the checkpoint and the report.
 
     Raises:
         DivergedError: a loss became NaN or infinite.
+        DataError: embeddings to start from that do not fit.
+        OSError: the disk is full.
     """
-    learnt, held_out = split_validation(
-        len(data.examples), config.validation.fraction, config.validation.max_texts, config.seed
-    )
-    examples, held = data.examples.take(learnt), data.examples.take(held_out)
-    console.print(
-        f"{len(examples):,} texts to learn from, {len(held):,} held out, {data.num_labels:,} labels, "
-        f"{data.featurizer.num_features:,} tokens, on {device}",
-        soft_wrap=True,
-    )
-    embeddings_VD = learn_embeddings(examples, data.featurizer.num_features, config, device, run)
-    v_ND = encode(embeddings_VD, examples.bags)
-    graphs = build_graphs(v_ND, examples.labels, config.shortlist, config.seed)
-    run.record("graphs", representatives=graphs.centroids.count, points=graphs.points.count)
-    shortlister = graphs.shortlister(config.shortlist)
-    negatives_NS = mine_negatives(shortlister, v_ND, examples.labels, config.shortlist.num_hard_negatives)
-    run.record("mining", negatives_per_text=float((negatives_NS >= 0).sum(axis=1).mean()))
-    model = learn_classifiers(v_ND, examples.labels, negatives_NS, config, device, run)
-    sparse = None
-    if config.sparse.enabled:
-        sparse = learn_sparse(examples, negatives_NS, data.featurizer.num_features, config.sparse, config.seed)
-        run.record("sparse", weights_per_label=0 if sparse is None else len(sparse.indices) / data.num_labels)
-    v_RD = encode(embeddings_VD, held.bags)
-    choice = choose_mix(shortlister, model, sparse, v_RD, held, examples)
-    for trial in choice.trials:
-        run.record("validation", **trial)
-    checkpoint = Checkpoint(
-        alpha=choice.alpha,
-        gamma=choice.gamma,
-        sparse=sparse if choice.gamma > 0 else None,  # what has no share need not be served
-        metrics=choice.metrics,
-        training=_summarise(data, len(examples), len(held), config, device, run),
-        featurizer=data.featurizer,
-        labels=data.label_texts,
-        label_counts=data.examples.label_counts(),
-        num_texts=len(data.examples),
-        model=Model(
-            embeddings_VD.cpu().numpy(),
-            model.residual.cpu().numpy(),
-            model.classifier.cpu().numpy(),
-            model.bias.cpu().numpy(),
-        ),
-        centroids=graphs.centroids,
-        centroid_labels=graphs.centroid_labels,
-        centroid_neighbours=config.shortlist.centroids.neighbours,
-        points=graphs.points,
-        point_labels=graphs.point_labels,
-        point_neighbours=config.shortlist.points.neighbours,
-        reference=_reference(held.bags, v_RD, model),
-    )
-    write_checkpoint(run.folder, checkpoint)
-    _announce(choice, run)
-    return checkpoint
+    return _Training(data, config, device, run).finish()
+
+
+def train_along(data: TrainingData, config: TrainerConfig, device: torch.device, run: Run) -> None:
+    """What each process but the first does while the first runs `train`: its part of the modules that all learn.
+
+    Raises:
+        DivergedError: a loss became NaN or infinite.
+        PeerError: another process stopped.
+    """
+    training = _Training(data, config, device, run)
+    training.learn_models()
+    training.learn_reranker(dict)  # the mistakes are found by the first
+
+
+class _Training:
+    """What the stages share."""
+
+    def __init__(self, data: TrainingData, config: TrainerConfig, device: torch.device, run: Run) -> None:
+        self.data, self.config, self.device, self.run = data, config, device, run
+        fraction, most = config.validation.fraction, config.validation.max_texts
+        learnt, self.held_out = split_validation(len(data.examples), fraction, most, config.seed)
+        self.examples, self.held = data.examples.take(learnt), data.examples.take(self.held_out)
+        console.print(
+            f"{len(self.examples):,} texts to learn from, {len(self.held):,} held out, {data.num_labels:,} labels, "
+            f"{data.featurizer.num_features:,} tokens, on {device}",
+            soft_wrap=True,
+        )
+        self.probe_rows = np.arange(min(len(self.held), PROBE_TEXTS))
+
+    def finish(self) -> Checkpoint:
+        """All stages."""
+        model, graphs, negatives_NS = self._learn()
+        v_RD = encode(model.embeddings, self.held.bags)
+        candidates = shortlist(graphs.shortlister(self.config.shortlist), v_RD, "shortlisting held-out texts")
+        sparse = self._learn_sparse("sparse", self.examples, negatives_NS)
+        reranker = self.learn_reranker(lambda: self._mine_mistakes(model, graphs.shortlister(self.config.shortlist)))
+        parts = self._score(model, sparse, reranker, v_RD, candidates)
+        weights_L = inverse_propensities(self.examples.label_counts(), len(self.examples))
+        psp_weight = self.config.validation.psp_weight
+        choice = choose_shares(parts, candidates, self.held.labels, weights_L, psp_weight)
+        evaluation = self._evaluate(choice, parts, candidates)
+        if self.config.validation.refit:
+            graphs, sparse = self._refit(model, with_sparse=choice.shares.gamma > 0)
+        checkpoint = self._checkpoint(model, sparse, reranker, graphs, choice, evaluation, v_RD)
+        write_evaluation(self.run.folder, evaluation)
+        write_checkpoint(self.run.folder, checkpoint)
+        write_report(self.run.folder)
+        self.run.finish()
+        self._announce(choice, checkpoint.metrics)
+        return checkpoint
+
+    def learn_models(self) -> tuple[list[DenseModel], Learner]:
+        """Modules I to IV of every seed; the last learner still has its graphs."""
+        models, probe = [], self.held.take(self.probe_rows)
+        for seed in self.config.seeds:
+            learner = Learner(self.examples, probe, self.data.featurizer, self.config, seed, self.device, self.run)
+            models.append(learner.model)
+        return models, learner
+
+    def _learn(self) -> tuple[DenseModel, Graphs, NDArray[np.int32]]:
+        """Modules I to IV: the joined model, its graphs and its hard negatives."""
+        models, learner = self.learn_models()
+        if len(models) == 1:
+            return learner.model, learner.graphs, learner.negatives
+        model = DenseModel.join(models)
+        v_ND, settings = encode(model.embeddings, self.examples.bags), self.config.shortlist
+        graphs = build_graphs(v_ND, self.examples.labels, settings, self.config.seed)
+        self.run.record("joint graphs", representatives=graphs.centroids.count, points=graphs.points.count)
+        return model, graphs, self._mine("joint-mining", graphs, v_ND, self.examples)
+
+    def _refit(self, model: DenseModel, *, with_sparse: bool) -> tuple[Graphs, SparseClassifier | None]:
+        """Graphs and sparse term of all texts: the held-out ones, which have chosen the shares, now count as well."""
+        examples, settings = self.data.examples, self.config.shortlist
+        v_ND = encode(model.embeddings, examples.bags)
+        graphs = build_graphs(v_ND, examples.labels, settings, self.config.seed)
+        self.run.record("refitted graphs", representatives=graphs.centroids.count, points=graphs.points.count)
+        if not with_sparse:
+            return graphs, None
+        negatives_NS = self._mine("refit-mining", graphs, v_ND, examples)
+        return graphs, self._learn_sparse("refit-sparse", examples, negatives_NS)
+
+    def _mine(self, stage: str, graphs: Graphs, v_ND: NDArray[np.float32], examples: Examples) -> NDArray[np.int32]:
+        """Hard negatives of `examples`."""
+        settings = self.config.shortlist
+        labels_NL, shortlister = examples.labels, graphs.shortlister(settings)
+        negatives = self.run.once(
+            stage, lambda: {"negatives": mine_negatives(shortlister, v_ND, labels_NL, settings.num_hard_negatives)}
+        )
+        self.run.record(stage)
+        return negatives["negatives"]
+
+    def _learn_sparse(self, stage: str, examples: Examples, negatives_NS: NDArray[np.int32]) -> SparseClassifier | None:
+        """The sparse term; None where it is not wanted, or where pruning left nothing of it."""
+        if not self.config.sparse.enabled:
+            return None
+
+        def learn() -> Arrays:
+            num_features = self.data.featurizer.num_features
+            learnt = learn_sparse(examples, negatives_NS, num_features, self.config.sparse, self.config.seed)
+            return {} if learnt is None else {field.name: getattr(learnt, field.name) for field in fields(learnt)}
+
+        arrays = self.run.once(stage, learn)
+        sparse = SparseClassifier(**arrays) if arrays else None
+        self.run.record(stage, weights=0 if sparse is None else sparse.num_weights)
+        return sparse
+
+    def learn_reranker(self, mine: Callable[[], Arrays]) -> DenseModel | None:
+        """The re-ranker, on the labels that the model ranks high wrongly.
+
+        Args:
+            mine: see `_mine_mistakes`; called by the first process only.
+        """
+        if not self.config.reranker.enabled:
+            return None
+        num_features, held = self.data.featurizer.num_features, self.held.take(self.probe_rows)
+
+        def learn() -> Arrays:
+            mined = self.run.world.share(mine)
+            mistakes_NS, candidates = mined.pop("mistakes"), Candidates(**mined)
+            learnt = learn_reranker(
+                self.examples, held, candidates, num_features, mistakes_NS, self.config, self.device, self.run
+            )
+            return learnt.classifier_arrays() | {"embeddings": learnt.embeddings.cpu().numpy()}
+
+        arrays = self.run.together(f"reranker-{self.config.seed}", learn)
+        return DenseModel.of(torch.from_numpy(arrays["embeddings"]).to(self.device), arrays)
+
+    def _mine_mistakes(self, model: DenseModel, shortlister: Shortlister) -> Arrays:
+        """The worst mistakes on the texts, [N, S], and candidates of the probe's texts."""
+        mistakes_NS = self._find_mistakes(model, shortlister)
+        v_RD = encode(model.embeddings, self.held.take(self.probe_rows).bags)
+        candidates = shortlist(shortlister, v_RD, "shortlisting held-out texts")
+        return {"mistakes": mistakes_NS, **candidate_arrays(candidates)}
+
+    def _find_mistakes(self, model: DenseModel, shortlister: Shortlister) -> NDArray[np.int32]:
+        """The wrong labels that the model scores highest for each training text, int32 [N, S]."""
+        v_ND = encode(model.embeddings, self.examples.bags)
+
+        def score(candidates: Candidates, first_row: int) -> NDArray[np.float32]:
+            rows = slice(first_row, first_row + len(candidates.offsets) - 1)
+            x_BD = model.transform(to_device(v_ND[rows], self.device))
+            return candidate_logits(x_BD, model.classifier, model.bias, candidates)
+
+        mistakes_NS = mine_negatives(shortlister, v_ND, self.examples.labels, self.config.reranker.num_negatives, score)
+        self.run.record("mistakes", mistakes_per_text=float((mistakes_NS >= 0).sum(axis=1).mean()))
+        return mistakes_NS
+
+    def _score(
+        self,
+        model: DenseModel,
+        sparse: SparseClassifier | None,
+        reranker: DenseModel | None,
+        v_RD: NDArray[np.float32],
+        candidates: Candidates,
+    ) -> Parts:
+        """Every part of the held-out candidates' scores."""
+        bags = self.held.bags
+        reranked = None
+        if reranker is not None:
+            reranked = _probabilities(reranker, encode(reranker.embeddings, bags), candidates)
+        return Parts(
+            classifier=_probabilities(model, v_RD, candidates),
+            similarity=_sigmoid(candidates.similarities),
+            votes=candidates.votes,
+            sparse=None if sparse is None else _sigmoid(SPARSE_SLOPE * sparse.logits(candidates, bags)),
+            reranker=reranked,
+        )
+
+    def _evaluate(self, choice: MixChoice, parts: Parts, candidates: Candidates) -> Evaluation:
+        for trial in choice.trials:
+            self.run.record("validation", **trial)
+        shares = choice.shares
+        named = {"alpha": shares.alpha, "delta": shares.delta}
+        named |= {"gamma": shares.gamma} if parts.sparse is not None else {}
+        named |= {"beta": shares.beta} if parts.reranker is not None else {}
+        scores_C = shares.mix(parts)
+        return evaluate(self.data, self.examples, self.held_out, candidates, scores_C, named, self._summary())
+
+    def _checkpoint(
+        self,
+        model: DenseModel,
+        sparse: SparseClassifier | None,
+        reranker: DenseModel | None,
+        graphs: Graphs,
+        choice: MixChoice,
+        evaluation: Evaluation,
+        v_RD: NDArray[np.float32],
+    ) -> Checkpoint:
+        shares, data, settings = choice.shares, self.data, self.config.shortlist
+        if not shares.gamma:  # what has no share need not be served
+            sparse = None
+        if not shares.beta:
+            reranker = None
+        metrics = {name: round(value, 2) for name, value in evaluation.metrics().items()}
+        recall = {"shortlist recall": round(max(evaluation.recall.values()), 2)}
+        return Checkpoint(
+            alpha=shares.alpha,
+            beta=shares.beta,
+            gamma=shares.gamma,
+            delta=shares.delta,
+            model=model.arrays(),
+            reranker=None if reranker is None else reranker.arrays(),
+            sparse=sparse,
+            metrics=metrics | recall,
+            training=self._summary(),
+            featurizer=data.featurizer,
+            labels=data.label_texts,
+            label_counts=data.examples.label_counts(),
+            num_texts=len(data.examples),
+            centroids=graphs.centroids,
+            centroid_labels=graphs.centroid_labels,
+            centroid_neighbours=settings.centroids.neighbours,
+            points=graphs.points,
+            point_labels=graphs.point_labels,
+            point_neighbours=settings.points.neighbours,
+            reference=_reference(self.held.bags, v_RD, model, reranker),
+        )
+
+    def _summary(self) -> dict[str, str | int | float | bool | None]:
+        config, device = self.config, self.device
+        return {
+            "texts": len(self.examples),
+            "held_out_texts": len(self.held),
+            "dropped_texts_without_label": self.data.dropped_rows,
+            "seconds": round(self.run.elapsed_s(), 1),
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({os.cpu_count()} cores)",
+            "products": str(product_dtype(config.model.precision, device)).removeprefix("torch."),
+            "machine": platform.machine(),
+            "torch": torch.__version__,
+            "seeds": ",".join(map(str, config.seeds)),
+            "spectral_bound": config.model.spectral_bound,
+            "dropout": config.model.dropout,
+        }
+
+    def _announce(self, choice: MixChoice, metrics: dict[str, float]) -> None:
+        shares = choice.shares
+        mixed = f"alpha {shares.alpha}, beta {shares.beta}, gamma {shares.gamma}, delta {shares.delta}"
+        figures = ", ".join(f"{name} {value:.2f}" for name, value in metrics.items())
+        console.print(f"on held-out texts, {mixed}: {figures}", soft_wrap=True)
+        done = f"trained in {self.run.elapsed_s():.0f} s; look at {self.run.folder}/report.html; export it: "
+        console.print(f"{done}astec-export {self.run.folder} ARTIFACT", markup=False, soft_wrap=True)
+
+
+def _probabilities(model: DenseModel, v_RD: NDArray[np.float32], candidates: Candidates) -> NDArray[np.float32]:
+    x_RD = model.transform(to_device(v_RD, model.bias.device))
+    return _sigmoid(candidate_logits(x_RD, model.classifier, model.bias, candidates))
+
+
+def _sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    return (1 / (1 + np.exp(-x))).astype(np.float32)
 
 
 @torch.no_grad()
-def _reference(bags: Bags, v_RD: NDArray[np.float32], model: ExtremeModel) -> Reference:
+def _reference(bags: Bags, v_RD: NDArray[np.float32], model: DenseModel, reranker: DenseModel | None) -> Reference:
     """What the exporter must reproduce: representations and best logits of some held-out texts and of an empty one."""
     rows = np.arange(min(len(bags), _REFERENCE_TEXTS))
     chosen = bags.take(rows)
     with_empty = Bags(chosen.ids, chosen.weights, np.append(chosen.offsets, chosen.offsets[-1]))
     v_RD = np.concatenate([v_RD[rows], np.zeros((1, v_RD.shape[1]), np.float32)])
-    x_RD = model.transform(to_device(v_RD, model.classifier.device))
+    device = model.bias.device
+    x_RD = model.transform(to_device(v_RD, device))
     count = min(_REFERENCE_LABELS, len(model.bias))
     # Text by text: with millions of labels the logits of all would fill the memory.
     best = [torch.addmv(model.bias, model.classifier, x_D).topk(count) for x_D in x_RD]
     logits_RK, labels_RK = torch.stack([one.values for one in best]), torch.stack([one.indices for one in best])
+    x_tilde_RD = np.empty((len(with_empty), 0), np.float32)
+    if reranker is not None:
+        reranker_v_RD = encode(reranker.embeddings, with_empty)
+        x_tilde_RD = reranker.transform(to_device(reranker_v_RD, device)).cpu().numpy()
     return Reference(
-        with_empty, v_RD, x_RD.cpu().numpy(), labels_RK.cpu().numpy().astype(np.int32), logits_RK.cpu().numpy()
+        bags=with_empty,
+        v=v_RD,
+        x_hat=x_RD.cpu().numpy(),
+        x_tilde=x_tilde_RD,
+        labels=labels_RK.cpu().numpy().astype(np.int32),
+        logits=logits_RK.cpu().numpy(),
     )
-
-
-def _summarise(
-    data: TrainingData, num_train: int, num_held: int, config: TrainerConfig, device: torch.device, run: Run
-) -> dict[str, str | int | float | bool | None]:
-    return {
-        "texts": num_train,
-        "held_out_texts": num_held,
-        "dropped_texts_without_label": data.dropped_rows,
-        "seconds": round(run.elapsed_s(), 1),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({os.cpu_count()} cores)",
-        "machine": platform.machine(),
-        "torch": torch.__version__,
-        "products": str(product_dtype(config.model.precision, device)).removeprefix("torch."),
-        "seed": config.seed,
-        "epochs_surrogate": Schedule.of(config.surrogate, num_train).epochs,
-        "epochs_extreme": Schedule.of(config.extreme, num_train).epochs,
-        "spectral_bound": config.model.spectral_bound,
-        "dropout": config.model.dropout,
-    }
-
-
-def _announce(choice: MixChoice, run: Run) -> None:
-    figures = ", ".join(f"{name} {value:.2f}" for name, value in choice.metrics.items())
-    console.print(f"on held-out texts, alpha {choice.alpha}, gamma {choice.gamma}: {figures}", soft_wrap=True)
-    done = f"trained in {run.elapsed_s():.0f} s; export it: astec-export {run.folder} ARTIFACT"
-    console.print(done, markup=False, soft_wrap=True)

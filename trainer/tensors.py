@@ -12,11 +12,19 @@ class DeviceError(Exception):
     """A device that this machine does not have."""
 
 
+def seeded(*seed: int) -> torch.Generator:
+    """A source of random numbers on the CPU; every other tuple gives others."""
+    return torch.Generator().manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> 1))
+
+
 def to_device(array: NDArray[np.generic], device: torch.device) -> Tensor:
     """`array` on `device`, integers as int64: what torch wants of an index."""
     if array.dtype.kind == "i":
         array = array.astype(np.int64, copy=False)
-    return torch.from_numpy(np.ascontiguousarray(array)).to(device, non_blocking=True)
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()  # only then does the copy run beside the GPU's work
+    return tensor.to(device, non_blocking=True)
 
 
 def product_dtype(precision: str, device: torch.device) -> torch.dtype:

@@ -207,6 +207,11 @@ class TextFeaturizer:
         hashes, begins, stops, kinds, _ = _scan(codes, ends, *_ngram_ranges(self.config))
         return [_token_text(codes, *span) for span in zip(begins, stops, kinds, strict=True)][: len(hashes)]
 
+    def token_ids(self, names: Sequence[str]) -> NDArray[np.int32]:
+        """The token that each name is as a whole, a word or a run of words: int32 [names], -1 where there is none."""
+        folded = [" ".join(fold(name, self.config.max_chars).split()) for name in names]
+        return _look_up(*_encode_texts(folded, self.config.max_chars), self._keys, self._values)
+
     def vocabulary_sha256(self) -> str:
         """Identity of the vocabulary: a model is meaningless with any other."""
         return self.vocabulary.sha256()
@@ -463,6 +468,21 @@ def _find(h: np.uint64, keys: NDArray[np.uint64], values: NDArray[np.int32]) -> 
             return int(values[slot])
         slot = (slot + np.uint64(1)) & mask
     return -1
+
+
+@njit(cache=True, nogil=True)
+def _look_up(
+    codes: NDArray[np.uint32], ends: NDArray[np.int64], keys: NDArray[np.uint64], values: NDArray[np.int32]
+) -> NDArray[np.int32]:
+    """Token of each whole text, -1 where there is none."""
+    tokens = np.full(len(ends), -1, np.int32)
+    begin = 0
+    for row in range(len(ends)):
+        stop = ends[row] - 1  # without its newline
+        if stop > begin:
+            tokens[row] = _find(_hash_codes(codes[begin:stop]), keys, values)
+        begin = ends[row]
+    return tokens
 
 
 @njit(cache=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
@@ -34,14 +34,25 @@ class ModelIdentity(Frozen):
 
 
 class Dimensions(Frozen):
-    """Sizes that the files must agree on, and the training texts that the label counts are over."""
+    """Sizes that the files must agree on, and the training texts that the label counts are over.
+
+    `dim` is of all `learners` side by side; `reranker_dim` is 0 without a re-ranker.
+    """
 
     num_features: Positive
     dim: Positive
+    learners: Positive
+    reranker_dim: Count
     num_labels: Positive
     num_representatives: Positive
     num_points: Count
     num_texts: Positive
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if self.dim % self.learners:
+            raise ValueError(f"dim is {self.dim}, which {self.learners} learners of equal dimensions cannot have")
+        return self
 
 
 class FeaturizerIdentity(Frozen):
@@ -65,22 +76,48 @@ class IndexDescription(Frozen):
         return HnswParams(self.m, self.ef_construction, self.ef_search)
 
 
-class Scoring(Frozen):
-    """How the parts of a score are mixed.
+class PartShares(NamedTuple):
+    """What each part has of a score; together 1."""
 
-    y = (1 - gamma) * (alpha * classifier + (1 - alpha) * similarity) + gamma * sparse, each part a sigmoid; the paper's
-    formula (section 4) where gamma is 0. `sparse_weights` of all labels together; 0: there is no sparse term.
+    classifier: float
+    similarity: float
+    sparse: float
+    votes: float
+    reranker: float
+
+    @classmethod
+    def of(cls, alpha: float, beta: float, gamma: float, delta: float) -> PartShares:
+        """The shares that `Scoring` describes."""
+        first = 1 - beta
+        dense = first * (1 - gamma - delta)
+        return cls(dense * alpha, dense * (1 - alpha), first * gamma, first * delta, beta)
+
+
+class Scoring(Frozen):
+    """How the parts of a score, each between 0 and 1, are mixed.
+
+    y = (1 - gamma - delta) * (alpha * classifier + (1 - alpha) * similarity) + gamma * sparse + delta * votes, and then
+    (1 - beta) * y + beta * reranker; the paper's formula (section 4) where gamma and delta are 0. `sparse_weights` of
+    all labels together; 0: there is no sparse term.
     """
 
     alpha: Fraction
+    beta: Fraction
     gamma: Fraction
+    delta: Fraction
     sparse_weights: Count
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
+        if self.gamma + self.delta > 1:
+            raise ValueError(f"gamma {self.gamma} and delta {self.delta} are more than 1 together")
         if self.gamma > 0 and not self.sparse_weights:
             raise ValueError(f"gamma is {self.gamma}, but there is no sparse term to mix in")
         return self
+
+    def shares(self) -> PartShares:
+        """What each part has of a score."""
+        return PartShares.of(self.alpha, self.beta, self.gamma, self.delta)
 
 
 class FileRecord(Frozen):
@@ -104,6 +141,12 @@ class Manifest(Frozen):
     metrics: dict[str, float]
     training: dict[str, str | int | float | bool | None]
     files: dict[FileName, FileRecord]
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if self.scoring.beta > 0 and not self.dimensions.reranker_dim:
+            raise ValueError(f"scoring.beta is {self.scoring.beta}, but there is no re-ranker to mix in")
+        return self
 
     def public(self) -> dict[str, Any]:
         """What clients may know: everything but the files."""

@@ -1,8 +1,9 @@
 """From a representation to the few labels worth scoring: the union of both graphs' hits (paper, section 4).
 
 A query's candidates are the labels of its nearest label representatives (ANNS-mu) and the labels of its nearest
-training points (ANNS-x). The similarity s_l(v) of a candidate is the highest cosine similarity of any hit that brought
-it.
+training points (ANNS-x). The similarity s_l(v) of a candidate is the cosine similarity of its best representative that
+was hit; one that only points brought is no nearer than the farthest hit, whose similarity it gets, so that no vector is
+read again. Its vote is what share of the nearest points, weighted by similarity, carries it.
 
 Shapes: B queries, D dimensions, C candidates of all queries together, L' representatives, N training points.
 """
@@ -37,11 +38,12 @@ class LabelSets:
 class Candidates:
     """Distinct labels of each query: query b owns `[offsets[b] : offsets[b + 1]]`.
 
-    Shapes: `labels` int32 [C], `similarities` float32 [C], `offsets` int64 [B + 1].
+    Shapes: `labels` int32 [C], `similarities` and `votes` float32 [C], `offsets` int64 [B + 1].
     """
 
     labels: NDArray[np.int32]
     similarities: NDArray[np.float32]
+    votes: NDArray[np.float32]
     offsets: NDArray[np.int64]
 
 
@@ -61,96 +63,145 @@ class LabelGraph:
 
 
 class Shortlister:
-    """Searches one or two graphs and joins what they bring. Thread-safe."""
+    """Searches both graphs and joins what they bring. Thread-safe.
 
-    def __init__(self, graphs: tuple[LabelGraph, ...]) -> None:
-        self.graphs = graphs
+    Args:
+        centroids: over label representatives.
+        points: over training points, or None.
+    """
+
+    def __init__(self, centroids: LabelGraph, points: LabelGraph | None) -> None:
+        self.centroids, self.points = centroids, points
 
     def search(self, v_BD: NDArray[np.float32]) -> Candidates:
         """The candidates of B representations.
 
         A zero vector, of a query without a known token, has none.
         """
-        candidates = Candidates(np.empty(0, np.int32), np.empty(0, np.float32), np.zeros(len(v_BD) + 1, np.int64))
-        known = v_BD.any(axis=1)
-        for graph in self.graphs:
-            hits_BK, similarities_BK = graph.index.search(v_BD, graph.neighbours)
-            hits_BK[~known] = -1
-            candidates = Candidates(
-                *_join(
-                    candidates.labels,
-                    candidates.similarities,
-                    candidates.offsets,
-                    hits_BK,
-                    similarities_BK,
-                    graph.labels.indptr,
-                    graph.labels.indices,
-                )
-            )
-        return candidates
+        known_B = np.asarray(v_BD.any(axis=1))
+        centroids, points = _search(self.centroids, v_BD, known_B), _NOTHING
+        if self.points is not None:
+            points = _search(self.points, v_BD, known_B)
+        return Candidates(*_join(len(v_BD), *centroids, *points))
+
+
+_Hits = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64], NDArray[np.int32]]
+_NOTHING: _Hits = (
+    np.empty((0, 0), np.int64),
+    np.empty((0, 0), np.float32),
+    np.zeros(1, np.int64),
+    np.empty(0, np.int32),
+)
+
+
+def _search(graph: LabelGraph, v_BD: NDArray[np.float32], known_B: NDArray[np.bool_]) -> _Hits:
+    """Hits [B, K], -1 where there is none, their similarities, and the labels of everything in the graph."""
+    hits_BK, similarities_BK = graph.index.search(v_BD, graph.neighbours)
+    hits_BK[~known_B] = -1
+    return hits_BK, similarities_BK, graph.labels.indptr, graph.labels.indices
 
 
 @njit(cache=True, nogil=True)
 def _join(
-    labels: NDArray[np.int32],
-    similarities: NDArray[np.float32],
-    offsets: NDArray[np.int64],
-    hits_BK: NDArray[np.int64],
-    hit_similarities_BK: NDArray[np.float32],
-    indptr: NDArray[np.int64],
-    indices: NDArray[np.int32],
-) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int64]]:
-    """Candidates so far plus the labels of new hits (-1: none), each label once with its highest similarity."""
-    num_queries, num_hits = hits_BK.shape
-    bound, largest = len(labels), 0
+    num_queries: int,
+    centroid_hits_BK: NDArray[np.int64],
+    centroid_similarities_BK: NDArray[np.float32],
+    centroid_indptr: NDArray[np.int64],
+    centroid_labels: NDArray[np.int32],
+    point_hits_BK: NDArray[np.int64],
+    point_similarities_BK: NDArray[np.float32],
+    point_indptr: NDArray[np.int64],
+    point_labels: NDArray[np.int32],
+) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
+    """Each label that a query's hits bring, once, with its similarity and vote."""
+    bound, largest = 0, 0
     for query in range(num_queries):
-        brought = offsets[query + 1] - offsets[query]
-        for hit in hits_BK[query]:
-            if hit >= 0:
-                bound += indptr[hit + 1] - indptr[hit]
-                brought += indptr[hit + 1] - indptr[hit]
-        largest = max(largest, brought)
+        brought = _count(query, centroid_hits_BK, centroid_indptr) + _count(query, point_hits_BK, point_indptr)
+        bound, largest = bound + brought, max(largest, brought)
     capacity = 2
     while capacity < 2 * largest:
         capacity *= 2
     # A hash table from label to its position in the output. A slot is taken when it names the query at hand, so that
     # the table need not be cleared between queries.
     owners, positions = np.full(capacity, -1, np.int64), np.empty(capacity, np.int64)
-    joined, best = np.empty(bound, np.int32), np.empty(bound, np.float32)
-    ends = np.zeros(num_queries + 1, np.int64)
+    labels, offsets = np.empty(bound, np.int32), np.zeros(num_queries + 1, np.int64)
+    similarities, votes = np.empty(bound, np.float32), np.zeros(bound, np.float32)
     size = 0
     for query in range(num_queries):
-        for i in range(offsets[query], offsets[query + 1]):
-            size = _put(labels[i], similarities[i], query, owners, positions, joined, best, size)
-        for k in range(num_hits):
-            hit = hits_BK[query, k]
+        farthest = np.float32(np.inf)
+        for k in range(_width(centroid_hits_BK)):
+            hit, similarity = centroid_hits_BK[query, k], centroid_similarities_BK[query, k]
             if hit >= 0:
-                for i in range(indptr[hit], indptr[hit + 1]):
-                    similarity = hit_similarities_BK[query, k]
-                    size = _put(indices[i], similarity, query, owners, positions, joined, best, size)
-        ends[query + 1] = size
-    return joined[:size].copy(), best[:size].copy(), ends
+                farthest = min(farthest, similarity)
+                for i in range(centroid_indptr[hit], centroid_indptr[hit + 1]):
+                    at, size = _put(
+                        centroid_labels[i], similarity, query, owners, positions, labels, similarities, size
+                    )
+                    similarities[at] = max(similarities[at], similarity)
+        if farthest == np.inf:
+            farthest = np.float32(0)
+        total = _total_weight(query, point_hits_BK, point_similarities_BK)
+        for k in range(_width(point_hits_BK)):
+            hit = point_hits_BK[query, k]
+            if hit >= 0:
+                share = _weight(point_similarities_BK[query, k]) / total
+                for i in range(point_indptr[hit], point_indptr[hit + 1]):
+                    at, size = _put(point_labels[i], farthest, query, owners, positions, labels, similarities, size)
+                    votes[at] = min(votes[at] + share, np.float32(1))
+        offsets[query + 1] = size
+    return labels[:size].copy(), similarities[:size].copy(), votes[:size].copy(), offsets
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _width(hits_BK: NDArray[np.int64]) -> int:
+    """Hits of a query; 0 without a graph."""
+    return hits_BK.shape[1] if len(hits_BK) else 0
+
+
+@njit(cache=True, nogil=True)
+def _count(query: int, hits_BK: NDArray[np.int64], indptr: NDArray[np.int64]) -> int:
+    brought = 0
+    for k in range(_width(hits_BK)):
+        hit = hits_BK[query, k]
+        if hit >= 0:
+            brought += indptr[hit + 1] - indptr[hit]
+    return brought
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _weight(similarity: np.float32) -> np.float32:
+    """Of a point's vote. Steep: of 50 points with 20 near ones, the near ones decide."""
+    square = max(similarity, np.float32(1e-3)) ** 2
+    return square * square * square
+
+
+@njit(cache=True, nogil=True)
+def _total_weight(query: int, hits_BK: NDArray[np.int64], similarities_BK: NDArray[np.float32]) -> np.float32:
+    total = np.float32(0)
+    for k in range(_width(hits_BK)):
+        if hits_BK[query, k] >= 0:
+            total += _weight(similarities_BK[query, k])
+    return total
 
 
 @njit(cache=True, nogil=True)
 def _put(
     label: int,
-    similarity: float,
+    similarity: np.float32,
     query: int,
     owners: NDArray[np.int64],
     positions: NDArray[np.int64],
-    joined: NDArray[np.int32],
-    best: NDArray[np.float32],
+    labels: NDArray[np.int32],
+    similarities: NDArray[np.float32],
     size: int,
-) -> int:
-    """Append the label, or raise its similarity where the query has it already; returns the new size."""
+) -> tuple[int, int]:
+    """Where the label is in the output, appended with `similarity` where it is new, and the new size."""
     mask = len(owners) - 1
     slot = (label * _HASH_MULTIPLIER >> 15) & mask
-    while owners[slot] == query and joined[positions[slot]] != label:
+    while owners[slot] == query and labels[positions[slot]] != label:
         slot = (slot + 1) & mask
     if owners[slot] == query:
-        best[positions[slot]] = max(best[positions[slot]], similarity)
-        return size
+        return positions[slot], size
     owners[slot], positions[slot] = query, size
-    joined[size], best[size] = label, similarity
-    return size + 1
+    labels[size], similarities[size] = label, similarity
+    return size, size + 1

@@ -29,7 +29,7 @@ from export.artifact.manifest import (
     Manifest,
 )
 from export.artifact.shortlist import LabelGraph, LabelSets, Shortlister
-from export.artifact.sparse import SparseClassifier
+from export.artifact.sparse import MAX_HEADS, SparseClassifier
 
 _MAX_MANIFEST_BYTES = 4 << 20
 
@@ -47,11 +47,17 @@ class ArtifactFiles:
     point_labels_indices: str = "point_labels.indices.npy"
     classifier: str = "classifier.npy"
     classifier_bias: str = "classifier.bias.npy"
+    reranker: str = "reranker.npy"
+    reranker_bias: str = "reranker.bias.npy"
     label_counts: str = "label_counts.npy"
     sparse_indptr: str = "sparse.indptr.npy"
     sparse_indices: str = "sparse.indices.npy"
     sparse_values: str = "sparse.values.npy"
     sparse_bias: str = "sparse.bias.npy"
+    sparse_head: str = "sparse.head.npy"
+    sparse_posting_indptr: str = "sparse.postings.indptr.npy"
+    sparse_posting_heads: str = "sparse.postings.heads.npy"
+    sparse_posting_values: str = "sparse.postings.values.npy"
     labels: str = "labels"
     model_card: str = "model_card.md"
 
@@ -67,7 +73,8 @@ class ArtifactError(Exception):
 class Artifact:
     """An opened artifact: small things in memory, large ones memory-mapped and shared between processes.
 
-    Shapes: `classifier` float32 [L, D], `bias` float32 [L], `label_counts` (training texts of each label) int64 [L].
+    Shapes: `classifier` float32 [L, D], `bias` float32 [L]; `reranker` float32 [L, D~] and `reranker_bias` float32 [L],
+    None without a re-ranker; `label_counts` (training texts of each label) int64 [L].
     """
 
     path: Path
@@ -77,6 +84,8 @@ class Artifact:
     label_counts: NDArray[np.int64]
     classifier: NDArray[np.float32]
     bias: NDArray[np.float32]
+    reranker: NDArray[np.float32] | None
+    reranker_bias: NDArray[np.float32] | None
     shortlister: Shortlister
     sparse: SparseClassifier | None
 
@@ -160,7 +169,8 @@ def read_manifest(path: Path) -> Manifest:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        raise ArtifactError(f"{manifest_path}: field {field}: {first['msg']}. {_REEXPORT}") from error
+        where = f"{manifest_path}: field {field}" if field else str(manifest_path)
+        raise ArtifactError(f"{where}: {first['msg']}. {_REEXPORT}") from error
 
 
 def verify_files(path: Path, manifest: Manifest) -> None:
@@ -211,6 +221,10 @@ def _load(path: Path, manifest: Manifest) -> Artifact:
     )
     labels = TextTable.open(path, FILES.labels)
     _require(len(labels) == sizes.num_labels, f"{FILES.labels}: {len(labels)} labels, not {sizes.num_labels}")
+    reranker, reranker_bias = None, None
+    if sizes.reranker_dim:
+        reranker = _load_array(path, FILES.reranker, np.float32, (sizes.num_labels, sizes.reranker_dim))
+        reranker_bias = _load_array(path, FILES.reranker_bias, np.float32, (sizes.num_labels,))
     return Artifact(
         path=path,
         manifest=manifest,
@@ -219,7 +233,9 @@ def _load(path: Path, manifest: Manifest) -> Artifact:
         label_counts=_load_array(path, FILES.label_counts, np.int64, (sizes.num_labels,)),
         classifier=_load_array(path, FILES.classifier, np.float32, (sizes.num_labels, sizes.dim)),
         bias=_load_array(path, FILES.classifier_bias, np.float32, (sizes.num_labels,)),
-        shortlister=Shortlister(tuple(_load_graphs(path, manifest))),
+        reranker=reranker,
+        reranker_bias=reranker_bias,
+        shortlister=_load_shortlister(path, manifest),
         sparse=_load_sparse(path, manifest) if manifest.scoring.sparse_weights else None,
     )
 
@@ -227,26 +243,41 @@ def _load(path: Path, manifest: Manifest) -> Artifact:
 def _load_sparse(path: Path, manifest: Manifest) -> SparseClassifier:
     sizes, count = manifest.dimensions, manifest.scoring.sparse_weights
     indptr = _load_indptr(path, FILES.sparse_indptr, sizes.num_labels)
-    _require(int(indptr[-1]) == count, f"{FILES.sparse_indptr} ends at {int(indptr[-1])}, not at {count}")
-    indices = _load_array(path, FILES.sparse_indices, np.int32, (count,))
-    least, most = int(indices.min()), int(indices.max())
+    head = _load_array(path, FILES.sparse_head, np.int32, (sizes.num_labels,))
+    _require_ids(FILES.sparse_head, head, "head label", MAX_HEADS, least=-1)
+    num_heads = int(head.max()) + 1
+    posting_indptr = _load_indptr(path, FILES.sparse_posting_indptr, sizes.num_features if num_heads else 0)
+    by_label, by_token = int(indptr[-1]), int(posting_indptr[-1])
     _require(
-        least >= 0 and most < sizes.num_features,
-        f"{FILES.sparse_indices}: token ids {least}..{most} of {sizes.num_features} tokens",
+        by_label + by_token == count,
+        f"{FILES.sparse_indptr} ends at {by_label} and {FILES.sparse_posting_indptr} at {by_token}, "
+        f"not at {count} together",
     )
-    values = _load_array(path, FILES.sparse_values, np.float32, (count,))
+    indices = _load_array(path, FILES.sparse_indices, np.int32, (by_label,))
+    _require_ids(FILES.sparse_indices, indices, "token", sizes.num_features)
+    posting_heads = _load_array(path, FILES.sparse_posting_heads, np.uint16, (by_token,))
+    _require_ids(FILES.sparse_posting_heads, posting_heads, "head label", num_heads)
     return SparseClassifier(
-        indptr, indices, values, _load_array(path, FILES.sparse_bias, np.float32, (sizes.num_labels,))
+        indptr=indptr,
+        indices=indices,
+        values=_load_finite(path, FILES.sparse_values, by_label),
+        bias=_load_finite(path, FILES.sparse_bias, sizes.num_labels),
+        head=head,
+        posting_indptr=posting_indptr,
+        posting_heads=posting_heads,
+        posting_values=_load_finite(path, FILES.sparse_posting_values, by_token),
     )
 
 
-def _load_graphs(path: Path, manifest: Manifest) -> Iterator[LabelGraph]:
+def _load_shortlister(path: Path, manifest: Manifest) -> Shortlister:
     sizes = manifest.dimensions
     representatives = _load_label_ids(path, FILES.centroid_labels, sizes.num_representatives, sizes.num_labels)
-    yield _load_graph(path / FILES.centroids, manifest.centroids, LabelSets.one_each(representatives), sizes.dim)
+    labels = LabelSets.one_each(representatives)
+    centroids, points = _load_graph(path / FILES.centroids, manifest.centroids, labels, sizes.dim), None
     if manifest.points is not None:
         labels = _load_label_sets(path, sizes.num_points, sizes.num_labels)
-        yield _load_graph(path / FILES.points, manifest.points, labels, sizes.dim)
+        points = _load_graph(path / FILES.points, manifest.points, labels, sizes.dim)
+    return Shortlister(centroids, points)
 
 
 def _load_graph(path: Path, description: IndexDescription, labels: LabelSets, dim: int) -> LabelGraph:
@@ -269,15 +300,27 @@ def _load_indptr(path: Path, name: str, count: int) -> NDArray[np.int64]:
 
 def _load_label_ids(path: Path, name: str, count: int, num_labels: int) -> NDArray[np.int32]:
     ids = _load_array(path, name, np.int32, (count,))
-    if count:
-        least, most = int(ids.min()), int(ids.max())
-        _require(least >= 0 and most < num_labels, f"{name}: label ids {least}..{most} of {num_labels} labels")
+    _require_ids(name, ids, "label", num_labels)
     return ids
 
 
+def _require_ids(name: str, ids: NDArray[Any], kind: str, count: int, least: int = 0) -> None:
+    if len(ids):
+        lowest, highest = int(ids.min()), int(ids.max())
+        _require(least <= lowest and highest < count, f"{name}: {kind} ids {lowest}..{highest} of {count} {kind}s")
+
+
+def _load_finite(path: Path, name: str, count: int) -> NDArray[np.float32]:
+    array = _load_array(path, name, np.float32, (count,))
+    # NaN spreads to both extremes; looking at these allocates nothing.
+    _require(not count or bool(np.isfinite([array.min(), array.max()]).all()), f"{name} holds NaN or infinity")
+    return array
+
+
 def _load_array(path: Path, name: str, dtype: type[np.generic], shape: tuple[int, ...]) -> NDArray[Any]:
-    # A zero-length array cannot be mapped.
+    # A zero-length array cannot be mapped. It is made read-only as the others are, a type of its own to numba.
     array = np.load(path / name, mmap_mode="r" if np.prod(shape) else None, allow_pickle=False)
+    array.setflags(write=False)
     _require(array.dtype == dtype, f"{name} is {array.dtype}, not {np.dtype(dtype)}")
     _require(array.shape == shape, f"{name} has shape {array.shape}, not {shape}")
     return np.asarray(array)

@@ -46,10 +46,10 @@ def byte_progress(description: str, total_bytes: int, *, shown: bool = True) -> 
 
 
 @contextmanager
-def step_progress(stage: str, total_steps: int) -> Iterator[Callable[[str], None]]:
+def step_progress(stage: str, total_steps: int, done_steps: int = 0) -> Iterator[Callable[[str], None]]:
     """Show progress by steps; the context's value is called after each step with what to say beside the stage."""
     with _progress(MofNCompleteColumn(), shown=True) as progress:
-        task = progress.add_task(stage, total=total_steps)
+        task = progress.add_task(stage, total=total_steps, completed=done_steps)
         yield lambda status: progress.update(task, advance=1, description=f"{stage} {status}")
 
 

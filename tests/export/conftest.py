@@ -10,28 +10,43 @@ from typing import Any
 import pytest
 
 from export.artifact.manifest import MANIFEST_CHECKSUM_FILE, MANIFEST_FILE
-from export.checkpoint import Checkpoint, read_checkpoint
+from export.checkpoint import Checkpoint, write_checkpoint
+from export.pack import pack
 
 Manifest = dict[str, Any]
 Reseal = Callable[..., None]
 
 
-@pytest.fixture
-def artifact_copy(demo_artifact: Path, tmp_path: Path) -> Path:
-    """The demo artifact, to be damaged."""
-    return shutil.copytree(demo_artifact, tmp_path / "copy")
-
-
-@pytest.fixture
-def run_copy(demo_run: Path, tmp_path: Path) -> Path:
-    """The demo run, to be damaged."""
-    return shutil.copytree(demo_run, tmp_path / "run")
+@pytest.fixture(scope="session")
+def full_checkpoint(make_checkpoint: Callable[..., Checkpoint]) -> Checkpoint:
+    """Three learners and every part that a model may have, untrained."""
+    return make_checkpoint(learners=3, reranker_dim=24)
 
 
 @pytest.fixture(scope="session")
-def demo_checkpoint(demo_run: Path) -> Checkpoint:
-    """The demo run's checkpoint, read back."""
-    return read_checkpoint(demo_run)
+def full_run(full_checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder that holds it."""
+    return write_checkpoint(tmp_path_factory.mktemp("full") / "run", full_checkpoint).parent
+
+
+@pytest.fixture(scope="session")
+def full_artifact(full_checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """It as an artifact."""
+    artifact = tmp_path_factory.mktemp("full") / "artifact"
+    pack(full_checkpoint, artifact, "demo", None)
+    return artifact
+
+
+@pytest.fixture
+def artifact_copy(full_artifact: Path, tmp_path: Path) -> Path:
+    """An artifact with every part, to be damaged."""
+    return shutil.copytree(full_artifact, tmp_path / "copy")
+
+
+@pytest.fixture
+def run_copy(full_run: Path, tmp_path: Path) -> Path:
+    """A run with every part, to be damaged."""
+    return shutil.copytree(full_run, tmp_path / "run")
 
 
 @pytest.fixture(scope="session")

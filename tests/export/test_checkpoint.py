@@ -26,7 +26,7 @@ from export.checkpoint import (
     SUMMARY_FILE,
     Checkpoint,
     CheckpointError,
-    Model,
+    DenseArrays,
     Reference,
     read_checkpoint,
     write_checkpoint,
@@ -54,8 +54,8 @@ def edit_summary(run: Path, edit: Callable[[dict[str, Any]], None]) -> None:
 
 
 def assert_same_arrays(
-    first: Model | Reference | LabelSets | SparseClassifier | Bags,
-    second: Model | Reference | LabelSets | SparseClassifier | Bags,
+    first: DenseArrays | Reference | LabelSets | SparseClassifier | Bags,
+    second: DenseArrays | Reference | LabelSets | SparseClassifier | Bags,
 ) -> None:
     for field in fields(first):
         one, other = getattr(first, field.name), getattr(second, field.name)
@@ -66,44 +66,55 @@ def assert_same_arrays(
             assert np.array_equal(one, other)
 
 
-def test_round_trip(demo_checkpoint: Checkpoint, tmp_path: Path) -> None:
-    write_checkpoint(tmp_path, demo_checkpoint)
+def test_round_trip(full_checkpoint: Checkpoint, tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, full_checkpoint)
     again = read_checkpoint(tmp_path)
-    for name in ("model", "reference", "point_labels", "sparse"):
-        assert_same_arrays(getattr(demo_checkpoint, name), getattr(again, name))
+    for name in ("model", "reranker", "reference", "point_labels", "sparse"):
+        assert_same_arrays(getattr(full_checkpoint, name), getattr(again, name))
     for name in ("label_counts", "centroid_labels"):
-        assert np.array_equal(getattr(demo_checkpoint, name), getattr(again, name))
-    plain = ("alpha", "gamma", "metrics", "training", "labels", "num_texts", "centroid_neighbours", "point_neighbours")
-    for name in plain:
-        assert getattr(demo_checkpoint, name) == getattr(again, name)
-    assert again.featurizer.vocabulary_sha256() == demo_checkpoint.featurizer.vocabulary_sha256()
+        assert np.array_equal(getattr(full_checkpoint, name), getattr(again, name))
+    mix = ("alpha", "beta", "gamma", "delta")
+    plain = ("metrics", "training", "labels", "num_texts", "centroid_neighbours", "point_neighbours")
+    for name in (*mix, *plain):
+        assert getattr(full_checkpoint, name) == getattr(again, name)
+    assert again.featurizer.vocabulary_sha256() == full_checkpoint.featurizer.vocabulary_sha256()
     for name in ("centroids", "points"):
-        written, read = getattr(demo_checkpoint, name), getattr(again, name)
+        written, read = getattr(full_checkpoint, name), getattr(again, name)
         assert isinstance(read, HnswIndex)
         assert read.params == written.params
         assert np.array_equal(read.vectors(), written.vectors())
 
 
-def test_the_same_checkpoint_is_the_same_bytes(demo_run: Path, demo_checkpoint: Checkpoint, tmp_path: Path) -> None:
-    folder = write_checkpoint(tmp_path, demo_checkpoint)
-    for path in (demo_run / CHECKPOINT_FOLDER).iterdir():
+def test_a_model_of_one_learner_and_no_other_part(make_checkpoint: Callable[..., Checkpoint], tmp_path: Path) -> None:
+    written = make_checkpoint(parts=False)
+    write_checkpoint(tmp_path, written)
+    read = read_checkpoint(tmp_path)
+    assert_same_arrays(read.model, written.model)
+    assert read.model.residuals.shape[0] == 1
+    assert_same_arrays(read.reference, written.reference)
+    assert (read.reranker, read.sparse) == (None, None)
+
+
+def test_the_same_checkpoint_is_the_same_bytes(full_run: Path, full_checkpoint: Checkpoint, tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path, full_checkpoint)
+    for path in (full_run / CHECKPOINT_FOLDER).iterdir():
         assert (folder / path.name).read_bytes() == path.read_bytes(), path.name
 
 
-def test_a_finished_run_is_not_overwritten(demo_checkpoint: Checkpoint, run_copy: Path) -> None:
+def test_a_finished_run_is_not_overwritten(full_checkpoint: Checkpoint, run_copy: Path) -> None:
     with pytest.raises(FileExistsError, match="checkpoint exists already"):
-        write_checkpoint(run_copy, demo_checkpoint)
+        write_checkpoint(run_copy, full_checkpoint)
 
 
-def test_a_checkpoint_that_cannot_be_written_leaves_nothing(demo_checkpoint: Checkpoint, tmp_path: Path) -> None:
-    unserialisable = replace(demo_checkpoint, metrics={"P@1": float("nan")})
+def test_a_checkpoint_that_cannot_be_written_leaves_nothing(full_checkpoint: Checkpoint, tmp_path: Path) -> None:
+    unserialisable = replace(full_checkpoint, metrics={"P@1": float("nan")})
     with pytest.raises(ValueError, match=r"P@1"):
         write_checkpoint(tmp_path, unserialisable)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_every_file_of_a_checkpoint_is_tried_below(demo_run: Path) -> None:
-    found = sorted(path.name for path in (demo_run / CHECKPOINT_FOLDER).iterdir())
+def test_every_file_of_a_checkpoint_is_tried_below(full_run: Path) -> None:
+    found = sorted(path.name for path in (full_run / CHECKPOINT_FOLDER).iterdir())
     assert found == sorted([*LISTED_FILES, SUMMARY_FILE])
 
 
@@ -151,7 +162,9 @@ def test_the_vocabulary_of_another_run(run_copy: Path) -> None:
         ("format_version", lambda summary: summary.update(format_version=2)),
         ("surprise", lambda summary: summary.update(surprise=1)),
         ("alpha", lambda summary: summary.update(alpha="half")),
+        ("beta", lambda summary: summary.pop("beta")),
         ("gamma", lambda summary: summary.pop("gamma")),
+        ("delta", lambda summary: summary.update(delta=None)),
         ("num_texts", lambda summary: summary.pop("num_texts")),
         ("centroids.m", lambda summary: summary["centroids"].update(m=0)),
         ("files", lambda summary: summary["files"].update({"../x": {"bytes": 0, "sha256": "0" * 64}})),
@@ -178,6 +191,6 @@ def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
     assert "it is not a run folder, or its training did not finish" in refusal(tmp_path)
 
 
-def test_a_run_that_did_not_finish(demo_run: Path, tmp_path: Path) -> None:
-    shutil.copytree(demo_run, tmp_path / "run", ignore=shutil.ignore_patterns(CHECKPOINT_FOLDER))
+def test_a_run_that_did_not_finish(full_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(full_run, tmp_path / "run", ignore=shutil.ignore_patterns(CHECKPOINT_FOLDER))
     assert "its training did not finish" in refusal(tmp_path / "run")

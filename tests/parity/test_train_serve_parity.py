@@ -1,62 +1,107 @@
-"""What torch computed in training, ONNX and the server compute again.
+"""What torch computed in training, ONNX and the server compute again: for a trained model, and for untrained ones of
+every shape that a model may have.
 
-Shapes: B queries, D dimensions, L labels.
+Shapes: B queries, D dimensions (of the re-ranker as well), L labels, K hits of a query.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 
 import numpy as np
 import onnxruntime
 import pytest
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
 
 from export.artifact.featurizer import Bags
+from export.artifact.shortlist import Candidates
 from export.artifact.sparse import SPARSE_SLOPE
 from export.artifact.store import Artifact, open_artifact
-from export.checkpoint import Checkpoint, read_checkpoint
+from export.checkpoint import Checkpoint, DenseArrays, read_checkpoint
+from export.pack import pack
 from server.encoder import Encoder
 from server.predictor import Predictor
-from trainer.extreme import ExtremeModel
-from trainer.surrogate import encode
+from trainer.dense import DenseModel
+from trainer.features import encode
+from trainer.mix import Parts, Shares
 
-# Of float32 sums over up to a few hundred tokens and 32 dimensions, taken in another order.
+# Of float32 sums over up to a few hundred tokens and a hundred dimensions, taken in another order.
 REPRESENTATION_TOLERANCE = 1e-5
 LOGIT_TOLERANCE = 1e-4
 SCORE_TOLERANCE = 1e-5
 TOP_K = 5
+MODELS = {
+    "trained": None,
+    "one learner": {"parts": False},
+    "one learner, re-ranker": {"reranker_dim": 24, "parts": False},
+    "one learner, all parts": {"reranker_dim": 24},
+    "three learners": {"learners": 3, "parts": False},
+    "three learners, votes and sparse term": {"learners": 3},
+    "three learners, all parts": {"learners": 3, "reranker_dim": 24},
+}
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What torch makes of the queries, from the run's own arrays: `v` and `x_hat` [B, D], `logits` [B, L]."""
+    """What torch makes of the queries, from the checkpoint's own arrays."""
 
     checkpoint: Checkpoint
     bags: Bags
-    v: NDArray[np.float32]
-    x_hat: NDArray[np.float32]
-    logits: NDArray[np.float32]
+
+    @cached_property
+    def representations(self) -> dict[str, NDArray[np.float32]]:
+        """Of each output of the encoder, [B, D]."""
+        v_BD = encode(torch.from_numpy(self.checkpoint.model.embeddings), self.bags)
+        found = {"v": v_BD, "x_hat": self._transform(self.checkpoint.model)}
+        if self.checkpoint.reranker is not None:
+            found["x_tilde"] = self._transform(self.checkpoint.reranker)
+        return found
+
+    @cached_property
+    def logits(self) -> NDArray[np.float32]:
+        """w_l . x-hat + b_l of every label, [B, L]."""
+        return logits(self.representations["x_hat"], self.checkpoint.model)
+
+    def _transform(self, arrays: DenseArrays) -> NDArray[np.float32]:
+        model = torch_model(arrays)
+        x_BD: NDArray[np.float32] = model.transform(torch.from_numpy(encode(model.embeddings, self.bags))).numpy()
+        return x_BD
+
+
+def torch_model(arrays: DenseArrays) -> DenseModel:
+    return DenseModel(*(torch.from_numpy(getattr(arrays, name)) for name in DenseModel.__slots__))
+
+
+def logits(x_BD: NDArray[np.float32], arrays: DenseArrays) -> NDArray[np.float32]:
+    logits_BL: NDArray[np.float32] = x_BD @ arrays.classifier.T + arrays.bias
+    return logits_BL
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def published(
+    request: pytest.FixtureRequest, make_checkpoint: Callable[..., Checkpoint], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Checkpoint, Artifact]:
+    """A checkpoint and what was exported of it."""
+    if MODELS[request.param] is None:
+        checkpoint = read_checkpoint(request.getfixturevalue("demo_run"))
+        return checkpoint, open_artifact(request.getfixturevalue("demo_artifact"))
+    checkpoint, path = make_checkpoint(**MODELS[request.param]), tmp_path_factory.mktemp("parity") / "artifact"
+    pack(checkpoint, path, "parity", None)
+    return checkpoint, open_artifact(path)
 
 
 @pytest.fixture(scope="module")
-def artifact(demo_artifact: Path) -> Artifact:
-    return open_artifact(demo_artifact)
+def artifact(published: tuple[Checkpoint, Artifact]) -> Artifact:
+    return published[1]
 
 
 @pytest.fixture(scope="module")
-def trained(demo_run: Path, demo_queries: list[str]) -> Trained:
-    checkpoint = read_checkpoint(demo_run)
-    arrays = checkpoint.model
-    model = ExtremeModel(*(torch.from_numpy(array) for array in (arrays.residual, arrays.classifier, arrays.bias)))
-    bags = checkpoint.featurizer.transform(demo_queries)
-    v_BD = encode(torch.from_numpy(arrays.embeddings), bags)
-    x_hat_BD = model.transform(torch.from_numpy(v_BD))
-    logits_BL = x_hat_BD @ model.classifier.T + model.bias
-    return Trained(checkpoint, bags, v_BD, x_hat_BD.numpy(), logits_BL.numpy())
+def trained(published: tuple[Checkpoint, Artifact], demo_queries: list[str]) -> Trained:
+    checkpoint, _ = published
+    return Trained(checkpoint, checkpoint.featurizer.transform(demo_queries))
 
 
 def assert_close(actual: NDArray[np.float32], expected: NDArray[np.float32], tolerance: float) -> None:
@@ -68,7 +113,7 @@ def test_the_queries_try_everything(trained: Trained) -> None:
     lengths = trained.bags.lengths()
     assert (lengths == 0).any()
     assert lengths.max() > 20
-    assert (trained.v.any(axis=1) == (lengths > 0)).mean() > 0.95
+    assert (trained.representations["v"].any(axis=1) == (lengths > 0)).mean() > 0.95
 
 
 def test_served_features_are_the_trained_ones(trained: Trained, artifact: Artifact, demo_queries: list[str]) -> None:
@@ -81,71 +126,114 @@ def test_served_features_are_the_trained_ones(trained: Trained, artifact: Artifa
 def test_onnx_representations_are_those_of_torch(trained: Trained, artifact: Artifact) -> None:
     session = onnxruntime.InferenceSession(str(artifact.encoder_path), providers=["CPUExecutionProvider"])
     ids_BT, weights_BT = trained.bags.padded()
-    v_BD, x_hat_BD = session.run(("v", "x_hat"), {"token_ids": ids_BT, "token_weights": weights_BT})
-    assert_close(v_BD, trained.v, REPRESENTATION_TOLERANCE)
-    assert_close(x_hat_BD, trained.x_hat, REPRESENTATION_TOLERANCE)
+    outputs = session.run(None, {"token_ids": ids_BT, "token_weights": weights_BT})
+    assert [output.name for output in session.get_outputs()] == list(trained.representations)
+    for actual_BD, expected_BD in zip(outputs, trained.representations.values(), strict=True):
+        assert_close(actual_BD, expected_BD, REPRESENTATION_TOLERANCE)
 
 
 def test_served_representations_and_logits_are_those_of_torch(trained: Trained, artifact: Artifact) -> None:
-    v_BD, x_hat_BD = Encoder(artifact.encoder_path).encode(trained.bags)
-    assert_close(v_BD, trained.v, REPRESENTATION_TOLERANCE)
-    assert_close(x_hat_BD, trained.x_hat, REPRESENTATION_TOLERANCE)
-    assert_close(x_hat_BD @ artifact.classifier.T + artifact.bias, trained.logits, LOGIT_TOLERANCE)
+    encoded = Encoder(artifact.encoder_path).encode(trained.bags)
+    for name, expected_BD in trained.representations.items():
+        assert_close(getattr(encoded, name), expected_BD, REPRESENTATION_TOLERANCE)
+    assert_close(encoded.x_hat @ artifact.classifier.T + artifact.bias, trained.logits, LOGIT_TOLERANCE)
 
 
 def test_an_empty_query_is_zero_everywhere(trained: Trained, artifact: Artifact) -> None:
     empty = np.flatnonzero(trained.bags.lengths() == 0)
-    v_BD, x_hat_BD = Encoder(artifact.encoder_path).encode(trained.bags.take(empty))
-    for representation_BD in (trained.v[empty], trained.x_hat[empty], v_BD, x_hat_BD):
-        assert not representation_BD.any()
+    encoded = Encoder(artifact.encoder_path).encode(trained.bags.take(empty))
+    assert len(empty)
+    assert not any(representation_BD.any() for representation_BD in encoded)
+    assert not any(representation_BD[empty].any() for representation_BD in trained.representations.values())
 
 
 def test_served_scores_and_order_are_those_of_torch(
     trained: Trained, artifact: Artifact, demo_queries: list[str]
 ) -> None:
     rankings, _ = Predictor(artifact).predict(demo_queries, TOP_K)
-    alpha, gamma = trained.checkpoint.alpha, trained.checkpoint.gamma
-    probabilities_BL = torch.from_numpy(trained.logits).sigmoid().numpy()
-    similarities_BL = best_similarities(trained)
-    dense_BL = alpha * probabilities_BL + (1 - alpha) / (1 + np.exp(-similarities_BL))
-    scores_BL = (1 - gamma) * dense_BL + gamma / (1 + np.exp(-SPARSE_SLOPE * sparse_logits(trained)))
-    assert gamma > 0, "the sparse term has a say"
+    checkpoint = trained.checkpoint
+    similarities_BL, votes_BL = shortlist(trained)
+    reranker = checkpoint.reranker
+    parts = Parts(
+        classifier=sigmoid(trained.logits),
+        similarity=sigmoid(similarities_BL),
+        votes=votes_BL,
+        sparse=None if checkpoint.sparse is None else sigmoid(SPARSE_SLOPE * sparse_logits(trained)),
+        reranker=None if reranker is None else sigmoid(logits(trained.representations["x_tilde"], reranker)),
+    )
+    scores_BL = Shares(checkpoint.alpha, checkpoint.gamma, checkpoint.delta, checkpoint.beta).mix(parts)
     for row, ranking in enumerate(rankings):
-        shortlist = np.flatnonzero(np.isfinite(similarities_BL[row]))
-        expected_K = np.sort(scores_BL[row, shortlist])[::-1][:TOP_K]
+        shortlisted = np.flatnonzero(np.isfinite(similarities_BL[row]))
+        expected_K = np.sort(scores_BL[row, shortlisted])[::-1][:TOP_K]
         assert len(ranking.scores) == len(expected_K)
         assert ranking.scores == pytest.approx(expected_K, abs=SCORE_TOLERANCE)
         # The label at each rank has the score of that rank in torch as well: the same order, but for ties.
         assert scores_BL[row, ranking.label_ids] == pytest.approx(expected_K, abs=SCORE_TOLERANCE)
 
 
+def test_a_batch_is_its_queries_one_by_one(artifact: Artifact, demo_queries: list[str]) -> None:
+    predictor = Predictor(artifact)
+    rankings, _ = predictor.predict(demo_queries, TOP_K)
+    for query, together in zip(demo_queries, rankings, strict=True):
+        (alone,), _ = predictor.predict([query], TOP_K)
+        assert together.scores == pytest.approx(alone.scores, abs=SCORE_TOLERANCE)
+        assert len(together.label_ids) == len(alone.label_ids)
+
+
+def test_joined_learners_serve_the_mean_of_their_logits(make_checkpoint: Callable[..., Checkpoint]) -> None:
+    """Astec-3: representations side by side, one residual each, classifiers divided by their number."""
+    checkpoint = make_checkpoint()
+    learners = [checkpoint.model, *(shuffled(checkpoint.model, seed) for seed in (1, 2))]
+    joined = DenseModel.join([torch_model(learner) for learner in learners]).arrays()
+    alone = [Trained(replace(checkpoint, model=learner), checkpoint.reference.bags).logits for learner in learners]
+    together = Trained(replace(checkpoint, model=joined), checkpoint.reference.bags).logits
+    assert joined.residuals.shape == (3, *checkpoint.model.residuals.shape[1:])
+    assert np.abs(alone[0] - alone[1]).max() > 0.1
+    assert_close(together, np.mean(alone, axis=0), LOGIT_TOLERANCE)
+
+
+def shuffled(arrays: DenseArrays, seed: int) -> DenseArrays:
+    """Another learner: the numbers of this one in another order."""
+    rng = np.random.default_rng(seed)
+    return DenseArrays(
+        *(
+            rng.permutation(getattr(arrays, field.name).ravel()).reshape(getattr(arrays, field.name).shape)
+            for field in fields(arrays)
+        )
+    )
+
+
+def sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    return torch.from_numpy(x).sigmoid().numpy()  # type: ignore[no-any-return]
+
+
 def sparse_logits(trained: Trained) -> NDArray[np.float32]:
     """u_l . x + c_l of every label, [B, L]."""
-    sparse, bags = trained.checkpoint.sparse, trained.bags
+    sparse, num_queries = trained.checkpoint.sparse, len(trained.bags)
     assert sparse is not None
-    num_features = trained.checkpoint.featurizer.num_features
-    u_LV = csr_matrix((sparse.values, sparse.indices, sparse.indptr), shape=(len(sparse.bias), num_features))
-    x_BV = csr_matrix((bags.weights, bags.ids, bags.offsets), shape=(len(bags), num_features))
-    logits_BL: NDArray[np.float32] = (x_BV @ u_LV.T).toarray() + sparse.bias
-    return logits_BL
+    num_labels = len(sparse.bias)
+    labels_C = np.tile(np.arange(num_labels, dtype=np.int32), num_queries)
+    nothing_C = np.zeros(len(labels_C), np.float32)
+    every_label = Candidates(labels_C, nothing_C, nothing_C, num_labels * np.arange(num_queries + 1))
+    return sparse.logits(every_label, trained.bags).reshape(num_queries, num_labels)
 
 
-def best_similarities(trained: Trained) -> NDArray[np.float32]:
-    """Highest cosine of any hit that stands for a label, [B, L]; -inf for what no hit brought."""
-    checkpoint = trained.checkpoint
-    best_BL = np.full(trained.logits.shape, -np.inf, np.float32)
-    points = checkpoint.point_labels
-    labels_of_points = np.split(points.indices, points.indptr[1:-1])
-    labels_of_centroids = [[label] for label in checkpoint.centroid_labels.tolist()]
-    graphs = (
-        (checkpoint.centroids, labels_of_centroids, checkpoint.centroid_neighbours),
-        (checkpoint.points, labels_of_points, checkpoint.point_neighbours),
-    )
-    for index, labels_of, neighbours in graphs:
-        ids_BK, similarities_BK = index.search(trained.v, neighbours)
-        for row in np.flatnonzero(trained.v.any(axis=1)):
-            for hit, similarity in zip(ids_BK[row], similarities_BK[row], strict=True):
-                if hit >= 0:
-                    labels = np.asarray(labels_of[hit])
-                    best_BL[row, labels] = np.maximum(best_BL[row, labels], similarity)
-    return best_BL
+def shortlist(trained: Trained) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Similarity and vote of every label, [B, L] each; similarity -inf of what no hit brought.
+
+    Of a label that only points brought the similarity is that of the farthest representative that was hit.
+    """
+    checkpoint, v_BD = trained.checkpoint, trained.representations["v"]
+    similarities_BL = np.full(trained.logits.shape, -np.inf, np.float32)
+    votes_BL = np.zeros(trained.logits.shape, np.float32)
+    labels_of_points = np.split(checkpoint.point_labels.indices, checkpoint.point_labels.indptr[1:-1])
+    centroids_BK, nearness_BK = checkpoint.centroids.search(v_BD, checkpoint.centroid_neighbours)
+    points_BK, similarities_BK = checkpoint.points.search(v_BD, checkpoint.point_neighbours)
+    assert min(centroids_BK.min(), points_BK.min()) >= 0
+    weights_BK = np.maximum(similarities_BK, np.float32(1e-3)) ** 6
+    for row in np.flatnonzero(v_BD.any(axis=1)):
+        np.maximum.at(similarities_BL[row], checkpoint.centroid_labels[centroids_BK[row]], nearness_BK[row])
+        for hit, weight in zip(points_BK[row], weights_BK[row] / weights_BK[row].sum(), strict=True):
+            votes_BL[row, labels_of_points[hit]] += weight
+        similarities_BL[row, np.isneginf(similarities_BL[row]) & (votes_BL[row] > 0)] = nearness_BK[row].min()
+    return similarities_BL, votes_BL

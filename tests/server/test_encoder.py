@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from export.artifact.featurizer import Bags
 from export.artifact.store import Artifact, open_artifact
-from server.encoder import Encoder
+from export.checkpoint import Checkpoint
+from export.pack import pack
+from server.encoder import Encoder, Representations
 
 BATCH_TOLERANCE = 1e-6
 
 
-@pytest.fixture(scope="module")
-def artifact(demo_artifact: Path) -> Artifact:
-    return open_artifact(demo_artifact)
+@pytest.fixture(scope="module", params=[(1, 0), (3, 0), (1, 24), (3, 24)], ids=str)
+def artifact(
+    request: pytest.FixtureRequest, make_checkpoint: Callable[..., Checkpoint], tmp_path_factory: pytest.TempPathFactory
+) -> Artifact:
+    """Of one learner or three, without a re-ranker or with one of 24 dimensions."""
+    learners, reranker_dim = request.param
+    path = tmp_path_factory.mktemp("encoder") / "artifact"
+    pack(make_checkpoint(learners=learners, reranker_dim=reranker_dim), path, "demo", None)
+    return open_artifact(path)
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +40,9 @@ def random_bags(lengths: list[int], num_features: int) -> Bags:
     return Bags(ids, rng.uniform(0, 0.3, total).astype(np.float32), offsets)
 
 
-def one_by_one(encoder: Encoder, bags: Bags) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def one_by_one(encoder: Encoder, bags: Bags) -> Representations:
     alone = [encoder.encode(bags.take(np.array([row]))) for row in range(len(bags))]
-    return np.concatenate([v for v, _ in alone]), np.concatenate([x_hat for _, x_hat in alone])
+    return Representations(*(np.concatenate(parts) for parts in zip(*alone, strict=True)))
 
 
 @pytest.mark.parametrize(
@@ -52,17 +59,18 @@ def one_by_one(encoder: Encoder, bags: Bags) -> tuple[NDArray[np.float32], NDArr
 )
 def test_a_batch_is_its_queries_one_by_one(artifact: Artifact, encoder: Encoder, lengths: list[int]) -> None:
     bags = random_bags(lengths, artifact.featurizer.num_features)
-    v_BD, x_hat_BD = encoder.encode(bags)
-    v_alone_BD, x_hat_alone_BD = one_by_one(encoder, bags)
-    dim = artifact.manifest.dimensions.dim
-    assert v_BD.shape == x_hat_BD.shape == (len(lengths), dim)
-    scale = max(float(x_hat_alone_BD.max()), 1.0)
-    assert np.abs(v_BD - v_alone_BD).max() <= BATCH_TOLERANCE * scale
-    assert np.abs(x_hat_BD - x_hat_alone_BD).max() <= BATCH_TOLERANCE * scale
-    assert not v_BD[np.array(lengths) == 0].any()
-    assert v_BD[np.array(lengths) > 0].any(axis=1).all()
+    together, alone = encoder.encode(bags), one_by_one(encoder, bags)
+    sizes = artifact.manifest.dimensions
+    assert together.v.shape == together.x_hat.shape == (len(lengths), sizes.dim)
+    assert together.x_tilde.shape == (len(lengths), sizes.reranker_dim)
+    for one_BD, other_BD in zip(together, alone, strict=True):
+        scale = other_BD.max(initial=1.0)
+        assert np.abs(one_BD - other_BD).max(initial=0.0) <= BATCH_TOLERANCE * scale
+        assert not one_BD[np.array(lengths) == 0].any()
+    assert together.v[np.array(lengths) > 0].any(axis=1).all()
 
 
 def test_no_queries_at_all(artifact: Artifact, encoder: Encoder) -> None:
-    v_BD, x_hat_BD = encoder.encode(random_bags([], artifact.featurizer.num_features))
+    v_BD, x_hat_BD, x_tilde_BD = encoder.encode(random_bags([], artifact.featurizer.num_features))
     assert v_BD.shape == x_hat_BD.shape == (0, artifact.manifest.dimensions.dim)
+    assert x_tilde_BD.shape == (0, artifact.manifest.dimensions.reranker_dim)

@@ -8,59 +8,83 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from export.artifact.manifest import PartShares
 from export.artifact.shortlist import Candidates
-from server.scorer import rank
+from server.scorer import Classifiers, _rank, rank
 
 TOLERANCE = 1e-5
+CLASSIFIER_ALONE = PartShares(1, 0, 0, 0, 0)
+SHARE = st.floats(0, 1, width=32)
 
 
-def candidates_of(labels: list[list[int]], similarities: list[list[float]]) -> Candidates:
+def candidates_of(
+    labels: list[list[int]], similarities: list[list[float]] | None = None, votes: list[list[float]] | None = None
+) -> Candidates:
     offsets = np.cumsum([0, *(len(row) for row in labels)]).astype(np.int64)
-    return Candidates(
-        np.array([label for row in labels for label in row], np.int32),
-        np.array([similarity for row in similarities for similarity in row], np.float32),
-        offsets,
+    labels_C = np.array([label for row in labels for label in row], np.int32)
+    similarities_C, votes_C = (
+        np.zeros(len(labels_C), np.float32) if part is None else np.array([x for row in part for x in row], np.float32)
+        for part in (similarities, votes)
     )
+    return Candidates(labels_C, similarities_C, votes_C, offsets)
+
+
+def random_classifiers(rng: np.random.Generator, num_queries: int, num_labels: int) -> Classifiers:
+    dim = int(rng.integers(1, 40))
+    shapes = ((num_queries, dim), (num_labels, dim), num_labels)
+    return Classifiers(*(rng.standard_normal(shape).astype(np.float32) for shape in shapes))
+
+
+def classifiers_of(x: list[list[float]], weights: list[list[float]], bias: list[float]) -> Classifiers:
+    return Classifiers(np.array(x, np.float32), np.array(weights, np.float32), np.array(bias, np.float32))
+
+
+def probabilities(part: Classifiers, query: int, labels: list[int]) -> NDArray[np.float64]:
+    return sigmoid(part.weights[labels].astype(np.float64) @ part.representations[query] + part.bias[labels])
 
 
 def sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
     return 1 / (1 + np.exp(-x))
 
 
-@settings(derandomize=True, deadline=None, max_examples=150)
+@settings(derandomize=True, deadline=None, max_examples=200)
 @given(
     seed=st.integers(0, 2**32),
     num_queries=st.integers(0, 4),
     top_k=st.integers(1, 8),
-    alpha=st.floats(0, 1, width=32),
-    gamma=st.none() | st.floats(0, 1, width=32),
+    alpha=SHARE,
+    beta=st.none() | SHARE,
+    gamma=st.none() | SHARE,
+    delta=SHARE,
 )
-def test_scores_and_order_are_the_papers_and_the_sparse_terms(
-    seed: int, num_queries: int, top_k: int, alpha: float, gamma: float | None
+def test_scores_and_order_are_those_of_the_formula(
+    seed: int, num_queries: int, top_k: int, alpha: float, beta: float | None, gamma: float | None, delta: float
 ) -> None:
-    """Without a gamma the paper's alone."""
+    """Without beta there is no re-ranker, and without gamma no sparse term."""
     rng = np.random.default_rng(seed)
-    num_labels, dim = 20, int(rng.integers(1, 40))
+    num_labels = 20
     labels = [rng.permutation(num_labels)[: rng.integers(0, 12)].tolist() for _ in range(num_queries)]
     similarities = [rng.uniform(-1, 1, len(row)).tolist() for row in labels]
-    candidates = candidates_of(labels, similarities)
-    x_hat_BD = rng.standard_normal((num_queries, dim)).astype(np.float32)
-    classifier_LD = rng.standard_normal((num_labels, dim)).astype(np.float32)
-    bias_L = rng.standard_normal(num_labels).astype(np.float32)
+    votes = [rng.uniform(0, 1, len(row)).tolist() for row in labels]
+    candidates = candidates_of(labels, similarities, votes)
+    classifier = random_classifiers(rng, num_queries, num_labels)
+    reranker = None if beta is None else random_classifiers(rng, num_queries, num_labels)
+    sparse_logits_C = None if gamma is None else rng.uniform(-3, 3, len(candidates.labels)).astype(np.float32)
+    delta = min(delta, 1 - (gamma or 0))
+    shares = PartShares.of(alpha, beta or 0, gamma or 0, delta)
 
-    sparse_logits_C = rng.uniform(-3, 3, len(candidates.labels)).astype(np.float32)
-    sparse_term = () if gamma is None else (sparse_logits_C, gamma)
-
-    labels_BK, scores_BK = rank(candidates, x_hat_BD, classifier_LD, bias_L, alpha, top_k, *sparse_term)
+    labels_BK, scores_BK = rank(candidates, shares, top_k, classifier, reranker, sparse_logits_C)
 
     assert labels_BK.shape == scores_BK.shape == (num_queries, top_k)
     assert (labels_BK.dtype, scores_BK.dtype) == (np.int64, np.float32)
     for query, row in enumerate(labels):
-        logits = classifier_LD[row].astype(np.float64) @ x_hat_BD[query].astype(np.float64) + bias_L[row]
-        expected = alpha * sigmoid(logits) + (1 - alpha) * sigmoid(np.array(similarities[query], np.float64))
-        if gamma is not None:
+        dense = alpha * probabilities(classifier, query, row) + (1 - alpha) * sigmoid(np.array(similarities[query]))
+        expected = (1 - (gamma or 0) - delta) * dense + delta * np.array(votes[query])
+        if gamma is not None and sparse_logits_C is not None:
             begin, end = candidates.offsets[query : query + 2]
-            expected = (1 - gamma) * expected + gamma * sigmoid(2 * sparse_logits_C[begin:end].astype(np.float64))
+            expected += gamma * sigmoid(2 * sparse_logits_C[begin:end].astype(np.float64))
+        if beta is not None and reranker is not None:
+            expected = (1 - beta) * expected + beta * probabilities(reranker, query, row)
         score_of = dict(zip(row, expected.tolist(), strict=True))
         count = min(top_k, len(row))
         ranked, scores = labels_BK[query, :count].tolist(), scores_BK[query, :count]
@@ -71,66 +95,100 @@ def test_scores_and_order_are_the_papers_and_the_sparse_terms(
         assert np.all(np.diff(scores) <= 0)
 
 
+@settings(derandomize=True)
+@given(alpha=SHARE, beta=SHARE, gamma=SHARE, delta=SHARE)
+def test_shares_make_one_whole(alpha: float, beta: float, gamma: float, delta: float) -> None:
+    shares = PartShares.of(alpha, beta, gamma, min(delta, 1 - gamma))
+    assert sum(shares) == pytest.approx(1)
+    assert min(shares) >= 0
+
+
 def test_hand_worked_scores() -> None:
+    """The paper's formula alone."""
     candidates = candidates_of([[1, 0]], [[0.0, 1.0]])
-    classifier_LD = np.array([[1, 0], [2, 1]], np.float32)
-    labels, scores = rank(
-        candidates, np.array([[1, 0]], np.float32), classifier_LD, np.array([-1, 0], np.float32), 0.75, 2
-    )
+    classifier = classifiers_of([[1, 0]], [[1, 0], [2, 1]], [-1, 0])
+    labels, scores = rank(candidates, PartShares.of(0.75, 0, 0, 0), 2, classifier)
     # Label 1: 0.75 / (1 + e^-2) + 0.25 / 2; label 0: 0.75 / 2 + 0.25 / (1 + e^-1).
     assert labels.tolist() == [[1, 0]]
     assert scores[0] == pytest.approx([0.785598, 0.557765], abs=1e-6)
 
 
-def test_hand_worked_scores_with_a_sparse_term() -> None:
-    """The candidates above; the sparse term sees one third of label 1 and two thirds of label 0."""
-    candidates = candidates_of([[1, 0]], [[0.0, 1.0]])
-    labels, scores = rank(
-        candidates,
-        np.array([[1, 0]], np.float32),
-        np.array([[1, 0], [2, 1]], np.float32),
-        np.array([-1, 0], np.float32),
-        0.75,
-        2,
-        np.array([-np.log(2) / 2, np.log(2) / 2], np.float32),
-        0.6,
-    )
-    # Label 1: 0.4 * 0.785598 + 0.6 / 3; label 0: 0.4 * 0.557765 + 0.6 * 2 / 3.
+def test_hand_worked_scores_with_every_part() -> None:
+    """The candidates above.
+
+    The sparse term sees one third of label 1 and two thirds of label 0, the votes are 0.1 and 0.9, and the re-ranker
+    sees three quarters of label 1 and half of label 0.
+    """
+    candidates = candidates_of([[1, 0]], [[0.0, 1.0]], [[0.1, 0.9]])
+    classifier = classifiers_of([[1, 0]], [[1, 0], [2, 1]], [-1, 0])
+    reranker = classifiers_of([[1]], [[0], [np.log(3)]], [0, 0])
+    sparse_logits_C = np.array([-np.log(2) / 2, np.log(2) / 2], np.float32)
+    labels, scores = rank(candidates, PartShares.of(0.75, 0.5, 0.2, 0.4), 2, classifier, reranker, sparse_logits_C)
+    # Label 1: (0.4 * 0.785598 + 0.2 / 3 + 0.04 + 0.75) / 2; label 0: (0.4 * 0.557765 + 0.4 / 3 + 0.36 + 0.5) / 2.
     assert labels.tolist() == [[0, 1]]
-    assert scores[0] == pytest.approx([0.623106, 0.514239], abs=1e-6)
+    assert scores[0] == pytest.approx([0.608220, 0.585453], abs=1e-6)
+
+
+def test_a_part_without_a_share_is_not_looked_at() -> None:
+    """Wherever it is looked at, NaN shows."""
+    candidates = candidates_of([[0, 1]])
+    classifier = classifiers_of([[1]], [[0], [1]], [0, 0])
+    nothing = Classifiers(*(np.full_like(array, np.nan) for array in classifier))
+    labels, scores = rank(candidates, CLASSIFIER_ALONE, 2, classifier, nothing, np.full(2, np.nan, np.float32))
+    assert labels.tolist() == [[1, 0]]
+    assert scores[0] == pytest.approx([1 / (1 + np.exp(-1)), 0.5])
+    labels, scores = rank(candidates, PartShares(0, 0, 0, 0, 1), 2, nothing, classifier)
+    assert labels.tolist() == [[1, 0]]
+    assert scores[0] == pytest.approx([1 / (1 + np.exp(-1)), 0.5])
+
+
+def test_one_compiled_kernel_serves_models_with_and_without_a_part() -> None:
+    """Images carry that kernel compiled; another would cost every start its compilation."""
+    candidates, x = candidates_of([[0, 1]]), np.ones((1, 1), np.float32)
+    weights_LD, bias_L = np.ones((2, 1), np.float32), np.zeros(2, np.float32)
+    for mapped in (weights_LD, bias_L):
+        mapped.flags.writeable = False
+    rank(candidates, CLASSIFIER_ALONE, 1, Classifiers(x, weights_LD, bias_L))
+    compiled = list(_rank.signatures)
+    every_part = PartShares.of(0.5, 0.5, 0.5, 0.5)
+    both = [Classifiers(x, weights_LD, bias_L)] * 2
+    rank(candidates, every_part, 1, *both, np.zeros(2, np.float32))
+    assert _rank.signatures == compiled
+
+
+@pytest.mark.parametrize(
+    ("shares", "part"), [(PartShares(0.5, 0, 0.5, 0, 0), "sparse"), (PartShares(0.5, 0, 0, 0, 0.5), "reranker")]
+)
+def test_a_share_of_what_is_not_given_is_refused(shares: PartShares, part: str) -> None:
+    with pytest.raises(ValueError, match=rf"the share of {part} is 0\.5, but it is not given"):
+        rank(candidates_of([[0]]), shares, 1, classifiers_of([[1]], [[1]], [0]))
 
 
 @pytest.mark.parametrize("top_k", [1, 3, 6])
 def test_ties_keep_the_order_of_the_shortlist(top_k: int) -> None:
     labels = [5, 2, 4, 0, 3, 1]
-    candidates = candidates_of([labels], [[0.5] * 6])
-    ranked, _ = rank(
-        candidates, np.ones((1, 2), np.float32), np.ones((6, 2), np.float32), np.zeros(6, np.float32), 0.5, top_k
-    )
+    classifier = classifiers_of([[1, 1]], [[1, 1]] * 6, [0] * 6)
+    ranked, _ = rank(candidates_of([labels]), CLASSIFIER_ALONE, top_k, classifier)
     assert ranked[0].tolist() == labels[:top_k]
 
 
 def test_a_query_without_candidates_between_others() -> None:
-    candidates = candidates_of([[0], [], [1]], [[0.5], [], [0.5]])
-    labels, scores = rank(
-        candidates, np.ones((3, 2), np.float32), np.ones((2, 2), np.float32), np.zeros(2, np.float32), 0.5, 2
-    )
+    classifier = classifiers_of([[1, 1]] * 3, [[1, 1]] * 2, [0, 0])
+    labels, scores = rank(candidates_of([[0], [], [1]]), CLASSIFIER_ALONE, 2, classifier)
     assert labels.tolist() == [[0, -1], [-1, -1], [1, -1]]
     assert scores[1].tolist() == [0, 0]
 
 
 def test_logits_beyond_the_range_of_exp_saturate() -> None:
-    candidates = candidates_of([[0, 1]], [[0.0, 0.0]])
-    labels, scores = rank(
-        candidates, np.full((1, 1), 1e4, np.float32), np.array([[-1], [1]], np.float32), np.zeros(2, np.float32), 1.0, 2
-    )
+    classifier = classifiers_of([[1e4]], [[-1], [1]], [0, 0])
+    labels, scores = rank(candidates_of([[0, 1]]), CLASSIFIER_ALONE, 2, classifier)
     assert labels.tolist() == [[1, 0]]
     assert scores.tolist() == [[1, 0]]
 
 
 def test_sparse_logits_beyond_the_range_of_exp_saturate() -> None:
-    candidates = candidates_of([[0, 1]], [[0.0, 0.0]])
-    weights = (np.ones((1, 1), np.float32), np.ones((2, 1), np.float32), np.zeros(2, np.float32))
-    labels, scores = rank(candidates, *weights, 1.0, 2, np.array([-1e4, 1e4], np.float32), 1.0)
+    classifier = classifiers_of([[1]], [[1], [1]], [0, 0])
+    sparse_logits_C = np.array([-1e4, 1e4], np.float32)
+    labels, scores = rank(candidates_of([[0, 1]]), PartShares(0, 0, 1, 0, 0), 2, classifier, None, sparse_logits_C)
     assert labels.tolist() == [[1, 0]]
     assert scores.tolist() == [[1, 0]]

@@ -1,180 +1,177 @@
-"""Scores of the held-out texts, and the alpha and gamma that mix them best.
+"""How the parts of a score are mixed, and which mix is chosen.
 
-Shapes: R held-out texts, L labels, V vocabulary, D dimensions.
+Shapes: R held-out texts, L labels, C candidates of all texts together, K ranks.
 """
+
+from dataclasses import astuple
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from export.artifact.featurizer import Bags
-from export.artifact.index import HnswIndex, HnswParams
-from export.artifact.shortlist import Candidates, LabelGraph, LabelSets, Shortlister
-from export.artifact.sparse import SparseClassifier
-from trainer.data import Examples
-from trainer.extreme import ExtremeModel
-from trainer.validation import SHARES, choose_mix, join_candidates, score_candidates
+from export.artifact.shortlist import Candidates
+from export.metrics import RankingMetrics
+from trainer.mix import SHARES, SMALL_SHARES, MixChoice, Parts, Shares, choose_shares
 
-NUM_FEATURES = 4
+NUM_TEXTS, NUM_LABELS = 60, 15
+FIGURES = ("P@1", "P@3", "P@5", "PSP@1", "PSP@3", "PSP@5")
 
 
-def shortlister(mu_LD: NDArray[np.float32], neighbours: int) -> Shortlister:
-    index = HnswIndex.build(mu_LD, HnswParams(m=16, ef_construction=100, ef_search=100), seed=0)
-    return Shortlister((LabelGraph(index, LabelSets.one_each(np.arange(len(mu_LD), dtype=np.int32)), neighbours),))
+@pytest.fixture(name="candidates", scope="module")
+def candidates_fixture() -> Candidates:
+    """None, few or all labels for each text."""
+    generator = np.random.default_rng(0)
+    sizes = generator.integers(0, NUM_LABELS + 1, NUM_TEXTS)
+    labels = np.concatenate([generator.permutation(NUM_LABELS)[:size] for size in sizes]).astype(np.int32)
+    unused = np.zeros(len(labels), np.float32)
+    return Candidates(labels, unused, unused, np.concatenate([[0], np.cumsum(sizes)]))
 
 
-def plain_model(classifier_LD: NDArray[np.float32], bias_L: NDArray[np.float32]) -> ExtremeModel:
-    """A model without a residual: x_hat = v."""
-    dim = classifier_LD.shape[1]
-    return ExtremeModel(torch.zeros(dim, dim), torch.from_numpy(classifier_LD), torch.from_numpy(bias_L))
+@pytest.fixture(name="relevant_RL", scope="module")
+def relevant_fixture() -> csr_matrix:
+    relevant = np.random.default_rng(1).random((NUM_TEXTS, NUM_LABELS)) < 0.3
+    relevant[:, 0] = True
+    return csr_matrix(relevant.astype(np.float32))
 
 
-def examples(labels_NL: NDArray[np.float32], tokens_N: NDArray[np.int32] | None = None) -> Examples:
-    """Texts of one token each; without `tokens_N`, of none: then only their labels matter."""
-    if tokens_N is None:
-        empty = Bags(np.empty(0, np.int32), np.empty(0, np.float32), np.zeros(len(labels_NL) + 1, np.int64))
-        return Examples(empty, csr_matrix(labels_NL))
-    bags = Bags(tokens_N, np.ones(len(tokens_N), np.float32), np.arange(len(tokens_N) + 1))
-    return Examples(bags, csr_matrix(labels_NL))
+@pytest.fixture(name="weights_L", scope="module")
+def weights_fixture() -> NDArray[np.float64]:
+    return np.linspace(1, 4, NUM_LABELS)
 
 
-def sparse_classifier(u_LV: NDArray[np.float32], bias_L: NDArray[np.float32]) -> SparseClassifier:
-    """Of these weights, zeros too."""
-    matrix = csr_matrix(u_LV)
-    return SparseClassifier(matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32), matrix.data, bias_L)
+def random_parts(candidates: Candidates, *, sparse: bool = False, reranker: bool = False) -> Parts:
+    """Distinct everywhere, so that every mix but for chance has one order."""
+    generator = np.random.default_rng(2)
+    names = ["classifier", "similarity", "votes", *["sparse"] * sparse, *["reranker"] * reranker]
+    return Parts(**{name: generator.random(len(candidates.labels), np.float32) for name in names})
+
+
+def expected_figures(
+    scores_C: NDArray[np.float32], candidates: Candidates, relevant_RL: csr_matrix, weights_L: NDArray[np.float64]
+) -> dict[str, float]:
+    """By the metrics of evaluation."""
+    ranked_RK = np.full((NUM_TEXTS, 5), -1, np.int64)
+    for row, (begin, end) in enumerate(zip(candidates.offsets[:-1], candidates.offsets[1:], strict=True)):
+        best = np.argsort(-scores_C[begin:end], kind="stable")[:5]
+        ranked_RK[row, : len(best)] = candidates.labels[begin:end][best]
+    metrics = RankingMetrics((1, 3, 5), weights_L)
+    metrics.update(ranked_RK, np.split(relevant_RL.indices.astype(np.int64), relevant_RL.indptr[1:-1]))
+    result = metrics.result()
+    return {name: result[name] for name in FIGURES}
+
+
+def shares_of(trial: dict[str, float]) -> Shares:
+    return Shares(trial["alpha"], trial["gamma"], trial["delta"], trial["beta"])
+
+
+def objective(trial: dict[str, float], psp_weight: float) -> float:
+    return sum(trial[f"P@{k}"] + psp_weight * trial[f"PSP@{k}"] for k in (1, 3, 5))
 
 
 def smoothed(figures: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Each trial's mean with its eight neighbours; beyond the border the border goes on."""
+    """Each trial's mean with its neighbours on the grid; beyond the border the border goes on."""
     padded = np.pad(figures, 1, mode="edge")
-    rows, columns = figures.shape
-    return np.array([[padded[i : i + 3, j : j + 3].mean() for j in range(columns)] for i in range(rows)])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3,) * figures.ndim)
+    return windows.mean(axis=tuple(range(figures.ndim, 2 * figures.ndim)))
 
 
-def sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    return 1 / (1 + np.exp(-x))
+def test_a_mix_is_the_papers_with_sparse_term_votes_and_reranker_beside_it() -> None:
+    parts = Parts(*(np.float32([value]) for value in (0.9, 0.5, 0.3, 0.7, 0.1)))
+    assert Shares(0.6).mix(parts) == pytest.approx([0.6 * 0.9 + 0.4 * 0.5])
+    y = (1 - 0.2 - 0.1) * (0.6 * 0.9 + 0.4 * 0.5) + 0.2 * 0.7 + 0.1 * 0.3
+    assert Shares(0.6, gamma=0.2, delta=0.1).mix(parts) == pytest.approx([y])
+    mixed = Shares(0.6, gamma=0.2, delta=0.1, beta=0.3).mix(parts)
+    assert mixed == pytest.approx([0.7 * y + 0.3 * 0.1])
+    assert mixed.dtype == np.float32
 
 
-def test_scores_are_the_logits_of_the_final_representation() -> None:
-    """For more pairs than are scored at a time."""
-    generator = np.random.default_rng(0)
-    v_RD = generator.random((500, 6), np.float32)
-    residual, classifier, bias = (generator.normal(size=shape).astype(np.float32) for shape in ((6, 6), (400, 6), 400))
-    labels = [generator.permutation(400)[: generator.integers(0, 400)] for _ in range(500)]
-    offsets = np.concatenate([[0], np.cumsum([len(row) for row in labels])])
-    pairs = np.concatenate(labels).astype(np.int32)
-    candidates = Candidates(pairs, np.zeros(len(pairs), np.float32), offsets)
-    model = ExtremeModel(*(torch.from_numpy(array) for array in (residual, classifier, bias)))
-    logits_RL = (v_RD + np.maximum(v_RD @ residual.T, 0)) @ classifier.T + bias
-    expected = np.concatenate([logits_RL[row, row_labels] for row, row_labels in enumerate(labels)])
-    assert len(pairs) > 1 << 16
-    np.testing.assert_allclose(score_candidates(model, v_RD, candidates), expected, rtol=1e-4, atol=1e-4)
+@pytest.mark.parametrize("sparse", [False, True])
+def test_trials_are_a_grid_with_the_figures_of_evaluation(
+    candidates: Candidates, relevant_RL: csr_matrix, weights_L: NDArray[np.float64], sparse: bool
+) -> None:
+    parts = random_parts(candidates, sparse=sparse)
+    trials = choose_shares(parts, candidates, relevant_RL, weights_L, 0.5).trials
+    gammas = SMALL_SHARES if sparse else (0.0,)
+    grid = [(alpha, gamma, delta, 0.0) for alpha in SHARES for gamma in gammas for delta in SMALL_SHARES]
+    assert [astuple(shares_of(trial)) for trial in trials] == grid
+    for trial in trials:
+        expected = expected_figures(shares_of(trial).mix(parts), candidates, relevant_RL, weights_L)
+        assert {name: trial[name] for name in FIGURES} == pytest.approx(expected)
+    assert len({trial["PSP@3"] for trial in trials}) > 5
 
 
-def test_chunks_of_candidates_are_joined_in_order() -> None:
-    first = Candidates(np.int32([5, 6, 7]), np.float32([0.5, 0.6, 0.7]), np.array([0, 1, 3]))
-    second = Candidates(np.int32([8]), np.float32([0.8]), np.array([0, 0, 1]))
-    joined = join_candidates([first, second])
-    assert joined.labels.tolist() == [5, 6, 7, 8]
-    assert joined.similarities.tolist() == pytest.approx([0.5, 0.6, 0.7, 0.8])
-    assert joined.offsets.tolist() == [0, 1, 3, 3, 4]
+@pytest.mark.parametrize("psp_weight", [0.0, 0.5, 20.0])
+def test_the_best_neighbourhood_of_the_grid_wins(
+    candidates: Candidates, relevant_RL: csr_matrix, weights_L: NDArray[np.float64], psp_weight: float
+) -> None:
+    parts = random_parts(candidates, sparse=True)
+    choice = choose_shares(parts, candidates, relevant_RL, weights_L, psp_weight)
+    grid = [shares_of(trial) for trial in choice.trials]
+    figures = np.array([objective(trial, psp_weight) for trial in choice.trials])
+    means = smoothed(figures.reshape(len(SHARES), len(SMALL_SHARES), len(SMALL_SHARES))).ravel()
+    assert means[grid.index(choice.shares)] == pytest.approx(means.max())
 
 
-@pytest.mark.parametrize("with_sparse", [False, True])
-def test_trials_are_those_of_a_dense_computation_and_the_best_neighbourhood_wins(with_sparse: bool) -> None:
-    generator = np.random.default_rng(1)
-    num_texts, num_labels, dim = 80, 12, 5
-    v_RD, mu_LD = generator.random((num_texts, dim), np.float32), generator.random((num_labels, dim), np.float32)
-    classifier, bias = generator.normal(size=(num_labels, dim)).astype(np.float32), np.zeros(num_labels, np.float32)
-    relevant = (generator.random((num_texts, num_labels)) < 0.25).astype(np.float32)
-    relevant[:, 0] = 1
-    u_LV = generator.normal(size=(num_labels, NUM_FEATURES)).astype(np.float32)
-    tokens_R = generator.integers(0, NUM_FEATURES, num_texts).astype(np.int32)
-    held = examples(relevant, tokens_R)
-    chosen = choose_mix(
-        shortlister(mu_LD, num_labels),
-        plain_model(classifier, bias),
-        sparse_classifier(u_LV, bias) if with_sparse else None,
-        v_RD,
-        held,
-        held,
-    )
-    classes = sigmoid(v_RD @ classifier.T)
-    norms = np.linalg.norm(v_RD, axis=1)[:, None] * np.linalg.norm(mu_LD, axis=1)
-    similarities = sigmoid(v_RD @ mu_LD.T / norms)
-    terms = sigmoid(2 * u_LV.T[tokens_R])
-    mixes = [(gamma, alpha) for gamma in (SHARES if with_sparse else SHARES[:1]) for alpha in SHARES]
-    figures = []
-    for (gamma, alpha), trial in zip(mixes, chosen.trials, strict=True):
-        dense = alpha * classes + (1 - alpha) * similarities
-        order = np.argsort(-((1 - gamma) * dense + gamma * terms), axis=1)
-        hits = np.take_along_axis(relevant, order, axis=1)
-        precisions = [100 * hits[:, :k].mean() for k in (1, 3, 5)]
-        tried = [trial[name] for name in ("gamma", "alpha", "P@1", "P@3", "P@5")]
-        assert tried == pytest.approx([gamma, alpha, *precisions])
-        figures.append(sum(precisions))
-    best = mixes.index((chosen.gamma, chosen.alpha))
-    grid = smoothed(np.array(figures).reshape(-1, len(SHARES)))
-    assert grid.ravel()[best] == pytest.approx(grid.max())
-    assert {name: chosen.metrics[name] for name in ("P@1", "P@5")} == {
-        name: round(chosen.trials[best][name], 2) for name in ("P@1", "P@5")
-    }
+def test_the_share_of_the_reranker_is_chosen_for_the_best_mix_of_the_rest(
+    candidates: Candidates, relevant_RL: csr_matrix, weights_L: NDArray[np.float64]
+) -> None:
+    without = choose_shares(random_parts(candidates, sparse=True), candidates, relevant_RL, weights_L, 0.5)
+    parts = random_parts(candidates, sparse=True, reranker=True)
+    choice = choose_shares(parts, candidates, relevant_RL, weights_L, 0.5)
+    assert choice.trials[: len(without.trials)] == without.trials
+    tried = choice.trials[len(without.trials) :]
+    best = without.shares
+    assert [shares_of(trial) for trial in tried] == [Shares(best.alpha, best.gamma, best.delta, b) for b in SHARES]
+    for trial in tried:
+        expected = expected_figures(shares_of(trial).mix(parts), candidates, relevant_RL, weights_L)
+        assert {name: trial[name] for name in FIGURES} == pytest.approx(expected)
+    means = smoothed(np.array([objective(trial, 0.5) for trial in tried]))
+    assert means[SHARES.index(choice.shares.beta)] == pytest.approx(means.max())
 
 
-@pytest.mark.parametrize(
-    ("relevant", "alpha"),
-    [
-        ([[1, 0], [1, 0]], 0.0),  # the similarity is right, and alone: the classifier errs
-        ([[0, 1], [0, 1]], 0.2),  # the classifier is right and sure of it, from 0.1 on
-    ],
-)
-def test_the_side_that_is_right_gets_the_weight(relevant: list[list[int]], alpha: float) -> None:
-    """Label 0 is nearer to both texts, and the classifier prefers label 1 by far."""
-    mu_LD = np.float32([[1, 0], [0.6, 0.8]])
-    model = plain_model(np.float32([[-5, 0], [5, 0]]), np.zeros(2, np.float32))
-    held = examples(np.float32(relevant))
-    chosen = choose_mix(shortlister(mu_LD, 2), model, None, np.float32([[1, 0], [1, 0.1]]), held, held)
-    assert (chosen.alpha, chosen.gamma) == (alpha, 0)
-    assert chosen.metrics["P@1"] == 100
+def two_labels(relevant: int, psp_weight: float, **parts: list[float]) -> MixChoice:
+    """One text, two candidates, of which one is relevant; parts that are not given know nothing."""
+    candidates = Candidates(np.int32([0, 1]), np.zeros(2, np.float32), np.zeros(2, np.float32), np.array([0, 2]))
+    needed = {"classifier": [0.5, 0.5], "similarity": [0.5, 0.5], "votes": [0.5, 0.5]} | parts
+    relevant_RL = csr_matrix(np.eye(2, dtype=np.float32)[[relevant]])
+    given = Parts(**{name: np.float32(values) for name, values in needed.items()})
+    return choose_shares(given, candidates, relevant_RL, np.array([1.0, 4.0]), psp_weight)
 
 
-@pytest.mark.parametrize(
-    ("relevant", "mix"),
-    [
-        # From gamma 0.2 on, and from 0.1 where alpha is 0.4: the first with only such neighbours.
-        ([[1, 0], [0, 1]], {"gamma": 0.2, "alpha": 0.5}),
-        ([[1, 0], [1, 0]], {"gamma": 0.0, "alpha": 0.0}),  # the similarity alone
-    ],
-)
-def test_the_sparse_term_has_a_say_where_tokens_tell(relevant: list[list[int]], mix: dict[str, float]) -> None:
-    """Both texts lie at label 0 and the classifier does not mind; the token of the second text speaks for label 1."""
-    mu_LD = np.float32([[1, 0], [0.6, 0.8]])
-    model = plain_model(np.zeros((2, 2), np.float32), np.zeros(2, np.float32))
-    sparse = sparse_classifier(np.float32([[0, 0, 0, 0], [0, 8, 0, 0]]), np.float32([0, -4]))
-    held = examples(np.float32(relevant), np.int32([0, 1]))
-    v_RD = np.float32([[1, 0], [1, 0]])
-    chosen = choose_mix(shortlister(mu_LD, 2), model, sparse, v_RD, held, held)
-    assert {"gamma": chosen.gamma, "alpha": chosen.alpha} == mix
-    assert chosen.metrics["P@1"] == 100
+def test_the_side_that_is_right_gets_the_weight() -> None:
+    """Label 0 is more similar, and the classifier prefers label 1 by far."""
+    sides = {"classifier": [0.01, 0.99], "similarity": [0.73, 0.69]}
+    assert two_labels(0, 0.5, **sides).shares == Shares(0.0)
+    assert two_labels(1, 0.5, **sides).shares.alpha > 0
 
 
-def test_the_recall_of_the_shortlist_is_that_of_all_its_candidates() -> None:
-    """One neighbour only: it is the label of the first text, and one of the two labels of the second."""
-    mu_LD = np.float32([[1, 0], [0, 1]])
-    model = plain_model(np.eye(2, dtype=np.float32), np.zeros(2, np.float32))
-    held = examples(np.float32([[1, 0], [1, 1]]))
-    v_RD = np.float32([[1, 0.1], [0.1, 1]])
-    chosen = choose_mix(shortlister(mu_LD, 1), model, None, v_RD, held, held)
-    assert chosen.metrics["shortlist recall"] == 75
+@pytest.mark.parametrize(("part", "share"), [("votes", "delta"), ("sparse", "gamma"), ("reranker", "beta")])
+def test_a_part_has_a_say_only_where_it_is_right(part: str, share: str) -> None:
+    sides = {"classifier": [0.6, 0.4], "similarity": [0.6, 0.4], part: [0.0, 1.0]}
+    assert getattr(two_labels(1, 0.5, **sides).shares, share) > 0
+    assert getattr(two_labels(0, 0.5, **sides).shares, share) == 0
 
 
-@pytest.mark.parametrize("with_sparse", [False, True])
-def test_held_out_texts_without_a_known_token_find_nothing(with_sparse: bool) -> None:
-    model = plain_model(np.eye(2, dtype=np.float32), np.zeros(2, np.float32))
-    sparse = sparse_classifier(np.ones((2, NUM_FEATURES), np.float32), np.zeros(2, np.float32)) if with_sparse else None
-    held = examples(np.float32([[1, 0], [0, 1]]))
-    v_RD = np.zeros((2, 2), np.float32)
-    chosen = choose_mix(shortlister(np.eye(2, dtype=np.float32), 2), model, sparse, v_RD, held, held)
-    assert (chosen.metrics["P@1"], chosen.metrics["shortlist recall"]) == (0, 0)
+def test_a_plateau_wins_over_a_lone_higher_peak() -> None:
+    """One text comes right for beta 0.1 to 0.5, two texts for 0.8 alone: their label lies between two others'."""
+    bounds = [(0.05, 0.55), (0.75, 0.85), (0.75, 0.85)]
+    plain = np.float32([(0.5, 0.5 + 0.4 * low, 0.5 - 0.4 * high) for low, high in bounds]).ravel()
+    reranker = np.float32([(0.5, 0.1 + 0.4 * low, 0.9 - 0.4 * high) for low, high in bounds]).ravel()
+    labels = np.tile(np.arange(3, dtype=np.int32), 3)
+    candidates = Candidates(labels, np.zeros(9, np.float32), np.zeros(9, np.float32), np.arange(0, 10, 3))
+    relevant_RL = csr_matrix(np.float32([[1, 0, 0]] * 3))
+    choice = choose_shares(Parts(plain, plain, plain, None, reranker), candidates, relevant_RL, np.ones(3), 0.5)
+    figures = {trial["beta"]: trial["P@1"] for trial in choice.trials[-len(SHARES) :]}
+    right = dict.fromkeys(SHARES, 0.0) | dict.fromkeys(SHARES[1:6], 100 / 3) | {0.8: 200 / 3}
+    assert figures == pytest.approx(right)
+    assert choice.shares.beta == 0.2
+
+
+def test_texts_without_candidates_find_nothing() -> None:
+    nothing = np.empty(0, np.float32)
+    candidates = Candidates(np.empty(0, np.int32), nothing, nothing, np.zeros(3, np.int64))
+    relevant_RL = csr_matrix(np.eye(2, dtype=np.float32))
+    choice = choose_shares(Parts(nothing, nothing, nothing), candidates, relevant_RL, np.ones(2), 0.5)
+    assert choice.shares == Shares(0.0)
+    assert all(trial[name] == 0 for trial in choice.trials for name in FIGURES)

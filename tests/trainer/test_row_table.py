@@ -5,7 +5,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from trainer.model import descend
 from trainer.rows import RowTable
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
@@ -23,7 +22,10 @@ def test_a_table_steps_as_sparse_adam_does(device: str) -> None:
         ((table.gather(rows.to(device)) - target.to(device)) ** 4).sum().backward()
         table.step(rate)
         looked_up = functional.embedding(rows, parameter, sparse=True)
-        descend(((looked_up - target) ** 4).sum(), optimizer, rate)
+        optimizer.param_groups[0]["lr"] = rate
+        optimizer.zero_grad()
+        ((looked_up - target) ** 4).sum().backward()
+        optimizer.step()
     torch.testing.assert_close(table.weight.cpu(), parameter.detach())
     assert not torch.equal(table.weight.cpu(), start)
 
@@ -76,3 +78,24 @@ def test_a_step_needs_rows_with_a_gradient() -> None:
     table.step(0.1)
     with pytest.raises(RuntimeError, match="gather"):
         table.step(0.1)
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_gpu)])
+def test_a_restored_table_goes_on_as_if_nothing_had_happened(device: str) -> None:
+    """Bit by bit, from a copy of its state."""
+    start = torch.randn(20, 4, generator=torch.Generator().manual_seed(0)).to(device)
+
+    def learn(table: RowTable, steps: range) -> None:
+        for step in steps:
+            rows = torch.randperm(20, generator=torch.Generator().manual_seed(step))[:6].to(device)
+            (table.gather(rows) ** 4).sum().backward()
+            table.step(0.1 / (1 + step))
+
+    whole, first, second = RowTable(start.clone()), RowTable(start.clone()), RowTable(torch.zeros_like(start))
+    learn(whole, range(6))
+    learn(first, range(3))
+    second.restore({name: tensor.clone().cpu() for name, tensor in first.state().items()})
+    learn(second, range(3, 6))
+    assert torch.equal(second.weight, whole.weight)
+    assert not torch.equal(second.weight, first.weight)
+    assert all(torch.equal(tensor, whole.state()[name]) for name, tensor in second.state().items())

@@ -1,14 +1,25 @@
 """The two graphs, the negatives mined with them, and the labels that a batch is trained on."""
 
+from typing import Literal
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from trainer.config import HnswSection, ShortlistSection
-from trainer.sampling import Graphs, LabelSampler, build_graphs, mine_negatives, shortlist_all
+from trainer.sampling import (
+    Graphs,
+    LabelSampler,
+    build_graphs,
+    choose_negatives,
+    draw_negatives,
+    mine_negatives,
+    shortlist_all,
+)
 
 NUM_TEXTS, NUM_LABELS, DIM = 600, 40, 12
 SHORTLIST = ShortlistSection(
@@ -74,25 +85,30 @@ def test_graphs_follow_their_seed(v_ND: NDArray[np.float32], labels_NL: csr_matr
 def test_the_shortlist_is_the_union_of_what_both_graphs_find(
     graphs: Graphs, v_ND: NDArray[np.float32], labels_NL: csr_matrix
 ) -> None:
-    """Against brute force; a label's similarity is the best of the hits that brought it."""
+    """Against brute force: what only points bring is as similar as the farthest representative that was hit."""
     queries, dense = v_ND[:40], labels_NL.toarray() > 0
     (found,) = shortlist_all(graphs.shortlister(SHORTLIST), queries, "")
     to_labels, to_points = unit(queries) @ graphs.centroids.vectors().T, unit(queries) @ unit(v_ND).T
     for query in range(len(queries)):
-        expected: dict[int, float] = {}
-        for label in np.argsort(-to_labels[query])[:10]:
-            expected[int(label)] = to_labels[query, label]
+        nearest = np.argsort(-to_labels[query])[:10]
+        similarity = dict(zip(nearest.tolist(), to_labels[query, nearest].tolist(), strict=True))
+        votes = np.zeros(NUM_LABELS)
         for point in np.argsort(-to_points[query])[:8]:
-            for label in np.flatnonzero(dense[point]):
-                expected[int(label)] = max(expected.get(int(label), -1), to_points[query, point])
+            votes[dense[point]] += to_points[query, point] ** 6
+            for label in np.flatnonzero(dense[point]).tolist():
+                similarity.setdefault(label, float(to_labels[query, nearest].min()))
+        votes /= (np.sort(to_points[query])[-8:] ** 6).sum()
         begin, end = found.offsets[query : query + 2]
-        assert sorted(found.labels[begin:end].tolist()) == sorted(expected)
-        wanted = [expected[label] for label in found.labels[begin:end].tolist()]
-        assert found.similarities[begin:end].tolist() == pytest.approx(wanted, abs=1e-5)
+        labels = found.labels[begin:end].tolist()
+        assert sorted(labels) == sorted(similarity)
+        assert found.similarities[begin:end].tolist() == pytest.approx(
+            [similarity[label] for label in labels], abs=1e-5
+        )
+        assert found.votes[begin:end].tolist() == pytest.approx(votes[labels].tolist(), abs=1e-5)
 
 
 @pytest.mark.parametrize("num_negatives", [4, 60])
-def test_negatives_are_the_shortlist_without_the_positives_most_similar_first(
+def test_negatives_are_the_shortlist_without_the_positives_best_first(
     graphs: Graphs, v_ND: NDArray[np.float32], labels_NL: csr_matrix, num_negatives: int
 ) -> None:
     """Over more than one chunk of texts; 60 is more than there are labels, so that rows are padded."""
@@ -102,20 +118,64 @@ def test_negatives_are_the_shortlist_without_the_positives_most_similar_first(
     dense = labels_NL.toarray() > 0
     for row, negatives in enumerate(negatives_NS):
         found = shortlister.search(v_ND[row : row + 1])
-        similarity = dict(zip(found.labels.tolist(), found.similarities.tolist(), strict=True))
+        hardness = dict(zip(found.labels.tolist(), (found.similarities + found.votes).tolist(), strict=True))
         kept = negatives[negatives >= 0].tolist()
-        wrong = [label for label in similarity if not dense[row, label]]
+        wrong = [label for label in hardness if not dense[row, label]]
         assert len(set(kept)) == len(kept) == min(len(wrong), num_negatives)
         assert set(kept) <= set(wrong)
-        assert [similarity[label] for label in kept] == sorted((similarity[w] for w in wrong), reverse=True)[
-            : len(kept)
-        ]
+        assert [hardness[label] for label in kept] == sorted((hardness[w] for w in wrong), reverse=True)[: len(kept)]
         assert np.all(negatives[len(kept) :] == -1)
 
 
 def test_a_text_without_a_known_token_has_no_negatives(graphs: Graphs, labels_NL: csr_matrix) -> None:
     negatives_NS = mine_negatives(graphs.shortlister(SHORTLIST), np.zeros((3, DIM), np.float32), labels_NL[:3], 5)
     assert np.all(negatives_NS == -1)
+
+
+@pytest.mark.parametrize("power", [0, 0.75])
+def test_drawn_negatives_are_distinct_and_no_positives(labels_NL: csr_matrix, power: float) -> None:
+    negatives_NS = draw_negatives(labels_NL, power, 20, seed=3)
+    assert negatives_NS.shape == (NUM_TEXTS, 20)
+    dense = labels_NL.toarray() > 0
+    for row, negatives in enumerate(negatives_NS):
+        kept = negatives[negatives >= 0]
+        assert len(set(kept.tolist())) == len(kept) > 15
+        assert not dense[row, kept].any()
+        assert np.all(negatives[len(kept) :] == -1)
+    assert (negatives_NS == draw_negatives(labels_NL, power, 20, seed=3)).all()
+    assert (negatives_NS != draw_negatives(labels_NL, power, 20, seed=4)).any()
+
+
+@pytest.mark.parametrize("power", [0, 0.75])
+def test_labels_are_drawn_by_their_frequency_to_a_power(power: float) -> None:
+    """Label l is on 4 ** l texts; of each draw the first counts, of the texts that have no label."""
+    owners = np.repeat(np.arange(5), 4 ** np.arange(5))
+    labels = np.zeros((len(owners) + 20_000, 5), np.float32)
+    labels[np.arange(len(owners)), owners] = 1
+    drawn = draw_negatives(csr_matrix(labels), power, 1, seed=0)[len(owners) :, 0]
+    expected = (4.0 ** np.arange(5)) ** power
+    np.testing.assert_allclose(np.bincount(drawn) / len(drawn), expected / expected.sum(), atol=0.015)
+
+
+def test_more_negatives_than_there_are_are_not_waited_for() -> None:
+    assert draw_negatives(csr_matrix(np.eye(3, dtype=np.float32)), 0, 4, seed=0).min(axis=1).tolist() == [-1] * 3
+
+
+@pytest.mark.parametrize(("sampler", "power"), [("uniform", 0), ("unigram", 0.75), ("hard", None)])
+def test_the_sampler_is_chosen_by_its_name(
+    graphs: Graphs,
+    v_ND: NDArray[np.float32],
+    labels_NL: csr_matrix,
+    sampler: Literal["uniform", "unigram", "hard"],
+    power: float | None,
+) -> None:
+    chosen = SHORTLIST.model_copy(update={"sampler": sampler, "num_hard_negatives": 6})
+    found = choose_negatives(graphs, v_ND, labels_NL, chosen, 9, torch.device("cpu"))
+    if power is None:
+        expected = mine_negatives(graphs.shortlister(chosen), v_ND, labels_NL, 6)
+    else:
+        expected = draw_negatives(labels_NL, power, 6, 9)
+    assert (found == expected).all()
 
 
 @settings(derandomize=True, deadline=None)
@@ -135,16 +195,16 @@ def test_a_batch_is_trained_on_its_positives_its_negatives_and_some_more(
     for row in negatives_NS:
         row[generator.integers(0, num_negatives + 1) :] = -1
     sampler = LabelSampler(labels_NL, negatives_NS, num_random, seed)
-    for _ in range(2):  # the second batch meets the scratch space of the first
+    for step in range(2):  # the second batch meets the scratch space of the first
         rows_B = generator.permutation(num_texts)[: generator.integers(1, num_texts + 1)]
-        labels_U, positive_rows, positive_columns = sampler.sample(rows_B)
+        labels_U, positive_rows, positive_columns = sampler.sample(rows_B, step)
         positives = [(i, int(label)) for i, row in enumerate(rows_B) for label in labels_NL[row].indices]
         negatives = {int(label) for row in rows_B for label in negatives_NS[row] if label >= 0}
         sampled = labels_U.tolist()
         required = negatives | {label for _, label in positives}
         assert len(set(sampled)) == len(sampled), "distinct"
         assert required <= set(sampled)
-        assert len(sampled) <= len(required) + num_random * len(rows_B)
+        assert len(sampled) == num_labels, "so few labels are all taken"
         assert 0 <= min(sampled) <= max(sampled) < num_labels
         pairs = list(zip(positive_rows.tolist(), labels_U[positive_columns].tolist(), strict=True))
         assert pairs == positives
@@ -155,8 +215,28 @@ def test_sampled_labels_follow_the_seed() -> None:
 
     def draw(seed: int) -> list[list[int]]:
         sampler = LabelSampler(labels_NL, negatives_NS, 10, seed)
-        return [sampler.sample(np.arange(20))[0].tolist() for _ in range(2)]
+        return [sampler.sample(np.arange(20), step)[0].tolist() for step in range(2)]
 
     assert draw(3) == draw(3)
     assert draw(3) != draw(4)
     assert draw(3)[0] != draw(3)[1], "every batch draws anew"
+
+
+@pytest.mark.parametrize(("num_labels", "sizes"), [(5_000, {512}), (700, {512}), (300, {300})])
+def test_batches_have_few_sizes_whatever_they_hold(num_labels: int, sizes: set[int]) -> None:
+    """A multiple of 512 labels, or all."""
+    labels_NL = random_labels(60, num_labels, seed=0)
+    negatives_NS = np.random.default_rng(0).integers(0, num_labels, (60, 3)).astype(np.int32)
+    sampler = LabelSampler(labels_NL, negatives_NS, 2, seed=0)
+    drawn = [sampler.sample(np.arange(begin, begin + 20), step)[0] for step, begin in enumerate((0, 20, 40))]
+    assert {len(labels_U) for labels_U in drawn} == sizes
+    assert all(len(set(labels_U.tolist())) == len(labels_U) for labels_U in drawn)
+
+
+def test_a_batch_of_many_labels_is_filled_up_to_the_next_multiple() -> None:
+    labels_NL = random_labels(600, 5_000, seed=0)
+    sampler = LabelSampler(labels_NL, np.full((600, 1), -1, np.int32), 0, seed=0)
+    labels_U, _, _ = sampler.sample(np.arange(600), 0)
+    distinct = len(set(labels_NL.indices.tolist()))
+    assert distinct > 512
+    assert len(labels_U) == -(-distinct // 512) * 512

@@ -9,12 +9,14 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.sparse import csr_matrix
 
 from export.artifact.featurizer import Bags
-from export.artifact.sparse import SparseClassifier
+from export.artifact.shortlist import Candidates
+from export.artifact.sparse import MIN_HEAD_WEIGHTS, SparseClassifier
 from trainer.config import SparseSection
 from trainer.data import Examples
 from trainer.sparse import learn_sparse
@@ -171,6 +173,57 @@ def test_more_labels_and_weights_than_a_chunk_holds() -> None:
     texts = np.arange(num_texts)
     assert margins_NL[texts, texts].min() > 0.4
     assert margins_NL[texts, next_N1[:, 0]].max() < -0.4
+
+
+def test_frequent_labels_of_many_weights_are_learnt_as_all_others() -> None:
+    """Every text has a token of its own and the label of its half; a label has twice as many weights as texts."""
+    num_texts = 2 * MIN_HEAD_WEIGHTS
+    bags = Bags(np.arange(num_texts, dtype=np.int32), np.ones(num_texts, np.float32), np.arange(num_texts + 1))
+    labels_NL = np.eye(2, dtype=np.float32)[np.arange(num_texts) % 2]
+    train = Examples(bags, csr_matrix(labels_NL))
+    sparse = learn_sparse(train, negatives_of(labels_NL), num_texts, EXACT, seed=0)
+    assert sparse is not None
+    assert sparse.head.tolist() == [0, 1]
+    every_label = np.tile(np.arange(2, dtype=np.int32), num_texts)
+    zeros_C = np.zeros(len(every_label), np.float32)
+    candidates = Candidates(every_label, zeros_C, zeros_C, np.arange(0, 2 * num_texts + 1, 2))
+    margins_NL = sparse.logits(candidates, bags).reshape(num_texts, 2)
+    assert ((2 * labels_NL - 1) * margins_NL).min() > 0.6
+
+
+def test_the_number_of_threads_changes_nothing(noisy: Examples) -> None:
+    """Labels of several chunks, a few texts each."""
+    num_labels, num_threads = 700, torch.get_num_threads()
+    rng = np.random.default_rng(4)
+    labels_NL = csr_matrix((rng.random((NUM_TEXTS, num_labels)) < 0.05).astype(np.float32))
+    train = Examples(noisy.bags, labels_NL)
+    negatives_NS = rng.integers(-1, num_labels, (NUM_TEXTS, 40)).astype(np.int32)
+    learnt = []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            learnt.append(learn(train, SparseSection(), negatives_NS=negatives_NS))
+    finally:
+        torch.set_num_threads(num_threads)
+    assert_same(*learnt)
+
+
+def test_token_ids_may_be_as_large_as_an_int32_holds(noisy: Examples) -> None:
+    """Neither time nor memory follows the number of features."""
+    far = 2**31 - 1 - NUM_FEATURES
+    bags = Bags(noisy.bags.ids + np.int32(far), noisy.bags.weights, noisy.bags.offsets)
+    negatives_NS = negatives_of(noisy.labels.toarray())
+    sparse = learn_sparse(Examples(bags, noisy.labels), negatives_NS, 2**31 - 1, SparseSection(), seed=0)
+    near = learn(noisy, SparseSection())
+    assert sparse is not None
+    assert np.array_equal(sparse.indices - far, near.indices)
+    assert np.array_equal(sparse.values, near.values)
+
+
+def test_texts_without_a_token_give_no_term(noisy: Examples) -> None:
+    empty = Bags(np.empty(0, np.int32), np.empty(0, np.float32), np.zeros(NUM_TEXTS + 1, np.int64))
+    negatives_NS = negatives_of(noisy.labels.toarray())
+    assert learn_sparse(Examples(empty, noisy.labels), negatives_NS, NUM_FEATURES, SparseSection(), seed=0) is None
 
 
 def test_without_a_weight_there_is_no_term(noisy: Examples) -> None:

@@ -12,7 +12,9 @@ import torch
 
 from export.checkpoint import CHECKPOINT_FOLDER, MODEL_FILE, SUMMARY_FILE, read_checkpoint
 from trainer.config import load_config
-from trainer.run import CONFIG_FILE, HISTORY_FILE
+from trainer.report.evaluation import EVALUATION_FILE
+from trainer.report.page import REPORT_FILE
+from trainer.run import CONFIG_FILE, HISTORY_FILE, ORIGIN_FILE
 
 Train = Callable[..., tuple[int, str]]
 WriteJsonl = Callable[..., Path]
@@ -30,7 +32,8 @@ def test_a_run_holds_configuration_history_and_checkpoint(
     run = tmp_path / "deep" / "run [red]"
     code, said = astec_train(shop_file, run, "--seed", 5, *cheap_settings)
     assert code == 0, said
-    assert {path.name for path in run.iterdir()} == {CHECKPOINT_FOLDER, CONFIG_FILE, HISTORY_FILE}
+    files = {CONFIG_FILE, EVALUATION_FILE, HISTORY_FILE, ORIGIN_FILE, REPORT_FILE}
+    assert {path.name for path in run.iterdir()} == {CHECKPOINT_FOLDER, *files}
     config = load_config(run / CONFIG_FILE, [])
     assert (config.seed, config.model.dim) == (5, 8)
     checkpoint = read_checkpoint(run)
@@ -100,7 +103,11 @@ def test_what_holds_no_training_file_is_refused(astec_train: Train, tmp_path: Pa
     [
         (("--set", "model.dimm=8"), ["no setting model.dimm", "did you mean model.dim?"]),
         (("--set", "model.dim"), ["section.key=value"]),
-        (("--seed", "-1"), ["seed = -1"]),
+        (("--seed", "-1"), ["seeds.0 = -1"]),
+        (("--seeds", "1,x"), ["--seeds takes numbers with commas between", "'1,x'"]),
+        (("--seeds", "1,1"), ["names a seed twice"]),
+        (("--seeds", "1,2", "--seed", "3"), ["--seed 3 and --seeds 1,2 exclude each other"]),
+        (("--resume", "RUN"), ["a resumed run keeps its data and settings: leave out DATA"]),
         (("--config", "nothing.toml"), ["nothing.toml"]),
         (("--device", "gpu"), ["device 'gpu' cannot be used", "Use auto, cpu or cuda"]),
         (("--device", "cuda:99"), ["device 'cuda:99' cannot be used"]),
@@ -153,10 +160,43 @@ def test_a_run_that_diverges_names_the_setting_and_leaves_no_checkpoint(
     run = tmp_path / "run"
     code, said = astec_train(shop_file, run, *cheap_settings, "--set", "surrogate.learning_rate=1e30")
     assert code == 2
-    assert "--set surrogate.learning_rate=5e+29" in said
+    assert "begin another run with --set surrogate.learning_rate=5e+29" in said
+    assert "resumed, this one would do the same again" in said
     assert not (run / CHECKPOINT_FOLDER).exists()
     code, said = astec_train(shop_file, run, *cheap_settings)
     assert code == 0, "the folder of an unfinished run is used again"
+
+
+@pytest.mark.parametrize("arguments", [(), ("data.jsonl",), ("--seed", "1")])
+def test_without_data_and_run_there_is_nothing_to_do(astec_train: Train, arguments: tuple[str, ...]) -> None:
+    code, said = astec_train("train", *arguments)
+    assert (code, "Give DATA and RUN, or --resume RUN" in said) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("--set", "model.dim=8"), "--set"),
+        (("--config", "x.toml"), "--config"),
+        (("--seed", "1"), "--seed"),
+        (("--seeds", "1,2", "--skip-bad-lines"), "--seeds, --skip-bad-lines"),
+    ],
+)
+def test_a_resumed_run_takes_no_settings(
+    astec_train: Train, tmp_path: Path, arguments: tuple[str, ...], named: str
+) -> None:
+    code, said = astec_train("--resume", tmp_path, *arguments)
+    assert code == 2
+    assert f"a resumed run keeps its data and settings: leave out {named}, or begin another run" in said
+
+
+def test_what_is_no_run_cannot_be_resumed(astec_train: Train, tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "nothing"):
+        code, said = astec_train("--resume", folder)
+        assert code == 2
+        assert f"{folder} holds no run to go on with" in said
+        assert "Begin one with astec-train DATA RUN" in said
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("seed", [0, 3])

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.config import ConfigError, TrainerConfig, describe_settings, dump_config, load_config
+from trainer.config import ConfigError, TrainerConfig, describe_settings, dump_config, load_config, seed_settings
 
 
 def test_the_defaults_are_those_of_the_sections() -> None:
@@ -20,7 +20,31 @@ def test_an_override_wins_over_the_file_and_the_file_over_the_default(tmp_path: 
 
 
 def test_the_last_of_two_overrides_wins() -> None:
-    assert load_config(None, ["seed=1", "seed=2"]).seed == 2
+    assert load_config(None, ["seeds=[1]", "seeds=[2]"]).seeds == (2,)
+
+
+def test_the_first_seed_is_that_of_what_learners_share() -> None:
+    assert TrainerConfig().seed == 0
+    assert TrainerConfig(seeds=(3, 1)).seed == 3
+
+
+@pytest.mark.parametrize(
+    ("seed", "seeds", "expected"),
+    [(None, None, (0,)), (7, None, (7,)), (None, "5", (5,)), (None, "1,2,3", (1, 2, 3)), (None, "007", (7,))],
+)
+def test_seeds_of_the_command_line(seed: int | None, seeds: str | None, expected: tuple[int, ...]) -> None:
+    assert load_config(None, seed_settings(seed, seeds)).seeds == expected
+
+
+@pytest.mark.parametrize("seeds", ["", "1,", ",1", "1,,2", "1 2", "1;2", "one", "-1", "1.5", "[1]", "٣"])
+def test_seeds_that_are_no_numbers_are_refused(seeds: str) -> None:
+    with pytest.raises(ConfigError, match="--seeds takes numbers with commas between, for example 1,2,3, not"):
+        seed_settings(None, seeds)
+
+
+def test_a_seed_beside_seeds_is_refused() -> None:
+    with pytest.raises(ConfigError, match="--seed 1 and --seeds 2,3 exclude each other"):
+        seed_settings(1, "2,3")
 
 
 def test_one_setting_of_a_graph_leaves_the_others_at_their_defaults(tmp_path: Path) -> None:
@@ -34,7 +58,9 @@ def test_one_setting_of_a_graph_leaves_the_others_at_their_defaults(tmp_path: Pa
 
 def test_what_is_dumped_is_loaded_again(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
-    config = load_config(None, ["seed=5", "model.dropout=0.1", "shortlist.points.m=5", "featurizer.min_char_ngram=2"])
+    config = load_config(
+        None, ["seeds=[5,6]", "model.dropout=0.1", "shortlist.points.m=5", "featurizer.min_char_ngram=2"]
+    )
     file.write_bytes(dump_config(config))
     assert load_config(file, []) == config
 
@@ -44,7 +70,8 @@ def test_every_setting_has_a_meaning_and_can_be_set_to_its_default() -> None:
     assert len({key for key, _, _ in settings}) == len(settings) > 20
     for key, default, meaning in settings:
         assert meaning, key
-        assert load_config(None, [f"{key}={default}"]) == TrainerConfig(), key
+        text = list(default) if isinstance(default, tuple) else default
+        assert load_config(None, [f"{key}={text}"]) == TrainerConfig(), key
 
 
 @pytest.mark.parametrize(
@@ -52,7 +79,7 @@ def test_every_setting_has_a_meaning_and_can_be_set_to_its_default() -> None:
     [
         ("model.dimm=64", ["no setting model.dimm", "did you mean model.dim?"]),
         ("extreme.epoch=64", ["did you mean extreme.epochs?"]),
-        ("qqq=1", ["no setting qqq", "there are seed, "]),
+        ("qqq=1", ["no setting qqq", "there are seeds, "]),
         ("qqq.zzz=1", ["no setting qqq"]),
         ("model.dim=7", ["model.dim = 7", "greater than or equal to 8"]),
         ("model.dim=many", ["model.dim = 'many'", "integer"]),
@@ -65,7 +92,11 @@ def test_every_setting_has_a_meaning_and_can_be_set_to_its_default() -> None:
         ("featurizer.min_char_ngram=5", ["featurizer: min_char_ngram is 5 and max_char_ngram 4"]),
         ("model.precision=float16", ["model.precision = 'float16'", "'auto', 'float32' or 'bfloat16'"]),
         ("model=3", ["model = 3"]),
-        ("seed.x=3", ["seed is no section"]),
+        ("seeds=[-1]", ["seeds.0 = -1", "greater than or equal to 0"]),
+        ("seeds=[]", ["seeds", "at least 1 item"]),
+        ("seeds=[1, 2, 1]", ["[1, 2, 1] names a seed twice"]),
+        ("seeds=[2147483648]", ["seeds.0 = 2147483648", "less than 2147483648"]),
+        ("seeds.x=3", ["seeds is no section"]),
         ("model.dim", ["section.key=value", "'model.dim'"]),
         ("=3", ["section.key=value", "'=3'"]),
     ],

@@ -53,6 +53,18 @@ def test_rows_without_a_label_are_dropped_and_counted(tmp_path: Path, write_json
     assert sorted(data.featurizer.vocabulary) == ["one", "two"], "what is dropped teaches no words"
 
 
+def test_texts_are_kept_to_be_shown(tmp_path: Path, write_jsonl: WriteJsonl) -> None:
+    rows = [("lost", []), ("Größe 40", ["a"]), ("x" * 999, ["b"])]
+    data = load(write_jsonl(tmp_path / "train.jsonl", rows))
+    assert [data.show(row) for row in range(2)] == ["Größe 40", "x" * 200], "of the rows that are left, their beginning"
+
+
+def test_feature_ids_are_shown_by_weight(tmp_path: Path) -> None:
+    data = load(write_xc(tmp_path))
+    assert data.texts is None
+    assert data.show(0) == "features 2 (0.80), 0 (0.60)"
+
+
 def test_features_are_the_bags_in_a_matrix(tmp_path: Path, write_jsonl: WriteJsonl) -> None:
     data = load(write_jsonl(tmp_path / "train.jsonl", [("one two", ["a"]), ("", ["b"]), ("two", ["a"])]))
     features_NV = data.examples.features(data.featurizer.num_features).toarray()
@@ -104,6 +116,21 @@ def test_features_with_names_make_a_featurizer_of_words(tmp_path: Path) -> None:
     bag = data.featurizer.transform(["Red shoes!"])
     assert bag.ids.tolist() == [2, 3]
     assert bag.weights[0] < bag.weights[1], "red occurs in two rows, shoes in one"
+
+
+@pytest.mark.parametrize("kind", ["texts", "bags"])
+def test_rows_are_featurised_the_same_however_many_at_once(
+    tmp_path: Path, write_jsonl: WriteJsonl, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    rows = [("one two", ["a"]), ("", ["b"]), ("two three", ["a", "c"]), ("été two", ["c"]), ("one", ["b"])]
+    path = write_jsonl(tmp_path / "train.jsonl", rows) if kind == "texts" else write_xc(tmp_path)
+    whole = load(path)
+    monkeypatch.setattr("trainer.data._CHUNK_ROWS", 2)
+    pieces = load(path)
+    for name in ("ids", "weights", "offsets"):
+        assert getattr(pieces.examples.bags, name).tolist() == getattr(whole.examples.bags, name).tolist(), name
+    if kind == "texts":
+        assert [pieces.show(row) for row in range(5)] == [text for text, _ in rows]
 
 
 @settings(derandomize=True, deadline=None)

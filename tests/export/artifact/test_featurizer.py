@@ -300,3 +300,13 @@ def test_an_id_outside_the_vocabulary_is_refused(unknown: int) -> None:
 def test_check_lets_any_text_pass() -> None:
     for text in ("", "🎉", "\ud800", "x" * 100_000):
         FEATURIZER.check(text)
+
+
+def test_names_are_looked_up_as_whole_tokens() -> None:
+    featurizer = TextFeaturizer.fit(["red car", "Straße"], EVERY_KIND)
+    names = ["red", "CAR", "red-car", "  red\n  car ", "strasse", "re", "car red", "", "-", "red car red"]
+    found = ["red", "car", "red car", "red car", "strasse", None, None, None, None, None]
+    ids = featurizer.token_ids(names)
+    assert ids.dtype == np.int32
+    assert [featurizer.vocabulary[i] if i >= 0 else None for i in ids.tolist()] == found
+    assert featurizer.token_ids([]).shape == (0,)

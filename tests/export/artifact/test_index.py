@@ -65,12 +65,14 @@ def test_ef_search_comes_back_with_the_params(index: HnswIndex, queries: NDArray
 
 def test_ef_search_reaches_the_served_graphs_through_the_manifest(demo_artifact: Path) -> None:
     artifact = open_artifact(demo_artifact)
-    centroids, points = (graph.index for graph in artifact.shortlister.graphs)
+    manifest, shortlister = artifact.manifest, artifact.shortlister
+    assert manifest.points is not None
+    assert shortlister.points is not None
+    centroids, points = shortlister.centroids.index, shortlister.points.index
     assert isinstance(centroids, HnswIndex)
     assert isinstance(points, HnswIndex)
-    assert centroids.params.ef_search == artifact.manifest.centroids.ef_search == 300
-    assert artifact.manifest.points is not None
-    assert points.params.ef_search == artifact.manifest.points.ef_search == 100
+    assert centroids.params.ef_search == manifest.centroids.ef_search == 300
+    assert points.params.ef_search == manifest.points.ef_search == 100
 
 
 def test_more_neighbours_than_vectors_gives_all(vectors: NDArray[np.float32], queries: NDArray[np.float32]) -> None:

@@ -6,6 +6,7 @@ Shapes: B queries, L labels, V vocabulary, C candidates of all queries together.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -17,31 +18,38 @@ from numpy.typing import NDArray
 
 from export.artifact.featurizer import Bags
 from export.artifact.shortlist import Candidates
-from export.artifact.sparse import SparseClassifier
+from export.artifact.sparse import MAX_HEADS, MIN_HEAD_WEIGHTS, SparseClassifier
 from export.artifact.store import FILES, ArtifactError, open_artifact
 
-NUM_LABELS, NUM_FEATURES = 12, 9
+NUM_LABELS, NUM_FEATURES = 12, MIN_HEAD_WEIGHTS + 15
 Reseal = Callable[..., None]
 
 
 def random_classifier(rng: np.random.Generator) -> tuple[SparseClassifier, NDArray[np.float32]]:
-    """A classifier, some of its labels without a weight, and its weights laid out, [L, V]."""
+    """A classifier whose labels have no, few or many weights, so many that they are head labels; and them, [L, V]."""
     u_LV = rng.standard_normal((NUM_LABELS, NUM_FEATURES)).astype(np.float32)
-    u_LV[rng.random(u_LV.shape) < 0.6] = 0
+    u_LV[rng.random(u_LV.shape) >= rng.choice([0, 0.3, 0.8, 1], (NUM_LABELS, 1))] = 0
     labels, tokens = np.nonzero(u_LV)
     indptr = np.searchsorted(labels, np.arange(NUM_LABELS + 1)).astype(np.int64)
     bias_L = rng.standard_normal(NUM_LABELS).astype(np.float32)
-    return SparseClassifier(indptr, tokens.astype(np.int32), u_LV[labels, tokens], bias_L), u_LV
+    weights = (indptr, tokens.astype(np.int32), u_LV[labels, tokens])
+    return SparseClassifier.build(*weights, bias_L, NUM_FEATURES), u_LV
 
 
 def random_queries(rng: np.random.Generator, num_queries: int) -> tuple[Bags, Candidates]:
-    """Queries of any length down to none, with any number of candidates down to none."""
-    tokens = [rng.permutation(NUM_FEATURES)[: rng.integers(0, NUM_FEATURES)] for _ in range(num_queries)]
+    """Queries of any length down to none, tokens coming twice, with any number of candidates down to none."""
+    tokens = [rng.integers(0, NUM_FEATURES, rng.integers(0, 2 * NUM_FEATURES)) for _ in range(num_queries)]
     labels = [rng.permutation(NUM_LABELS)[: rng.integers(0, NUM_LABELS)] for _ in range(num_queries)]
     ids, token_offsets = joined(tokens)
     labels_C, offsets = joined(labels)
     bags = Bags(ids, rng.standard_normal(len(ids)).astype(np.float32), token_offsets)
-    return bags, Candidates(labels_C, np.zeros(len(labels_C), np.float32), offsets)
+    return bags, candidates_of(labels_C, offsets)
+
+
+def candidates_of(labels: NDArray[np.int32], offsets: NDArray[np.int64]) -> Candidates:
+    """With similarities and votes, which do not matter here."""
+    zeros_C = np.zeros(len(labels), np.float32)
+    return Candidates(labels=labels, similarities=zeros_C, votes=zeros_C, offsets=offsets)
 
 
 def joined(parts: list[NDArray[np.int64]]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
@@ -70,7 +78,7 @@ def test_logits_are_those_of_the_dense_product(seed: int, num_queries: int) -> N
     bags, candidates = random_queries(rng, num_queries)
     logits_C = classifier.logits(candidates, bags)
     assert logits_C.dtype == np.float32
-    assert logits_C.tolist() == pytest.approx(dense_logits(u_LV, classifier.bias, bags, candidates), abs=1e-5)
+    assert logits_C.tolist() == pytest.approx(dense_logits(u_LV, classifier.bias, bags, candidates), abs=1e-4)
 
 
 def test_a_batch_is_its_queries_one_by_one() -> None:
@@ -80,7 +88,7 @@ def test_a_batch_is_its_queries_one_by_one() -> None:
     alone = []
     for query in range(len(bags)):
         begin, end = candidates.offsets[query : query + 2]
-        own = Candidates(candidates.labels[begin:end], candidates.similarities[begin:end], np.array([0, end - begin]))
+        own = candidates_of(candidates.labels[begin:end], np.array([0, end - begin]))
         alone += classifier.logits(own, bags.take(np.array([query]))).tolist()
     assert len(alone) > 50
     assert classifier.logits(candidates, bags).tolist() == alone
@@ -88,19 +96,60 @@ def test_a_batch_is_its_queries_one_by_one() -> None:
 
 def test_an_empty_query_has_the_biases() -> None:
     classifier, _ = random_classifier(np.random.default_rng(1))
-    every_label = Candidates(
-        np.arange(NUM_LABELS, dtype=np.int32), np.zeros(NUM_LABELS, np.float32), np.array([0, NUM_LABELS])
-    )
+    every_label = candidates_of(np.arange(NUM_LABELS, dtype=np.int32), np.array([0, NUM_LABELS]))
     empty = Bags(np.empty(0, np.int32), np.empty(0, np.float32), np.zeros(2, np.int64))
+    assert (classifier.head >= 0).any()
     assert classifier.logits(every_label, empty).tolist() == classifier.bias.tolist()
 
 
-def test_a_token_that_comes_twice_counts_twice() -> None:
+@pytest.mark.parametrize("num_weights", [4, MIN_HEAD_WEIGHTS])
+def test_a_token_that_comes_twice_counts_twice(num_weights: int) -> None:
     """As it does for the encoder; a client may send such feature ids."""
-    classifier = SparseClassifier(np.array([0, 1]), np.int32([3]), np.float32([2]), np.float32([0.5]))
-    bags = Bags(np.int32([3, 3]), np.float32([0.25, 0.5]), np.array([0, 2]))
-    candidates = Candidates(np.int32([0]), np.zeros(1, np.float32), np.array([0, 1]))
-    assert classifier.logits(candidates, bags).tolist() == [2.0]
+    tokens, values = np.arange(num_weights, dtype=np.int32), np.full(num_weights, 2, np.float32)
+    bias_L = np.array([0.5], np.float32)
+    classifier = SparseClassifier.build(np.array([0, num_weights]), tokens, values, bias_L, num_weights)
+    bags = Bags(np.array([3, 3], np.int32), np.array([0.25, 0.5], np.float32), np.array([0, 2]))
+    assert classifier.head.tolist() == [0 if num_weights == MIN_HEAD_WEIGHTS else -1]
+    assert classifier.logits(candidates_of(np.zeros(1, np.int32), np.array([0, 1])), bags).tolist() == [2.0]
+
+
+def test_labels_of_many_weights_are_the_head() -> None:
+    sizes_L = np.array([0, MIN_HEAD_WEIGHTS, 3, MIN_HEAD_WEIGHTS - 1, MIN_HEAD_WEIGHTS + 2])
+    tokens = np.concatenate([np.arange(size, dtype=np.int32) for size in sizes_L])
+    indptr = np.concatenate([[0], np.cumsum(sizes_L)])
+    values = np.arange(len(tokens), dtype=np.float32)
+    classifier = SparseClassifier.build(indptr, tokens, values, np.zeros(5, np.float32), NUM_FEATURES)
+    assert classifier.head.tolist() == [-1, 0, -1, -1, 1]
+    assert np.diff(classifier.indptr).tolist() == [0, 0, 3, MIN_HEAD_WEIGHTS - 1, 0]
+    assert np.diff(classifier.posting_indptr).tolist() == [2] * MIN_HEAD_WEIGHTS + [1, 1] + [0] * 13
+    assert classifier.posting_heads[:4].tolist() == [0, 1, 0, 1]
+    assert classifier.num_weights == len(tokens)
+    assert sorted([*classifier.values, *classifier.posting_values]) == values.tolist()
+    dtypes = [getattr(classifier, field.name).dtype.name for field in fields(SparseClassifier)]
+    assert dtypes == ["int64", "int32", "float32", "float32", "int32", "int64", "uint16", "float32"]
+
+
+def test_a_head_that_is_full_has_the_labels_of_most_weights() -> None:
+    sizes_L = np.full(MAX_HEADS + 3, MIN_HEAD_WEIGHTS + 1)
+    sizes_L[[5, 900, 16_000]] -= 1
+    indptr = np.concatenate([[0], np.cumsum(sizes_L)])
+    tokens = (np.arange(indptr[-1]) - np.repeat(indptr[:-1], sizes_L)).astype(np.int32)
+    values, bias_L = np.ones(len(tokens), np.float32), np.zeros(len(sizes_L), np.float32)
+    classifier = SparseClassifier.build(indptr, tokens, values, bias_L, NUM_FEATURES)
+    assert np.flatnonzero(classifier.head < 0).tolist() == [5, 900, 16_000]
+    assert classifier.head.max() == classifier.posting_heads.max() == MAX_HEADS - 1
+    last_token = Bags(np.array([MIN_HEAD_WEIGHTS], np.int32), np.ones(1, np.float32), np.array([0, 1]))
+    every_label = candidates_of(np.arange(len(sizes_L), dtype=np.int32), np.array([0, len(sizes_L)]))
+    assert np.array_equal(classifier.logits(every_label, last_token), (classifier.head >= 0).astype(np.float32))
+
+
+def test_without_a_head_nothing_is_as_large_as_the_vocabulary() -> None:
+    last = 2**31 - 2
+    tokens, values = np.array([0, last], np.int32), np.array([1, 2], np.float32)
+    classifier = SparseClassifier.build(np.array([0, 2]), tokens, values, np.zeros(1, np.float32), last + 1)
+    assert classifier.posting_indptr.tolist() == [0]
+    bags = Bags(np.array([7, last], np.int32), np.array([1, 0.5], np.float32), np.array([0, 2]))
+    assert classifier.logits(candidates_of(np.zeros(1, np.int32), np.array([0, 1])), bags).tolist() == [1.0]
 
 
 def refusal(folder: Path) -> str:
@@ -109,29 +158,68 @@ def refusal(folder: Path) -> str:
     return str(caught.value)
 
 
-def test_weights_are_mapped(demo_artifact: Path) -> None:
-    sparse = open_artifact(demo_artifact).sparse
+def test_weights_are_mapped(full_artifact: Path) -> None:
+    sparse = open_artifact(full_artifact).sparse
     assert sparse is not None
-    assert all(isinstance(array.base, np.memmap) for array in (sparse.indptr, sparse.indices, sparse.values))
+    assert all(isinstance(getattr(sparse, field.name).base, np.memmap) for field in fields(SparseClassifier))
 
 
-def test_label_bounds_that_do_not_ascend(artifact_copy: Path, reseal: Reseal) -> None:
-    indptr = np.load(artifact_copy / FILES.sparse_indptr)
+def test_what_cannot_be_mapped_is_read_only_too(artifact_copy: Path, reseal: Reseal) -> None:
+    """Or else numba would compile a second kernel for models without a head."""
+    classifier = open_artifact(artifact_copy).sparse
+    assert classifier is not None
+    num_labels = len(classifier.bias)
+    np.save(artifact_copy / FILES.sparse_head, np.full(num_labels, -1, np.int32))
+    for name in (FILES.sparse_posting_heads, FILES.sparse_posting_values):
+        np.save(artifact_copy / name, np.load(artifact_copy / name)[:0])
+    np.save(artifact_copy / FILES.sparse_posting_indptr, np.zeros(1, np.int64))
+
+    def shrink(manifest: dict[str, Any]) -> None:
+        manifest["scoring"]["sparse_weights"] = len(classifier.values)
+
+    reseal(artifact_copy, shrink)
+    headless = open_artifact(artifact_copy).sparse
+    assert headless is not None
+    assert not any(getattr(headless, field.name).flags.writeable for field in fields(SparseClassifier))
+
+
+@pytest.mark.parametrize("name", [FILES.sparse_indptr, FILES.sparse_posting_indptr])
+def test_bounds_that_do_not_ascend(artifact_copy: Path, reseal: Reseal, name: str) -> None:
+    indptr = np.load(artifact_copy / name)
     indptr[1] = indptr[-1] + 1
-    np.save(artifact_copy / FILES.sparse_indptr, indptr)
+    np.save(artifact_copy / name, indptr)
     reseal(artifact_copy)
-    assert f"{FILES.sparse_indptr} does not ascend from 0" in refusal(artifact_copy)
+    assert f"{name} does not ascend from 0" in refusal(artifact_copy)
 
 
-@pytest.mark.parametrize("token", [-1, 1_000_000_000])
-def test_a_token_id_out_of_range(artifact_copy: Path, reseal: Reseal, token: int) -> None:
-    indices = np.load(artifact_copy / FILES.sparse_indices)
-    indices[0] = token
-    np.save(artifact_copy / FILES.sparse_indices, indices)
+@pytest.mark.parametrize(
+    ("name", "id_", "named"),
+    [
+        (FILES.sparse_indices, -1, "token ids -1.."),
+        (FILES.sparse_indices, 1_000_000_000, "..1000000000 of"),
+        (FILES.sparse_head, -2, "head label ids -2.."),
+        (FILES.sparse_head, MAX_HEADS, f"..{MAX_HEADS} of {MAX_HEADS} head labels"),
+        (FILES.sparse_posting_heads, 65_535, "..65535 of"),
+    ],
+)
+def test_an_id_out_of_range(artifact_copy: Path, reseal: Reseal, name: str, id_: int, named: str) -> None:
+    ids = np.load(artifact_copy / name)
+    ids[0] = id_
+    np.save(artifact_copy / name, ids)
     reseal(artifact_copy)
     message = refusal(artifact_copy)
-    assert f"{FILES.sparse_indices}: token ids" in message
-    assert str(token) in message
+    assert f"{name}: " in message
+    assert named in message
+
+
+@pytest.mark.parametrize("name", [FILES.sparse_values, FILES.sparse_bias, FILES.sparse_posting_values])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_weight_that_is_no_number(artifact_copy: Path, reseal: Reseal, name: str, value: float) -> None:
+    values = np.load(artifact_copy / name)
+    values[-1] = value
+    np.save(artifact_copy / name, values)
+    reseal(artifact_copy)
+    assert f"{name} holds NaN or infinity" in refusal(artifact_copy)
 
 
 def test_another_number_of_weights_than_the_manifest_says(artifact_copy: Path, reseal: Reseal) -> None:
@@ -140,11 +228,30 @@ def test_another_number_of_weights_than_the_manifest_says(artifact_copy: Path, r
 
     count = open_artifact(artifact_copy).manifest.scoring.sparse_weights
     reseal(artifact_copy, grow)
-    assert f"{FILES.sparse_indptr} ends at {count}, not at {count + 1}" in refusal(artifact_copy)
+    assert f"not at {count + 1} together" in refusal(artifact_copy)
 
 
-@pytest.mark.parametrize("name", [FILES.sparse_indices, FILES.sparse_values, FILES.sparse_bias])
+@pytest.mark.parametrize(
+    "name",
+    [
+        FILES.sparse_indptr,
+        FILES.sparse_indices,
+        FILES.sparse_values,
+        FILES.sparse_bias,
+        FILES.sparse_head,
+        FILES.sparse_posting_indptr,
+        FILES.sparse_posting_heads,
+        FILES.sparse_posting_values,
+    ],
+)
 def test_an_array_of_another_length(artifact_copy: Path, reseal: Reseal, name: str) -> None:
     np.save(artifact_copy / name, np.load(artifact_copy / name)[:-1])
     reseal(artifact_copy)
     assert f"{name} has shape" in refusal(artifact_copy)
+
+
+def test_positions_of_another_type(artifact_copy: Path, reseal: Reseal) -> None:
+    name = FILES.sparse_posting_heads
+    np.save(artifact_copy / name, np.load(artifact_copy / name).astype(np.int32))
+    reseal(artifact_copy)
+    assert f"{name} is int32, not uint16" in refusal(artifact_copy)

@@ -47,39 +47,46 @@ def refusal(folder: Path) -> str:
     return str(caught.value).replace(str(folder), "ARTIFACT")
 
 
-def test_every_file_of_an_artifact_is_tried_below(demo_artifact: Path) -> None:
-    assert sorted(path.name for path in demo_artifact.iterdir()) == EVERY_FILE
+def test_every_file_of_an_artifact_is_tried_below(full_artifact: Path) -> None:
+    assert sorted(path.name for path in full_artifact.iterdir()) == EVERY_FILE
 
 
-def test_an_artifact_opens_as_it_was_described(demo_artifact: Path) -> None:
-    artifact = open_artifact(demo_artifact)
+def test_an_artifact_opens_as_it_was_described(full_artifact: Path) -> None:
+    artifact = open_artifact(full_artifact)
     sizes = artifact.manifest.dimensions
     assert artifact.featurizer.num_features == sizes.num_features
     assert artifact.classifier.shape == (sizes.num_labels, sizes.dim)
     assert artifact.bias.shape == artifact.label_counts.shape == (sizes.num_labels,)
+    assert artifact.reranker is not None
+    assert artifact.reranker_bias is not None
+    assert artifact.reranker.shape == (sizes.num_labels, sizes.reranker_dim)
+    assert artifact.reranker_bias.shape == (sizes.num_labels,)
     assert len(artifact.labels) == sizes.num_labels
     assert artifact.encoder_path.is_file()
-    counts = [graph.index.count for graph in artifact.shortlister.graphs]
-    assert counts == [sizes.num_representatives, sizes.num_points]
+    assert artifact.shortlister.centroids.index.count == sizes.num_representatives
+    assert artifact.shortlister.points is not None
+    assert artifact.shortlister.points.index.count == sizes.num_points
 
 
-def test_large_arrays_are_mapped_and_read_only(demo_artifact: Path) -> None:
-    artifact = open_artifact(demo_artifact)
+def test_large_arrays_are_mapped_and_read_only(full_artifact: Path) -> None:
+    artifact = open_artifact(full_artifact)
     assert isinstance(artifact.classifier.base, np.memmap)
+    assert artifact.reranker is not None
+    assert isinstance(artifact.reranker.base, np.memmap)
     with pytest.raises(ValueError, match="read-only"):
         artifact.classifier[0, 0] = 1
 
 
-def test_the_public_part_tells_nothing_about_files(demo_artifact: Path) -> None:
-    manifest = open_artifact(demo_artifact).manifest
+def test_the_public_part_tells_nothing_about_files(full_artifact: Path) -> None:
+    manifest = open_artifact(full_artifact).manifest
     public = manifest.public()
     assert public.keys() == manifest.model_dump().keys() - {"files"}
     assert json.loads(json.dumps(public)) == public
 
 
-def test_the_checksum_is_what_sha256sum_prints(demo_artifact: Path) -> None:
-    digest = sha256((demo_artifact / MANIFEST_FILE).read_bytes()).hexdigest()
-    assert (demo_artifact / MANIFEST_CHECKSUM_FILE).read_text() == f"{digest}  manifest.json\n"
+def test_the_checksum_is_what_sha256sum_prints(full_artifact: Path) -> None:
+    digest = sha256((full_artifact / MANIFEST_FILE).read_bytes()).hexdigest()
+    assert (full_artifact / MANIFEST_CHECKSUM_FILE).read_text() == f"{digest}  manifest.json\n"
 
 
 @pytest.mark.parametrize("name", EVERY_FILE)
@@ -103,9 +110,9 @@ def test_a_truncated_file(artifact_copy: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", EVERY_FILE)
-def test_a_link_to_the_very_same_bytes(artifact_copy: Path, demo_artifact: Path, name: str) -> None:
+def test_a_link_to_the_very_same_bytes(artifact_copy: Path, full_artifact: Path, name: str) -> None:
     (artifact_copy / name).unlink()
-    (artifact_copy / name).symlink_to(demo_artifact / name)
+    (artifact_copy / name).symlink_to(full_artifact / name)
     assert name in refusal(artifact_copy)
 
 
@@ -115,7 +122,7 @@ def test_a_folder_in_place_of_a_file(artifact_copy: Path) -> None:
     assert f"{FILES.classifier} in ARTIFACT is a link or no plain file" in refusal(artifact_copy)
 
 
-@pytest.mark.parametrize("name", ["notes.txt", ".hidden", "reranker.npy"])
+@pytest.mark.parametrize("name", ["notes.txt", ".hidden", "reranker.npy.old"])
 def test_a_file_nobody_listed(artifact_copy: Path, name: str) -> None:
     (artifact_copy / name).write_text("surplus")
     assert refusal(artifact_copy).startswith(f"{name} in ARTIFACT is not listed in manifest.json. Remove it")
@@ -150,16 +157,20 @@ def set_field(path: str, value: object) -> Callable[[Fields], None]:
     ("field", "value"),
     [
         ("surprise", 1),
-        ("scoring.beta", 0.5),
+        ("scoring.epsilon", 0.5),
         ("scoring.alpha", 1.5),
         ("scoring.alpha", float("nan")),
         ("scoring.alpha", "0.5"),
+        ("scoring.beta", 1.01),
         ("scoring.gamma", -0.1),
+        ("scoring.delta", None),
         ("scoring.sparse_weights", 1.0),
         ("model.name", ""),
         ("model.version", "x" * 129),
         ("dimensions.num_labels", 0),
         ("dimensions.dim", 2**40),
+        ("dimensions.learners", 0),
+        ("dimensions.reranker_dim", -1),
         ("centroids.ef_search", -1),
         ("centroids.backend", "faiss"),
         ("featurizer.kind", "image"),
@@ -171,6 +182,22 @@ def set_field(path: str, value: object) -> Callable[[Fields], None]:
 def test_a_field_out_of_range_is_named(artifact_copy: Path, reseal: Reseal, field: str, value: object) -> None:
     reseal(artifact_copy, set_field(field, value))
     assert f"manifest.json: field {field}" in refusal(artifact_copy)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "problem"),
+    [
+        ("scoring.gamma", 0.9, "field scoring: Value error, gamma 0.9 and delta 0.15 are more than 1 together"),
+        ("scoring.sparse_weights", 0, "field scoring: Value error, gamma is 0.25, but there is no sparse term"),
+        ("dimensions.reranker_dim", 0, "manifest.json: Value error, scoring.beta is 0.3, but there is no re-ranker"),
+        ("dimensions.learners", 5, "field dimensions: Value error, dim is 48, which 5 learners of equal dimensions"),
+    ],
+)
+def test_fields_that_contradict_one_another(
+    artifact_copy: Path, reseal: Reseal, field: str, value: object, problem: str
+) -> None:
+    reseal(artifact_copy, set_field(field, value))
+    assert problem in refusal(artifact_copy)
 
 
 def test_a_missing_field_is_named(artifact_copy: Path, reseal: Reseal) -> None:
@@ -212,20 +239,21 @@ def test_no_folder_an_empty_one_a_file_and_an_impossible_name(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("dimension", "named"),
+    ("dimension", "more", "named"),
     [
-        ("num_features", "the featurizer has"),
-        ("dim", FILES.classifier),
-        ("num_labels", FILES.labels),
-        ("num_representatives", FILES.centroid_labels),
-        ("num_points", FILES.point_labels_indptr),
+        ("num_features", 1, "the featurizer has"),
+        ("dim", 3, FILES.classifier),  # a dimension more for each learner
+        ("reranker_dim", 1, FILES.reranker),
+        ("num_labels", 1, FILES.labels),
+        ("num_representatives", 1, FILES.centroid_labels),
+        ("num_points", 1, FILES.point_labels_indptr),
     ],
 )
 def test_a_dimension_that_the_files_do_not_have(
-    artifact_copy: Path, reseal: Reseal, dimension: str, named: str
+    artifact_copy: Path, reseal: Reseal, dimension: str, more: int, named: str
 ) -> None:
     def grow(manifest: Fields) -> None:
-        manifest["dimensions"][dimension] += 1
+        manifest["dimensions"][dimension] += more
 
     reseal(artifact_copy, grow)
     message = refusal(artifact_copy)
@@ -257,6 +285,8 @@ def test_label_sets_that_do_not_ascend(artifact_copy: Path, reseal: Reseal) -> N
     [
         FILES.classifier,
         FILES.classifier_bias,
+        FILES.reranker,
+        FILES.reranker_bias,
         FILES.label_counts,
         FILES.centroid_labels,
         FILES.point_labels_indptr,
@@ -327,14 +357,14 @@ def copy_through_write(source: Path, target: Path, edit: Callable[[Path], None] 
         edit(folder)
 
 
-def test_what_is_written_opens_with_the_same_manifest(demo_artifact: Path, tmp_path: Path) -> None:
-    copy_through_write(demo_artifact, tmp_path / "copy")
-    assert open_artifact(tmp_path / "copy").manifest == open_artifact(demo_artifact).manifest
+def test_what_is_written_opens_with_the_same_manifest(full_artifact: Path, tmp_path: Path) -> None:
+    copy_through_write(full_artifact, tmp_path / "copy")
+    assert open_artifact(tmp_path / "copy").manifest == open_artifact(full_artifact).manifest
 
 
-def test_what_does_not_open_is_not_published(demo_artifact: Path, tmp_path: Path) -> None:
+def test_what_does_not_open_is_not_published(full_artifact: Path, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=FILES.classifier_bias):
-        copy_through_write(demo_artifact, tmp_path / "copy", lambda folder: (folder / FILES.classifier_bias).unlink())
+        copy_through_write(full_artifact, tmp_path / "copy", lambda folder: (folder / FILES.classifier_bias).unlink())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -347,9 +377,9 @@ def test_a_description_that_fails_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_kill_before_the_manifest_leaves_nothing_that_opens(demo_artifact: Path, tmp_path: Path) -> None:
+def test_a_kill_before_the_manifest_leaves_nothing_that_opens(full_artifact: Path, tmp_path: Path) -> None:
     target = tmp_path / "artifact"
-    source = shutil.copytree(demo_artifact, tmp_path / "source", ignore=shutil.ignore_patterns("manifest.*"))
+    source = shutil.copytree(full_artifact, tmp_path / "source", ignore=shutil.ignore_patterns("manifest.*"))
     command = [sys.executable, "-c", KILLED_WHILE_DESCRIBED, str(source), str(target)]
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
     assert not target.exists()

@@ -1,0 +1,145 @@
+"""What one process of a few learns, run by torchrun: each rank leaves its arrays in FOLDER/rank.npz."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from export.artifact.featurizer import Bags
+from export.artifact.shortlist import Candidates
+from trainer.config import ModelSection
+from trainer.distributed import join_world
+from trainer.features import BagFeatures, Features, FrozenFeatures, random_embeddings
+from trainer.sampling import LabelSampler
+from trainer.task import AllLabels, Labels, OneVsAllTask
+from trainer.tensors import seeded
+from trainer.world import Arrays, Mesh, World
+
+CPU = torch.device("cpu")
+NUM_TEXTS, NUM_TOKENS, NUM_LABELS, DIM, BATCH = 33, 60, 1_501, 8, 16
+
+
+def learn_all(world: World) -> Arrays:
+    """All modules with dropout, by name of module and array."""
+    learnt: Arrays = {}
+    for name in ("surrogate", "extreme", "reranker"):
+        task = make_task(name, world)
+        losses = [float(task.step(task.prepare(rows, step), 0.01)) for step, rows in enumerate(batches(3))]
+        figures = task.precision(some_v(), labels_of(NUM_LABELS), some_candidates() if name != "surrogate" else None)
+        model = task.finish(torch.zeros(0))
+        arrays = {f"own.{key}": tensor.numpy().copy() for key, tensor in own_state(task).items()}
+        arrays |= {f"all.{key}": tensor.numpy().copy() for key, tensor in task.state().items()}
+        arrays |= {f"model.{key}": array for key, array in model.classifier_arrays().items()}
+        arrays |= {"losses": np.array(losses), "precision": np.array([figures[f"P@{k}"] for k in (1, 3, 5)])}
+        learnt |= {f"{name}.{key}": array for key, array in arrays.items()}
+    return learnt
+
+
+def go_on(world: World) -> Arrays:
+    """Module IV, saved half-way and gone on with by another task."""
+    first, second = make_task("extreme", world), make_task("extreme", world)
+    steps = list(enumerate(batches(4)))
+    for step, rows in steps[:6]:
+        first.step(first.prepare(rows, step), 0.01)
+    state = first.state()  # by all
+    saved = world.share(lambda: {name: tensor.numpy() for name, tensor in state.items()})
+    second.restore({name: torch.from_numpy(array) for name, array in saved.items()})
+    for task in (first, second):
+        torch.manual_seed(1)
+        for step, rows in steps[6:]:
+            task.step(task.prepare(rows, step), 0.01)
+    states = {"straight": first.state(), "resumed": second.state()}
+    return {f"{which}.{key}": tensor.numpy() for which, state in states.items() for key, tensor in state.items()}
+
+
+def talk(world: World) -> Arrays:
+    """What the processes tell one another; each has numbers of its own."""
+    own = np.arange(world.rank, 7, world.size, dtype=np.float32)
+    everything = {
+        "number": np.array(3),
+        "nothing": np.empty((0, 4), np.float32),
+        "column": np.arange(6, dtype=np.int32).reshape(2, 3)[:, 1],
+        "flags": np.array([True, False]),
+    }
+    shared = world.share(lambda: {name: array for name, array in everything.items() if world.leads})
+    summed = torch.full((2,), 1.0 + world.rank), torch.tensor(10.0 * world.rank)
+    world.sum_(*summed)
+    refused = world.leads and speaks_out_of_turn(world)
+    world.barrier()
+    return {
+        **{f"shared.{name}": array for name, array in shared.items()},
+        "summed": torch.cat([tensor.reshape(-1) for tensor in summed]).numpy(),
+        "agreed": np.array([world.agree(world.leads), world.agree(not world.leads)]),
+        "gathered": world.gather_rows(torch.from_numpy(own), 7).numpy(),
+        "refused": np.array(refused),
+    }
+
+
+def speaks_out_of_turn(world: World) -> bool:
+    try:
+        world.share(lambda: {"answer": np.array(world.agree(True))})
+    except RuntimeError as error:
+        return "must not talk to the others" in str(error)
+    return False
+
+
+def make_task(name: str, world: World) -> OneVsAllTask:
+    torch.manual_seed(0)
+    generator = seeded(0, 1)
+    features: Features = FrozenFeatures(some_v(), CPU)
+    if name != "extreme":
+        features = BagFeatures(some_bags(), random_embeddings(NUM_TOKENS, DIM, generator))
+    labels_NL = labels_of(NUM_LABELS)
+    labels: Labels = AllLabels(labels_NL)
+    if name != "surrogate":
+        negatives_NS = np.random.default_rng(2).integers(0, NUM_LABELS, (NUM_TEXTS, 4)).astype(np.int32)
+        labels = LabelSampler(labels_NL, negatives_NS, 2, 0)
+    model = ModelSection(dim=DIM, dropout=0.3, precision="float32")
+    mesh = Mesh(texts=world) if name == "surrogate" else Mesh(labels=world)
+    return OneVsAllTask(name, features, labels, DIM, model, generator, CPU, mesh)
+
+
+def own_state(task: OneVsAllTask) -> dict[str, torch.Tensor]:
+    tables = task.classifier.tables | {"residual": task.residual.table}
+    if isinstance(task._features, BagFeatures):
+        tables["embeddings"] = task._features.embeddings
+    return {f"{name}.{key}": tensor for name, table in tables.items() for key, tensor in table.state().items()}
+
+
+def batches(epochs: int) -> list[NDArray[np.int64]]:
+    """The last of each epoch has one text, so that one of two processes has none."""
+    orders = [np.random.default_rng(epoch).permutation(NUM_TEXTS) for epoch in range(epochs)]
+    return [order[begin : begin + BATCH] for order in orders for begin in range(0, NUM_TEXTS, BATCH)]
+
+
+def some_bags() -> Bags:
+    """Three tokens a text, but none of text 5."""
+    lengths = np.where(np.arange(NUM_TEXTS) == 5, 0, 3)
+    tokens = np.random.default_rng(1).integers(0, NUM_TOKENS, lengths.sum())
+    return Bags(tokens.astype(np.int32), np.full(len(tokens), 3**-0.5, np.float32), np.append(0, lengths.cumsum()))
+
+
+def some_v() -> NDArray[np.float32]:
+    return np.random.default_rng(3).random((NUM_TEXTS, DIM), np.float32)
+
+
+def labels_of(num_labels: int) -> csr_matrix:
+    """Two labels a text, of both processes."""
+    rows = np.repeat(np.arange(NUM_TEXTS), 2)
+    columns = np.stack([np.arange(NUM_TEXTS) * 7, np.arange(NUM_TEXTS) * 7 + 701], axis=1).reshape(-1)
+    return csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), shape=(NUM_TEXTS, num_labels))
+
+
+def some_candidates() -> Candidates:
+    labels = np.concatenate([np.append(np.arange(1000, 1040), [7 * row, 7 * row + 701]) for row in range(NUM_TEXTS)])
+    score = np.zeros(len(labels), np.float32)
+    return Candidates(labels.astype(np.int32), score, score, np.arange(0, len(labels) + 1, 42))
+
+
+if __name__ == "__main__":
+    with join_world("cpu") as (joined, _):
+        for scenario in (learn_all, go_on, talk):
+            np.savez(Path(sys.argv[1]) / f"{scenario.__name__}-{joined.rank}.npz", **scenario(joined))

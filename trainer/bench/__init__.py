@@ -1,0 +1,1 @@
+"""What training costs, on made-up data of published shapes."""

@@ -1,0 +1,194 @@
+"""What training costs: time, speed and peak memory of every stage, on made-up data of a published shape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import harmonic_mean
+from typing import Any, Final
+
+import torch
+from rich.table import Table
+
+from trainer.bench.memory import PeakMemory
+from trainer.bench.synthetic import SHAPES, DataShape, make_training_data
+from trainer.config import TrainerConfig, changed_settings
+from trainer.run import Run
+from trainer.stages import train
+
+_GIB: Final = 2**30
+_EPOCHS: Final = {"surrogate": 20, "extreme": 15, "reranker": 12}
+_LEARNING_RATES: Final = {
+    "WikiSeeAlsoTitles-350K": (0.005, 0.002),
+    "WikiTitles-500K": (0.005, 0.0005),
+    "AmazonTitles-670K": (0.02, 0.002),
+    "AmazonTitles-3M": (0.003, 0.0005),
+    "Q2B-3M": (0.02, 0.002),
+}
+"""Of the surrogate and the extreme task (paper, Table 5)."""
+
+
+def paper_settings(shape: str) -> list[str]:
+    """The paper's sizes, epochs and rates for a data set (A.1, Table 5), as `section.key=value`.
+
+    Its batches of 255 texts are 256 here. It gives no rate of the re-ranker, which keeps the default.
+    """
+    surrogate_rate, extreme_rate = _LEARNING_RATES[shape]
+    settings: dict[str, int | float] = {
+        "model.dim": 300,
+        "reranker.dim": 300,
+        "surrogate.num_clusters": 2**16,
+        "surrogate.learning_rate": surrogate_rate,
+        "extreme.learning_rate": extreme_rate,
+    }
+    for section, epochs in _EPOCHS.items():
+        settings |= {f"{section}.epochs": epochs, f"{section}.min_steps": 0, f"{section}.batch_size": 256}
+    return [f"{key}={value}" for key, value in settings.items()]
+
+
+@dataclass(frozen=True, slots=True)
+class StageCost:
+    """What one stage took.
+
+    Attributes:
+        seconds: from the end of the stage before to its own.
+        texts_per_s: training texts learnt from, per second; None of a stage that learns by no epochs.
+        peak_bytes: most resident memory of the process.
+        peak_gpu_bytes: most memory allocated on the GPU; None on a CPU.
+    """
+
+    stage: str
+    seconds: float
+    texts_per_s: float | None
+    peak_bytes: int
+    peak_gpu_bytes: int | None
+
+
+class StageMeter:
+    """Observes a run: the time and memory since the line before belong to the stage of a line of its history."""
+
+    def __init__(self, memory: PeakMemory) -> None:
+        self._memory = memory
+        self._elapsed_s = 0.0
+        self._costs: dict[str, list[StageCost]] = {}
+
+    def __call__(self, line: dict[str, Any]) -> None:
+        """Charge one line."""
+        stage, elapsed_s = line["stage"], line["elapsed_s"]
+        peaks = self._memory.resident_bytes(), self._memory.gpu_bytes()
+        cost = StageCost(stage, elapsed_s - self._elapsed_s, line.get("texts_per_s"), *peaks)
+        self._costs.setdefault(stage, []).append(cost)
+        self._elapsed_s = elapsed_s
+        self._memory.reset()
+
+    def stages(self) -> list[StageCost]:
+        """The cost of every stage, in the order in which they began."""
+        return [_add(stage, costs) for stage, costs in self._costs.items()]
+
+
+def _add(stage: str, costs: Iterable[StageCost]) -> StageCost:
+    costs = list(costs)
+    rates = [cost.texts_per_s for cost in costs if cost.texts_per_s is not None]
+    on_gpu = [cost.peak_gpu_bytes for cost in costs if cost.peak_gpu_bytes is not None]
+    return StageCost(
+        stage,
+        round(sum(cost.seconds for cost in costs), 3),
+        round(harmonic_mean(rates), 1) if rates else None,  # epochs have equally many texts
+        max(cost.peak_bytes for cost in costs),
+        max(on_gpu, default=None),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class BenchReport:
+    """What ran where, what it cost, and the figures reached on held-out texts in percent.
+
+    Attributes:
+        settings: those that differ from the defaults.
+        peaks_by_stage: False where the system cannot set peaks back: then a stage's peak may be an earlier one's.
+    """
+
+    shape: str
+    scale: float
+    sizes: DataShape
+    stages: Sequence[StageCost]
+    metrics: dict[str, float]
+    machine: dict[str, object]
+    settings: dict[str, object]
+    peaks_by_stage: bool
+
+    def total(self) -> StageCost:
+        """All stages together."""
+        return replace(_add("total", self.stages), texts_per_s=None)
+
+    def as_json(self) -> dict[str, Any]:
+        """The report and its total in JSON's types."""
+        return {**asdict(self), "total": asdict(self.total())}
+
+    def table(self) -> Table:
+        """The report for a person."""
+        sizes = self.sizes
+        table = Table(
+            title=f"{self.shape} at scale {self.scale:g}: {sizes.num_texts:,} texts, {sizes.num_features:,} features, "
+            f"{sizes.num_labels:,} labels",
+            caption="\n".join(self._notes()),
+            caption_justify="left",
+        )
+        table.add_column("stage")
+        for heading in ("seconds", "texts/s", "peak memory", "peak GPU memory"):
+            table.add_column(heading, justify="right")
+        total = self.total()
+        for cost in (*self.stages, total):
+            cells = (cost.stage, f"{cost.seconds:,.1f}", _whole(cost.texts_per_s))
+            peaks = (_gibibytes(cost.peak_bytes), _gibibytes(cost.peak_gpu_bytes))
+            table.add_row(*cells, *peaks, style="bold" if cost is total else None)
+        return table
+
+    def _notes(self) -> list[str]:
+        notes = [
+            "held out: " + ", ".join(f"{name} {value:.2f}" for name, value in self.metrics.items() if "P@" in name),
+            "machine: " + ", ".join(f"{name} {value}" for name, value in self.machine.items()),
+            "settings: " + (", ".join(f"{key}={value}" for key, value in self.settings.items()) or "the defaults"),
+        ]
+        if not self.peaks_by_stage:
+            notes.append("peaks are of the process so far: this system does not set them back")
+        return notes
+
+
+def _whole(figure: float | None) -> str:
+    return "" if figure is None else f"{figure:,.0f}"
+
+
+def _gibibytes(num_bytes: int | None) -> str:
+    return "" if num_bytes is None else f"{num_bytes / _GIB:.2f} GiB"
+
+
+def run_bench(shape: str, scale: float, config: TrainerConfig, device: torch.device, folder: Path) -> BenchReport:
+    """Train on made-up data of `shape` in the run folder `folder`.
+
+    Raises:
+        ScaleError: the scale leaves too little data.
+        RunError: the folder cannot be used.
+        DivergedError: a loss became NaN or infinite.
+    """
+    sizes = SHAPES[shape].scaled(scale)
+    run = Run(folder)
+    run.begin(config)
+    memory = PeakMemory(device)
+    meter = StageMeter(memory)
+    run.observers.append(meter)
+    data = make_training_data(sizes, config.seed)
+    run.record("synthetic data", texts=len(data.examples), pairs=data.examples.labels.nnz)
+    checkpoint = train(data, config, device, run)
+    run.record("checkpoint")
+    return BenchReport(
+        shape=shape,
+        scale=scale,
+        sizes=sizes,
+        stages=meter.stages(),
+        metrics=checkpoint.metrics,
+        machine={name: checkpoint.training[name] for name in ("device", "machine", "torch", "products")},
+        settings=changed_settings(config),
+        peaks_by_stage=memory.resettable,
+    )

@@ -1,0 +1,1 @@
+"""Where token embeddings start from."""

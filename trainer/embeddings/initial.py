@@ -1,0 +1,170 @@
+"""Where token embeddings start from: at random, learnt from the corpus itself, or from a file (paper, A.1).
+
+Shapes: V vocabulary, F tokens found, D dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.artifact.featurizer import Featurizer, TextFeaturizer
+from export.readers import DataError
+from export.readers.lines import read_lines
+from trainer.config import EMBEDDING_SUFFIXES
+from trainer.data import Examples
+from trainer.embeddings.corpus import corpus_embeddings
+from trainer.embeddings.fasttext import FastTextModel
+from trainer.features import random_embeddings
+from trainer.tensors import seeded
+
+_CHUNK_LINES = 50_000
+_END_OF_SENTENCE = b"</s>"  # fastText's own token; folded, it would be the word "s"
+_SUBWORD_MARK = "~"
+
+_Found = tuple[NDArray[np.int64], NDArray[np.float32]]
+"""Distinct tokens [F] and their vectors [F, D]."""
+
+
+def initial_embeddings(
+    source: str, examples: Examples, featurizer: Featurizer, dim: int, seed: int
+) -> tuple[NDArray[np.float32], float]:
+    """Token embeddings float32 [V, D], and the share of the tokens that `source` knows; the others are random.
+
+    Vectors of a `.vec` or `.bin` file are scaled by one factor, to rows as long as random ones (about 1). A `.npy` file
+    has all tokens in the featurizer's order and is taken as it is.
+
+    Args:
+        source: `random`, `corpus`, or a fastText `.vec`, `.vec.gz` or `.bin` file, or a `.npy` file.
+        examples: the training texts.
+        featurizer: names the tokens.
+        dim: D, `model.dim`.
+        seed: of what is random.
+
+    Raises:
+        DataError: a file that cannot be read or does not fit the model.
+    """
+    num_features = featurizer.num_features
+    embeddings_VD = random_embeddings(num_features, dim, seeded(seed)).numpy()
+    if source == "random":
+        return embeddings_VD, 0.0
+    if source == "corpus":
+        learnt_VD = corpus_embeddings(examples.features(num_features), dim, seed)
+        tokens_F = np.flatnonzero(learnt_VD.any(axis=1))
+        vectors_FD = learnt_VD[tokens_F]
+    else:
+        tokens_F, vectors_FD = _read(Path(source), featurizer, dim)
+    embeddings_VD[tokens_F] = vectors_FD
+    return embeddings_VD, len(tokens_F) / num_features
+
+
+def _read(path: Path, featurizer: Featurizer, dim: int) -> _Found:
+    if path.suffix == ".npy":
+        return _read_npy(path, featurizer.num_features, dim)
+    if not path.name.endswith(EMBEDDING_SUFFIXES):
+        problem, remedy = "is no embeddings file by its name", f"Pass one of {', '.join(EMBEDDING_SUFFIXES)}"
+        raise DataError(path, None, problem, remedy)
+    if not isinstance(featurizer, TextFeaturizer):
+        problem = "names its vectors by words, and the features of this data have no names"
+        raise DataError(path, None, problem, "Pass a .npy file with a row per feature id, or data with names (Xf.txt)")
+    tokens_F, vectors_FD = (_read_bin if path.suffix == ".bin" else _read_vec)(path, featurizer, dim)
+    if not np.isfinite(vectors_FD).all():
+        raise DataError(path, None, "has a vector that is not finite", "Train or download the vectors again")
+    mean_square = float(np.square(vectors_FD, dtype=np.float64).sum(axis=1).mean()) if len(tokens_F) else 0.0
+    return tokens_F, vectors_FD / np.float32(mean_square**0.5 or 1)
+
+
+def _read_npy(path: Path, num_features: int, dim: int) -> _Found:
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(path, None, f"is no readable .npy file ({error})", "Write it with numpy.save") from None
+    if array.shape != (num_features, dim) or array.dtype.kind != "f":
+        problem = f"has {array.dtype} {array.shape}; the model needs floats ({num_features}, {dim}): tokens x model.dim"
+        raise DataError(path, None, problem, "Write one row per token, in the order of the run's vocabulary")
+    vectors_VD = np.asarray(array, np.float32)
+    if not np.isfinite(vectors_VD).all():
+        raise DataError(path, None, "has a value that is not finite", "Write it again")
+    return np.arange(num_features), vectors_VD
+
+
+def _read_vec(path: Path, featurizer: TextFeaturizer, dim: int) -> _Found:
+    """fastText's text format: a line of count and dimensions, then a word and its vector a line."""
+    lines = read_lines(path)
+    header = next(lines, b"").split()
+    if len(header) != 2 or not all(number.isdigit() for number in header):
+        problem = "the first line is not the number of vectors and of their dimensions"
+        raise DataError(path, 1, problem, "Put that line before the vectors")
+    _check_dim(path, int(header[1]), dim)
+    owners = np.full(featurizer.num_features, -1, np.int64)
+    tokens, vectors = [np.empty(0, np.int64)], [np.empty((0, dim), np.float32)]
+    first_line = 2
+    while chunk := list(islice(lines, _CHUNK_LINES)):
+        words, _, rests = zip(*(line.partition(b" ") for line in chunk), strict=True)
+        tokens_F, lines_F = _first_of_each(featurizer, words, first_line, owners)
+        tokens.append(tokens_F)
+        vectors.append(_parse_vectors(path, [rests[line] for line in lines_F], lines_F + first_line, dim))
+        first_line += len(chunk)
+    return np.concatenate(tokens), np.concatenate(vectors)
+
+
+def _parse_vectors(path: Path, texts: list[bytes], lines_F: NDArray[np.int64], dim: int) -> NDArray[np.float32]:
+    if not texts:
+        return np.empty((0, dim), np.float32)
+    for line, text in zip(lines_F.tolist(), texts, strict=True):
+        if len(text.split()) != dim:
+            problem = f"has {len(text.split())} numbers after the word instead of {dim}"
+            raise DataError(path, line, problem, "Fix or remove the line")
+    try:
+        return np.loadtxt([text.decode("ascii", "replace") for text in texts], np.float32, comments=None, ndmin=2)
+    except ValueError as error:
+        problem = f"between this line and line {lines_F[-1]} is what is no number ({error})"
+        raise DataError(path, int(lines_F[0]), problem, "Fix or remove the line") from None
+
+
+def _read_bin(path: Path, featurizer: TextFeaturizer, dim: int) -> _Found:
+    model = FastTextModel.open(path)
+    _check_dim(path, model.dim, dim)
+    words_V = np.full(featurizer.num_features, -1, np.int64)
+    for begin in range(0, len(model.words), _CHUNK_LINES):
+        _first_of_each(featurizer, model.words[begin : begin + _CHUNK_LINES], begin, words_V)
+    spelt = list(_spell(featurizer, model, words_V))
+    is_subword_V = np.fromiter((token.startswith(_SUBWORD_MARK) for token in featurizer.vocabulary), np.bool_)
+    vectors_VD, is_found_V = model.token_vectors(spelt, words_V, is_subword_V)
+    tokens_F = np.flatnonzero(is_found_V)
+    return tokens_F, vectors_VD[tokens_F]
+
+
+def _spell(featurizer: TextFeaturizer, model: FastTextModel, words_V: NDArray[np.int64]) -> Iterator[bytes]:
+    """Each token as the model spells it: a known word with its own case, nothing for a run of words."""
+    for token, word in zip(featurizer.vocabulary, words_V.tolist(), strict=True):
+        if word >= 0:
+            yield model.words[word]
+        else:
+            yield b"" if " " in token else token.removeprefix(_SUBWORD_MARK).encode()
+
+
+def _first_of_each(
+    featurizer: TextFeaturizer, words: Sequence[bytes], begin: int, owners_V: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Tokens [F] that had no word yet, with the first of `words` that folds to each, [F].
+
+    That is the most frequent one, such as "new" before "New". `owners_V` keeps `begin` plus its position.
+    """
+    texts = ["" if word == _END_OF_SENTENCE else word.decode("utf-8", "replace") for word in words]
+    tokens, positions = np.unique(featurizer.token_ids(texts), return_index=True)
+    is_new = (tokens >= 0) & (owners_V[tokens] < 0)
+    order = np.argsort(positions[is_new])
+    tokens_F, positions_F = tokens[is_new][order].astype(np.int64), positions[is_new][order]
+    owners_V[tokens_F] = begin + positions_F
+    return tokens_F, positions_F
+
+
+def _check_dim(path: Path, found: int, dim: int) -> None:
+    if found != dim:
+        problem = f"its vectors have {found} dimensions, and model.dim is {dim}"
+        raise DataError(path, None, problem, f"Pass --set model.dim={found}")

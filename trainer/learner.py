@@ -1,0 +1,106 @@
+"""One learner: Modules I to IV by one seed (paper, section 4).
+
+Shapes: N texts, V vocabulary, D dimensions, L labels, S negatives of a text.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from export.artifact.featurizer import Featurizer
+from export.artifact.shortlist import Candidates
+from trainer.config import TrainerConfig
+from trainer.data import Examples
+from trainer.dense import DenseModel
+from trainer.extreme import HeldOut, learn_classifiers
+from trainer.features import encode
+from trainer.probe import recall_metrics
+from trainer.run import Run
+from trainer.sampling import Graphs, build_graphs, candidate_arrays, choose_negatives, shortlist
+from trainer.surrogate import learn_embeddings
+from trainer.world import Arrays
+
+
+class Learner:
+    """Each module runs when its result is first asked for; what an interrupted run finished is read from its folder.
+
+    Several processes run Modules I, III and IV together: all ask for `model`. Graphs and negatives are the first's.
+
+    Args:
+        train: texts to learn from.
+        held: held-out texts that show how far it is; never learnt from.
+        seed: of everything random in it.
+    """
+
+    def __init__(
+        self,
+        train: Examples,
+        held: Examples,
+        featurizer: Featurizer,
+        config: TrainerConfig,
+        seed: int,
+        device: torch.device,
+        run: Run,
+    ) -> None:
+        self._train, self._held, self._featurizer = train, held, featurizer
+        self._config, self._seed, self._device, self._run = config, seed, device, run
+
+    @cached_property
+    def embeddings(self) -> Tensor:
+        """Module I: token embeddings [V, D]."""
+        arrays = self._run.together(f"surrogate-{self._seed}", lambda: {"embeddings": self._learn_embeddings()})
+        return torch.from_numpy(arrays["embeddings"]).to(self._device)
+
+    @cached_property
+    def v(self) -> NDArray[np.float32]:
+        """Intermediate representations of the texts [N, D]."""
+        return encode(self.embeddings, self._train.bags)
+
+    @cached_property
+    def graphs(self) -> Graphs:
+        """The ANN graphs of Module II."""
+        graphs = build_graphs(self.v, self._train.labels, self._config.shortlist, self._seed)
+        self._run.record("graphs", representatives=graphs.centroids.count, points=graphs.points.count)
+        return graphs
+
+    @cached_property
+    def negatives(self) -> NDArray[np.int32]:
+        """The negatives of Module II, [N, S], -1 where a text has fewer."""
+        return self._run.once(f"mining-{self._seed}", lambda: {"negatives": self._mine()})["negatives"]
+
+    @cached_property
+    def model(self) -> DenseModel:
+        """Modules III and IV."""
+        arrays = self._run.together(f"extreme-{self._seed}", lambda: self._learn_classifiers().classifier_arrays())
+        return DenseModel.of(self.embeddings, arrays)
+
+    def _learn_embeddings(self) -> NDArray[np.float32]:
+        rest = self._config, self._seed, self._device, self._run
+        embeddings_VD = learn_embeddings(self._train, self._held, self._featurizer, *rest)
+        return np.asarray(embeddings_VD.cpu().numpy())
+
+    def _mine(self) -> NDArray[np.int32]:
+        settings = self._config.shortlist
+        labels_NL = self._train.labels
+        negatives_NS = choose_negatives(self.graphs, self.v, labels_NL, settings, self._seed, self._device)
+        self._run.record("mining", negatives_per_text=float((negatives_NS >= 0).sum(axis=1).mean()))
+        return negatives_NS
+
+    def _learn_classifiers(self) -> DenseModel:
+        v_RD = encode(self.embeddings, self._held.bags)
+        mined = self._run.world.share(lambda: self._mine_all(v_RD))
+        negatives_NS = mined.pop("negatives")
+        held = HeldOut(v_RD, self._held.labels, Candidates(**mined))
+        rest = self._config, self._seed, self._run
+        return learn_classifiers(self.embeddings, self.v, self._train.labels, negatives_NS, held, *rest)
+
+    def _mine_all(self, v_RD: NDArray[np.float32]) -> Arrays:
+        """Negatives of the texts, and candidates of the held-out texts."""
+        candidates = shortlist(self.graphs.shortlister(self._config.shortlist), v_RD, "shortlisting held-out texts")
+        self._run.record("shortlist", **recall_metrics(candidates, self._held.labels))
+        return {"negatives": self.negatives, **candidate_arrays(candidates)}

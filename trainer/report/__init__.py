@@ -1,0 +1,1 @@
+"""What a run did and what its model does, for people to look at."""

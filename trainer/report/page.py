@@ -1,0 +1,131 @@
+"""`report.html` of a run: one page with its figures, pictures and samples, readable without a network."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from export.artifact.files import write_file_atomically
+from trainer.config import TrainerConfig, describe_settings, load_config
+from trainer.report.charts import draw_epochs, draw_quantiles, draw_recall, draw_share, draw_shares, draw_stages
+from trainer.report.evaluation import Evaluation, read_evaluation
+from trainer.report.history import History, Line
+from trainer.report.quantiles import Quantile, by_frequency
+from trainer.run import CONFIG_FILE, HISTORY_FILE
+
+REPORT_FILE = "report.html"
+_MODULES = {
+    "surrogate": "Module I: embeddings, on the surrogate task",
+    "extreme": "Modules III and IV: residual and classifiers",
+    "reranker": "Re-ranker",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Charts:
+    """The pictures, as SVG elements."""
+
+    quantiles: Markup
+    recall: Markup
+    stages: Markup
+    modules: dict[str, Markup]
+    shares: list[Markup]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A setting of the run beside its default."""
+
+    key: str
+    value: object
+    default: object
+    meaning: str
+
+
+def write_report(run_folder: Path) -> Path:
+    """Write `report.html`, whole or not at all, from configuration, history and evaluation in the folder.
+
+    Returns:
+        Its path.
+
+    Raises:
+        EvaluationError: the run has no evaluation, or a damaged one.
+        HistoryError: the same of its history.
+        ConfigError: the same of its configuration.
+    """
+    evaluation = read_evaluation(run_folder)
+    history = History.read(run_folder / HISTORY_FILE)
+    settings = _settings(load_config(run_folder / CONFIG_FILE, []))
+    quantiles = by_frequency(evaluation)
+    page = (
+        _environment()
+        .get_template(REPORT_FILE)
+        .render(
+            name=run_folder.resolve().name,
+            evaluation=evaluation,
+            num_held_out=len(evaluation.ranked),
+            metrics=evaluation.metrics(),
+            ranks=(1, 3, 5),
+            quantiles=quantiles,
+            charts=_draw(evaluation, history, quantiles),
+            settings=settings,
+            changed=[setting for setting in settings if setting.value != setting.default],
+        )
+    )
+    write_file_atomically(run_folder / REPORT_FILE, page.encode())
+    return run_folder / REPORT_FILE
+
+
+def _environment() -> Environment:
+    """Templates that escape what they are given: texts and labels are anybody's."""
+    environment = Environment(
+        loader=PackageLoader("trainer.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["percent"] = "{:.2f}".format
+    environment.filters["thousands"] = "{:,}".format
+    return environment
+
+
+def _draw(evaluation: Evaluation, history: History, quantiles: Sequence[Quantile]) -> Charts:
+    return Charts(
+        quantiles=_picture(draw_quantiles(quantiles)),
+        recall=_picture(draw_recall(evaluation.recall)),
+        stages=_picture(draw_stages(history.stage_seconds())),
+        modules={
+            _MODULES.get(module, module): _picture(draw_epochs(epochs)) for module, epochs in history.epochs().items()
+        },
+        shares=[_picture(svg) for svg in _draw_mixes(history.of_stage("validation"), evaluation.shares)],
+    )
+
+
+def _draw_mixes(trials: Sequence[Line], chosen: dict[str, float]) -> list[str]:
+    """For the trials of each search, a chart of the one share it varied, or a map of every two of them."""
+    searches: dict[tuple[str, ...], list[Line]] = defaultdict(list)
+    for trial in trials:
+        searches[tuple(share for share in chosen if share in trial)].append(trial)
+    drawn = []
+    for shares, search in searches.items():
+        varied = [share for share in shares if len({trial[share] for trial in search}) > 1]
+        if len(varied) == 1:
+            drawn.append(draw_share(search, varied[0], chosen[varied[0]]))
+        drawn += [draw_shares(search, (x, y), (chosen[x], chosen[y])) for x, y in combinations(varied, 2)]
+    return drawn
+
+
+def _picture(svg: str) -> Markup:
+    return Markup(svg)  # noqa: S704 - made by matplotlib, which escapes what it writes
+
+
+def _settings(config: TrainerConfig) -> list[Setting]:
+    rows = zip(describe_settings(config), describe_settings(), strict=True)
+    return [Setting(key, value, default, meaning) for (key, value, meaning), (_, default, _) in rows]

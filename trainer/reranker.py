@@ -1,0 +1,55 @@
+"""The re-ranker: a second, independent encoder and classifiers, trained end to end on the model's mistakes (section 4).
+
+Shapes: N texts, D dimensions, L labels, S negatives of a text, C candidates of all texts together.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from export.artifact.shortlist import Candidates
+from trainer.config import TrainerConfig
+from trainer.data import Examples
+from trainer.dense import DenseModel
+from trainer.features import BagFeatures, encode, random_embeddings
+from trainer.loop import Loop, Schedule
+from trainer.run import Run
+from trainer.sampling import LabelSampler
+from trainer.task import OneVsAllTask
+from trainer.tensors import seeded
+from trainer.world import Mesh
+
+_STREAM = 3
+
+
+def learn_reranker(
+    train: Examples,
+    held: Examples,
+    held_candidates: Candidates,
+    num_features: int,
+    mistakes_NS: NDArray[np.int32],
+    config: TrainerConfig,
+    device: torch.device,
+    run: Run,
+) -> DenseModel:
+    """Train on the positives and on the labels that the model ranks high wrongly.
+
+    Several processes split the labels; the first gets all classifiers in the end, the others none.
+
+    Raises:
+        DivergedError: the loss became NaN or infinite.
+    """
+    settings, seed = config.reranker, config.seed
+    generator = seeded(seed, _STREAM)  # not where Module I started: the two are to differ
+    features = BagFeatures(train.bags, random_embeddings(num_features, settings.dim, generator).to(device))
+    sampler = LabelSampler(train.labels, mistakes_NS, config.shortlist.num_random_negatives, seed)
+    mesh = Mesh(labels=run.world)
+    task = OneVsAllTask("reranker", features, sampler, settings.dim, config.model, generator, device, mesh)
+
+    def probe() -> dict[str, float]:
+        return task.precision(encode(features.embeddings.weight, held.bags), held.labels, held_candidates)
+
+    Loop(task, Schedule.of(settings, len(train)), seed, probe).run(run)
+    return task.finish(features.embeddings.weight)
