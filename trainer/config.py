@@ -174,7 +174,12 @@ class SparseSection(_Section):
         True, description="more accurate, for a few dozen microseconds a query and some training time"
     )
     num_negatives: int = Field(500, ge=1, description="hardest negatives of a text that are used; more: accuracy, time")
-    cost: float = Field(1.0, gt=0, description="C of the linear SVMs; more fits rare labels closer, and noise as well")
+    costs: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        (0.5, 1.0),
+        min_length=1,
+        max_length=16,
+        description="C of the linear SVMs, chosen on held-out texts; more: fits rare labels closer, and noise as well",
+    )
     epochs: int = Field(10, ge=1, description="passes over a label's texts at most")
     prune_below: float = Field(0.1, ge=0, description="drop smaller weights; more: smaller, faster, less accurate")
 
@@ -185,13 +190,19 @@ class ValidationSection(_Section):
     fraction: float = Field(
         0.04, gt=0, lt=0.5, description="share of the training texts; more: a surer choice, less to learn from"
     )
+    min_texts: int = Field(1_000, ge=1, description="at least so many texts, of little data at most a tenth")
     max_texts: int = Field(10_000, ge=1, description="at most so many texts")
     refit: bool = Field(
         True, description="let graphs and sparse term learn from these texts too, once they have chosen the shares"
     )
     psp_weight: float = Field(
-        0.25, ge=0, le=100, description="worth of a point of PSP@k in points of P@k; more: rare labels, 0: P@k alone"
+        0.5, ge=0, le=100, description="worth of a point of PSP@k in points of P@k; more: rare labels, 0: P@k alone"
     )
+
+    def size(self, num_texts: int) -> int:
+        """Texts held out of `num_texts`; at least one, and not all."""
+        wanted = max(round(self.fraction * num_texts), min(self.min_texts, num_texts // 10))
+        return max(1, min(wanted, self.max_texts, num_texts - 1))
 
 
 class TrainerConfig(_Section):

@@ -101,11 +101,8 @@ def load_training_data(dataset: Dataset, settings: FeaturizerSection, *, skip_ba
     return TrainingData(featurizer, names, Examples(bags, labels_NL), num_rows - len(labels), texts)
 
 
-def split_validation(
-    num_rows: int, fraction: float, max_rows: int, seed: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows to learn from and rows held out, each ascending; both have at least one row."""
-    size = max(1, min(round(num_rows * fraction), max_rows, num_rows - 1))
+def split_validation(num_rows: int, size: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows to learn from and `size` rows held out, each ascending."""
     shuffled = np.random.default_rng(seed).permutation(num_rows)
     return np.sort(shuffled[size:]), np.sort(shuffled[:size])
 

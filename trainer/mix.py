@@ -58,9 +58,10 @@ class Shares:
 
 @dataclass(frozen=True, slots=True)
 class MixChoice:
-    """The shares that are best, and the figures of every trial in percent."""
+    """The shares that are best, how good they are, and the figures of every trial in percent."""
 
     shares: Shares
+    objective: float
     trials: list[dict[str, float]]
 
 
@@ -84,12 +85,13 @@ def choose_shares(
     grid = [Shares(*shares) for shares in product(*axes)]
     trials = [asdict(shares) | judge.figures(shares.mix(parts)) for shares in grid]
     shape = tuple(len(axis) for axis in axes)
-    best = grid[_plateau(_objective(trials, psp_weight).reshape(shape))]
+    position, objective = _plateau(_objective(trials, psp_weight).reshape(shape))
     if parts.reranker is None:
-        return MixChoice(best, trials)
-    line = [replace(best, beta=beta) for beta in SHARES]
+        return MixChoice(grid[position], objective, trials)
+    line = [replace(grid[position], beta=beta) for beta in SHARES]
     reranked = [asdict(shares) | judge.figures(shares.mix(parts)) for shares in line]
-    return MixChoice(line[_plateau(_objective(reranked, psp_weight))], trials + reranked)
+    position, objective = _plateau(_objective(reranked, psp_weight))
+    return MixChoice(line[position], objective, trials + reranked)
 
 
 class _Judge:
@@ -117,10 +119,10 @@ def _objective(trials: list[dict[str, float]], psp_weight: float) -> NDArray[np.
     return np.array([sum(trial[f"P@{k}"] + psp_weight * trial[f"PSP@{k}"] for k in _RANKS) for trial in trials])
 
 
-def _plateau(figures: NDArray[np.float64]) -> int:
-    """Position of the best trial of a grid, judged with its neighbours."""
-    means = uniform_filter(figures, size=3, mode="nearest")
-    return int(means.round(6).argmax())  # unrounded, the running sums of the filter tell equal plateaus apart
+def _plateau(figures: NDArray[np.float64]) -> tuple[int, float]:
+    """Position of the best trial of a grid, judged with its neighbours, and their mean."""
+    means = uniform_filter(figures, size=3, mode="nearest").round(6)  # unrounded, equal plateaus would differ
+    return int(means.argmax()), float(means.max())
 
 
 @njit(cache=True)

@@ -35,7 +35,7 @@ _Chunk = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32], NDArra
 
 
 def learn_sparse(
-    train: Examples, negatives_NS: NDArray[np.int32], num_features: int, settings: SparseSection, seed: int
+    train: Examples, negatives_NS: NDArray[np.int32], num_features: int, settings: SparseSection, cost: float, seed: int
 ) -> SparseClassifier | None:
     """Train every label on its texts against the texts that have it among their `num_negatives` hardest negatives.
 
@@ -45,7 +45,7 @@ def learn_sparse(
     tokens_V = np.unique(train.bags.ids)
     ids = np.searchsorted(tokens_V, train.bags.ids).astype(np.int32)
     sizes, indices, values, bias = zip(
-        *_learn_chunks(train, ids, len(tokens_V), negatives_NS, settings, seed), strict=True
+        *_learn_chunks(train, ids, len(tokens_V), negatives_NS, settings, cost, seed), strict=True
     )
     indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.concatenate(sizes))])
     if not indptr[-1]:
@@ -60,6 +60,7 @@ def _learn_chunks(
     num_tokens: int,
     negatives_NS: NDArray[np.int32],
     settings: SparseSection,
+    cost: float,
     seed: int,
 ) -> Iterator[_Chunk]:
     """What `_learn_labels` returns for the labels in order, so many at a time; `ids` are those of V tokens."""
@@ -78,7 +79,7 @@ def _learn_chunks(
             ids,
             train.bags.weights,
             num_tokens,
-            np.float32(settings.cost),
+            np.float32(cost),
             settings.epochs,
             np.float32(settings.prune_below),
             seed + first,

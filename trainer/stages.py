@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable
-from dataclasses import fields
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from trainer.data import Examples, TrainingData, split_validation
 from trainer.dense import DenseModel
 from trainer.features import encode
 from trainer.learner import Learner
-from trainer.mix import MixChoice, Parts, choose_shares
+from trainer.mix import MixChoice, Parts, Shares, choose_shares
 from trainer.probe import PROBE_TEXTS, candidate_logits
 from trainer.report.evaluation import Evaluation, evaluate, write_evaluation
 from trainer.report.page import write_report
@@ -63,13 +63,21 @@ def train_along(data: TrainingData, config: TrainerConfig, device: torch.device,
     training.learn_reranker(dict)  # the mistakes are found by the first
 
 
+@dataclass(frozen=True, slots=True)
+class SparseTerm:
+    """The sparse term and the cost it was trained with."""
+
+    classifier: SparseClassifier
+    cost: float
+
+
 class _Training:
     """What the stages share."""
 
     def __init__(self, data: TrainingData, config: TrainerConfig, device: torch.device, run: Run) -> None:
         self.data, self.config, self.device, self.run = data, config, device, run
-        fraction, most = config.validation.fraction, config.validation.max_texts
-        learnt, self.held_out = split_validation(len(data.examples), fraction, most, config.seed)
+        num_texts = len(data.examples)
+        learnt, self.held_out = split_validation(num_texts, config.validation.size(num_texts), config.seed)
         self.examples, self.held = data.examples.take(learnt), data.examples.take(self.held_out)
         console.print(
             f"{len(self.examples):,} texts to learn from, {len(self.held):,} held out, {data.num_labels:,} labels, "
@@ -83,15 +91,12 @@ class _Training:
         model, graphs, negatives_NS = self._learn()
         v_RD = encode(model.embeddings, self.held.bags)
         candidates = shortlist(graphs.shortlister(self.config.shortlist), v_RD, "shortlisting held-out texts")
-        sparse = self._learn_sparse("sparse", self.examples, negatives_NS)
         reranker = self.learn_reranker(lambda: self._mine_mistakes(model, graphs.shortlister(self.config.shortlist)))
-        parts = self._score(model, sparse, reranker, v_RD, candidates)
-        weights_L = inverse_propensities(self.examples.label_counts(), len(self.examples))
-        psp_weight = self.config.validation.psp_weight
-        choice = choose_shares(parts, candidates, self.held.labels, weights_L, psp_weight)
+        parts = self._score(model, reranker, v_RD, candidates)
+        sparse, parts, choice = self._choose(parts, candidates, negatives_NS)
         evaluation = self._evaluate(choice, parts, candidates)
         if self.config.validation.refit:
-            graphs, sparse = self._refit(model, with_sparse=choice.shares.gamma > 0)
+            graphs, sparse = self._refit(model, choice.shares, sparse)
         checkpoint = self._checkpoint(model, sparse, reranker, graphs, choice, evaluation, v_RD)
         write_evaluation(self.run.folder, evaluation)
         write_checkpoint(self.run.folder, checkpoint)
@@ -119,16 +124,40 @@ class _Training:
         self.run.record("joint graphs", representatives=graphs.centroids.count, points=graphs.points.count)
         return model, graphs, self._mine("joint-mining", graphs, v_ND, self.examples)
 
-    def _refit(self, model: DenseModel, *, with_sparse: bool) -> tuple[Graphs, SparseClassifier | None]:
+    def _choose(
+        self, parts: Parts, candidates: Candidates, negatives_NS: NDArray[np.int32]
+    ) -> tuple[SparseTerm | None, Parts, MixChoice]:
+        """The sparse term and the shares that do best on the held-out texts."""
+        weights_L = inverse_propensities(self.examples.label_counts(), len(self.examples))
+        tried = []
+        for sparse in self._learn_sparse_terms(negatives_NS):
+            if sparse is not None:
+                logits_C = sparse.classifier.logits(candidates, self.held.bags)
+                parts = replace(parts, sparse=_sigmoid(SPARSE_SLOPE * logits_C))
+            psp_weight = self.config.validation.psp_weight
+            choice = choose_shares(parts, candidates, self.held.labels, weights_L, psp_weight)
+            tried.append((sparse, parts, choice))
+            self.run.record("mix", cost=0.0 if sparse is None else sparse.cost, objective=choice.objective)
+        return max(tried, key=lambda trial: trial[-1].objective)
+
+    def _learn_sparse_terms(self, negatives_NS: NDArray[np.int32]) -> Iterator[SparseTerm | None]:
+        """The sparse term for every cost; None where none is wanted."""
+        if not self.config.sparse.enabled:
+            yield None
+        else:
+            for cost in self.config.sparse.costs:
+                yield self._learn_sparse(f"sparse-{cost}", self.examples, negatives_NS, cost)
+
+    def _refit(self, model: DenseModel, shares: Shares, sparse: SparseTerm | None) -> tuple[Graphs, SparseTerm | None]:
         """Graphs and sparse term of all texts: the held-out ones, which have chosen the shares, now count as well."""
         examples, settings = self.data.examples, self.config.shortlist
         v_ND = encode(model.embeddings, examples.bags)
         graphs = build_graphs(v_ND, examples.labels, settings, self.config.seed)
         self.run.record("refitted graphs", representatives=graphs.centroids.count, points=graphs.points.count)
-        if not with_sparse:
+        if sparse is None or not shares.gamma:
             return graphs, None
         negatives_NS = self._mine("refit-mining", graphs, v_ND, examples)
-        return graphs, self._learn_sparse("refit-sparse", examples, negatives_NS)
+        return graphs, self._learn_sparse("refit-sparse", examples, negatives_NS, sparse.cost)
 
     def _mine(self, stage: str, graphs: Graphs, v_ND: NDArray[np.float32], examples: Examples) -> NDArray[np.int32]:
         """Hard negatives of `examples`."""
@@ -140,19 +169,19 @@ class _Training:
         self.run.record(stage)
         return negatives["negatives"]
 
-    def _learn_sparse(self, stage: str, examples: Examples, negatives_NS: NDArray[np.int32]) -> SparseClassifier | None:
-        """The sparse term; None where it is not wanted, or where pruning left nothing of it."""
-        if not self.config.sparse.enabled:
-            return None
+    def _learn_sparse(
+        self, stage: str, examples: Examples, negatives_NS: NDArray[np.int32], cost: float
+    ) -> SparseTerm | None:
+        """The sparse term; None where pruning left nothing of it."""
 
         def learn() -> Arrays:
-            num_features = self.data.featurizer.num_features
-            learnt = learn_sparse(examples, negatives_NS, num_features, self.config.sparse, self.config.seed)
+            num_features, settings = self.data.featurizer.num_features, self.config.sparse
+            learnt = learn_sparse(examples, negatives_NS, num_features, settings, cost, self.config.seed)
             return {} if learnt is None else {field.name: getattr(learnt, field.name) for field in fields(learnt)}
 
         arrays = self.run.once(stage, learn)
-        sparse = SparseClassifier(**arrays) if arrays else None
-        self.run.record(stage, weights=0 if sparse is None else sparse.num_weights)
+        sparse = SparseTerm(SparseClassifier(**arrays), cost) if arrays else None
+        self.run.record(stage, weights=0 if sparse is None else sparse.classifier.num_weights)
         return sparse
 
     def learn_reranker(self, mine: Callable[[], Arrays]) -> DenseModel | None:
@@ -199,12 +228,11 @@ class _Training:
     def _score(
         self,
         model: DenseModel,
-        sparse: SparseClassifier | None,
         reranker: DenseModel | None,
         v_RD: NDArray[np.float32],
         candidates: Candidates,
     ) -> Parts:
-        """Every part of the held-out candidates' scores."""
+        """The parts of the held-out candidates' scores, but for the sparse one."""
         bags = self.held.bags
         reranked = None
         if reranker is not None:
@@ -213,7 +241,6 @@ class _Training:
             classifier=_probabilities(model, v_RD, candidates),
             similarity=_sigmoid(candidates.similarities),
             votes=candidates.votes,
-            sparse=None if sparse is None else _sigmoid(SPARSE_SLOPE * sparse.logits(candidates, bags)),
             reranker=reranked,
         )
 
@@ -230,7 +257,7 @@ class _Training:
     def _checkpoint(
         self,
         model: DenseModel,
-        sparse: SparseClassifier | None,
+        sparse: SparseTerm | None,
         reranker: DenseModel | None,
         graphs: Graphs,
         choice: MixChoice,
@@ -251,7 +278,7 @@ class _Training:
             delta=shares.delta,
             model=model.arrays(),
             reranker=None if reranker is None else reranker.arrays(),
-            sparse=sparse,
+            sparse=None if sparse is None else sparse.classifier,
             metrics=metrics | recall,
             training=self._summary(),
             featurizer=data.featurizer,

@@ -30,7 +30,6 @@ SETTINGS = (
     "surrogate.batch_size=16",
     "extreme.batch_size=16",
     "shortlist.num_hard_negatives=20",
-    "sparse.enabled=true",
     *EPOCHS,
 )
 

@@ -54,12 +54,16 @@ def noisy_examples() -> Examples:
 
 
 def learn(
-    train: Examples, settings: SparseSection, seed: int = 0, negatives_NS: NDArray[np.int32] | None = None
+    train: Examples,
+    settings: SparseSection,
+    seed: int = 0,
+    negatives_NS: NDArray[np.int32] | None = None,
+    cost: float = 1.0,
 ) -> SparseClassifier:
     """The sparse term, which must exist, trained by default against all wrong labels."""
     if negatives_NS is None:
         negatives_NS = negatives_of(train.labels.toarray())
-    sparse = learn_sparse(train, negatives_NS, NUM_FEATURES, settings, seed)
+    sparse = learn_sparse(train, negatives_NS, NUM_FEATURES, settings, cost, seed)
     assert sparse is not None
     return sparse
 
@@ -88,7 +92,7 @@ def objective(
 
 @pytest.mark.parametrize("cost", [0.1, 1.0, 10.0])
 def test_every_label_reaches_the_optimum_of_its_problem(noisy: Examples, cost: float) -> None:
-    sparse = learn(noisy, EXACT.model_copy(update={"cost": cost}))
+    sparse = learn(noisy, EXACT, cost=cost)
     weights_LV = dense(sparse)
     x_NW = np.hstack([noisy.features(NUM_FEATURES).toarray(), np.ones((NUM_TEXTS, 1))]).astype(np.float64)
     for label in range(NUM_LABELS):
@@ -106,7 +110,7 @@ def test_separable_texts_are_on_their_side_of_every_label() -> None:
     features_NV = np.eye(NUM_FEATURES, dtype=np.float32)[labels_N]
     features_NV[np.arange(NUM_TEXTS), 5 + np.arange(NUM_TEXTS) // 5 % 5] = 0.5
     train = examples_of(features_NV, np.eye(5, dtype=np.float32)[labels_N])
-    sparse = learn(train, SparseSection(cost=10))
+    sparse = learn(train, SparseSection(), cost=10)
     margins_NL = train.features(NUM_FEATURES).toarray() @ dense(sparse).T + sparse.bias
     sign_NL = 2 * train.labels.toarray() - 1
     assert (sign_NL * margins_NL).min() > 0.8
@@ -166,7 +170,7 @@ def test_more_labels_and_weights_than_a_chunk_holds() -> None:
     bags = Bags(tokens, np.full(len(tokens), 3**-0.5, np.float32), np.arange(0, len(tokens) + 1, 3))
     train = Examples(bags, csr_matrix(np.eye(num_texts, dtype=np.float32)))
     next_N1 = ((np.arange(num_texts) + 1) % num_texts).astype(np.int32)[:, None]
-    sparse = learn_sparse(train, next_N1, 3 * num_texts, EXACT, seed=0)
+    sparse = learn_sparse(train, next_N1, 3 * num_texts, EXACT, 1.0, seed=0)
     assert sparse is not None
     assert np.diff(sparse.indptr).tolist() == [6] * num_texts
     margins_NL = train.features(3 * num_texts) @ dense(sparse, 3 * num_texts).T + sparse.bias
@@ -181,7 +185,7 @@ def test_frequent_labels_of_many_weights_are_learnt_as_all_others() -> None:
     bags = Bags(np.arange(num_texts, dtype=np.int32), np.ones(num_texts, np.float32), np.arange(num_texts + 1))
     labels_NL = np.eye(2, dtype=np.float32)[np.arange(num_texts) % 2]
     train = Examples(bags, csr_matrix(labels_NL))
-    sparse = learn_sparse(train, negatives_of(labels_NL), num_texts, EXACT, seed=0)
+    sparse = learn_sparse(train, negatives_of(labels_NL), num_texts, EXACT, 1.0, seed=0)
     assert sparse is not None
     assert sparse.head.tolist() == [0, 1]
     every_label = np.tile(np.arange(2, dtype=np.int32), num_texts)
@@ -213,7 +217,7 @@ def test_token_ids_may_be_as_large_as_an_int32_holds(noisy: Examples) -> None:
     far = 2**31 - 1 - NUM_FEATURES
     bags = Bags(noisy.bags.ids + np.int32(far), noisy.bags.weights, noisy.bags.offsets)
     negatives_NS = negatives_of(noisy.labels.toarray())
-    sparse = learn_sparse(Examples(bags, noisy.labels), negatives_NS, 2**31 - 1, SparseSection(), seed=0)
+    sparse = learn_sparse(Examples(bags, noisy.labels), negatives_NS, 2**31 - 1, SparseSection(), 1.0, seed=0)
     near = learn(noisy, SparseSection())
     assert sparse is not None
     assert np.array_equal(sparse.indices - far, near.indices)
@@ -223,10 +227,10 @@ def test_token_ids_may_be_as_large_as_an_int32_holds(noisy: Examples) -> None:
 def test_texts_without_a_token_give_no_term(noisy: Examples) -> None:
     empty = Bags(np.empty(0, np.int32), np.empty(0, np.float32), np.zeros(NUM_TEXTS + 1, np.int64))
     negatives_NS = negatives_of(noisy.labels.toarray())
-    assert learn_sparse(Examples(empty, noisy.labels), negatives_NS, NUM_FEATURES, SparseSection(), seed=0) is None
+    assert learn_sparse(Examples(empty, noisy.labels), negatives_NS, NUM_FEATURES, SparseSection(), 1.0, seed=0) is None
 
 
 def test_without_a_weight_there_is_no_term(noisy: Examples) -> None:
     negatives_NS = negatives_of(noisy.labels.toarray())
     pruned = EXACT.model_copy(update={"prune_below": 1e6})
-    assert learn_sparse(noisy, negatives_NS, NUM_FEATURES, pruned, seed=0) is None
+    assert learn_sparse(noisy, negatives_NS, NUM_FEATURES, pruned, 1.0, seed=0) is None

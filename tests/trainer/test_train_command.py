@@ -41,7 +41,7 @@ def test_a_run_holds_configuration_history_and_checkpoint(
         {"red", "green", "blue", "black", "shoes", "car", "lamp", "chair", "phone"}
     )
     assert checkpoint.model.classifier.shape == (9, 8)
-    assert checkpoint.training["held_out_texts"] == 3
+    assert checkpoint.training["held_out_texts"] == 8
     assert f"export it: astec-export {run} ARTIFACT\n" in said
 
     code, said = astec_train(shop_file, run, *cheap_settings)

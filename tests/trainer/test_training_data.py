@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from export.artifact.featurizer import IdFeaturizer, TextFeaturizer
 from export.readers import DataError, open_dataset
-from trainer.config import FeaturizerSection
+from trainer.config import FeaturizerSection, ValidationSection
 from trainer.data import TrainingData, load_training_data, split_validation
 
 WORDS_ONLY = FeaturizerSection(word_ngrams=1, min_char_ngram=0, max_char_ngram=0, min_df=1)
@@ -135,7 +135,7 @@ def test_rows_are_featurised_the_same_however_many_at_once(
 
 @settings(derandomize=True, deadline=None)
 @given(
-    num_rows=st.integers(2, 5_000),
+    num_rows=st.integers(2, 30_000),
     fraction=st.floats(0.0001, 0.4999),
     max_rows=st.integers(1, 3_000),
     seed=st.integers(0, 2**31 - 1),
@@ -143,17 +143,25 @@ def test_rows_are_featurised_the_same_however_many_at_once(
 def test_the_split_is_disjoint_complete_sorted_and_bounded(
     num_rows: int, fraction: float, max_rows: int, seed: int
 ) -> None:
-    learnt, held = split_validation(num_rows, fraction, max_rows, seed)
+    section = ValidationSection(fraction=fraction, max_texts=max_rows)
+    learnt, held = split_validation(num_rows, section.size(num_rows), seed)
     assert sorted([*learnt.tolist(), *held.tolist()]) == list(range(num_rows))
     assert np.all(np.diff(learnt) > 0)
     assert np.all(np.diff(held) > 0)
     assert len(learnt) >= 1
     assert 1 <= len(held) <= max_rows
-    assert len(held) <= max(1, round(num_rows * fraction))
+    assert len(held) <= max(1, round(num_rows * fraction), min(1_000, num_rows // 10))
+
+
+@pytest.mark.parametrize(
+    ("num_rows", "held"), [(2, 1), (80, 8), (5_000, 500), (12_404, 1_000), (45_487, 1_819), (1_000_000, 10_000)]
+)
+def test_little_data_gives_a_larger_share(num_rows: int, held: int) -> None:
+    assert ValidationSection().size(num_rows) == held
 
 
 def test_the_split_follows_its_seed() -> None:
-    (_, first), (_, again), (_, other) = (split_validation(1_000, 0.1, 1_000, seed) for seed in (1, 1, 2))
+    (_, first), (_, again), (_, other) = (split_validation(1_000, 100, seed) for seed in (1, 1, 2))
     assert first.tolist() == again.tolist()
     assert first.tolist() != other.tolist()
     assert len(first) == 100

@@ -28,7 +28,7 @@ from sqlalchemy import URL
 from export.artifact.files import write_file_atomically
 from export.checkpoint import CHECKPOINT_FOLDER
 from trainer.config import ExtremeSection, SurrogateSection, TrainerConfig, dump_config
-from trainer.data import TrainingData, split_validation
+from trainer.data import TrainingData
 from trainer.loop import DivergedError, Schedule
 from trainer.run import Run
 from trainer.stages import train
@@ -66,8 +66,6 @@ def search_space(config: TrainerConfig, num_texts: int, held: Collection[str]) -
         "extreme.learning_rate": FloatDistribution(0.0005, 0.02, log=True),
         "extreme.epochs": _epochs(config.extreme, num_texts),
     }
-    if config.sparse.enabled:
-        space["sparse.cost"] = FloatDistribution(0.1, 10.0, log=True)
     return {key: distribution for key, distribution in space.items() if key not in held}
 
 
@@ -136,10 +134,7 @@ class Search:
         self._folder = folder
         self._data, self._config, self._device = data, config, device
         self.judged = [f"{metric}@{k}" for k in (1, 3, 5)]
-        learnt, _ = split_validation(
-            len(data.examples), config.validation.fraction, config.validation.max_texts, config.seed
-        )
-        self._num_texts = len(learnt)
+        self._num_texts = len(data.examples) - config.validation.size(len(data.examples))
         self.space = search_space(config, self._num_texts, held)
         if not self.space:
             raise SearchError("every knob is held by --set; leave one to choose")

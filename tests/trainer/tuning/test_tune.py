@@ -100,7 +100,6 @@ def test_the_first_trial_has_the_settings_given_and_the_rest_others(
         "surrogate.epochs": 4,
         "extreme.learning_rate": 0.005,
         "extreme.epochs": 4,
-        "sparse.cost": 1.0,
     }
     assert all(values != first for values in rest)
 
@@ -178,20 +177,17 @@ def test_epochs_are_looked_for_around_what_the_settings_come_to() -> None:
     assert (space["surrogate.epochs"].low, space["surrogate.epochs"].high) == (4, 16)
 
 
-def test_the_sparse_term_is_looked_at_where_it_is_enabled_and_what_is_held_is_not() -> None:
-    assert "sparse.cost" not in search_space(load_config(None, ["sparse.enabled=false"]), 1000, [])
-    assert "sparse.cost" in search_space(load_config(None, ["sparse.enabled=true"]), 1000, [])
+def test_what_is_held_is_not_looked_at() -> None:
+    assert "model.dim" in search_space(TrainerConfig(), 1000, [])
     assert "model.dim" not in search_space(TrainerConfig(), 1000, ["model.dim"])
 
 
 @pytest.mark.parametrize("end", ["low", "high"])
 def test_every_end_of_the_space_is_a_valid_setting(end: str) -> None:
-    config = load_config(None, ["sparse.enabled=true"])
-    values = {knob: getattr(distribution, end) for knob, distribution in search_space(config, 1000, []).items()}
-    applied = apply_values(config, values)
+    values = {knob: getattr(range_, end) for knob, range_ in search_space(TrainerConfig(), 1000, []).items()}
+    applied = apply_values(TrainerConfig(), values)
     assert applied.model.dim == values["model.dim"]
     assert (applied.surrogate.epochs, applied.surrogate.min_steps) == (values["surrogate.epochs"], 0)
-    assert applied.sparse.cost == values["sparse.cost"]
 
 
 def test_a_search_over_something_else_is_refused(astec_train: Tune, shop_file: Path, tmp_path: Path) -> None:
