@@ -40,7 +40,8 @@ COPY --from=builder /opt/astec /opt/astec
 ENV PATH=/opt/astec/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     ORT_DISABLE_TELEMETRY=1 \
-    NUMBA_CACHE_DIR=/tmp/kernels
+    NUMBA_CACHE_DIR=/tmp/kernels \
+    MPLCONFIGDIR=/tmp/matplotlib
 USER 10001:10001
 VOLUME ["/data", "/runs"]
 ENTRYPOINT ["astec-train"]

@@ -124,6 +124,7 @@ def write_checkpoint(run: Path, checkpoint: Checkpoint) -> Path:
 
     Raises:
         FileExistsError: the run has one already.
+        OSError: the disk is full.
     """
     target = run / CHECKPOINT_FOLDER
     with write_folder_atomically(target) as folder:
@@ -194,7 +195,7 @@ def _write_arrays(folder: Path, checkpoint: Checkpoint) -> None:
         arrays |= _named(checkpoint.reranker, _RERANKER_PREFIX)
     if checkpoint.sparse is not None:
         arrays |= _named(checkpoint.sparse, _SPARSE_PREFIX)
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / MODEL_FILE)
+    _save(arrays, folder / MODEL_FILE)
     arrays = {
         "ids": reference.bags.ids,
         "weights": reference.bags.weights,
@@ -205,7 +206,14 @@ def _write_arrays(folder: Path, checkpoint: Checkpoint) -> None:
         "labels": reference.labels,
         "logits": reference.logits,
     }
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / REFERENCE_FILE)
+    _save(arrays, folder / REFERENCE_FILE)
+
+
+def _save(arrays: dict[str, NDArray[Any]], path: Path) -> None:
+    try:
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
+    except SafetensorError as error:  # no OSError even where the disk is full
+        raise OSError(f"{path} cannot be written: {error}") from error
 
 
 _Part = TypeVar("_Part", DenseArrays, SparseClassifier)

@@ -315,8 +315,6 @@ def _finish(run: Run) -> None:
 @contextmanager
 def _failures(run_folder: Path) -> Iterator[None]:
     """End with a message on what is the user's to mend."""
-    from safetensors import SafetensorError
-
     from trainer.distributed import PeerError
     from trainer.loop import DivergedError
     from trainer.report.evaluation import EvaluationError
@@ -329,8 +327,7 @@ def _failures(run_folder: Path) -> Iterator[None]:
         yield
     except (DeviceError, RunError, PeerError, DivergedError, EvaluationError, HistoryError, TensorBoardError) as error:
         _fail(str(error))
-    except (OSError, SafetensorError) as error:
-        # The latter is how arrays say that the disk is full.
+    except OSError as error:
         kept = f". The last good state is kept: make room, then go on with astec-train --resume {run_folder}"
         _fail(f"{run_folder}: {error}{kept if (run_folder / ORIGIN_FILE).is_file() else ''}")
 

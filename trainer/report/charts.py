@@ -73,7 +73,7 @@ def draw_epochs(epochs: Sequence[Line]) -> str:
 @_styled
 def draw_quantiles(quantiles: Sequence[Quantile]) -> str:
     """Contributions to P@5 and PSP@5 and the recall, from head to tail labels."""
-    names = [f"{i}\n({quantile.mean_count:,.3g})" for i, quantile in enumerate(quantiles, 1)]
+    names = [f"{i}\n({quantile.mean_count:,.0f})" for i, quantile in enumerate(quantiles, 1)]
     panels = {
         "contribution to P@5 [%]": [quantile.precision for quantile in quantiles],
         "contribution to PSP@5 [%]": [quantile.psp for quantile in quantiles],
