@@ -144,8 +144,8 @@ def test_a_run_killed_at_every_stage_ends_as_an_uninterrupted_one(trainer: Train
         (RECORD, "mining", 1),
         (RECORD, "extreme", 2),
         ("pathlib.Path.unlink", "extreme-0.progress", 1),  # the stage is saved, its progress not yet dropped
-        ("trainer.stages.learn_sparse", "", 1),
         (RECORD, "reranker", 2),
+        ("trainer.stages.learn_sparse", "", 2),  # of the second cost; the first is saved
         (RECORD, "refitted graphs", 1),
         ("pathlib.Path.rename", "checkpoint", 1),
         ("trainer.stages.write_report", "", 1),
@@ -225,7 +225,8 @@ def test_a_full_disk_at_the_checkpoint_keeps_every_stage(trainer: Trainer) -> No
     settings = ("model.dim=200", *EPOCHS)
     code, said = trainer.run(*trainer.command("run", *settings), "--save-minutes", 10, file_bytes=200_000)
     assert code == 2
-    assert f"{run}: Error while serializing: I/O error: File too large" in said
+    assert f"{run}: " in said
+    assert "model.safetensors cannot be written: Error while serializing: I/O error: File too large" in said
     assert f"go on with astec-train --resume {run}" in said
     names = {path.name for path in (run / STAGES_FOLDER).iterdir()}
     assert {"surrogate-0.safetensors", "mining-0.safetensors", "extreme-0.safetensors"} <= names
