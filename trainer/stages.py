@@ -31,7 +31,7 @@ from trainer.report.evaluation import Evaluation, evaluate, write_evaluation
 from trainer.report.page import write_report
 from trainer.reranker import learn_reranker
 from trainer.run import Run
-from trainer.sampling import Graphs, build_graphs, candidate_arrays, mine_negatives, shortlist
+from trainer.sampling import Graphs, build_graphs, candidate_arrays, choose_negatives, mine_negatives, shortlist
 from trainer.sparse import learn_sparse
 from trainer.tensors import product_dtype, to_device
 from trainer.world import Arrays
@@ -160,12 +160,9 @@ class _Training:
         return graphs, self._learn_sparse("refit-sparse", examples, negatives_NS, sparse.cost)
 
     def _mine(self, stage: str, graphs: Graphs, v_ND: NDArray[np.float32], examples: Examples) -> NDArray[np.int32]:
-        """Hard negatives of `examples`."""
-        settings = self.config.shortlist
-        labels_NL, shortlister = examples.labels, graphs.shortlister(settings)
-        negatives = self.run.once(
-            stage, lambda: {"negatives": mine_negatives(shortlister, v_ND, labels_NL, settings.num_hard_negatives)}
-        )
+        """Negatives of `examples`, chosen as a learner chooses its own."""
+        rest = examples.labels, self.config.shortlist, self.config.seed, self.device
+        negatives = self.run.once(stage, lambda: {"negatives": choose_negatives(graphs, v_ND, *rest)})
         self.run.record(stage)
         return negatives["negatives"]
 

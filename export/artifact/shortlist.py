@@ -16,9 +16,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from export.artifact.hashing import first_slot
 from export.artifact.index import NeighbourIndex
-
-_HASH_MULTIPLIER = 0x9E3779B1
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +196,7 @@ def _put(
 ) -> tuple[int, int]:
     """Where the label is in the output, appended with `similarity` where it is new, and the new size."""
     mask = len(owners) - 1
-    slot = (label * _HASH_MULTIPLIER >> 15) & mask
+    slot = first_slot(label, mask)
     while owners[slot] == query and labels[positions[slot]] != label:
         slot = (slot + 1) & mask
     if owners[slot] == query:

@@ -17,6 +17,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from export.artifact.featurizer import Bags
+from export.artifact.hashing import first_slot
 from export.artifact.shortlist import Candidates
 
 # Makes a probability of an SVM's margin, on which the training puts both classes at distance 1 from 0.
@@ -27,7 +28,6 @@ MIN_HEAD_WEIGHTS = 65
 MAX_HEADS = 16_384
 # Sparse, so that a weight's token that the query lacks mostly meets a free slot at once, which the processor predicts.
 _SLOTS_PER_TOKEN = 16
-_HASH_MULTIPLIER = 0x9E3779B1
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +181,7 @@ def _token_table(
 def _slot(token: int, keys_S: NDArray[np.int32]) -> int:
     """Where `token` is in the table, or would be."""
     mask = len(keys_S) - 1
-    slot = (token * _HASH_MULTIPLIER >> 15) & mask
+    slot = first_slot(token, mask)
     while keys_S[slot] >= 0 and keys_S[slot] != token:
         slot = (slot + 1) & mask
     return slot
