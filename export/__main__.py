@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
+from export.artifact.index import Backend
 from export.artifact.store import ArtifactError
 from export.checkpoint import CheckpointError, read_checkpoint
+from export.indices import IndexBuilder
 from export.pack import pack
+from export.plan import SearchSpace, ShortlistKind, Weights
 from export.readers.progress import console
-from export.verify import VerificationError
+from export.tradeoff import Trial, choose_plan, judge_int8
+from export.tradeoff_table import tradeoff_table
+from export.verify import VerificationError, VerificationReport
 
 EXIT_BAD_INPUT = 2
+DEFAULTS = SearchSpace()
+_SEARCH, _PIN = "How to search", "Pin"
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
@@ -28,22 +36,154 @@ def export(
     version: Annotated[
         str | None, typer.Option(help="Version of the model. Default: a hash of its content, equal for equal models.")
     ] = None,
+    weights: Annotated[
+        Weights,
+        typer.Option(
+            help="Type of classifiers and label representatives. int8: a quarter of the memory and a little less "
+            "accurate; the loss is measured and printed."
+        ),
+    ] = "float32",
+    max_loss: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="Points of P@k (mean of P@1, P@3, P@5 on held-out texts) that searching may cost. More: faster.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = DEFAULTS.max_loss,
+    max_psp_loss: Annotated[
+        float,
+        typer.Option(
+            min=0, help="Points of PSP@k that it may cost. More: faster, worse on rare labels.", rich_help_panel=_SEARCH
+        ),
+    ] = DEFAULTS.max_psp_loss,
+    shortlist: Annotated[
+        ShortlistKind | None,
+        typer.Option(
+            help="Where labels to score come from: the nearest training points, the nearest label representatives "
+            "(centroids), or both (union: slower). Default: the cheapest.",
+            rich_help_panel=_SEARCH,
+            show_default=False,
+        ),
+    ] = None,
+    backend: Annotated[
+        Backend | None,
+        typer.Option(
+            help="Index: hnswlib; flat (exact, for few vectors faster); usearch (maps its file, slower, an extra). "
+            "Default: flat for few vectors, else hnswlib.",
+            rich_help_panel=_SEARCH,
+            show_default=False,
+        ),
+    ] = None,
+    dim: Annotated[
+        int | None, typer.Option(min=1, help="Dimensions of the indices. Fewer: faster.", rich_help_panel=_PIN)
+    ] = None,
+    neighbours: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Nearest training points whose labels are scored. Fewer: faster.", rich_help_panel=_PIN
+        ),
+    ] = None,
+    centroid_neighbours: Annotated[
+        int | None,
+        typer.Option(min=1, help="Nearest representatives, likewise.", rich_help_panel=_PIN),
+    ] = None,
+    m: Annotated[
+        int | None,
+        typer.Option("--m", min=2, help="Links of a node of a graph. Fewer: smaller, faster.", rich_help_panel=_PIN),
+    ] = None,
+    ef_search: Annotated[
+        int | None,
+        typer.Option(min=1, help="Candidates looked at in a search. Fewer: faster.", rich_help_panel=_PIN),
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Write a PNG of accuracy against cost to this file.")
+    ] = None,
 ) -> None:
-    """Pack RUN into ARTIFACT, verify it against the run, and publish it: whole, or not at all."""
+    """Pack RUN into ARTIFACT, verify it against the run, and publish it: whole, or not at all.
+
+    How labels are searched is chosen on the run's held-out texts: the cheapest way within the limits. What is named
+    below under "Pin" is not searched for.
+    """
     try:
-        with console.status("packing and verifying"):
-            report = pack(read_checkpoint(run), artifact, name or artifact.resolve().name, version)
-    except (CheckpointError, VerificationError, ArtifactError, ValueError, FileExistsError) as error:
+        space = SearchSpace(
+            kinds=DEFAULTS.kinds if shortlist is None else (shortlist,),
+            backend=backend,
+            dims=DEFAULTS.dims if dim is None else (dim,),
+            neighbours=DEFAULTS.neighbours if neighbours is None else (neighbours,),
+            centroid_neighbours=DEFAULTS.centroid_neighbours if centroid_neighbours is None else (centroid_neighbours,),
+            ms=DEFAULTS.ms if m is None else (m,),
+            ef_search=ef_search,
+            max_loss=max_loss,
+            max_psp_loss=max_psp_loss,
+        )
+        report = _export(run, artifact, name or artifact.resolve().name, version, weights, space, plot)
+    except (
+        CheckpointError,
+        VerificationError,
+        ArtifactError,
+        ValueError,
+        FileExistsError,
+    ) as error:
         _fail(str(error))
     except OSError as error:
         _fail(f"{artifact} cannot be written: {error}. Nothing was published")
+    recalls = ", ".join(f"{recall:.3f} ({side})" for side, recall in report.recalls.items())
     console.print(
         f"verified on {report.texts} texts: ONNX within {report.encoder_error:.1e} of torch, logits within "
-        f"{report.logit_error:.1e}; recall@10 of the graphs {report.centroid_recall:.3f} (labels) and "
-        f"{report.point_recall:.3f} (training points)",
+        f"{report.logit_error:.1e}; recall@10 of the indices {recalls}",
         soft_wrap=True,
     )
     console.print(f"published {artifact}; serve it: astec-serve {artifact}", soft_wrap=True)
+
+
+def _export(
+    run: Path,
+    artifact: Path,
+    name: str,
+    version: str | None,
+    weights: Weights,
+    space: SearchSpace,
+    plot: Path | None,
+) -> VerificationReport:
+    if artifact.exists():
+        raise FileExistsError(f"{artifact} exists already; choose another path, or remove it first")
+    if plot is not None and not plot.absolute().parent.is_dir():
+        raise ValueError(f"{plot} cannot be written: there is no folder {plot.parent}; create it first")
+    checkpoint = read_checkpoint(run)
+    judged = checkpoint.before_refit()
+    builder = IndexBuilder(judged)
+    choice = choose_plan(builder, space)
+    trials = choice.trials
+    if choice.chosen is None:
+        console.print(
+            "the run has no held-out texts: what searching and rounding cost was not measured", style="yellow"
+        )
+    else:
+        if weights == "int8":
+            trials = [*trials, judge_int8(builder, choice.plan)]
+        _show(trials, choice.chosen, plot)
+    if not choice.within_limits:
+        console.print(
+            f"no way to search is within {space.max_loss:g} points of P@k and {space.max_psp_loss:g} of PSP@k: the "
+            "most accurate one is taken; raise --max-loss and --max-psp-loss, or try --shortlist union",
+            style="yellow",
+            soft_wrap=True,
+        )
+    with console.status("packing and verifying"):
+        if judged is not checkpoint:
+            builder = IndexBuilder(checkpoint)
+        return pack(checkpoint, builder.build(choice.plan), artifact, name, version, weights, trials)
+
+
+def _show(trials: Sequence[Trial], chosen: Trial, plot: Path | None) -> None:
+    """What was tried, as a table and as a picture."""
+    console.print(tradeoff_table(trials, chosen), soft_wrap=True)
+    if plot is not None:
+        # Only here: matplotlib takes longer to load than all the rest.
+        from export.tradeoff_plot import draw_tradeoff
+
+        draw_tradeoff(trials, chosen, plot)
 
 
 def _fail(message: str) -> NoReturn:

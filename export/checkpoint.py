@@ -1,12 +1,12 @@
-"""What the trainer hands over: arrays in safetensors, graphs, texts and a JSON summary; never pickle.
+"""What the trainer hands over: arrays in safetensors, texts and a JSON summary; never pickle.
 
-Shapes: V vocabulary, D dimensions (D~ of the re-ranker), H learners, L labels, L' label representatives, R reference
-texts.
+Shapes: V vocabulary, D dimensions (D~ of the re-ranker), H learners, L labels, L' label representatives, N training
+points, R reference or held-out texts.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -18,9 +18,8 @@ from safetensors.numpy import load_file, save_file
 
 from export.artifact.featurizer import Bags, Featurizer, open_featurizer
 from export.artifact.files import sha256_of, write_folder_atomically
-from export.artifact.index import HnswIndex
 from export.artifact.labels import TextTable
-from export.artifact.manifest import FileName, FileRecord, Frozen, IndexDescription
+from export.artifact.manifest import FileName, FileRecord, Frozen, PartShares
 from export.artifact.shortlist import LabelSets
 from export.artifact.sparse import SparseClassifier
 
@@ -28,9 +27,8 @@ CHECKPOINT_FOLDER = "checkpoint"
 SUMMARY_FILE = "checkpoint.json"
 MODEL_FILE = "model.safetensors"
 REFERENCE_FILE = "reference.safetensors"
+HELD_OUT_FILE = "held_out.safetensors"
 LABELS_STEM = "labels"
-CENTROIDS_FILE = "centroids.hnsw"
-POINTS_FILE = "points.hnsw"
 _RERANKER_PREFIX = "reranker."
 _SPARSE_PREFIX = "sparse."
 
@@ -49,8 +47,8 @@ class CheckpointSummary(Frozen):
     gamma: float
     delta: float
     num_texts: int
-    centroids: IndexDescription
-    points: IndexDescription
+    centroid_neighbours: int
+    point_neighbours: int
     metrics: dict[str, float]
     training: dict[str, str | int | float | bool | None]
     files: dict[FileName, FileRecord]
@@ -70,6 +68,40 @@ class Reference:
     x_tilde: NDArray[np.float32]
     labels: NDArray[np.int32]
     logits: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """The held-out texts as the trained model sees them, for the exporter to choose how to search.
+
+    Where the run learnt them too in the end (a refit), `points` are the training points that they became, and `sparse`,
+    `centroids` and `centroid_labels` what there was before; where it did not, these are empty.
+
+    Shapes: `bags` of R texts, `v` and `x_hat` float32 [R, D], `x_tilde` float32 [R, D~] ([R, 0] without a re-ranker),
+    `labels` of each; `points` int64 [R] or [0]; `centroids` and `centroid_labels` as in `Checkpoint`, [0, D] and [0].
+    """
+
+    bags: Bags
+    v: NDArray[np.float32]
+    x_hat: NDArray[np.float32]
+    x_tilde: NDArray[np.float32]
+    labels: LabelSets
+    points: NDArray[np.int64]
+    centroids: NDArray[np.float32]
+    centroid_labels: NDArray[np.int32]
+    sparse: SparseClassifier | None
+
+    def take(self, count: int) -> HeldOut:
+        """The first `count` texts."""
+        indptr = self.labels.indptr[: count + 1]
+        return replace(
+            self,
+            bags=self.bags.take(np.arange(count)),
+            v=self.v[:count],
+            x_hat=self.x_hat[:count],
+            x_tilde=self.x_tilde[:count],
+            labels=LabelSets(indptr, self.labels.indices[: indptr[-1]]),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +125,9 @@ class Checkpoint:
 
     Attributes:
         alpha, beta, gamma, delta: how the parts of a score are mixed; see `export.artifact.manifest.Scoring`.
-        reranker: over the same tokens and labels as `model`.
-        label_counts: training texts of each label, int64 [L], out of `num_texts`; held-out ones count.
+        centroids: label representatives, unit rows [L', D] in label order, and `centroid_labels`, the label of each.
+        points: training points, unit rows [N, D], and `point_labels`, the labels of each.
+        centroid_neighbours, point_neighbours: hits among either that made the shortlist while the shares were chosen.
     """
 
     alpha: float
@@ -110,13 +143,34 @@ class Checkpoint:
     num_texts: int
     model: DenseArrays
     reranker: DenseArrays | None
-    centroids: HnswIndex
+    centroids: NDArray[np.float32]
     centroid_labels: NDArray[np.int32]
     centroid_neighbours: int
-    points: HnswIndex
+    points: NDArray[np.float32]
     point_labels: LabelSets
     point_neighbours: int
     reference: Reference
+    held_out: HeldOut
+
+    def shares(self) -> PartShares:
+        """What each part has of a score."""
+        return PartShares.of(self.alpha, self.beta, self.gamma, self.delta)
+
+    def before_refit(self) -> Checkpoint:
+        """The model as it was when it had not seen the held-out texts; itself where it never learnt them."""
+        held_out = self.held_out
+        if not len(held_out.points):
+            return self
+        learnt_N = np.ones(len(self.points), np.bool_)
+        learnt_N[held_out.points] = False
+        return replace(
+            self,
+            points=self.points[learnt_N],
+            point_labels=self.point_labels.take(np.flatnonzero(learnt_N)),
+            centroids=held_out.centroids,
+            centroid_labels=held_out.centroid_labels,
+            sparse=held_out.sparse,
+        )
 
 
 def write_checkpoint(run: Path, checkpoint: Checkpoint) -> Path:
@@ -131,8 +185,6 @@ def write_checkpoint(run: Path, checkpoint: Checkpoint) -> Path:
         _write_arrays(folder, checkpoint)
         checkpoint.featurizer.save(folder)
         checkpoint.labels.save(folder, LABELS_STEM)
-        checkpoint.centroids.save(folder / CENTROIDS_FILE)
-        checkpoint.points.save(folder / POINTS_FILE)
         summary = CheckpointSummary(
             vocabulary_sha256=checkpoint.featurizer.vocabulary_sha256(),
             alpha=checkpoint.alpha,
@@ -140,8 +192,8 @@ def write_checkpoint(run: Path, checkpoint: Checkpoint) -> Path:
             gamma=checkpoint.gamma,
             delta=checkpoint.delta,
             num_texts=checkpoint.num_texts,
-            centroids=describe_index(checkpoint.centroids, checkpoint.centroid_neighbours),
-            points=describe_index(checkpoint.points, checkpoint.point_neighbours),
+            centroid_neighbours=checkpoint.centroid_neighbours,
+            point_neighbours=checkpoint.point_neighbours,
             metrics=checkpoint.metrics,
             training=checkpoint.training,
             files={
@@ -168,18 +220,6 @@ def read_checkpoint(run: Path) -> Checkpoint:
         raise CheckpointError(f"{folder} cannot be loaded: {error}. {_REMEDY}") from error
 
 
-def describe_index(index: HnswIndex, neighbours: int) -> IndexDescription:
-    """How the index was built and is searched."""
-    params = index.params
-    return IndexDescription(
-        backend="hnswlib",
-        m=params.m,
-        ef_construction=params.ef_construction,
-        ef_search=params.ef_search,
-        neighbours=neighbours,
-    )
-
-
 _REMEDY = "Train again with astec-train DATA RUN"
 
 
@@ -187,7 +227,9 @@ def _write_arrays(folder: Path, checkpoint: Checkpoint) -> None:
     reference = checkpoint.reference
     arrays = _named(checkpoint.model) | {
         "label_counts": checkpoint.label_counts,
+        "centroids": checkpoint.centroids,
         "centroid_labels": checkpoint.centroid_labels,
+        "points": checkpoint.points,
         "point_labels.indptr": checkpoint.point_labels.indptr,
         "point_labels.indices": checkpoint.point_labels.indices,
     }
@@ -207,6 +249,23 @@ def _write_arrays(folder: Path, checkpoint: Checkpoint) -> None:
         "logits": reference.logits,
     }
     _save(arrays, folder / REFERENCE_FILE)
+    held_out = checkpoint.held_out
+    arrays = {
+        "ids": held_out.bags.ids,
+        "weights": held_out.bags.weights,
+        "offsets": held_out.bags.offsets,
+        "v": held_out.v,
+        "x_hat": held_out.x_hat,
+        "x_tilde": held_out.x_tilde,
+        "labels.indptr": held_out.labels.indptr,
+        "labels.indices": held_out.labels.indices,
+        "points": held_out.points,
+        "centroids": held_out.centroids,
+        "centroid_labels": held_out.centroid_labels,
+    }
+    if held_out.sparse is not None:
+        arrays |= _named(held_out.sparse, _SPARSE_PREFIX)
+    _save(arrays, folder / HELD_OUT_FILE)
 
 
 def _save(arrays: dict[str, NDArray[Any]], path: Path) -> None:
@@ -264,11 +323,10 @@ def _verify_files(folder: Path, summary: CheckpointSummary) -> None:
 
 def _load(folder: Path, summary: CheckpointSummary) -> Checkpoint:
     arrays = load_file(folder / MODEL_FILE)
-    reference = load_file(folder / REFERENCE_FILE)
+    reference, held_out = load_file(folder / REFERENCE_FILE), load_file(folder / HELD_OUT_FILE)
     featurizer = open_featurizer(folder)
     if featurizer.vocabulary_sha256() != summary.vocabulary_sha256:
         raise ValueError("the vocabulary is not the one that the model was trained with")
-    dim = arrays["embeddings"].shape[1]
     return Checkpoint(
         alpha=summary.alpha,
         beta=summary.beta,
@@ -283,12 +341,12 @@ def _load(folder: Path, summary: CheckpointSummary) -> Checkpoint:
         num_texts=summary.num_texts,
         model=_part(DenseArrays, arrays),
         reranker=_optional_part(DenseArrays, arrays, _RERANKER_PREFIX),
-        centroids=HnswIndex.load(folder / CENTROIDS_FILE, dim, summary.centroids.hnsw()),
+        centroids=arrays["centroids"],
         centroid_labels=arrays["centroid_labels"],
-        centroid_neighbours=summary.centroids.neighbours,
-        points=HnswIndex.load(folder / POINTS_FILE, dim, summary.points.hnsw()),
+        centroid_neighbours=summary.centroid_neighbours,
+        points=arrays["points"],
         point_labels=LabelSets(arrays["point_labels.indptr"], arrays["point_labels.indices"]),
-        point_neighbours=summary.points.neighbours,
+        point_neighbours=summary.point_neighbours,
         reference=Reference(
             Bags(reference["ids"], reference["weights"], reference["offsets"]),
             reference["v"],
@@ -296,5 +354,16 @@ def _load(folder: Path, summary: CheckpointSummary) -> Checkpoint:
             reference["x_tilde"],
             reference["labels"],
             reference["logits"],
+        ),
+        held_out=HeldOut(
+            Bags(held_out["ids"], held_out["weights"], held_out["offsets"]),
+            held_out["v"],
+            held_out["x_hat"],
+            held_out["x_tilde"],
+            LabelSets(held_out["labels.indptr"], held_out["labels.indices"]),
+            held_out["points"],
+            held_out["centroids"],
+            held_out["centroid_labels"],
+            _optional_part(SparseClassifier, held_out, _SPARSE_PREFIX),
         ),
     )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from export.artifact.manifest import PartShares
+from collections.abc import Sequence
+
 from export.checkpoint import Checkpoint
+from export.tradeoff import Trial
+from export.tradeoff_table import tradeoff_markdown
 
 _CARD = """# {name}
 
@@ -35,6 +38,10 @@ Input: {kind}. Vocabulary: {num_features:,} tokens.
 
 They chose the shares above, so that they flatter the model a little: measure on a test file with `astec-evaluate`.
 
+## How labels are searched
+
+{search}
+
 ## Training
 
 {training}
@@ -47,8 +54,19 @@ They chose the shares above, so that they flatter the model a little: measure on
 """
 
 
-def render_model_card(checkpoint: Checkpoint, name: str) -> str:
-    """`model_card.md` of the artifact."""
+_CHOSEN_FROM = """The cheapest of these ways within the limits, on held-out texts (exact: without an index).
+
+{table}"""
+
+
+def render_model_card(checkpoint: Checkpoint, name: str, trials: Sequence[Trial]) -> str:
+    """`model_card.md` of the artifact.
+
+    Args:
+        checkpoint: the model.
+        name: of the model.
+        trials: what its plan to search was chosen from; none where it was given.
+    """
     training = checkpoint.training
     return _CARD.format(
         name=name,
@@ -60,13 +78,14 @@ def render_model_card(checkpoint: Checkpoint, name: str) -> str:
         num_features=checkpoint.featurizer.num_features,
         parts="\n".join(f"| {part} | {100 * share:.1f} |" for part, share in _parts(checkpoint) if share > 0),
         metrics="\n".join(f"| {metric} | {value:.2f} |" for metric, value in checkpoint.metrics.items()),
+        search=_CHOSEN_FROM.format(table=tradeoff_markdown(trials)) if trials else "As given to the exporter.",
         training="\n".join(f"- {key}: {value}" for key, value in training.items()),
     )
 
 
 def _parts(checkpoint: Checkpoint) -> list[tuple[str, float]]:
     """What a score is made of, and the share of each."""
-    shares = PartShares.of(checkpoint.alpha, checkpoint.beta, checkpoint.gamma, checkpoint.delta)
+    shares = checkpoint.shares()
     learners, _, dim = checkpoint.model.residuals.shape
     encoders = f"an encoder of {dim} dimensions" if learners == 1 else f"{learners} encoders of {dim} dimensions each"
     return [

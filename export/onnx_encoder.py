@@ -1,4 +1,4 @@
-"""The checkpoint's encoder as an ONNX graph: token ids and weights in; v, x-hat and, of a re-ranker, x-tilde out.
+"""The checkpoint's encoder as an ONNX graph: token ids and weights in; v, z, x-hat and, of a re-ranker, x-tilde out.
 
 Tokens come padded, [B, T] with weight 0, because one matrix product per query over the gathered embeddings ran 1.5 to
 2 times faster in onnxruntime than scattering a ragged list of tokens, and because an empty bag needs no special case.
@@ -7,7 +7,7 @@ to 2 times as long, the more the larger the batch.
 The arrays lie beside the graph as external data, which onnxruntime maps, so that all workers share one copy. They are
 written here, because onnx's own writer takes copies of them and none larger than 2 GiB.
 
-Shapes: B queries, T tokens of the longest, V vocabulary, D dimensions, H learners.
+Shapes: B queries, T tokens of the longest, V vocabulary, D dimensions, d of the indices, H learners.
 """
 
 from __future__ import annotations
@@ -27,15 +27,26 @@ IR_VERSION = 9
 _PAGE_BYTES = 4096
 
 
-def write_encoder(path: Path, weights_name: str, model: DenseArrays, reranker: DenseArrays | None) -> None:
+def write_encoder(
+    path: Path,
+    weights_name: str,
+    model: DenseArrays,
+    reranker: DenseArrays | None,
+    projection_Dd: NDArray[np.float32] | None = None,
+) -> None:
     """Write the graph to `path` and its arrays to `weights_name` beside it.
 
-    v = ReLU(sum_t x_t e_t) and x-hat = v + ReLU(R v), and x-tilde likewise, section 4 of the paper.
+    v = ReLU(sum_t x_t e_t) and x-hat = v + ReLU(R v), and x-tilde likewise, section 4 of the paper; z = v P is what the
+    indices are searched with. Without a projection P it is v, and there is no such output.
     """
     with path.with_name(weights_name).open("wb") as weights:
         graph = _Graph(weights, weights_name)
         graph.encode(model, "v", "x_hat")
         dims = {"v": model.embeddings.shape[1], "x_hat": model.embeddings.shape[1]}
+        if projection_Dd is not None:
+            graph.array("projection", projection_Dd)
+            graph.node("MatMul", ["v", "projection"], ["z"])
+            dims["z"] = projection_Dd.shape[1]
         if reranker is not None:
             graph.encode(reranker, "v_tilde", "x_tilde")
             dims["x_tilde"] = reranker.embeddings.shape[1]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from export.artifact.featurizer import Featurizer
 from export.artifact.manifest import (
@@ -16,28 +19,45 @@ from export.artifact.manifest import (
     Dimensions,
     FeaturizerIdentity,
     FileRecord,
+    GraphDescription,
+    IndexDescription,
     Manifest,
     ModelIdentity,
     Scoring,
 )
+from export.artifact.quantization import quantize_int8
 from export.artifact.store import FILES, write_artifact
-from export.checkpoint import Checkpoint, describe_index
+from export.checkpoint import Checkpoint
+from export.indices import Indices
 from export.model_card import render_model_card
 from export.onnx_encoder import write_encoder
+from export.plan import IndexPlan, ShortlistPlan, Weights
+from export.tradeoff import Trial
 from export.verify import VerificationReport, verify_files_against
 
 _VERSION_DIGITS = 12
 
 
-def pack(checkpoint: Checkpoint, target: Path, name: str, version: str | None) -> VerificationReport:
+def pack(
+    checkpoint: Checkpoint,
+    indices: Indices,
+    target: Path,
+    name: str,
+    version: str | None = None,
+    weights: Weights = "float32",
+    trials: Sequence[Trial] = (),
+) -> VerificationReport:
     """Write `checkpoint` as the artifact `target`; it is published only if it passes verification.
 
     Args:
         checkpoint: a finished run.
+        indices: over its vectors.
         target: must not exist.
         name: of the model, in every response.
         version: of the model; None takes the first digits of a hash over all that changes answers: equal models, equal
             versions.
+        weights: of classifiers and representatives; int8 takes a quarter of the memory.
+        trials: what the plan of the indices was chosen from, for the model card.
 
     Raises:
         ValueError: `name` or `version` is too long.
@@ -53,31 +73,38 @@ def pack(checkpoint: Checkpoint, target: Path, name: str, version: str | None) -
             )
 
     def describe(files: dict[str, FileRecord]) -> Manifest:
-        return _describe(
-            checkpoint, files, ModelIdentity(name=name, version=version or _content_version(checkpoint, files))
-        )
+        plan = indices.plan
+        identity = ModelIdentity(name=name, version=version or _content_version(checkpoint, plan, files))
+        return _describe(checkpoint, plan, weights, files, identity)
 
     with write_artifact(target, describe) as folder:
-        _write_files(checkpoint, folder, name)
-        return verify_files_against(checkpoint, folder)
+        _write_files(checkpoint, indices, weights, folder)
+        (folder / FILES.model_card).write_text(render_model_card(checkpoint, name, trials))
+        return verify_files_against(checkpoint, indices, folder)
 
 
-def _write_files(checkpoint: Checkpoint, folder: Path, name: str) -> None:
+def _write_files(checkpoint: Checkpoint, indices: Indices, weights: Weights, folder: Path) -> None:
     model = checkpoint.model
     checkpoint.featurizer.save(folder)
     checkpoint.labels.save(folder, FILES.labels)
-    write_encoder(folder / FILES.encoder, FILES.encoder_weights, model, checkpoint.reranker)
+    write_encoder(folder / FILES.encoder, FILES.encoder_weights, model, checkpoint.reranker, indices.projection)
     np.save(folder / FILES.label_counts, checkpoint.label_counts)
-    np.save(folder / FILES.classifier, np.ascontiguousarray(model.classifier))
+    _write_weights(folder, FILES.classifier, FILES.classifier_scales, model.classifier, weights)
     np.save(folder / FILES.classifier_bias, np.ascontiguousarray(model.bias))
     if checkpoint.reranker is not None:
         np.save(folder / FILES.reranker, np.ascontiguousarray(checkpoint.reranker.classifier))
         np.save(folder / FILES.reranker_bias, np.ascontiguousarray(checkpoint.reranker.bias))
-    checkpoint.centroids.save(folder / FILES.centroids)
-    np.save(folder / FILES.centroid_labels, checkpoint.centroid_labels)
-    checkpoint.points.save(folder / FILES.points)
-    np.save(folder / FILES.point_labels_indptr, checkpoint.point_labels.indptr)
-    np.save(folder / FILES.point_labels_indices, checkpoint.point_labels.indices)
+    if indices.centroids is not None or checkpoint.shares().similarity > 0:
+        np.save(folder / FILES.centroid_labels, checkpoint.centroid_labels)
+    if checkpoint.shares().similarity > 0:
+        units_LD = checkpoint.centroids
+        _write_weights(folder, FILES.representatives, FILES.representatives_scales, units_LD, weights)
+    if indices.centroids is not None:
+        indices.centroids.save(folder / FILES.centroids)
+    if indices.points is not None:
+        indices.points.save(folder / FILES.points)
+        np.save(folder / FILES.point_labels_indptr, checkpoint.point_labels.indptr)
+        np.save(folder / FILES.point_labels_indices, checkpoint.point_labels.indices)
     if checkpoint.sparse is not None:
         np.save(folder / FILES.sparse_indptr, checkpoint.sparse.indptr)
         np.save(folder / FILES.sparse_indices, checkpoint.sparse.indices)
@@ -87,10 +114,24 @@ def _write_files(checkpoint: Checkpoint, folder: Path, name: str) -> None:
         np.save(folder / FILES.sparse_posting_indptr, checkpoint.sparse.posting_indptr)
         np.save(folder / FILES.sparse_posting_heads, checkpoint.sparse.posting_heads)
         np.save(folder / FILES.sparse_posting_values, checkpoint.sparse.posting_values)
-    (folder / FILES.model_card).write_text(render_model_card(checkpoint, name))
 
 
-def _describe(checkpoint: Checkpoint, files: dict[str, FileRecord], identity: ModelIdentity) -> Manifest:
+def _write_weights(folder: Path, name: str, scales_name: str, rows_LD: NDArray[np.float32], weights: Weights) -> None:
+    if weights == "float32":
+        np.save(folder / name, np.ascontiguousarray(rows_LD))
+        return
+    quantized_LD, scales_L = quantize_int8(rows_LD)
+    np.save(folder / name, quantized_LD)
+    np.save(folder / scales_name, scales_L)
+
+
+def _describe(
+    checkpoint: Checkpoint,
+    plan: ShortlistPlan,
+    weights: Weights,
+    files: dict[str, FileRecord],
+    identity: ModelIdentity,
+) -> Manifest:
     featurizer: Featurizer = checkpoint.featurizer
     model, reranker = checkpoint.model, checkpoint.reranker
     return Manifest(
@@ -100,16 +141,18 @@ def _describe(checkpoint: Checkpoint, files: dict[str, FileRecord], identity: Mo
         dimensions=Dimensions(
             num_features=featurizer.num_features,
             dim=model.embeddings.shape[1],
+            shortlist_dim=plan.dim,
             learners=len(model.residuals),
             reranker_dim=0 if reranker is None else reranker.embeddings.shape[1],
             num_labels=len(checkpoint.labels),
-            num_representatives=checkpoint.centroids.count,
-            num_points=checkpoint.points.count,
+            num_representatives=len(checkpoint.centroids),
+            num_points=len(checkpoint.points),
             num_texts=checkpoint.num_texts,
         ),
         featurizer=FeaturizerIdentity(kind=featurizer.kind, vocabulary_sha256=featurizer.vocabulary_sha256()),
-        centroids=describe_index(checkpoint.centroids, checkpoint.centroid_neighbours),
-        points=describe_index(checkpoint.points, checkpoint.point_neighbours),
+        centroids=_describe_index(plan.centroids),
+        points=_describe_index(plan.points),
+        weights=weights,
         scoring=Scoring(
             alpha=checkpoint.alpha,
             beta=checkpoint.beta,
@@ -123,13 +166,15 @@ def _describe(checkpoint: Checkpoint, files: dict[str, FileRecord], identity: Mo
     )
 
 
-def _content_version(checkpoint: Checkpoint, files: dict[str, FileRecord]) -> str:
+def _describe_index(plan: IndexPlan | None) -> IndexDescription | None:
+    if plan is None:
+        return None
+    return IndexDescription(backend=plan.backend, graph=GraphDescription.of(plan.params), neighbours=plan.neighbours)
+
+
+def _content_version(checkpoint: Checkpoint, plan: ShortlistPlan, files: dict[str, FileRecord]) -> str:
     # The card tells the name and how long training took: words about a model, not the model.
     hashes = {name: record.sha256 for name, record in sorted(files.items()) if name != FILES.model_card}
-    indices = [
-        describe_index(checkpoint.centroids, checkpoint.centroid_neighbours).model_dump(),
-        describe_index(checkpoint.points, checkpoint.point_neighbours).model_dump(),
-    ]
     mix = [checkpoint.alpha, checkpoint.beta, checkpoint.gamma, checkpoint.delta]
-    content = json.dumps([hashes, indices, mix])
+    content = json.dumps([hashes, asdict(plan), mix])
     return sha256(content.encode()).hexdigest()[:_VERSION_DIGITS]

@@ -1,6 +1,7 @@
 """The gates an artifact passes before it is published, on the very files that will be.
 
-Shapes: R reference texts, D dimensions (of the re-ranker as well, which may have others), K labels of a reference text.
+Shapes: R reference texts, D dimensions (of the re-ranker as well, which may have others), d of the indices, K labels of
+a reference text.
 """
 
 from __future__ import annotations
@@ -13,16 +14,19 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from export.artifact.featurizer import open_featurizer
-from export.artifact.index import HnswIndex
+from export.artifact.index import StoredIndex, index_backend
 from export.artifact.labels import TextTable
 from export.artifact.store import FILES
 from export.checkpoint import Checkpoint
+from export.indices import Indices
+from export.plan import Side
 
 ENCODER_TOLERANCE = 1e-4
 LOGIT_TOLERANCE = 1e-3
-MIN_RECALL = 0.9
+MIN_RECALL = 0.8
 _RECALL_AT = 10
 _FLOAT32_EPSILON = 1e-6
+_HALF_STEP = 0.501  # of the scale of a row in int8, and what float32 loses of it
 
 
 class VerificationError(Exception):
@@ -36,47 +40,45 @@ class VerificationReport:
     Attributes:
         encoder_error: largest difference between ONNX and torch, relative to the largest entry of the representation.
         logit_error: largest difference between a logit of the reopened classifiers and the run's.
-        centroid_recall: share of the 10 nearest label representatives that the graph finds.
-        point_recall: share of the 10 nearest training points that the graph finds.
+        recalls: share of the 10 nearest vectors that each index finds, by its name.
         texts: reference texts compared.
     """
 
     encoder_error: float
     logit_error: float
-    centroid_recall: float
-    point_recall: float
+    recalls: dict[Side, float]
     texts: int
 
 
-def verify_files_against(checkpoint: Checkpoint, folder: Path) -> VerificationReport:
+def verify_files_against(checkpoint: Checkpoint, indices: Indices, folder: Path) -> VerificationReport:
     """Reopen what was written to `folder` and compare it with the run.
 
     Raises:
         VerificationError: at the first gate that does not pass.
     """
     _verify_round_trip(checkpoint, folder)
-    encoded = _encode(folder / FILES.encoder, checkpoint)
-    errors = [_relative_error(actual_RD, getattr(checkpoint.reference, name)) for name, actual_RD in encoded.items()]
+    expected = _expected(checkpoint, indices)
+    encoded = _encode(folder / FILES.encoder, checkpoint, list(expected))
+    errors = [_relative_error(encoded[name], expected_RD) for name, expected_RD in expected.items()]
     encoder_error = float(np.max(errors))  # Python's own max may lose a NaN
     _require(encoder_error <= ENCODER_TOLERANCE, "ONNX against torch: relative error", encoder_error, ENCODER_TOLERANCE)
-    logit_error = _logit_error(checkpoint, folder, encoded["x_hat"])
-    _require(
-        logit_error <= LOGIT_TOLERANCE, "classifiers against the run: error of a logit", logit_error, LOGIT_TOLERANCE
-    )
-    v_RD = encoded["v"]
-    known_RD = v_RD[v_RD.any(axis=1)]
-    dim = v_RD.shape[1]
-    recalls = []
-    for name, index in ((FILES.centroids, checkpoint.centroids), (FILES.points, checkpoint.points)):
-        reopened = HnswIndex.load(folder / name, dim, index.params)
-        recalls.append(recall_of(reopened, known_RD, _RECALL_AT))
+    logit_error, excess = _logit_error(checkpoint, folder, encoded["x_hat"])
+    _require(excess <= 0, "classifiers against the run: error of a logit", logit_error, logit_error - excess)
+    z_Rd = encoded.get("z", encoded["v"])
+    known_Rd = z_Rd[z_Rd.any(axis=1)]
+    recalls: dict[Side, float] = {}
+    files: dict[Side, str] = {"centroids": FILES.centroids, "points": FILES.points}
+    for side, plan in indices.plan.sides().items():
+        name = files[side]
+        reopened = index_backend(plan.backend).load(folder / name, indices.plan.dim, plan.params)
+        recalls[side] = recall_of(reopened, known_Rd, _RECALL_AT)
         _require(
-            recalls[-1] >= MIN_RECALL, f"{name} against exact search: recall@{_RECALL_AT}", recalls[-1], MIN_RECALL
+            recalls[side] >= MIN_RECALL, f"{name} against exact search: recall@{_RECALL_AT}", recalls[side], MIN_RECALL
         )
-    return VerificationReport(encoder_error, logit_error, recalls[0], recalls[1], len(v_RD))
+    return VerificationReport(encoder_error, logit_error, recalls, len(z_Rd))
 
 
-def recall_of(index: HnswIndex, queries_RD: NDArray[np.float32], k: int) -> float:
+def recall_of(index: StoredIndex, queries_RD: NDArray[np.float32], k: int) -> float:
     """Share of the k nearest vectors that the graph finds, against exact search; 1 where there is no query.
 
     A hit as near as the k-th exact one counts, because among equal vectors any is right.
@@ -92,26 +94,46 @@ def recall_of(index: HnswIndex, queries_RD: NDArray[np.float32], k: int) -> floa
 
 
 def _verify_round_trip(checkpoint: Checkpoint, folder: Path) -> None:
-    """Texts, featurizer and weights must come back as they were."""
+    """Texts, featurizer and weights must come back as they were, quantized ones within rounding."""
     featurizer = open_featurizer(folder)
     equal = {
         FILES.labels: TextTable.open(folder, FILES.labels) == checkpoint.labels,
         "featurizer": featurizer.vocabulary_sha256() == checkpoint.featurizer.vocabulary_sha256(),
     }
-    parts = [(checkpoint.model, FILES.classifier, FILES.classifier_bias)]
+    equal[FILES.classifier_bias] = np.array_equal(_load(folder, FILES.classifier_bias), checkpoint.model.bias)
+    rows = [(FILES.classifier, FILES.classifier_scales, checkpoint.model.classifier)]
+    if checkpoint.shares().similarity > 0:
+        rows.append((FILES.representatives, FILES.representatives_scales, checkpoint.centroids))
+    equal |= {name: _reads_back(folder, name, scales_name, rows_LD) for name, scales_name, rows_LD in rows}
     if checkpoint.reranker is not None:
-        parts.append((checkpoint.reranker, FILES.reranker, FILES.reranker_bias))
-    for part, classifier, bias in parts:
-        equal[classifier] = np.array_equal(_load(folder, classifier), part.classifier)
-        equal[bias] = np.array_equal(_load(folder, bias), part.bias)
+        equal[FILES.reranker] = np.array_equal(_load(folder, FILES.reranker), checkpoint.reranker.classifier)
+        equal[FILES.reranker_bias] = np.array_equal(_load(folder, FILES.reranker_bias), checkpoint.reranker.bias)
     for name, same in equal.items():
         if not same:
             raise VerificationError(f"{name} does not read back as it was written; check the disk and export again")
 
 
-def _encode(path: Path, checkpoint: Checkpoint) -> dict[str, NDArray[np.float32]]:
-    """Every representation that the reference has, by its name there."""
-    names = ("v", "x_hat") if checkpoint.reranker is None else ("v", "x_hat", "x_tilde")
+def _reads_back(folder: Path, name: str, scales_name: str, rows_LD: NDArray[np.float32]) -> bool:
+    stored_LD = _load(folder, name)
+    if stored_LD.dtype == np.float32:
+        return np.array_equal(stored_LD, rows_LD)
+    scales_L1 = _load(folder, scales_name)[:, None]
+    return bool((np.abs(stored_LD * scales_L1 - rows_LD) <= _HALF_STEP * scales_L1 + np.finfo(np.float32).tiny).all())
+
+
+def _expected(checkpoint: Checkpoint, indices: Indices) -> dict[str, NDArray[np.float32]]:
+    """Every output that the encoder must have, as the run computed it."""
+    reference = checkpoint.reference
+    expected = {"v": reference.v, "x_hat": reference.x_hat}
+    if indices.projection is not None:
+        expected["z"] = reference.v @ indices.projection
+    if checkpoint.reranker is not None:
+        expected["x_tilde"] = reference.x_tilde
+    return expected
+
+
+def _encode(path: Path, checkpoint: Checkpoint, names: list[str]) -> dict[str, NDArray[np.float32]]:
+    """These outputs for the reference texts."""
     ids_RT, weights_RT = checkpoint.reference.bags.padded()
     onnxruntime.disable_telemetry_events()
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -124,11 +146,18 @@ def _relative_error(actual_RD: NDArray[np.float32], expected_RD: NDArray[np.floa
     return float((np.abs(actual_RD - expected_RD) / scale_R).max())
 
 
-def _logit_error(checkpoint: Checkpoint, folder: Path, x_hat_RD: NDArray[np.float32]) -> float:
+def _logit_error(checkpoint: Checkpoint, folder: Path, x_hat_RD: NDArray[np.float32]) -> tuple[float, float]:
+    """The largest error of a logit, and by how much the worst is above what rounding to the stored type explains."""
     reference = checkpoint.reference
-    weights_RKD = _load(folder, FILES.classifier)[reference.labels]
-    logits_RK = np.einsum("rkd,rd->rk", weights_RKD, x_hat_RD) + _load(folder, FILES.classifier_bias)[reference.labels]
-    return float(np.abs(logits_RK - reference.logits).max())
+    rows_RKD = _load(folder, FILES.classifier)[reference.labels].astype(np.float32)
+    limits_RK = np.full(reference.labels.shape, LOGIT_TOLERANCE)
+    if (folder / FILES.classifier_scales).exists():
+        scales_RK = _load(folder, FILES.classifier_scales)[reference.labels]
+        rows_RKD *= scales_RK[:, :, None]
+        limits_RK = limits_RK + 0.5 * scales_RK * np.abs(x_hat_RD).sum(axis=1, keepdims=True)
+    logits_RK = np.einsum("rkd,rd->rk", rows_RKD, x_hat_RD) + _load(folder, FILES.classifier_bias)[reference.labels]
+    errors_RK = np.abs(logits_RK - reference.logits)
+    return float(errors_RK.max()), float((errors_RK - limits_RK).max())
 
 
 def _load(folder: Path, name: str) -> NDArray[np.float32]:

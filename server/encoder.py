@@ -1,6 +1,6 @@
 """Bags of tokens to representations, by the artifact's ONNX encoder.
 
-Shapes: B queries, T tokens of the longest, D dimensions (D~ of the re-ranker).
+Shapes: B queries, T tokens of the longest, D dimensions (d of the indices, D~ of the re-ranker).
 """
 
 from __future__ import annotations
@@ -15,15 +15,22 @@ from numpy.typing import NDArray
 
 from export.artifact.featurizer import Bags
 
+# onnxruntime multiplies tokens two at a time and rounds a lone last one otherwise: with even numbers of tokens a query
+# has the same representation, bit for bit, whatever it is padded with.
+_TOKENS_MULTIPLE = 8
 # Padding is cheaper than a second call to the runtime until it multiplies the work by this much.
 _MAX_PADDED_SHARE = 4
 _MIN_PADDED_TOKENS = 4096
 
 
 class Representations(NamedTuple):
-    """Of B queries: `v` and `x_hat` float32 [B, D], `x_tilde` float32 [B, D~], [B, 0] without a re-ranker."""
+    """Of B queries, float32: `v` and `x_hat` [B, D], and `z` [B, d], with which the indices are searched.
+
+    `x_tilde` is [B, D~], [B, 0] without a re-ranker.
+    """
 
     v: NDArray[np.float32]
+    z: NDArray[np.float32]
     x_hat: NDArray[np.float32]
     x_tilde: NDArray[np.float32]
 
@@ -40,10 +47,14 @@ class Encoder:
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        self._outputs = [output.name for output in self._session.get_outputs()]
+        given = {output.name for output in self._session.get_outputs()}
+        # Without a projection the indices are searched with v.
+        self._outputs = ["v", "z" if "z" in given else "v", "x_hat", *(["x_tilde"] if "x_tilde" in given else [])]
 
     def encode(self, bags: Bags) -> Representations:
         """The representations of B bags; an empty bag gives zeros."""
+        if len(bags) == 1:
+            return self._run(bags)
         groups = list(_groups(bags.lengths()))
         if len(groups) == 1:
             return self._run(bags)
@@ -52,10 +63,11 @@ class Encoder:
         return Representations(*(np.concatenate(parts)[order] for parts in zip(*outputs, strict=True)))
 
     def _run(self, bags: Bags) -> Representations:
-        ids_BT, weights_BT = bags.padded()
+        ids_BT, weights_BT = bags.padded(_TOKENS_MULTIPLE)
         outputs = self._session.run(self._outputs, {"token_ids": ids_BT, "token_weights": weights_BT})
-        found = dict(zip(self._outputs, outputs, strict=True))
-        return Representations(found["v"], found["x_hat"], found.get("x_tilde", np.empty((len(bags), 0), np.float32)))
+        if len(outputs) < len(Representations._fields):
+            outputs.append(np.empty((len(bags), 0), np.float32))
+        return Representations(*outputs)
 
 
 def _groups(lengths_B: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
@@ -16,6 +17,7 @@ from rich.table import Table
 
 from export.artifact.featurizer import Query, QueryKindError
 from export.artifact.store import Artifact, ArtifactError, open_artifact
+from export.exhaustive import ExhaustiveShortlister, search_exactly
 from export.metrics import RankingMetrics, inverse_propensities
 from export.readers import DataError, Dataset, open_dataset
 from export.readers.progress import console
@@ -24,6 +26,7 @@ from server.predictor import Predictor
 EXIT_BAD_INPUT = 2
 _RANKS = (1, 3, 5)
 _BATCH_QUERIES = 256
+_EXACT_BATCH_LABELS = 2_000_000  # of all queries of a batch together: bounds the memory
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
@@ -44,6 +47,13 @@ def evaluate(
     skip_bad_lines: Annotated[
         bool, typer.Option("--skip-bad-lines", help="Count malformed lines and go on, instead of refusing the file.")
     ] = False,
+    exact: Annotated[
+        bool,
+        typer.Option(
+            "--exact",
+            help="Score every label, with exact neighbours: shows what searching costs in accuracy. Slow.",
+        ),
+    ] = False,
 ) -> None:
     """Measure ARTIFACT on FILE: P@k, nDCG@k, PSP@k, PSnDCG@k, and recall of the shortlist.
 
@@ -56,6 +66,7 @@ def evaluate(
             open_dataset(file, "test"),
             (propensity_a, propensity_b),
             skip_bad_lines=skip_bad_lines,
+            exact=exact,
         )
     except (ArtifactError, DataError, QueryKindError, ValueError) as error:
         console.print(f"astec-evaluate: {error}", style="red", markup=False, soft_wrap=True)
@@ -70,20 +81,37 @@ def evaluate(
 
 
 def measure(
-    artifact: Artifact, dataset: Dataset, propensity: tuple[float, float], *, skip_bad_lines: bool
+    artifact: Artifact,
+    dataset: Dataset,
+    propensity: tuple[float, float],
+    *,
+    skip_bad_lines: bool,
+    exact: bool = False,
 ) -> dict[str, float | int]:
     """Rank every text of `dataset` and compare with its labels; figures in percent, speed in microseconds per text.
+
+    Args:
+        artifact: what ranks.
+        dataset: texts and labels.
+        propensity: A and B.
+        skip_bad_lines: count them and go on.
+        exact: score every label.
 
     Raises:
         DataError: bad lines, unless skipped.
         ValueError: no text with a label the model knows.
     """
+    num_labels, batch_queries = len(artifact.labels), _BATCH_QUERIES
+    if exact:
+        exhaustive = ExhaustiveShortlister(search_exactly(artifact.shortlister), num_labels)
+        artifact = replace(artifact, shortlister=exhaustive)
+        batch_queries = max(1, min(_BATCH_QUERIES, _EXACT_BATCH_LABELS // num_labels))
     predictor = Predictor(artifact)
     label_ids = {text: label for label, text in enumerate(artifact.labels)}
     weights_L = inverse_propensities(artifact.label_counts, artifact.manifest.dimensions.num_texts, *propensity)
     metrics = RankingMetrics(_RANKS, weights_L)
     recall_sum, shortlist_labels, seconds = 0.0, 0, 0.0
-    for queries, relevant in _batches(dataset, label_ids, skip_bad_lines=skip_bad_lines):
+    for queries, relevant in _batches(dataset, label_ids, batch_queries, skip_bad_lines):
         begun = perf_counter()
         rankings, _ = predictor.predict(queries, _RANKS[-1])
         seconds += perf_counter() - begun
@@ -102,16 +130,16 @@ def measure(
         "texts": metrics.points,
         "texts without a known label": metrics.skipped,
         "bad lines": dataset.bad_lines,
-        "us per text, batches of 256": 1e6 * seconds / texts,
+        f"us per text, batches of {batch_queries}": 1e6 * seconds / texts,
     }
 
 
 def _batches(
-    dataset: Dataset, label_ids: dict[str, int], *, skip_bad_lines: bool
+    dataset: Dataset, label_ids: dict[str, int], batch_queries: int, skip_bad_lines: bool
 ) -> Iterator[tuple[list[Query], list[NDArray[np.int64]]]]:
     """Queries and the known labels of each."""
     rows = dataset.rows(skip_bad_lines=skip_bad_lines)
-    while batch := list(islice(rows, _BATCH_QUERIES)):
+    while batch := list(islice(rows, batch_queries)):
         relevant = [
             np.array([label_ids[label] for label in row.labels if label in label_ids], np.int64) for row in batch
         ]

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from itertools import pairwise
 from time import perf_counter
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from export.artifact.featurizer import Bags, Query
+from export.artifact.scorer import NO_SCALES, Classifiers, rank
 from export.artifact.shortlist import Candidates
 from export.artifact.store import Artifact
 from server.encoder import Encoder, Representations
-from server.scorer import Classifiers, rank
 
 
-@dataclass(frozen=True, slots=True)
-class StageTimes:
+class StageTimes(NamedTuple):
     """Seconds that a batch spent in each stage."""
 
     featurize_s: float
@@ -26,8 +26,7 @@ class StageTimes:
     score_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Ranking:
+class Ranking(NamedTuple):
     """The best labels of one query: `label_ids` int64 [K] and `scores` float32 [K], best first.
 
     Empty where no token of the query is known.
@@ -61,13 +60,14 @@ class Predictor:
         featurized = perf_counter()
         representations = self._encoder.encode(bags)
         encoded = perf_counter()
-        candidates = artifact.shortlister.search(representations.v)
+        candidates = artifact.shortlister.search(representations.z, representations.v)
         shortlisted = perf_counter()
         labels_BK, scores_BK = self._rank(candidates, bags, representations, top_k)
-        lengths = np.minimum(np.diff(candidates.offsets), top_k).tolist()
         rankings = [
-            Ranking(labels_K[:length], scores_K[:length])
-            for labels_K, scores_K, length in zip(labels_BK, scores_BK, lengths, strict=True)
+            Ranking(labels_K[: end - begin], scores_K[: end - begin])
+            for labels_K, scores_K, (begin, end) in zip(
+                labels_BK, scores_BK, pairwise(candidates.offsets.tolist()), strict=True
+            )
         ]
         scored = perf_counter()
         return rankings, StageTimes(
@@ -77,7 +77,7 @@ class Predictor:
     def shortlist(self, queries: Sequence[Query]) -> list[NDArray[np.int32]]:
         """The labels that `predict` would score for each query, unordered."""
         representations = self._encoder.encode(self.artifact.featurizer.transform(queries))
-        candidates = self.artifact.shortlister.search(representations.v)
+        candidates = self.artifact.shortlister.search(representations.z, representations.v)
         return np.split(candidates.labels, candidates.offsets[1:-1])
 
     def _rank(
@@ -86,8 +86,8 @@ class Predictor:
         artifact = self.artifact
         reranker, sparse_logits_C = None, None
         if artifact.reranker is not None and artifact.reranker_bias is not None:
-            reranker = Classifiers(representations.x_tilde, artifact.reranker, artifact.reranker_bias)
+            reranker = Classifiers(representations.x_tilde, artifact.reranker, NO_SCALES, artifact.reranker_bias)
         if artifact.sparse is not None and self._shares.sparse > 0:
             sparse_logits_C = artifact.sparse.logits(candidates, bags)
-        classifier = Classifiers(representations.x_hat, artifact.classifier, artifact.bias)
+        classifier = Classifiers(representations.x_hat, artifact.classifier, artifact.classifier_scales, artifact.bias)
         return rank(candidates, self._shares, top_k, classifier, reranker, sparse_logits_C)

@@ -15,11 +15,13 @@ import pytest
 from numpy.typing import NDArray
 
 from export.artifact.featurizer import Bags, FeaturizerConfig, TextFeaturizer
-from export.artifact.index import HnswIndex, HnswParams
+from export.artifact.index import Backend, HnswParams
 from export.artifact.labels import TextTable
 from export.artifact.shortlist import LabelSets
 from export.artifact.sparse import MIN_HEAD_WEIGHTS, SparseClassifier
-from export.checkpoint import Checkpoint, DenseArrays, Reference
+from export.checkpoint import Checkpoint, DenseArrays, HeldOut, Reference
+from export.indices import IndexBuilder, Indices
+from export.plan import IndexPlan, ShortlistKind, ShortlistPlan
 from trainer.demo.log import DemoLogConfig, sample_queries, write_demo_log
 
 # Seconds to train, and still far better than guessing: 2,000 queries over a few hundred phrases.
@@ -76,8 +78,29 @@ def make_checkpoint() -> Callable[..., Checkpoint]:
     return _random_checkpoint
 
 
-_LEARNER_DIM, _NUM_LABELS, _NUM_TEXTS = 16, 150, 600
+_LEARNER_DIM, _NUM_LABELS, _NUM_TEXTS, _NUM_HELD_OUT = 16, 150, 600, 100
 _GRAPH = HnswParams(m=8, ef_construction=100, ef_search=100)
+
+
+@pytest.fixture(scope="session")
+def build_indices() -> Callable[..., Indices]:
+    """Indices of a checkpoint by a plan that is given, not searched for.
+
+    Arguments: the checkpoint, `dim` (None: all), `backend`, and `kind` of the shortlist.
+    """
+    return _build_indices
+
+
+def _build_indices(
+    checkpoint: Checkpoint, *, dim: int | None = None, backend: Backend = "hnswlib", kind: ShortlistKind = "union"
+) -> Indices:
+    builder = IndexBuilder(checkpoint)
+    plans = {
+        "centroids": IndexPlan(backend, _GRAPH, checkpoint.centroid_neighbours),
+        "points": IndexPlan(backend, _GRAPH, checkpoint.point_neighbours),
+    }
+    chosen = {side: plan for side, plan in plans.items() if kind in (side, "union")}
+    return builder.build(ShortlistPlan(dim or builder.dim, chosen.get("centroids"), chosen.get("points")))
 
 
 def _random_checkpoint(*, learners: int = 1, reranker_dim: int = 0, parts: bool = True) -> Checkpoint:
@@ -87,22 +110,25 @@ def _random_checkpoint(*, learners: int = 1, reranker_dim: int = 0, parts: bool 
     model = _random_arrays(rng, featurizer.num_features, learners, learners * _LEARNER_DIM)
     reranker = _random_arrays(rng, featurizer.num_features, 1, reranker_dim) if reranker_dim else None
     v_ND, _ = _encode(model, featurizer.transform(texts))
+    units_ND = v_ND / np.linalg.norm(v_ND, axis=1, keepdims=True)
     labels_N = np.arange(len(texts), dtype=np.int32) % _NUM_LABELS
     # Another label each, never the same one, so that labels differ in frequency.
     others_N = (labels_N + labels_N // 2 + 1) % _NUM_LABELS
     point_labels = LabelSets(np.arange(0, 2 * len(texts) + 1, 2), np.stack([labels_N, others_N], axis=1).ravel())
-    centroid_labels = labels_N[: _NUM_LABELS + 20]  # some labels have two representatives
+    centroid_texts = np.argsort(labels_N[: _NUM_LABELS + 20], kind="stable")  # some labels have two representatives
+    centroid_labels = labels_N[centroid_texts]
     bags = featurizer.transform([*texts[:60], ""])
     v_RD, x_hat_RD = _encode(model, bags)
     labels_RK = rng.integers(0, _NUM_LABELS, (len(bags), 5)).astype(np.int32)
     logits_RK = np.einsum("rkd,rd->rk", model.classifier[labels_RK], x_hat_RD) + model.bias[labels_RK]
     x_tilde_RD = np.empty((len(bags), 0), np.float32) if reranker is None else _encode(reranker, bags)[1]
+    sparse = _random_sparse(rng, featurizer.num_features) if parts else None
     return Checkpoint(
         alpha=0.6,
         beta=0.3 if reranker_dim else 0.0,
         gamma=0.25 if parts else 0.0,
         delta=0.15 if parts else 0.0,
-        sparse=_random_sparse(rng, featurizer.num_features) if parts else None,
+        sparse=sparse,
         metrics={"P@1": 12.5},
         training={"texts": len(texts), "held_out_texts": 0, "dropped_texts_without_label": 0},
         featurizer=featurizer,
@@ -111,14 +137,45 @@ def _random_checkpoint(*, learners: int = 1, reranker_dim: int = 0, parts: bool 
         num_texts=len(texts),
         model=model,
         reranker=reranker,
-        centroids=HnswIndex.build(v_ND[: len(centroid_labels)], _GRAPH, seed=0),
+        centroids=units_ND[centroid_texts],
         centroid_labels=centroid_labels,
         centroid_neighbours=20,
-        points=HnswIndex.build(v_ND, _GRAPH, seed=0),
+        points=units_ND,
         point_labels=point_labels,
         point_neighbours=15,
         reference=Reference(bags, v_RD, x_hat_RD, x_tilde_RD, labels_RK, logits_RK),
+        held_out=_held_out(
+            featurizer.transform(texts[:_NUM_HELD_OUT]),
+            model,
+            reranker,
+            sparse,
+            point_labels,
+            _means(units_ND, labels_N),
+        ),
     )
+
+
+def _means(units_ND: NDArray[np.float32], labels_N: NDArray[np.int32]) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """Unit means of the texts that are not held out, by label, and the labels."""
+    means_LD = np.zeros((_NUM_LABELS, units_ND.shape[1]), np.float32)
+    np.add.at(means_LD, labels_N[_NUM_HELD_OUT:], units_ND[_NUM_HELD_OUT:])
+    return means_LD / np.linalg.norm(means_LD, axis=1, keepdims=True), np.arange(_NUM_LABELS, dtype=np.int32)
+
+
+def _held_out(
+    bags: Bags,
+    model: DenseArrays,
+    reranker: DenseArrays | None,
+    sparse: SparseClassifier | None,
+    point_labels: LabelSets,
+    centroids: tuple[NDArray[np.float32], NDArray[np.int32]],
+) -> HeldOut:
+    """The first texts, which are training points too, as after a refit; `centroids` are as they were before."""
+    count = len(bags)
+    x_tilde_RD = np.empty((count, 0), np.float32) if reranker is None else _encode(reranker, bags)[1]
+    indptr = point_labels.indptr[: count + 1]
+    labels = LabelSets(indptr, point_labels.indices[: indptr[-1]])
+    return HeldOut(bags, *_encode(model, bags), x_tilde_RD, labels, np.arange(count), *centroids, sparse)
 
 
 def _random_arrays(rng: np.random.Generator, num_features: int, learners: int, dim: int) -> DenseArrays:

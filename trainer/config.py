@@ -196,7 +196,7 @@ class ValidationSection(_Section):
         True, description="let graphs and sparse term learn from these texts too, once they have chosen the shares"
     )
     psp_weight: float = Field(
-        0.5, ge=0, le=100, description="worth of a point of PSP@k in points of P@k; more: rare labels, 0: P@k alone"
+        0.25, ge=0, le=100, description="worth of a point of PSP@k in points of P@k; more: rare labels, 0: P@k alone"
     )
 
     def size(self, num_texts: int) -> int:

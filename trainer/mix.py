@@ -17,8 +17,8 @@ from scipy.sparse import csr_matrix
 from export.artifact.shortlist import Candidates
 
 SHARES = tuple(round(0.1 * step, 1) for step in range(11))
-SMALL_SHARES = SHARES[:6]
-"""Of sparse term and votes: beyond them the classifier no longer decides."""
+SMALL_SHARES = tuple(round(0.05 * step, 2) for step in range(9))
+"""Of sparse term and votes, which span all of [0, 1] where a similarity moves by a tenth: small steps count."""
 _RANKS = (1, 3, 5)
 
 

@@ -19,10 +19,10 @@ _TEXTS_PER_REPRESENTATIVE = 4  # at least, on average: fewer would only repeat A
 def label_representatives(
     v_ND: NDArray[np.float32], labels_NL: csr_matrix, settings: ShortlistSection, seed: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """Representatives mu [L', D] and the label of each, [L'].
+    """Representatives mu [L', D] in label order and the label of each, [L'].
 
-    First come the means of the v of each label's texts (their sums: length is nothing to cosine similarity), in label
-    order. Then come the k-means centres of the `head_labels` most frequent labels.
+    A label has the mean of the v of its texts (their sum: length is nothing to cosine similarity), and then, if it is
+    one of the `head_labels` most frequent, k-means centres.
     """
     labels_LN = labels_NL.T.tocsr()
     means_LD = np.asarray(labels_LN @ v_ND, np.float32)
@@ -34,7 +34,9 @@ def label_representatives(
         centres_KD = _centres(v_ND, texts, settings.representatives_per_head, generator)
         vectors.append(centres_KD)
         labels.append(np.full(len(centres_KD), label, np.int32))
-    return np.concatenate(vectors), np.concatenate(labels)
+    all_labels = np.concatenate(labels)
+    order = np.argsort(all_labels, kind="stable")
+    return np.concatenate(vectors)[order], all_labels[order]
 
 
 def _centres(

@@ -18,8 +18,9 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from export.artifact.index import HnswIndex, HnswParams, NeighbourIndex
-from export.artifact.shortlist import Candidates, LabelGraph, LabelSets, Shortlister
+from export.artifact.hnsw_index import HnswIndex
+from export.artifact.index import HnswParams, NeighbourIndex
+from export.artifact.shortlist import Candidates, LabelGraph, LabelSets, Representatives, Shortlister
 from export.readers.progress import track
 from trainer.config import HnswSection, ShortlistSection
 from trainer.exact_index import ExactIndex
@@ -42,9 +43,10 @@ class Graphs:
     centroid_labels: NDArray[np.int32]
     points: HnswIndex
     point_labels: LabelSets
+    representatives: Representatives
 
     def shortlister(self, settings: ShortlistSection) -> Shortlister:
-        """The search that serves."""
+        """The search by graphs."""
         return self._shortlister(self.centroids, self.points, settings)
 
     def exact_shortlister(self, settings: ShortlistSection, device: torch.device) -> Shortlister:
@@ -55,10 +57,10 @@ class Graphs:
     def _shortlister(
         self, centroids: NeighbourIndex, points: NeighbourIndex, settings: ShortlistSection
     ) -> Shortlister:
-        representatives = LabelSets.one_each(self.centroid_labels)
         return Shortlister(
-            LabelGraph(centroids, representatives, settings.centroids.neighbours),
+            LabelGraph(centroids, LabelSets.one_each(self.centroid_labels), settings.centroids.neighbours),
             LabelGraph(points, self.point_labels, settings.points.neighbours),
+            self.representatives,
         )
 
 
@@ -68,11 +70,13 @@ def build_graphs(v_ND: NDArray[np.float32], labels_NL: csr_matrix, settings: Sho
     with ThreadPoolExecutor(2) as pool:  # each graph is built on one thread, to be the same every time
         centroids = pool.submit(HnswIndex.build, mu_LD, _params(settings.centroids), seed)
         points = pool.submit(HnswIndex.build, v_ND, _params(settings.points), seed)
+        units_LD = centroids.result().vectors()
         return Graphs(
             centroids=centroids.result(),
             centroid_labels=centroid_labels,
             points=points.result(),
             point_labels=LabelSets(labels_NL.indptr.astype(np.int64), labels_NL.indices.astype(np.int32)),
+            representatives=Representatives.of(units_LD, centroid_labels, labels_NL.shape[1]),
         )
 
 
@@ -83,7 +87,8 @@ def shortlist_all(shortlister: Shortlister, v_ND: NDArray[np.float32], descripti
     workers = os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:
         for first in track(firsts, description):
-            ahead.append(pool.submit(shortlister.search, v_ND[first : first + _CHUNK_TEXTS]))
+            v_BD = v_ND[first : first + _CHUNK_TEXTS]
+            ahead.append(pool.submit(shortlister.search, v_BD, v_BD))
             if len(ahead) > 2 * workers:
                 yield ahead.popleft().result()
         while ahead:

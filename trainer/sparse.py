@@ -203,7 +203,8 @@ def _descend(
     slack = np.float32(0.5) / cost
     # Every text has norm 1, or 0 when it is empty, and beside it a token of weight 1, the same for all: the bias.
     curvature = np.float32(2) + slack
-    u_K, bias = np.zeros(num_tokens, np.float32), np.float32(0)
+    # A label that no text has is wrong for all, also where none was given it as a negative.
+    u_K, bias = np.zeros(num_tokens, np.float32), np.float32(0 if num_positives else -1)
     dual_M, rest_M = np.zeros(num_examples, np.float32), np.zeros(num_examples, np.int8)
     for epoch in range(epochs):
         largest, resting = np.float32(0), 0

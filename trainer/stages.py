@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 
 from export.artifact.featurizer import Bags
-from export.artifact.shortlist import Candidates, Shortlister
+from export.artifact.shortlist import Candidates, LabelSets, Shortlister
 from export.artifact.sparse import SPARSE_SLOPE, SparseClassifier
-from export.checkpoint import Checkpoint, Reference, write_checkpoint
+from export.checkpoint import Checkpoint, HeldOut, Reference, write_checkpoint
 from export.metrics import inverse_propensities
 from export.readers.progress import console
 from trainer.config import TrainerConfig
@@ -25,7 +25,7 @@ from trainer.data import Examples, TrainingData, split_validation
 from trainer.dense import DenseModel
 from trainer.features import encode
 from trainer.learner import Learner
-from trainer.mix import MixChoice, Parts, Shares, choose_shares
+from trainer.mix import MixChoice, Parts, choose_shares
 from trainer.probe import PROBE_TEXTS, candidate_logits
 from trainer.report.evaluation import Evaluation, evaluate, write_evaluation
 from trainer.report.page import write_report
@@ -95,9 +95,14 @@ class _Training:
         parts = self._score(model, reranker, v_RD, candidates)
         sparse, parts, choice = self._choose(parts, candidates, negatives_NS)
         evaluation = self._evaluate(choice, parts, candidates)
+        if not choice.shares.gamma:  # what has no share need not be served
+            sparse = None
+        if not choice.shares.beta:
+            reranker = None
+        held_out = self._held_out(v_RD, model, reranker, sparse, graphs)
         if self.config.validation.refit:
-            graphs, sparse = self._refit(model, choice.shares, sparse)
-        checkpoint = self._checkpoint(model, sparse, reranker, graphs, choice, evaluation, v_RD)
+            graphs, sparse = self._refit(model, sparse)
+        checkpoint = self._checkpoint(model, sparse, reranker, graphs, choice, evaluation, held_out)
         write_evaluation(self.run.folder, evaluation)
         write_checkpoint(self.run.folder, checkpoint)
         write_report(self.run.folder)
@@ -148,13 +153,13 @@ class _Training:
             for cost in self.config.sparse.costs:
                 yield self._learn_sparse(f"sparse-{cost}", self.examples, negatives_NS, cost)
 
-    def _refit(self, model: DenseModel, shares: Shares, sparse: SparseTerm | None) -> tuple[Graphs, SparseTerm | None]:
+    def _refit(self, model: DenseModel, sparse: SparseTerm | None) -> tuple[Graphs, SparseTerm | None]:
         """Graphs and sparse term of all texts: the held-out ones, which have chosen the shares, now count as well."""
         examples, settings = self.data.examples, self.config.shortlist
         v_ND = encode(model.embeddings, examples.bags)
         graphs = build_graphs(v_ND, examples.labels, settings, self.config.seed)
         self.run.record("refitted graphs", representatives=graphs.centroids.count, points=graphs.points.count)
-        if sparse is None or not shares.gamma:
+        if sparse is None:
             return graphs, None
         negatives_NS = self._mine("refit-mining", graphs, v_ND, examples)
         return graphs, self._learn_sparse("refit-sparse", examples, negatives_NS, sparse.cost)
@@ -259,13 +264,9 @@ class _Training:
         graphs: Graphs,
         choice: MixChoice,
         evaluation: Evaluation,
-        v_RD: NDArray[np.float32],
+        held_out: HeldOut,
     ) -> Checkpoint:
         shares, data, settings = choice.shares, self.data, self.config.shortlist
-        if not shares.gamma:  # what has no share need not be served
-            sparse = None
-        if not shares.beta:
-            reranker = None
         metrics = {name: round(value, 2) for name, value in evaluation.metrics().items()}
         recall = {"shortlist recall": round(max(evaluation.recall.values()), 2)}
         return Checkpoint(
@@ -282,13 +283,36 @@ class _Training:
             labels=data.label_texts,
             label_counts=data.examples.label_counts(),
             num_texts=len(data.examples),
-            centroids=graphs.centroids,
+            centroids=graphs.centroids.vectors(),
             centroid_labels=graphs.centroid_labels,
             centroid_neighbours=settings.centroids.neighbours,
-            points=graphs.points,
+            points=graphs.points.vectors(),
             point_labels=graphs.point_labels,
             point_neighbours=settings.points.neighbours,
-            reference=_reference(self.held.bags, v_RD, model, reranker),
+            reference=_reference(held_out.bags, held_out.v, model, reranker),
+            held_out=held_out,
+        )
+
+    def _held_out(
+        self,
+        v_RD: NDArray[np.float32],
+        model: DenseModel,
+        reranker: DenseModel | None,
+        sparse: SparseTerm | None,
+        graphs: Graphs,
+    ) -> HeldOut:
+        """What the exporter needs to choose how to search; a refit will learn these texts too."""
+        before = slice(None) if self.config.validation.refit else slice(0)
+        return HeldOut(
+            bags=self.held.bags,
+            v=v_RD,
+            x_hat=_transform(model, v_RD),
+            x_tilde=_reranked(reranker, self.held.bags),
+            labels=LabelSets(self.held.labels.indptr.astype(np.int64), self.held.labels.indices.astype(np.int32)),
+            points=self.held_out[before],
+            centroids=graphs.centroids.vectors()[before],
+            centroid_labels=graphs.centroid_labels[before],
+            sparse=None if sparse is None else sparse.classifier,
         )
 
     def _summary(self) -> dict[str, str | int | float | bool | None]:
@@ -325,6 +349,18 @@ def _sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
     return (1 / (1 + np.exp(-x))).astype(np.float32)
 
 
+def _transform(model: DenseModel, v_RD: NDArray[np.float32]) -> NDArray[np.float32]:
+    """x-hat, on the CPU."""
+    return model.transform(to_device(v_RD, model.bias.device)).cpu().numpy()
+
+
+def _reranked(reranker: DenseModel | None, bags: Bags) -> NDArray[np.float32]:
+    """x-tilde of R texts, [R, 0] without a re-ranker."""
+    if reranker is None:
+        return np.empty((len(bags), 0), np.float32)
+    return _transform(reranker, encode(reranker.embeddings, bags))
+
+
 @torch.no_grad()
 def _reference(bags: Bags, v_RD: NDArray[np.float32], model: DenseModel, reranker: DenseModel | None) -> Reference:
     """What the exporter must reproduce: representations and best logits of some held-out texts and of an empty one."""
@@ -338,15 +374,11 @@ def _reference(bags: Bags, v_RD: NDArray[np.float32], model: DenseModel, reranke
     # Text by text: with millions of labels the logits of all would fill the memory.
     best = [torch.addmv(model.bias, model.classifier, x_D).topk(count) for x_D in x_RD]
     logits_RK, labels_RK = torch.stack([one.values for one in best]), torch.stack([one.indices for one in best])
-    x_tilde_RD = np.empty((len(with_empty), 0), np.float32)
-    if reranker is not None:
-        reranker_v_RD = encode(reranker.embeddings, with_empty)
-        x_tilde_RD = reranker.transform(to_device(reranker_v_RD, device)).cpu().numpy()
     return Reference(
         bags=with_empty,
         v=v_RD,
         x_hat=x_RD.cpu().numpy(),
-        x_tilde=x_tilde_RD,
+        x_tilde=_reranked(reranker, with_empty),
         labels=labels_RK.cpu().numpy().astype(np.int32),
         logits=logits_RK.cpu().numpy(),
     )

@@ -23,18 +23,17 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from export.artifact.hashing import first_slot
 from export.artifact.labels import TextTable
+from export.artifact.token_table import build_table, check_table, find
+from export.artifact.tokens import Codes, encode_texts, hash_text, longest_text, max_tokens, scan, scan_text, token_text
 
 FEATURIZER_FILE = "featurizer.json"
 VOCABULARY_STEM = "vocabulary"
 IDF_FILE = "vocabulary.idf.npy"
-TABLE_KEYS_FILE = "vocabulary.keys.npy"
-TABLE_VALUES_FILE = "vocabulary.values.npy"
+TABLE_FILE = "vocabulary.table.npy"
 
-# Marks of a character n-gram's text ("~<ca"): no word contains one, so that the kinds of token can never collide.
-_SUBWORD_MARK, _WORD_BEGIN, _WORD_END = ord("~"), ord("<"), ord(">")
-_SPACE, _NEWLINE = ord(" "), ord("\n")
-_ASCII_FOLD = bytes(ord(chr(c).lower()) if chr(c).isalnum() else _SPACE for c in range(128)) + bytes(128)
+_ASCII_FOLD = bytes(ord(chr(c).lower() if chr(c).isalnum() else " ") for c in range(128)) + bytes(128)
 _FIT_CHUNK_TEXTS = 20_000
 
 
@@ -80,16 +79,13 @@ class Bags:
         positions = np.arange(offsets[-1]) + np.repeat(self.offsets[rows] - offsets[:-1], lengths)
         return Bags(self.ids[positions], self.weights[positions], offsets)
 
-    def padded(self) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """Ids and weights as rectangles [B, longest]; what is missing has id 0 and weight 0."""
-        lengths = self.lengths()
-        shape = (len(self), int(lengths.max(initial=0)))
-        if shape[0] == 1:
-            return self.ids.reshape(shape), self.weights.reshape(shape)
-        ids, weights = np.zeros(shape, np.int32), np.zeros(shape, np.float32)
-        filled = np.arange(shape[1]) < lengths[:, None]
-        ids[filled], weights[filled] = self.ids, self.weights
-        return ids, weights
+    def padded(self, multiple: int = 1) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Ids and weights as rectangles [B, T], T the length of the longest, rounded up to a multiple of `multiple`.
+
+        What is missing has id 0 and weight 0.
+        """
+        ids_BT, weights_BT = _pad(self.ids, self.weights, self.offsets, multiple)
+        return ids_BT, weights_BT
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +119,11 @@ class FeaturizerConfig:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
 
+    @property
+    def ngrams(self) -> tuple[int, int, int]:
+        """As the kernels take them: `word_ngrams`, `min_char_ngram` and `max_char_ngram`."""
+        return self.word_ngrams, self.min_char_ngram, self.max_char_ngram
+
 
 class TextFeaturizer:
     """Bags of tokens from texts, over a fixed vocabulary.
@@ -139,12 +140,14 @@ class TextFeaturizer:
         config: FeaturizerConfig,
         vocabulary: TextTable,
         idf_V: NDArray[np.float32],
-        table: tuple[NDArray[np.uint64], NDArray[np.int32]] | None = None,
+        table_S: NDArray[np.uint64] | None = None,
     ) -> None:
         self.config = config
         self.vocabulary = vocabulary
         self.idf = idf_V
-        self._keys, self._values = table if table is not None else _build_table(vocabulary)
+        if table_S is None:
+            table_S = build_table(_hash_texts(encode_texts(vocabulary), len(vocabulary)))
+        self._table = table_S
 
     @property
     def num_features(self) -> int:
@@ -188,8 +191,8 @@ class TextFeaturizer:
             QueryKindError: for a bag that `check` refuses.
         """
         texts = [query for query in queries if isinstance(query, str)]
-        codes, ends = _encode_texts(texts, self.config.max_chars)
-        bags = Bags(*_featurize(codes, ends, self._keys, self._values, self.idf, *_ngram_ranges(self.config)))
+        codes = _fold_and_encode(texts, self.config.max_chars)
+        bags = Bags(*_featurize(codes, len(texts), self._table, self.idf, *self.config.ngrams))
         if len(texts) == len(queries):
             return bags
         is_bag = np.array([not isinstance(query, str) for query in queries])
@@ -203,14 +206,14 @@ class TextFeaturizer:
 
     def tokens(self, text: str) -> list[str]:
         """Every token of `text`, known or not, in order of appearance, repeats included."""
-        codes, ends = _encode_texts([text], self.config.max_chars)
-        hashes, begins, stops, kinds, _ = _scan(codes, ends, *_ngram_ranges(self.config))
-        return [_token_text(codes, *span) for span in zip(begins, stops, kinds, strict=True)][: len(hashes)]
+        codes = _fold_and_encode([text], self.config.max_chars)
+        _, spans, _ = scan(codes, 1, *self.config.ngrams)
+        return [token_text(codes, *span) for span in spans.tolist()]
 
     def token_ids(self, names: Sequence[str]) -> NDArray[np.int32]:
         """The token that each name is as a whole, a word or a run of words: int32 [names], -1 where there is none."""
         folded = [" ".join(fold(name, self.config.max_chars).split()) for name in names]
-        return _look_up(*_encode_texts(folded, self.config.max_chars), self._keys, self._values)
+        return _look_up(_fold_and_encode(folded, self.config.max_chars), len(folded), self._table)
 
     def vocabulary_sha256(self) -> str:
         """Identity of the vocabulary: a model is meaningless with any other."""
@@ -220,8 +223,7 @@ class TextFeaturizer:
         """Write the featurizer's files into `folder`."""
         self.vocabulary.save(folder, VOCABULARY_STEM)
         np.save(folder / IDF_FILE, self.idf)
-        np.save(folder / TABLE_KEYS_FILE, self._keys)
-        np.save(folder / TABLE_VALUES_FILE, self._values)
+        np.save(folder / TABLE_FILE, self._table)
         _write_description(folder, self.kind, self.num_features, asdict(self.config), self.vocabulary_sha256())
 
 
@@ -283,19 +285,16 @@ def open_featurizer(folder: Path) -> Featurizer:
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{FEATURIZER_FILE} does not describe a featurizer: {error!r}") from error
     vocabulary = TextTable.open(folder, VOCABULARY_STEM)
-    idf, keys, values = (
-        np.load(folder / name, mmap_mode="r", allow_pickle=False)
-        for name in (IDF_FILE, TABLE_KEYS_FILE, TABLE_VALUES_FILE)
+    idf, table_S = (
+        np.asarray(np.load(folder / name, mmap_mode="r", allow_pickle=False)) for name in (IDF_FILE, TABLE_FILE)
     )
-    capacity = len(keys)
-    if idf.shape != (len(vocabulary),) or values.shape != (capacity,) or capacity & (capacity - 1) or capacity < 2:
-        raise ValueError(
-            f"{FEATURIZER_FILE}: {len(vocabulary)} tokens do not fit idf {idf.shape}, keys {keys.shape} and "
-            f"values {values.shape}"
-        )
-    if len(values) and int(values.max()) >= len(vocabulary):
-        raise ValueError(f"{TABLE_VALUES_FILE}: token {int(values.max())} of {len(vocabulary)}")
-    return TextFeaturizer(config, vocabulary, idf, (keys, values))
+    if idf.dtype != np.float32 or idf.shape != (len(vocabulary),):
+        raise ValueError(f"{IDF_FILE} is {idf.dtype} {idf.shape}, not float32 ({len(vocabulary)},)")
+    try:
+        check_table(table_S, len(vocabulary))
+    except ValueError as error:
+        raise ValueError(f"{TABLE_FILE}: {error}") from error
+    return TextFeaturizer(config, vocabulary, idf, table_S)
 
 
 def fold(text: str, max_chars: int) -> str:
@@ -338,16 +337,8 @@ def _unit(weights: NDArray[np.float32]) -> NDArray[np.float32]:
     return (weights / norm).astype(np.float32) if norm > 0 else weights
 
 
-def _ngram_ranges(config: FeaturizerConfig) -> tuple[int, int, int]:
-    return config.word_ngrams, config.min_char_ngram, config.max_char_ngram
-
-
-def _encode_texts(texts: Sequence[str], max_chars: int) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-    """Code points of all folded texts, uint32 [C], and where each text ends, int64 [B]."""
-    folded = [fold(text, max_chars) for text in texts]
-    ends = np.fromiter((len(text) + 1 for text in folded), np.int64, len(folded)).cumsum()
-    # Every text is closed by a newline, which is no word: the kernels need no special case for a last word.
-    return np.frombuffer(("\n".join(folded) + "\n").encode("utf-32-le", "surrogatepass"), np.uint32), ends
+def _fold_and_encode(texts: Iterable[str], max_chars: int) -> Codes:
+    return encode_texts([fold(text, max_chars) for text in texts])
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,11 +354,11 @@ def _count_tokens(texts: Iterable[str], config: FeaturizerConfig) -> tuple[_Toke
     num_texts = 0
     for chunk in _chunks(texts, _FIT_CHUNK_TEXTS):
         num_texts += len(chunk)
-        codes, ends = _encode_texts(chunk, config.max_chars)
-        hashes, begins, stops, kinds, rows = _scan(codes, ends, *_ngram_ranges(config))
+        codes = _fold_and_encode(chunk, config.max_chars)
+        hashes, spans, rows = scan(codes, len(chunk), *config.ngrams)
         keys, first = np.unique(hashes, return_index=True)
         for position in first[~np.isin(keys, counts.keys, assume_unique=True)].tolist():
-            names[int(hashes[position])] = _token_text(codes, begins[position], stops[position], kinds[position])
+            names[int(hashes[position])] = token_text(codes, *spans[position].tolist())
         counts = _merge_counts(counts, keys, _document_frequency(hashes, rows, keys))
     if len(set(names.values())) != len(names):
         raise AssertionError("two tokens of one text have different hashes")
@@ -395,245 +386,106 @@ def _merge_counts(counts: _TokenCounts, keys: NDArray[np.uint64], df: NDArray[np
     return _TokenCounts(merged, total)
 
 
-def _token_text(codes: NDArray[np.uint32], begin: int, stop: int, kind: int) -> str:
-    """The text of the token at `codes[begin:stop]`.
-
-    Kind 0 is a run of words; of a character n-gram, bit 1 is set, bit 2 at the word's begin and bit 4 at its end.
-    """
-    text = " ".join(codes[begin:stop].tobytes().decode("utf-32-le", "surrogatepass").split())
-    if not kind:
-        return text
-    return "~" + ("<" if kind & 2 else "") + text + (">" if kind & 4 else "")
-
-
-def _build_table(vocabulary: TextTable) -> tuple[NDArray[np.uint64], NDArray[np.int32]]:
-    """Open-addressing hash table over the vocabulary: keys uint64 [C] and values int32 [C], -1 where free.
-
-    C is a power of two, at least 2V.
-    """
-    capacity = 2
-    while capacity < 2 * len(vocabulary):
-        capacity *= 2
-    codes = [np.frombuffer(token.encode("utf-32-le", "surrogatepass"), np.uint32) for token in vocabulary]
-    hashes = np.fromiter((_hash_codes(token) for token in codes), np.uint64, len(codes))
-    keys, values = np.zeros(capacity, np.uint64), np.full(capacity, -1, np.int32)
-    _fill_table(hashes, keys, values)
-    return keys, values
-
-
-# Hashes are FNV-1a over code points with a final mix, because FNV's low bits alone make a poor table index.
-
-_FNV_OFFSET = np.uint64(0xCBF29CE484222325)
-_FNV_PRIME = np.uint64(0x100000001B3)
-_MIX = np.uint64(0xFF51AFD7ED558CCD)
-_SHIFT = np.uint64(32)
-
-
-@njit(inline="always")
-def _step(h: np.uint64, code: np.uint64) -> np.uint64:
-    return (h ^ code) * _FNV_PRIME
-
-
-@njit(inline="always")
-def _finish(h: np.uint64) -> np.uint64:
-    h = (h ^ (h >> _SHIFT)) * _MIX
-    return h ^ (h >> _SHIFT)
-
-
-@njit(cache=True)
-def _hash_codes(codes: NDArray[np.uint32]) -> np.uint64:
-    h = _FNV_OFFSET
-    for code in codes:
-        h = _step(h, np.uint64(code))
-    return _finish(h)
-
-
-@njit(cache=True)
-def _fill_table(hashes: NDArray[np.uint64], keys: NDArray[np.uint64], values: NDArray[np.int32]) -> None:
-    mask = np.uint64(len(keys) - 1)
-    for token in range(len(hashes)):
-        slot = hashes[token] & mask
-        while values[slot] >= 0 and keys[slot] != hashes[token]:
-            slot = (slot + np.uint64(1)) & mask
-        if values[slot] < 0:  # a name given twice keeps its first id
-            keys[slot], values[slot] = hashes[token], token
-
-
-@njit(cache=True, inline="always")
-def _find(h: np.uint64, keys: NDArray[np.uint64], values: NDArray[np.int32]) -> int:
-    mask = np.uint64(len(keys) - 1)
-    slot = h & mask
-    while values[slot] >= 0:
-        if keys[slot] == h:
-            return int(values[slot])
-        slot = (slot + np.uint64(1)) & mask
-    return -1
-
-
 @njit(cache=True, nogil=True)
-def _look_up(
-    codes: NDArray[np.uint32], ends: NDArray[np.int64], keys: NDArray[np.uint64], values: NDArray[np.int32]
-) -> NDArray[np.int32]:
-    """Token of each whole text, -1 where there is none."""
-    tokens = np.full(len(ends), -1, np.int32)
-    begin = 0
-    for row in range(len(ends)):
-        stop = ends[row] - 1  # without its newline
-        if stop > begin:
-            tokens[row] = _find(_hash_codes(codes[begin:stop]), keys, values)
-        begin = ends[row]
+def _pad(
+    ids: NDArray[np.int32], weights: NDArray[np.float32], offsets: NDArray[np.int64], multiple: int
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    num_queries, longest = len(offsets) - 1, 0
+    for query in range(num_queries):
+        longest = max(longest, offsets[query + 1] - offsets[query])
+    shape = (num_queries, -(-longest // multiple) * multiple)
+    ids_BT, weights_BT = np.zeros(shape, np.int32), np.zeros(shape, np.float32)
+    for query in range(num_queries):
+        begin, end = offsets[query], offsets[query + 1]
+        ids_BT[query, : end - begin] = ids[begin:end]
+        weights_BT[query, : end - begin] = weights[begin:end]
+    return ids_BT, weights_BT
+
+
+@njit(cache=True)
+def _hash_texts(codes: Codes, num_texts: int) -> NDArray[np.uint64]:
+    """The hash of each whole text, [B]."""
+    hashes, position = np.empty(num_texts, np.uint64), 0
+    for row in range(num_texts):
+        position, hashes[row] = hash_text(codes, position)
+    return hashes
+
+
+@njit(cache=True)
+def _look_up(codes: Codes, num_texts: int, table_S: NDArray[np.uint64]) -> NDArray[np.int32]:
+    """The token that each text is as a whole, [B], -1 where there is none."""
+    tokens, position = np.empty(num_texts, np.int32), 0
+    for row in range(num_texts):
+        position, h = hash_text(codes, position)
+        tokens[row] = find(h, table_S)
     return tokens
-
-
-@njit(cache=True)
-def _scan_text(
-    codes: NDArray[np.uint32],
-    begin: int,
-    end: int,
-    word_ngrams: int,
-    min_char_ngram: int,
-    max_char_ngram: int,
-    hashes: NDArray[np.uint64],
-    spans: NDArray[np.int32],
-    num_tokens: int,
-) -> int:
-    """Append the tokens of one text from position `num_tokens` on; returns the new number of tokens.
-
-    `spans` int32 [T, 3] holds begin, stop and kind (see `_token_text`) of each token.
-    """
-    word_begins = np.empty(word_ngrams, np.int64)  # of the last words, a ring
-    word_stops = np.empty(word_ngrams, np.int64)
-    num_words = 0
-    position = begin
-    while position < end:
-        if codes[position] == _SPACE or codes[position] == _NEWLINE:
-            position += 1
-            continue
-        stop = position
-        while codes[stop] != _SPACE and codes[stop] != _NEWLINE:
-            stop += 1
-        word_begins[num_words % word_ngrams], word_stops[num_words % word_ngrams] = position, stop
-        num_words += 1
-        for first in range(num_words - 1, max(num_words - word_ngrams, 0) - 1, -1):
-            h = _FNV_OFFSET
-            for word in range(first, num_words):
-                if word > first:
-                    h = _step(h, np.uint64(_SPACE))
-                for i in range(word_begins[word % word_ngrams], word_stops[word % word_ngrams]):
-                    h = _step(h, np.uint64(codes[i]))
-            hashes[num_tokens] = _finish(h)
-            spans[num_tokens] = word_begins[first % word_ngrams], stop, 0
-            num_tokens += 1
-        if max_char_ngram:
-            num_tokens = _scan_word(codes, position, stop, min_char_ngram, max_char_ngram, hashes, spans, num_tokens)
-        position = stop
-    return num_tokens
-
-
-@njit(cache=True)
-def _scan_word(
-    codes: NDArray[np.uint32],
-    begin: int,
-    stop: int,
-    min_char_ngram: int,
-    max_char_ngram: int,
-    hashes: NDArray[np.uint64],
-    spans: NDArray[np.int32],
-    num_tokens: int,
-) -> int:
-    """Append the character n-grams of the word `codes[begin:stop]` between its borders `<` and `>`."""
-    for first in range(begin - 1, stop + 1):
-        h = _step(_FNV_OFFSET, np.uint64(_SUBWORD_MARK))
-        for i in range(first, min(first + max_char_ngram, stop + 1)):
-            if i < begin:
-                h = _step(h, np.uint64(_WORD_BEGIN))
-            elif i == stop:
-                h = _step(h, np.uint64(_WORD_END))
-            else:
-                h = _step(h, np.uint64(codes[i]))
-            if i - first + 1 >= min_char_ngram:
-                hashes[num_tokens] = _finish(h)
-                kind = 1 + (2 if first < begin else 0) + (4 if i == stop else 0)
-                spans[num_tokens] = max(first, begin), min(i + 1, stop), kind
-                num_tokens += 1
-    return num_tokens
-
-
-@njit(cache=True, inline="always")
-def _max_tokens(num_codes: int, word_ngrams: int, min_char_ngram: int, max_char_ngram: int) -> int:
-    """A bound on the tokens of a text: each code may begin a word, and a word of n codes has n + 2 with its borders."""
-    per_code = word_ngrams + (3 * (max_char_ngram - min_char_ngram + 1) if max_char_ngram else 0)
-    return num_codes * per_code
-
-
-@njit(cache=True)
-def _scan(
-    codes: NDArray[np.uint32], ends: NDArray[np.int64], word_ngrams: int, min_char_ngram: int, max_char_ngram: int
-) -> tuple[NDArray[np.uint64], NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:
-    """Every token of B texts: hash, begin, stop, kind and text, each [T]."""
-    bound = _max_tokens(len(codes), word_ngrams, min_char_ngram, max_char_ngram)
-    hashes, spans, rows = np.empty(bound, np.uint64), np.empty((bound, 3), np.int32), np.empty(bound, np.int64)
-    begin, num_tokens = 0, 0
-    for row in range(len(ends)):
-        before = num_tokens
-        num_tokens = _scan_text(
-            codes, begin, ends[row], word_ngrams, min_char_ngram, max_char_ngram, hashes, spans, num_tokens
-        )
-        rows[before:num_tokens] = row
-        begin = ends[row]
-    kept = spans[:num_tokens]
-    return hashes[:num_tokens], kept[:, 0].copy(), kept[:, 1].copy(), kept[:, 2].copy(), rows[:num_tokens]
 
 
 @njit(cache=True, nogil=True)
 def _featurize(
-    codes: NDArray[np.uint32],
-    ends: NDArray[np.int64],
-    keys: NDArray[np.uint64],
-    values: NDArray[np.int32],
-    idf: NDArray[np.float32],
+    codes: Codes,
+    num_texts: int,
+    table_S: NDArray[np.uint64],
+    idf_V: NDArray[np.float32],
     word_ngrams: int,
     min_char_ngram: int,
     max_char_ngram: int,
 ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int64]]:
-    """TF-IDF bags of B texts: token ids [T] ascending within a text, weights [T], offsets [B + 1]."""
-    bound = _max_tokens(len(codes), word_ngrams, min_char_ngram, max_char_ngram)
-    hashes, spans = np.empty(bound, np.uint64), np.empty((bound, 3), np.int32)
-    ids, weights = np.empty(bound, np.int32), np.empty(bound, np.float32)
-    offsets = np.zeros(len(ends) + 1, np.int64)
-    begin, size = 0, 0
-    for row in range(len(ends)):
-        num_tokens = _scan_text(codes, begin, ends[row], word_ngrams, min_char_ngram, max_char_ngram, hashes, spans, 0)
-        begin = ends[row]
-        known = size
-        for token in range(num_tokens):
-            token_id = _find(hashes[token], keys, values)
-            if token_id >= 0:
-                ids[known] = token_id
-                known += 1
-        ids[size:known].sort()
-        size = _weigh(ids, weights, size, known, idf)
+    """TF-IDF bags of B texts: token ids [T] in order of appearance, weights [T], offsets [B + 1]."""
+    largest = max_tokens(longest_text(codes), word_ngrams, min_char_ngram, max_char_ngram)
+    bound = max_tokens(len(codes), word_ngrams, min_char_ngram, max_char_ngram)
+    capacity = 2
+    while capacity < 2 * largest:
+        capacity *= 2
+    # A hash table from token to its position in the output; what lies before the text at hand is a free slot, so that
+    # the table need not be cleared between texts.
+    positions = np.full(capacity, -1, np.int64)
+    hashes, ids, weights = np.empty(largest, np.uint64), np.empty(bound, np.int32), np.empty(bound, np.float32)
+    offsets = np.zeros(num_texts + 1, np.int64)
+    position, size = 0, 0
+    for row in range(num_texts):
+        position, num_tokens = scan_text(codes, position, word_ngrams, min_char_ngram, max_char_ngram, hashes, 0, None)
+        size = _count_known(hashes[:num_tokens], table_S, positions, ids, weights, size)
+        _weigh(ids[offsets[row] : size], weights[offsets[row] : size], idf_V)
         offsets[row + 1] = size
     return ids[:size].copy(), weights[:size].copy(), offsets
 
 
-@njit(cache=True)
-def _weigh(ids: NDArray[np.int32], weights: NDArray[np.float32], begin: int, end: int, idf: NDArray[np.float32]) -> int:
-    """Fold the repeats in the sorted `ids[begin:end]` into (1 + ln tf) * idf, L2-normalised; returns the new end."""
-    size = begin
-    squares = 0.0
-    position = begin
-    while position < end:
-        token = ids[position]
-        count = 0
-        while position < end and ids[position] == token:
-            count += 1
-            position += 1
-        weight = (1.0 + np.log(count)) * idf[token]
-        ids[size], weights[size] = token, weight
-        squares += weight * weight
-        size += 1
-    scale = 1.0 / np.sqrt(squares) if squares > 0.0 else 0.0
-    for i in range(begin, size):
-        weights[i] *= scale
+@njit(cache=True, nogil=True)
+def _count_known(
+    hashes: NDArray[np.uint64],
+    table_S: NDArray[np.uint64],
+    positions: NDArray[np.int64],
+    ids: NDArray[np.int32],
+    counts: NDArray[np.float32],
+    begin: int,
+) -> int:
+    """Append a text's distinct known tokens and how often each occurs, from `begin` on; returns the new size."""
+    size, mask = begin, len(positions) - 1
+    for h in hashes:
+        token = int(find(h, table_S))
+        if token < 0:
+            continue
+        slot = first_slot(token, mask)
+        while positions[slot] >= begin and ids[positions[slot]] != token:
+            slot = (slot + 1) & mask
+        if positions[slot] < begin:
+            positions[slot], ids[size], counts[size] = size, token, 0
+            size += 1
+        counts[positions[slot]] += 1
     return size
+
+
+@njit(cache=True, nogil=True)
+def _weigh(ids: NDArray[np.int32], weights: NDArray[np.float32], idf_V: NDArray[np.float32]) -> None:
+    """Make counts the weights (1 + ln tf) * idf, L2-normalised."""
+    squares = 0.0
+    for i in range(len(ids)):
+        weight = np.float64(idf_V[ids[i]])
+        if weights[i] > 1:  # of most tokens the logarithm is 0
+            weight *= 1.0 + np.log(np.float64(weights[i]))
+        weights[i] = weight
+        squares += weight * weight
+    scale = 1.0 / np.sqrt(squares) if squares > 0.0 else 0.0
+    for i in range(len(ids)):
+        weights[i] *= scale

@@ -1,19 +1,24 @@
-"""The nearest-neighbour index behind one small interface; hnswlib is the default.
+"""The nearest-neighbour index behind one small interface, and which backends there are.
 
-Shapes: B queries, D dimensions, K neighbours.
+Shapes: B queries, N vectors, D dimensions, K neighbours.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol, Self
 
-import hnswlib
 import numpy as np
 from numpy.typing import NDArray
 
+Backend = Literal["hnswlib", "usearch", "flat"]
 _MIN_HNSW_M = 2
+
+
+class IndexBackendError(ValueError):
+    """A backend that is not installed; the message says how to install it."""
 
 
 class NeighbourIndex(Protocol):
@@ -22,11 +27,14 @@ class NeighbourIndex(Protocol):
     count: int
 
     def search(self, queries_BD: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """The k nearest vectors of each query by cosine similarity.
+        """The k nearest vectors of each query by cosine similarity. Thread-safe; runs on the calling thread alone.
 
         Returns:
             Ids int64 [B, min(k, count)], nearest first, and cosine similarities float32 of the same shape. Where fewer
             are found, the rest is filled with id -1 and similarity -1.
+
+        Raises:
+            ValueError: the queries have another number of dimensions.
         """
 
 
@@ -37,8 +45,8 @@ class HnswParams:
     Attributes:
         m: links of a node; more: better recall, slower build, a larger index.
         ef_construction: candidates looked at while building; more: better graph, slower build.
-        ef_search: candidates looked at while searching; more: better recall, slower search. hnswlib does not store it
-            with an index, so that the manifest must.
+        ef_search: candidates looked at while searching; more: better recall, slower search. The files of the backends
+            do not keep it, so that the manifest must.
     """
 
     m: int
@@ -51,81 +59,69 @@ class HnswParams:
                 raise ValueError(f"HNSW {name} is {getattr(self, name)}; it must be at least {least}")
 
 
-class HnswIndex:
-    """Cosine similarity over an HNSW graph. Searching is thread-safe and runs on the calling thread alone."""
-
-    def __init__(self, graph: hnswlib.Index, params: HnswParams) -> None:
-        self._graph = graph
-        self.params = params
-        self.count = int(graph.get_current_count())
-        graph.set_num_threads(1)
-        graph.set_ef(params.ef_search)
+class StoredIndex(NeighbourIndex, Protocol):
+    """An index that is kept in a file."""
 
     @classmethod
-    def build(cls, vectors_ND: NDArray[np.float32], params: HnswParams, seed: int) -> HnswIndex:
-        """Index `vectors_ND`, on one thread, because only then is the graph the same every time."""
-        count, dim = vectors_ND.shape
-        graph = hnswlib.Index(space="cosine", dim=dim)
-        graph.init_index(max_elements=count, ef_construction=params.ef_construction, M=params.m, random_seed=seed)
-        graph.add_items(vectors_ND, num_threads=1)
-        return cls(graph, params)
+    def build(cls, vectors_ND: NDArray[np.float32], params: HnswParams, seed: int) -> Self:
+        """Index `vectors_ND`; the same vectors, parameters and seed give the same file, byte for byte.
+
+        `params` are of the graph; a backend without one has no use for them.
+        """
 
     @classmethod
-    def load(cls, path: Path, dim: int, params: HnswParams) -> HnswIndex:
-        """Load an index that `save` wrote. hnswlib trusts its input: verify the file's hash before.
+    def load(cls, path: Path, dim: int, params: HnswParams) -> Self:
+        """Open what `save` wrote. The libraries trust their input: verify the file's hash before.
 
         Raises:
-            ValueError: the file is missing or cut short.
+            ValueError: the file is missing, cut short, or holds something else.
         """
-        graph = hnswlib.Index(space="cosine", dim=dim)
-        try:
-            graph.load_index(str(path))
-        except RuntimeError as error:
-            raise ValueError(f"{path.name} is no whole HNSW graph: {error}") from error
-        return cls(graph, params)
+
+    def search_with(self, ef_search: int) -> None:
+        """Look at so many candidates from now on; nothing to a backend without a graph."""
 
     def save(self, path: Path) -> None:
-        """Write the graph; `params.ef_search` is not part of it.
+        """Write the vectors, and the graph if there is one, but not its `ef_search`.
 
         Raises:
             OSError: the file is not whole.
         """
-        self._graph.save_index(str(path))
-        # hnswlib ignores a full disk.
-        written, expected = path.stat().st_size, self._graph.index_file_size()
-        if written != expected:
-            raise OSError(f"{path} has {written} of {expected} bytes; is the disk full?")
 
     def vectors(self) -> NDArray[np.float32]:
-        """The indexed vectors with unit norm, float32 [count, D], a copy."""
-        return np.asarray(self._graph.get_items(np.arange(self.count)), np.float32)
+        """The indexed vectors with unit norm, float32 [N, D]."""
 
-    def search(self, queries_BD: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """See `NeighbourIndex.search`."""
-        if queries_BD.shape[1] != self._graph.dim:
-            # Before hnswlib, whose error for it is of the same type as for a graph that reaches fewer than k nodes.
-            raise ValueError(f"the queries have {queries_BD.shape[1]} dimensions, the index has {self._graph.dim}")
-        k = min(k, self.count)
-        ids = np.full((len(queries_BD), k), -1, np.int64)
-        similarities = np.full((len(queries_BD), k), -1, np.float32)
-        try:
-            found, distances = self._graph.knn_query(queries_BD, k=k, num_threads=1)
-            ids[:], similarities[:] = found, 1 - distances
-        except RuntimeError:
-            # hnswlib raises for the whole batch when one query reaches fewer than k nodes (clusters of equal vectors).
-            for row in range(len(queries_BD)):
-                self._search_reachable(queries_BD[row], ids[row], similarities[row])
-        return ids, similarities
 
-    def _search_reachable(
-        self, query_D: NDArray[np.float32], ids_K: NDArray[np.int64], similarities_K: NDArray[np.float32]
-    ) -> None:
-        k = len(ids_K)
-        while k:
-            try:
-                found, distances = self._graph.knn_query(query_D, k=k, num_threads=1)
-            except RuntimeError:
-                k //= 2
-                continue
-            ids_K[:k], similarities_K[:k] = found[0], 1 - distances[0]
-            return
+def index_backend(backend: Backend) -> type[StoredIndex]:
+    """The class of a backend, imported only now: one process loads one library.
+
+    Raises:
+        IndexBackendError: it is not installed.
+    """
+    return _BACKENDS[backend]()
+
+
+def _hnswlib() -> type[StoredIndex]:
+    from export.artifact.hnsw_index import HnswIndex
+
+    return HnswIndex
+
+
+def _flat() -> type[StoredIndex]:
+    from export.artifact.flat_index import FlatIndex
+
+    return FlatIndex
+
+
+def _usearch() -> type[StoredIndex]:
+    try:
+        from export.artifact.usearch_index import UsearchIndex
+    except ImportError as error:
+        raise IndexBackendError(f"the index backend usearch is not installed ({error}): pip install usearch") from error
+    return UsearchIndex
+
+
+_BACKENDS: dict[Backend, Callable[[], type[StoredIndex]]] = {
+    "hnswlib": _hnswlib,
+    "usearch": _usearch,
+    "flat": _flat,
+}

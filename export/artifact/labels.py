@@ -26,6 +26,9 @@ class TextTable(Sequence[str]):
     def __init__(self, blob: NDArray[np.uint8], offsets: NDArray[np.int64]) -> None:
         self._blob = blob
         self._offsets = offsets
+        # To slice a memory-mapped array makes an array object, which takes longer than all the rest of a look-up.
+        self._bytes = memoryview(blob)  # type: ignore[arg-type, unused-ignore]
+        self._bounds = memoryview(offsets)  # type: ignore[arg-type, unused-ignore]
 
     @classmethod
     def from_texts(cls, texts: Iterable[str]) -> TextTable:
@@ -72,15 +75,13 @@ class TextTable(Sequence[str]):
     def __getitem__(self, index: int | slice) -> str | list[str]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        if not 0 <= index < len(self):
+        if not 0 <= index < len(self._bounds) - 1:
             raise IndexError(f"text {index} of {len(self)}")
-        return self._blob[self._offsets[index] : self._offsets[index + 1]].tobytes().decode()
+        return str(self._bytes[self._bounds[index] : self._bounds[index + 1]], "utf-8")
 
     def __iter__(self) -> Iterator[str]:
-        blob = memoryview(self._blob)  # type: ignore[arg-type, unused-ignore]
-        ends: list[int] = self._offsets.tolist()
-        for begin, end in pairwise(ends):
-            yield str(blob[begin:end], "utf-8")
+        for begin, end in pairwise(self._bounds):
+            yield str(self._bytes[begin:end], "utf-8")
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, TextTable):

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from export.artifact.index import HnswParams
+from export.artifact.index import Backend, HnswParams
 
 FORMAT_VERSION: Literal[1] = 1
 MAX_IDENTITY_CHARS = 128
@@ -36,11 +36,13 @@ class ModelIdentity(Frozen):
 class Dimensions(Frozen):
     """Sizes that the files must agree on, and the training texts that the label counts are over.
 
-    `dim` is of all `learners` side by side; `reranker_dim` is 0 without a re-ranker.
+    `dim` is of all `learners` side by side, `shortlist_dim` of the space that the indices are searched in;
+    `reranker_dim` is 0 without a re-ranker.
     """
 
     num_features: Positive
     dim: Positive
+    shortlist_dim: Positive
     learners: Positive
     reranker_dim: Count
     num_labels: Positive
@@ -52,6 +54,8 @@ class Dimensions(Frozen):
     def _agrees(self) -> Self:
         if self.dim % self.learners:
             raise ValueError(f"dim is {self.dim}, which {self.learners} learners of equal dimensions cannot have")
+        if self.shortlist_dim > self.dim:
+            raise ValueError(f"shortlist_dim is {self.shortlist_dim}, more than dim {self.dim}, which it projects")
         return self
 
 
@@ -62,18 +66,29 @@ class FeaturizerIdentity(Frozen):
     vocabulary_sha256: Sha256
 
 
-class IndexDescription(Frozen):
-    """One ANN graph and how it is searched: `neighbours` hits out of `ef_search` candidates."""
+class GraphDescription(Frozen):
+    """An HNSW graph, and how it is searched: out of `ef_search` candidates."""
 
-    backend: Literal["hnswlib"]
     m: Positive
     ef_construction: Positive
     ef_search: Positive
-    neighbours: Positive
 
-    def hnsw(self) -> HnswParams:
-        """The graph's own form of the parameters."""
+    @classmethod
+    def of(cls, params: HnswParams) -> GraphDescription:
+        """The same in the manifest's form."""
+        return cls(m=params.m, ef_construction=params.ef_construction, ef_search=params.ef_search)
+
+    def params(self) -> HnswParams:
+        """The same in the index's form."""
         return HnswParams(self.m, self.ef_construction, self.ef_search)
+
+
+class IndexDescription(Frozen):
+    """An index, and how many hits of a query count; a flat one ignores `graph`."""
+
+    backend: Backend
+    graph: GraphDescription
+    neighbours: Positive
 
 
 class PartShares(NamedTuple):
@@ -135,8 +150,9 @@ class Manifest(Frozen):
     created: str
     dimensions: Dimensions
     featurizer: FeaturizerIdentity
-    centroids: IndexDescription
+    centroids: IndexDescription | None
     points: IndexDescription | None
+    weights: Literal["float32", "int8"]
     scoring: Scoring
     metrics: dict[str, float]
     training: dict[str, str | int | float | bool | None]
@@ -146,6 +162,10 @@ class Manifest(Frozen):
     def _agrees(self) -> Self:
         if self.scoring.beta > 0 and not self.dimensions.reranker_dim:
             raise ValueError(f"scoring.beta is {self.scoring.beta}, but there is no re-ranker to mix in")
+        if self.centroids is None and self.points is None:
+            raise ValueError("there is no index, neither centroids nor points")
+        if self.scoring.delta > 0 and self.points is None:
+            raise ValueError(f"scoring.delta is {self.scoring.delta}, but there are no points to vote")
         return self
 
     def public(self) -> dict[str, Any]:

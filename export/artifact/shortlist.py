@@ -1,16 +1,19 @@
-"""From a representation to the few labels worth scoring: the union of both graphs' hits (paper, section 4).
+"""From a representation to the few labels worth scoring: what the indices bring (paper, section 4).
 
-A query's candidates are the labels of its nearest label representatives (ANNS-mu) and the labels of its nearest
-training points (ANNS-x). The similarity s_l(v) of a candidate is the cosine similarity of its best representative that
-was hit; one that only points brought is no nearer than the farthest hit, whose similarity it gets, so that no vector is
-read again. Its vote is what share of the nearest points, weighted by similarity, carries it.
+A query's candidates are the labels of its nearest label representatives (ANNS-mu), of its nearest training points
+(ANNS-x), or of both. The indices may be searched in a space z of fewer dimensions than the representations v, which
+costs a fraction and hardly moves the neighbours. What a candidate is then scored by is exact: s_l(v) is the cosine
+similarity of v, whole, with the label's best representative. A candidate's vote is what share of the nearest points,
+weighted by similarity, carries it.
 
-Shapes: B queries, D dimensions, C candidates of all queries together, L' representatives, N training points.
+Shapes: B queries, D dimensions, d dimensions of the indices, C candidates of all queries together, L labels, L'
+representatives, N training points.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numba import njit
@@ -18,6 +21,9 @@ from numpy.typing import NDArray
 
 from export.artifact.hashing import first_slot
 from export.artifact.index import NeighbourIndex
+from export.artifact.weight_rows import ROWS_AHEAD, Weights, dot, prefetch_row
+
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +33,17 @@ class LabelSets:
     indptr: NDArray[np.int64]
     indices: NDArray[np.int32]
 
+    def take(self, things: NDArray[np.int64]) -> LabelSets:
+        """Some of the things, in that order."""
+        lengths = np.diff(self.indptr)[things]
+        indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        positions = np.arange(indptr[-1]) + np.repeat(self.indptr[things] - indptr[:-1], lengths)
+        return LabelSets(indptr, self.indices[positions])
+
     @classmethod
     def one_each(cls, labels: NDArray[np.int32]) -> LabelSets:
         """Thing n has the single label `labels[n]`."""
-        return cls(np.arange(len(labels) + 1, dtype=np.int64), labels)
+        return cls(read_only(np.arange(len(labels) + 1, dtype=np.int64)), labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,48 +74,93 @@ class LabelGraph:
     neighbours: int
 
 
-class Shortlister:
-    """Searches both graphs and joins what they bring. Thread-safe.
+@dataclass(frozen=True, slots=True)
+class Representatives:
+    """The label representatives mu, ordered by label: those of label l are `[indptr[l] : indptr[l + 1]]` of `vectors`.
 
-    Args:
-        centroids: over label representatives.
-        points: over training points, or None.
+    Shapes: `indptr` int64 [L + 1]; `vectors` [L', D], unit rows in float32, or in int8 times `scales` float32 [L']
+    (else [0]).
     """
 
-    def __init__(self, centroids: LabelGraph, points: LabelGraph | None) -> None:
-        self.centroids, self.points = centroids, points
+    indptr: NDArray[np.int64]
+    vectors: Weights
+    scales: NDArray[np.float32]
 
-    def search(self, v_BD: NDArray[np.float32]) -> Candidates:
-        """The candidates of B representations.
+    @classmethod
+    def of(cls, vectors: NDArray[np.float32], labels: NDArray[np.int32], num_labels: int) -> Representatives:
+        """Unit vectors [L', D] of labels [L'] in ascending order."""
+        return cls(label_bounds(labels, num_labels), read_only(vectors), read_only(np.empty(0, np.float32)))
+
+
+class Shortlister:
+    """Searches the indices, joins what they bring, and says how similar it is. Thread-safe.
+
+    Args:
+        centroids: over label representatives, or None.
+        points: over training points, or None.
+        representatives: what similarities are measured with; None where nobody asks: all are 0 then.
+
+    Raises:
+        ValueError: there is no index at all.
+    """
+
+    def __init__(
+        self, centroids: LabelGraph | None, points: LabelGraph | None, representatives: Representatives | None
+    ) -> None:
+        if centroids is None and points is None:
+            raise ValueError("a shortlist needs an index over label representatives or over training points")
+        self.centroids, self.points, self.representatives = centroids, points, representatives
+
+    def search(self, z_Bd: NDArray[np.float32], v_BD: NDArray[np.float32]) -> Candidates:
+        """The candidates of B representations v, whose projections into the space of the indices are z.
 
         A zero vector, of a query without a known token, has none.
         """
-        known_B = np.asarray(v_BD.any(axis=1))
-        centroids, points = _search(self.centroids, v_BD, known_B), _NOTHING
-        if self.points is not None:
-            points = _search(self.points, v_BD, known_B)
-        return Candidates(*_join(len(v_BD), *centroids, *points))
+        centroids, points = _search(self.centroids, z_Bd), _search(self.points, z_Bd)
+        labels, votes, offsets = _join(z_Bd, *centroids, *points)
+        return Candidates(labels, self.similarities(labels, offsets, v_BD), votes, offsets)
+
+    def similarities(
+        self, labels_C: NDArray[np.int32], offsets: NDArray[np.int64], v_BD: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """s_l(v) of some labels of each query, float32 [C]; shapes as in `Candidates`."""
+        mu = self.representatives
+        if mu is None:
+            return np.zeros(len(labels_C), np.float32)
+        return _similarities(labels_C, offsets, v_BD, mu.indptr, mu.vectors, mu.scales)
+
+
+def label_bounds(labels: NDArray[np.int32], num_labels: int) -> NDArray[np.int64]:
+    """Where each label begins in `labels`, which ascend, and the end: int64 [L + 1]."""
+    return np.searchsorted(labels, np.arange(num_labels + 1)).astype(np.int64)
+
+
+def read_only(array: NDArray[_Scalar]) -> NDArray[_Scalar]:
+    """The array as memory-mapped ones are, a type of its own to numba: one compiled kernel then serves both."""
+    array = np.ascontiguousarray(array)
+    array.flags.writeable = False
+    return array
 
 
 _Hits = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64], NDArray[np.int32]]
 _NOTHING: _Hits = (
     np.empty((0, 0), np.int64),
     np.empty((0, 0), np.float32),
-    np.zeros(1, np.int64),
-    np.empty(0, np.int32),
+    read_only(np.zeros(1, np.int64)),
+    read_only(np.empty(0, np.int32)),
 )
 
 
-def _search(graph: LabelGraph, v_BD: NDArray[np.float32], known_B: NDArray[np.bool_]) -> _Hits:
+def _search(graph: LabelGraph | None, z_Bd: NDArray[np.float32]) -> _Hits:
     """Hits [B, K], -1 where there is none, their similarities, and the labels of everything in the graph."""
-    hits_BK, similarities_BK = graph.index.search(v_BD, graph.neighbours)
-    hits_BK[~known_B] = -1
-    return hits_BK, similarities_BK, graph.labels.indptr, graph.labels.indices
+    if graph is None:
+        return _NOTHING
+    return (*graph.index.search(z_Bd, graph.neighbours), graph.labels.indptr, graph.labels.indices)
 
 
 @njit(cache=True, nogil=True)
 def _join(
-    num_queries: int,
+    z_Bd: NDArray[np.float32],
     centroid_hits_BK: NDArray[np.int64],
     centroid_similarities_BK: NDArray[np.float32],
     centroid_indptr: NDArray[np.int64],
@@ -111,8 +169,9 @@ def _join(
     point_similarities_BK: NDArray[np.float32],
     point_indptr: NDArray[np.int64],
     point_labels: NDArray[np.int32],
-) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
-    """Each label that a query's hits bring, once, with its similarity and vote."""
+) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int64]]:
+    """Each label that a query's hits bring, once, with its vote."""
+    num_queries = len(z_Bd)
     bound, largest = 0, 0
     for query in range(num_queries):
         brought = _count(query, centroid_hits_BK, centroid_indptr) + _count(query, point_hits_BK, point_indptr)
@@ -122,33 +181,62 @@ def _join(
         capacity *= 2
     # A hash table from label to its position in the output. A slot is taken when it names the query at hand, so that
     # the table need not be cleared between queries.
-    owners, positions = np.full(capacity, -1, np.int64), np.empty(capacity, np.int64)
-    labels, offsets = np.empty(bound, np.int32), np.zeros(num_queries + 1, np.int64)
-    similarities, votes = np.empty(bound, np.float32), np.zeros(bound, np.float32)
+    owners, positions = np.full(capacity, -1, np.int32), np.empty(capacity, np.int32)
+    labels, votes = np.empty(bound, np.int32), np.zeros(bound, np.float32)
+    offsets = np.zeros(num_queries + 1, np.int64)
     size = 0
     for query in range(num_queries):
-        farthest = np.float32(np.inf)
-        for k in range(_width(centroid_hits_BK)):
-            hit, similarity = centroid_hits_BK[query, k], centroid_similarities_BK[query, k]
-            if hit >= 0:
-                farthest = min(farthest, similarity)
-                for i in range(centroid_indptr[hit], centroid_indptr[hit + 1]):
-                    at, size = _put(
-                        centroid_labels[i], similarity, query, owners, positions, labels, similarities, size
-                    )
-                    similarities[at] = max(similarities[at], similarity)
-        if farthest == np.inf:
-            farthest = np.float32(0)
-        total = _total_weight(query, point_hits_BK, point_similarities_BK)
-        for k in range(_width(point_hits_BK)):
-            hit = point_hits_BK[query, k]
-            if hit >= 0:
-                share = _weight(point_similarities_BK[query, k]) / total
-                for i in range(point_indptr[hit], point_indptr[hit + 1]):
-                    at, size = _put(point_labels[i], farthest, query, owners, positions, labels, similarities, size)
-                    votes[at] = min(votes[at] + share, np.float32(1))
+        if _is_known(z_Bd, query):
+            for k in range(_width(centroid_hits_BK)):
+                hit = centroid_hits_BK[query, k]
+                if hit >= 0:
+                    for i in range(centroid_indptr[hit], centroid_indptr[hit + 1]):
+                        _, size = _put(centroid_labels[i], query, owners, positions, labels, size)
+            total = _total_weight(query, point_hits_BK, point_similarities_BK)
+            for k in range(_width(point_hits_BK)):
+                hit = point_hits_BK[query, k]
+                if hit >= 0:
+                    share = _weight(point_similarities_BK[query, k]) / total
+                    for i in range(point_indptr[hit], point_indptr[hit + 1]):
+                        at, size = _put(point_labels[i], query, owners, positions, labels, size)
+                        votes[at] = min(votes[at] + share, np.float32(1))
         offsets[query + 1] = size
-    return labels[:size].copy(), similarities[:size].copy(), votes[:size].copy(), offsets
+    return labels[:size], votes[:size], offsets
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _similarities(
+    labels_C: NDArray[np.int32],
+    offsets: NDArray[np.int64],
+    v_BD: NDArray[np.float32],
+    indptr: NDArray[np.int64],
+    vectors: Weights,
+    scales: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """Cosine similarity of each candidate's best representative."""
+    similarities_C = np.empty(len(labels_C), np.float32)
+    for query in range(len(offsets) - 1):
+        squares = np.float32(0)
+        for d in range(v_BD.shape[1]):
+            squares += v_BD[query, d] * v_BD[query, d]
+        scale = np.float32(1) / np.sqrt(squares) if squares > 0 else np.float32(0)
+        for candidate in range(offsets[query], offsets[query + 1]):
+            label, best = labels_C[candidate], np.float32(-1)
+            prefetch_row(vectors, indptr[labels_C[min(candidate + ROWS_AHEAD, len(labels_C) - 1)]])
+            for row in range(indptr[label], indptr[label + 1]):
+                best = max(best, dot(vectors, scales, row, v_BD, query) * scale)
+            similarities_C[candidate] = best
+    return similarities_C
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _is_known(z_Bd: NDArray[np.float32], query: int) -> bool:
+    """Whether the query has a representation."""
+    d = 0
+    dim: int = z_Bd.shape[1]
+    while d < dim and z_Bd[query, d] == 0:
+        d += 1
+    return d < dim
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -186,15 +274,13 @@ def _total_weight(query: int, hits_BK: NDArray[np.int64], similarities_BK: NDArr
 @njit(cache=True, nogil=True)
 def _put(
     label: int,
-    similarity: np.float32,
     query: int,
-    owners: NDArray[np.int64],
-    positions: NDArray[np.int64],
+    owners: NDArray[np.int32],
+    positions: NDArray[np.int32],
     labels: NDArray[np.int32],
-    similarities: NDArray[np.float32],
     size: int,
 ) -> tuple[int, int]:
-    """Where the label is in the output, appended with `similarity` where it is new, and the new size."""
+    """Where the label is in the output, appended where it is new, and the new size."""
     mask = len(owners) - 1
     slot = first_slot(label, mask)
     while owners[slot] == query and labels[positions[slot]] != label:
@@ -202,5 +288,5 @@ def _put(
     if owners[slot] == query:
         return positions[slot], size
     owners[slot], positions[slot] = query, size
-    labels[size], similarities[size] = label, similarity
+    labels[size] = label
     return size, size + 1

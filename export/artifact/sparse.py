@@ -18,16 +18,22 @@ from numpy.typing import NDArray
 
 from export.artifact.featurizer import Bags
 from export.artifact.hashing import first_slot
+from export.artifact.prefetch import prefetch
 from export.artifact.shortlist import Candidates
 
 # Makes a probability of an SVM's margin, on which the training puts both classes at distance 1 from 0.
 SPARSE_SLOPE = 2.0
-# Scanning so few weights costs less than the postings of a label that is a candidate of few queries.
-MIN_HEAD_WEIGHTS = 65
-# A head label costs every query its postings, and the sums (64 KiB) have to stay in the caches nearest to the core.
-MAX_HEADS = 16_384
-# Sparse, so that a weight's token that the query lacks mostly meets a free slot at once, which the processor predicts.
-_SLOTS_PER_TOKEN = 16
+# Scanning fewer weights costs less than the postings of a label that is a candidate of few queries.
+MIN_HEAD_WEIGHTS = 512
+# A head label costs every query its postings, and the sums (16 KiB) have to stay in the caches nearest to the core.
+MAX_HEADS = 4096
+# Of the low bits of a token id: a query has few tokens, so that a byte for each says no to almost all other ids.
+_PRESENT_MASK = 8191
+_SLOTS_PER_TOKEN = 4
+_BLOCK = 512
+"""Weights looked through at a time."""
+_LABELS_AHEAD, _TOKENS_AHEAD = 4, 4
+"""How many labels or tokens before its use what they have is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,22 +132,27 @@ def _logits(
 ) -> NDArray[np.float32]:
     sums_H = np.empty(MAX_HEADS if len(posting_heads) else 0, np.float32)
     logits_C = np.empty(len(labels_C), np.float32)
+    present, positions = np.zeros(_PRESENT_MASK + 1, np.uint8), np.empty(_BLOCK, np.int64)
     for query in range(len(candidate_offsets) - 1):
         ids_T = token_ids[token_offsets[query] : token_offsets[query + 1]]
         weights_T = token_weights[token_offsets[query] : token_offsets[query + 1]]
         if len(sums_H):
             _sum_postings(ids_T, weights_T, posting_indptr, posting_heads, posting_values, sums_H)
         keys_S, weights_S = _token_table(ids_T, weights_T)
+        for token in ids_T:
+            present[token & _PRESENT_MASK] = 1
         for candidate in range(candidate_offsets[query], candidate_offsets[query + 1]):
+            ahead = labels_C[min(candidate + _LABELS_AHEAD, len(labels_C) - 1)]
+            prefetch(indices, indptr[ahead], indptr[ahead + 1])
             label = labels_C[candidate]
             logit = bias[label]
             if head[label] >= 0:
                 logit += sums_H[head[label]]
-            for i in range(indptr[label], indptr[label + 1]):
-                slot = _slot(indices[i], keys_S)
-                if keys_S[slot] >= 0:
-                    logit += values[i] * weights_S[slot]
-            logits_C[candidate] = logit
+            logits_C[candidate] = logit + _sum_own(
+                indices, values, indptr[label], indptr[label + 1], present, keys_S, weights_S, positions
+            )
+        for token in ids_T:
+            present[token & _PRESENT_MASK] = 0
     return logits_C
 
 
@@ -156,9 +167,41 @@ def _sum_postings(
 ) -> None:
     sums_H[:] = 0
     for token in range(len(ids_T)):
+        ahead = ids_T[min(token + _TOKENS_AHEAD, len(ids_T) - 1)]
+        prefetch(posting_heads, posting_indptr[ahead], posting_indptr[ahead + 1])
+        prefetch(posting_values, posting_indptr[ahead], posting_indptr[ahead + 1])
         weight = weights_T[token]
         for i in range(posting_indptr[ids_T[token]], posting_indptr[ids_T[token] + 1]):
             sums_H[posting_heads[i]] += weight * posting_values[i]
+
+
+@njit(cache=True, nogil=True)
+def _sum_own(
+    indices: NDArray[np.int32],
+    values: NDArray[np.float32],
+    begin: int,
+    end: int,
+    present: NDArray[np.uint8],
+    keys_S: NDArray[np.int32],
+    weights_S: NDArray[np.float32],
+    positions: NDArray[np.int64],
+) -> np.float32:
+    """The product of a label's weights `[begin:end]` with the query whose tokens are `present`.
+
+    `positions` int64 [_BLOCK] is scratch.
+    """
+    total = np.float32(0)
+    for block in range(begin, end, _BLOCK):
+        # First without a branch, which the processor would guess wrong at every weight that the query has.
+        found = 0
+        for i in range(block, min(block + _BLOCK, end)):
+            positions[found] = i
+            found += present[indices[i] & _PRESENT_MASK]
+        for i in positions[:found]:
+            slot = _slot(indices[i], keys_S)
+            if keys_S[slot] >= 0:
+                total += values[i] * weights_S[slot]
+    return total
 
 
 @njit(cache=True, nogil=True)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +20,7 @@ from pydantic import ValidationError
 
 from export.artifact.featurizer import Featurizer, open_featurizer
 from export.artifact.files import sha256_of, write_folder_atomically
-from export.artifact.index import HnswIndex
+from export.artifact.index import index_backend
 from export.artifact.labels import TextTable
 from export.artifact.manifest import (
     FORMAT_VERSION,
@@ -28,8 +30,13 @@ from export.artifact.manifest import (
     IndexDescription,
     Manifest,
 )
-from export.artifact.shortlist import LabelGraph, LabelSets, Shortlister
+from export.artifact.shortlist import LabelGraph, LabelSets, Representatives, Shortlister, label_bounds, read_only
 from export.artifact.sparse import MAX_HEADS, SparseClassifier
+
+logger = logging.getLogger(__name__)
+
+Verification = Literal["hashes", "sizes"]
+"""What of an artifact's files is compared with its manifest: every byte, or names and sizes only."""
 
 _MAX_MANIFEST_BYTES = 4 << 20
 
@@ -40,12 +47,15 @@ class ArtifactFiles:
 
     encoder: str = "encoder.onnx"
     encoder_weights: str = "encoder.weights"
-    centroids: str = "centroids.hnsw"
+    centroids: str = "centroids.index"
     centroid_labels: str = "centroid_labels.npy"
-    points: str = "points.hnsw"
+    representatives: str = "representatives.npy"
+    representatives_scales: str = "representatives.scales.npy"
+    points: str = "points.index"
     point_labels_indptr: str = "point_labels.indptr.npy"
     point_labels_indices: str = "point_labels.indices.npy"
     classifier: str = "classifier.npy"
+    classifier_scales: str = "classifier.scales.npy"
     classifier_bias: str = "classifier.bias.npy"
     reranker: str = "reranker.npy"
     reranker_bias: str = "reranker.bias.npy"
@@ -73,8 +83,9 @@ class ArtifactError(Exception):
 class Artifact:
     """An opened artifact: small things in memory, large ones memory-mapped and shared between processes.
 
-    Shapes: `classifier` float32 [L, D], `bias` float32 [L]; `reranker` float32 [L, D~] and `reranker_bias` float32 [L],
-    None without a re-ranker; `label_counts` (training texts of each label) int64 [L].
+    Shapes: `classifier` [L, D] in float32, or in int8 times `classifier_scales` float32 [L] (else [0]); `bias` float32
+    [L]; `reranker` float32 [L, D~] and `reranker_bias` float32 [L], None without a re-ranker; `label_counts` (training
+    texts of each label) int64 [L].
     """
 
     path: Path
@@ -82,7 +93,8 @@ class Artifact:
     featurizer: Featurizer
     labels: TextTable
     label_counts: NDArray[np.int64]
-    classifier: NDArray[np.float32]
+    classifier: NDArray[np.float32] | NDArray[np.int8]
+    classifier_scales: NDArray[np.float32]
     bias: NDArray[np.float32]
     reranker: NDArray[np.float32] | None
     reranker_bias: NDArray[np.float32] | None
@@ -119,8 +131,12 @@ def write_artifact(target: Path, describe: Callable[[dict[str, FileRecord]], Man
         open_artifact(folder)
 
 
-def open_artifact(path: Path) -> Artifact:
+def open_artifact(path: Path, verify: Verification = "hashes") -> Artifact:
     """Verify and map the artifact at `path`.
+
+    Args:
+        path: a folder that `write_artifact` published.
+        verify: "sizes" opens faster, but a file that was damaged without changing its size may crash the process.
 
     Raises:
         ArtifactError: a file is missing, unlisted, of a wrong size or hash, a link or outside the folder, the format
@@ -128,13 +144,13 @@ def open_artifact(path: Path) -> Artifact:
     """
     try:
         manifest = read_manifest(path)
-        verify_files(path, manifest)
+        verify_files(path, manifest, verify)
     except OSError as error:
         raise ArtifactError(f"{path} cannot be read: {error}. Check the path and its permissions") from error
     try:
         return _load(path, manifest)
     except (ValueError, RuntimeError, KeyError, EOFError, OSError) as error:
-        raise ArtifactError(f"{path} cannot be loaded although its hashes are right: {error}. {_REEXPORT}") from error
+        raise ArtifactError(f"{path} cannot be loaded although its {verify} are right: {error}. {_REEXPORT}") from error
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -173,12 +189,13 @@ def read_manifest(path: Path) -> Manifest:
         raise ArtifactError(f"{where}: {first['msg']}. {_REEXPORT}") from error
 
 
-def verify_files(path: Path, manifest: Manifest) -> None:
-    """Compare the folder with the manifest: names, kinds, sizes, then hashes on all CPUs.
+def verify_files(path: Path, manifest: Manifest, verify: Verification = "hashes") -> None:
+    """Compare the folder with the manifest: names, kinds, sizes, then hashes on all CPUs unless only sizes are wanted.
 
     Raises:
         ArtifactError: naming the first file that differs.
     """
+    begun_s = time.perf_counter()
     expected = set(manifest.files) | {MANIFEST_FILE, MANIFEST_CHECKSUM_FILE}
     found = {entry.name: entry for entry in os.scandir(path)}
     for name in sorted(expected - found.keys()):
@@ -190,11 +207,20 @@ def verify_files(path: Path, manifest: Manifest) -> None:
             raise ArtifactError(f"{name} in {path} is a link or no plain file. {_REEXPORT}")
         if (size := found[name].stat().st_size) != record.bytes:
             raise ArtifactError(f"{name} in {path} has {size} bytes, not {record.bytes}. {_REEXPORT}")
+    if verify == "hashes":
+        _verify_hashes(path, manifest)
+    megabytes = sum(record.bytes for record in manifest.files.values()) / 1e6
+    logger.info("verified %s of %.0f MB in %.2f s", verify, megabytes, time.perf_counter() - begun_s)
+
+
+def _verify_hashes(path: Path, manifest: Manifest) -> None:
+    # The largest file, begun last, would leave the other CPUs without work.
+    names = sorted(manifest.files, key=lambda name: manifest.files[name].bytes, reverse=True)
     with ThreadPoolExecutor() as pool:  # hashing releases the GIL
-        digests = pool.map(sha256_of, (path / name for name in manifest.files))
-        for (name, record), digest in zip(manifest.files.items(), digests, strict=True):
-            if digest != record.sha256:
-                raise ArtifactError(f"{name} in {path} does not have the hash in {MANIFEST_FILE}. {_REEXPORT}")
+        digests = dict(zip(names, pool.map(sha256_of, (path / name for name in names)), strict=True))
+    for name, record in manifest.files.items():
+        if digests[name] != record.sha256:
+            raise ArtifactError(f"{name} in {path} does not have the hash in {MANIFEST_FILE}. {_REEXPORT}")
 
 
 _REEXPORT = "Copy the artifact again, or export the run again"
@@ -225,13 +251,17 @@ def _load(path: Path, manifest: Manifest) -> Artifact:
     if sizes.reranker_dim:
         reranker = _load_array(path, FILES.reranker, np.float32, (sizes.num_labels, sizes.reranker_dim))
         reranker_bias = _load_array(path, FILES.reranker_bias, np.float32, (sizes.num_labels,))
+    weights, scales = _load_weights(
+        path, manifest, FILES.classifier, FILES.classifier_scales, (sizes.num_labels, sizes.dim)
+    )
     return Artifact(
         path=path,
         manifest=manifest,
         featurizer=featurizer,
         labels=labels,
         label_counts=_load_array(path, FILES.label_counts, np.int64, (sizes.num_labels,)),
-        classifier=_load_array(path, FILES.classifier, np.float32, (sizes.num_labels, sizes.dim)),
+        classifier=weights,
+        classifier_scales=scales,
         bias=_load_array(path, FILES.classifier_bias, np.float32, (sizes.num_labels,)),
         reranker=reranker,
         reranker_bias=reranker_bias,
@@ -269,19 +299,36 @@ def _load_sparse(path: Path, manifest: Manifest) -> SparseClassifier:
     )
 
 
+def _load_weights(
+    path: Path, manifest: Manifest, name: str, scales_name: str, shape: tuple[int, int]
+) -> tuple[NDArray[Any], NDArray[np.float32]]:
+    """Rows of weights and their scales."""
+    if manifest.weights == "float32":
+        return _load_array(path, name, np.float32, shape), read_only(np.empty(0, np.float32))
+    return _load_array(path, name, np.int8, shape), _load_finite(path, scales_name, shape[0])
+
+
 def _load_shortlister(path: Path, manifest: Manifest) -> Shortlister:
     sizes = manifest.dimensions
-    representatives = _load_label_ids(path, FILES.centroid_labels, sizes.num_representatives, sizes.num_labels)
-    labels = LabelSets.one_each(representatives)
-    centroids, points = _load_graph(path / FILES.centroids, manifest.centroids, labels, sizes.dim), None
+    representatives, centroids, points = None, None, None
+    if manifest.centroids is not None or manifest.scoring.shares().similarity > 0:
+        labels = _load_label_ids(path, FILES.centroid_labels, sizes.num_representatives, sizes.num_labels)
+        _require(not np.any(np.diff(labels) < 0), f"{FILES.centroid_labels} does not ascend")
+    if manifest.scoring.shares().similarity > 0:
+        shape = (sizes.num_representatives, sizes.dim)
+        vectors, scales = _load_weights(path, manifest, FILES.representatives, FILES.representatives_scales, shape)
+        representatives = Representatives(label_bounds(labels, sizes.num_labels), vectors, scales)
+    if manifest.centroids is not None:
+        sets = LabelSets.one_each(labels)
+        centroids = _load_graph(path / FILES.centroids, manifest.centroids, sets, sizes.shortlist_dim)
     if manifest.points is not None:
-        labels = _load_label_sets(path, sizes.num_points, sizes.num_labels)
-        points = _load_graph(path / FILES.points, manifest.points, labels, sizes.dim)
-    return Shortlister(centroids, points)
+        sets = _load_label_sets(path, sizes.num_points, sizes.num_labels)
+        points = _load_graph(path / FILES.points, manifest.points, sets, sizes.shortlist_dim)
+    return Shortlister(centroids, points, representatives)
 
 
 def _load_graph(path: Path, description: IndexDescription, labels: LabelSets, dim: int) -> LabelGraph:
-    index = HnswIndex.load(path, dim, description.hnsw())
+    index = index_backend(description.backend).load(path, dim, description.graph.params())
     vectors = len(labels.indptr) - 1
     _require(index.count == vectors, f"{path.name} has {index.count} vectors, and there are labels for {vectors}")
     return LabelGraph(index, labels, description.neighbours)

@@ -161,7 +161,7 @@ def test_evaluate_predict_and_serve_agree_and_are_right(
     # Guessing the most clicked phrase for every query is what learning nothing would reach.
     popular = precision_at_1([clicks.most_common(1)[0][0]] * len(rows), rows, set(clicks))
     assert figures["P@1"] > 4 * popular
-    assert figures["shortlist recall"] > 90
+    assert figures["shortlist recall"] > 80
 
 
 def test_a_model_of_named_features_takes_texts(of_named_features: Published, of_text: Published) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from export.artifact.manifest import MANIFEST_CHECKSUM_FILE, MANIFEST_FILE
 from export.checkpoint import Checkpoint, write_checkpoint
+from export.indices import Indices
 from export.pack import pack
 
 Manifest = dict[str, Any]
@@ -30,10 +31,24 @@ def full_run(full_checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="session")
-def full_artifact(full_checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def full_indices(full_checkpoint: Checkpoint, build_indices: Callable[..., Indices]) -> Indices:
+    """Both, in a space of half the dimensions."""
+    return build_indices(full_checkpoint, dim=24)
+
+
+@pytest.fixture(scope="session")
+def full_artifact(full_checkpoint: Checkpoint, full_indices: Indices, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """It as an artifact."""
     artifact = tmp_path_factory.mktemp("full") / "artifact"
-    pack(full_checkpoint, artifact, "demo", None)
+    pack(full_checkpoint, full_indices, artifact, "demo")
+    return artifact
+
+
+@pytest.fixture(scope="session")
+def int8_artifact(full_checkpoint: Checkpoint, full_indices: Indices, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """It with quantized weights: every file that an artifact may have."""
+    artifact = tmp_path_factory.mktemp("int8") / "artifact"
+    pack(full_checkpoint, full_indices, artifact, "demo", weights="int8")
     return artifact
 
 
@@ -41,6 +56,12 @@ def full_artifact(full_checkpoint: Checkpoint, tmp_path_factory: pytest.TempPath
 def artifact_copy(full_artifact: Path, tmp_path: Path) -> Path:
     """An artifact with every part, to be damaged."""
     return shutil.copytree(full_artifact, tmp_path / "copy")
+
+
+@pytest.fixture
+def int8_copy(int8_artifact: Path, tmp_path: Path) -> Path:
+    """The same in int8, to be damaged."""
+    return shutil.copytree(int8_artifact, tmp_path / "int8")
 
 
 @pytest.fixture

@@ -13,28 +13,27 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export.artifact.featurizer import FEATURIZER_FILE, IDF_FILE, TABLE_KEYS_FILE, TABLE_VALUES_FILE, Bags
-from export.artifact.index import HnswIndex
+from export.artifact.featurizer import FEATURIZER_FILE, IDF_FILE, TABLE_FILE, Bags
 from export.artifact.shortlist import LabelSets
 from export.artifact.sparse import SparseClassifier
 from export.checkpoint import (
-    CENTROIDS_FILE,
     CHECKPOINT_FOLDER,
+    HELD_OUT_FILE,
     MODEL_FILE,
-    POINTS_FILE,
     REFERENCE_FILE,
     SUMMARY_FILE,
     Checkpoint,
     CheckpointError,
     DenseArrays,
+    HeldOut,
     Reference,
     read_checkpoint,
     write_checkpoint,
 )
 
 LISTED_FILES = sorted(
-    [CENTROIDS_FILE, POINTS_FILE, MODEL_FILE, REFERENCE_FILE]
-    + [FEATURIZER_FILE, IDF_FILE, TABLE_KEYS_FILE, TABLE_VALUES_FILE]
+    [MODEL_FILE, REFERENCE_FILE, HELD_OUT_FILE]
+    + [FEATURIZER_FILE, IDF_FILE, TABLE_FILE]
     + [f"{stem}{suffix}" for stem in ("labels", "vocabulary") for suffix in (".bin", ".offsets.npy")]
 )
 
@@ -53,13 +52,13 @@ def edit_summary(run: Path, edit: Callable[[dict[str, Any]], None]) -> None:
     path.write_text(json.dumps(summary))
 
 
-def assert_same_arrays(
-    first: DenseArrays | Reference | LabelSets | SparseClassifier | Bags,
-    second: DenseArrays | Reference | LabelSets | SparseClassifier | Bags,
-) -> None:
+Arrays = DenseArrays | Reference | HeldOut | LabelSets | SparseClassifier | Bags
+
+
+def assert_same_arrays(first: Arrays, second: Arrays) -> None:
     for field in fields(first):
         one, other = getattr(first, field.name), getattr(second, field.name)
-        if isinstance(one, Bags):
+        if isinstance(one, Bags | LabelSets | SparseClassifier):
             assert_same_arrays(one, other)
         else:
             assert one.dtype == other.dtype
@@ -69,20 +68,15 @@ def assert_same_arrays(
 def test_round_trip(full_checkpoint: Checkpoint, tmp_path: Path) -> None:
     write_checkpoint(tmp_path, full_checkpoint)
     again = read_checkpoint(tmp_path)
-    for name in ("model", "reranker", "reference", "point_labels", "sparse"):
+    for name in ("model", "reranker", "reference", "held_out", "point_labels", "sparse"):
         assert_same_arrays(getattr(full_checkpoint, name), getattr(again, name))
-    for name in ("label_counts", "centroid_labels"):
+    for name in ("label_counts", "centroids", "centroid_labels", "points"):
         assert np.array_equal(getattr(full_checkpoint, name), getattr(again, name))
     mix = ("alpha", "beta", "gamma", "delta")
     plain = ("metrics", "training", "labels", "num_texts", "centroid_neighbours", "point_neighbours")
     for name in (*mix, *plain):
         assert getattr(full_checkpoint, name) == getattr(again, name)
     assert again.featurizer.vocabulary_sha256() == full_checkpoint.featurizer.vocabulary_sha256()
-    for name in ("centroids", "points"):
-        written, read = getattr(full_checkpoint, name), getattr(again, name)
-        assert isinstance(read, HnswIndex)
-        assert read.params == written.params
-        assert np.array_equal(read.vectors(), written.vectors())
 
 
 def test_a_model_of_one_learner_and_no_other_part(make_checkpoint: Callable[..., Checkpoint], tmp_path: Path) -> None:
@@ -92,7 +86,8 @@ def test_a_model_of_one_learner_and_no_other_part(make_checkpoint: Callable[...,
     assert_same_arrays(read.model, written.model)
     assert read.model.residuals.shape[0] == 1
     assert_same_arrays(read.reference, written.reference)
-    assert (read.reranker, read.sparse) == (None, None)
+    assert read.held_out.x_tilde.shape == (len(written.held_out.bags), 0)
+    assert (read.reranker, read.sparse, read.held_out.sparse) == (None, None, None)
 
 
 def test_the_same_checkpoint_is_the_same_bytes(full_run: Path, full_checkpoint: Checkpoint, tmp_path: Path) -> None:
@@ -142,13 +137,46 @@ def test_a_missing_file_that_is_not_listed_either(run_copy: Path, name: str) -> 
 
 
 @pytest.mark.parametrize("cut", [0, 7, 100])
-def test_arrays_cut_short_and_hashed_so(run_copy: Path, cut: int) -> None:
-    path = run_copy / CHECKPOINT_FOLDER / MODEL_FILE
+@pytest.mark.parametrize("name", [MODEL_FILE, REFERENCE_FILE, HELD_OUT_FILE])
+def test_arrays_cut_short_and_hashed_so(run_copy: Path, name: str, cut: int) -> None:
+    path = run_copy / CHECKPOINT_FOLDER / name
     content = path.read_bytes()[:cut]
     path.write_bytes(content)
     record = {"bytes": len(content), "sha256": sha256(content).hexdigest()}
-    edit_summary(run_copy, lambda summary: summary["files"].update({MODEL_FILE: record}))
+    edit_summary(run_copy, lambda summary: summary["files"].update({name: record}))
     assert "RUN/checkpoint cannot be loaded" in refusal(run_copy)
+
+
+def test_the_first_held_out_texts_are_what_they_were(full_checkpoint: Checkpoint) -> None:
+    held_out = full_checkpoint.held_out
+    first, none = held_out.take(7), held_out.take(0)
+    for name in ("v", "x_hat", "x_tilde"):
+        assert getattr(first, name).tolist() == getattr(held_out, name)[:7].tolist()
+        assert len(getattr(none, name)) == 0
+    assert first.bags.lengths().tolist() == held_out.bags.lengths()[:7].tolist()
+    assert np.split(first.labels.indices, first.labels.indptr[1:-1])[6].tolist() == [6, 10]
+    assert (none.labels.indptr.tolist(), none.labels.indices.tolist(), len(none.bags)) == ([0], [], 0)
+    assert_same_arrays(held_out.take(len(held_out.bags)), held_out)
+
+
+def test_before_the_refit_there_is_no_held_out_text_among_the_points(full_checkpoint: Checkpoint) -> None:
+    held_out = replace(full_checkpoint.held_out, points=np.array([1, 5]))
+    before = replace(full_checkpoint, held_out=held_out).before_refit()
+    kept = [n for n in range(len(full_checkpoint.points)) if n not in (1, 5)]
+    assert before.points.tolist() == full_checkpoint.points[kept].tolist()
+    labels_N = [
+        np.split(sets.indices, sets.indptr[1:-1]) for sets in (full_checkpoint.point_labels, before.point_labels)
+    ]
+    assert [labels.tolist() for labels in labels_N[1]] == [labels_N[0][n].tolist() for n in kept]
+    assert before.centroids is held_out.centroids
+    assert before.centroid_labels is held_out.centroid_labels
+    assert before.sparse is held_out.sparse
+    assert before.model is full_checkpoint.model
+
+
+def test_without_a_refit_the_model_never_learnt_the_held_out_texts(full_checkpoint: Checkpoint) -> None:
+    never = replace(full_checkpoint, held_out=replace(full_checkpoint.held_out, points=np.empty(0, np.int64)))
+    assert never.before_refit() is never
 
 
 def test_the_vocabulary_of_another_run(run_copy: Path) -> None:
@@ -166,7 +194,7 @@ def test_the_vocabulary_of_another_run(run_copy: Path) -> None:
         ("gamma", lambda summary: summary.pop("gamma")),
         ("delta", lambda summary: summary.update(delta=None)),
         ("num_texts", lambda summary: summary.pop("num_texts")),
-        ("centroids.m", lambda summary: summary["centroids"].update(m=0)),
+        ("point_neighbours", lambda summary: summary.update(point_neighbours="15")),
         ("files", lambda summary: summary["files"].update({"../x": {"bytes": 0, "sha256": "0" * 64}})),
     ],
 )

@@ -7,16 +7,25 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import onnxruntime
 import pytest
+from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from export.__main__ import EXIT_BAD_INPUT, app
-from export.artifact.store import ArtifactError, open_artifact
-from export.checkpoint import CHECKPOINT_FOLDER, MODEL_FILE
+from export.artifact.scorer import Classifiers, rank
+from export.artifact.store import Artifact, ArtifactError, open_artifact
+from export.checkpoint import CHECKPOINT_FOLDER, MODEL_FILE, Checkpoint, write_checkpoint
 
 EXPORT = [sys.executable, "-m", "export"]
+# A plan and nothing to choose from, which takes no time to choose.
+PINNED = ("--shortlist", "points", "--dim", "8", "--neighbours", "10", "--m", "8", "--ef-search", "20")
+TOP_K = 5
 
 
 def refused(*arguments: str | Path) -> str:
@@ -30,13 +39,15 @@ def test_a_run_is_published_and_the_next_command_told(demo_run: Path, tmp_path: 
     target = tmp_path / "artifact"
     result = CliRunner().invoke(app, [str(demo_run), str(target), "--name", "shoes", "--version", "7"])
     assert result.exit_code == 0, result.output
+    for part in ("all labels", "P@1", "PSP@5", "cost us", "exact", "recall@10 of the indices", "(points)"):
+        assert part in result.output
     assert "ONNX within" in result.output
     assert f"published {target}; serve it: astec-serve {target}" in result.output
     assert open_artifact(target).manifest.model.name == "shoes"
 
 
 def test_the_name_is_the_folders_where_none_is_given(demo_run: Path, tmp_path: Path) -> None:
-    assert CliRunner().invoke(app, [str(demo_run), str(tmp_path / "slippers")]).exit_code == 0
+    assert CliRunner().invoke(app, [str(demo_run), str(tmp_path / "slippers"), *PINNED]).exit_code == 0
     assert open_artifact(tmp_path / "slippers").manifest.model.name == "slippers"
 
 
@@ -45,9 +56,109 @@ def test_bad_input_exits_2_and_names_it(demo_run: Path, tmp_path: Path) -> None:
     assert f"{tmp_path} has no checkpoint/checkpoint.json" in refused(tmp_path, target)
     assert "there is no such folder" in refused(tmp_path / "missing", target)
     assert f"{tmp_path} exists already" in refused(demo_run, tmp_path)
-    assert "name has 129 characters, the limit is 128" in refused(demo_run, target, "--name", "x" * 129)
-    assert "name has 200 characters, the limit is 128" in refused(demo_run, tmp_path / ("y" * 200))
+    assert "name has 129 characters, the limit is 128" in refused(demo_run, target, *PINNED, "--name", "x" * 129)
+    assert "name has 200 characters, the limit is 128" in refused(demo_run, tmp_path / ("y" * 200), *PINNED)
     refused(demo_run)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--weights", "float16"),
+        ("--shortlist", "labels"),
+        ("--backend", "faiss"),
+        ("--dim", "0"),
+        ("--dim", "many"),
+        ("--neighbours", "0"),
+        ("--centroid-neighbours", "0"),
+        ("--m", "1"),
+        ("--ef-search", "0"),
+        ("--max-loss", "-0.1"),
+        ("--max-psp-loss", "-1"),
+    ],
+)
+def test_an_option_out_of_range_is_named(demo_run: Path, tmp_path: Path, option: str, value: str) -> None:
+    assert option in refused(demo_run, tmp_path / "artifact", option, value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_picture_that_would_have_no_folder_is_refused_before_any_work(demo_run: Path, tmp_path: Path) -> None:
+    plot = tmp_path / "missing" / "tradeoff.png"
+    message = refused(demo_run, tmp_path / "artifact", "--plot", plot)
+    assert f"{plot} cannot be written: there is no folder {plot.parent}; create it first" in message
+    refused(demo_run, tmp_path / "artifact", "--plot", tmp_path)  # a folder itself
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_named_is_taken_and_drawn(demo_run: Path, tmp_path: Path) -> None:
+    target, plot = tmp_path / "artifact", tmp_path / "tradeoff.png"
+    options = ("--backend", "usearch", "--plot", str(plot))
+    result = CliRunner().invoke(app, [str(demo_run), str(target), *PINNED, *options])
+    assert result.exit_code == 0, result.output
+    assert "usearch" in result.output
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    manifest = open_artifact(target).manifest
+    assert manifest.centroids is None
+    assert manifest.points is not None
+    assert (manifest.points.backend, manifest.dimensions.shortlist_dim, manifest.points.neighbours) == (
+        "usearch",
+        8,
+        10,
+    )
+    assert (manifest.points.graph.m, manifest.points.graph.ef_search) == (8, 20)
+
+
+def test_limits_that_nothing_is_within_are_told(demo_run: Path, tmp_path: Path) -> None:
+    options = ("--neighbours", "1", "--max-loss", "0", "--max-psp-loss", "0", "--backend", "flat", "--dim", "2")
+    result = CliRunner().invoke(app, [str(demo_run), str(tmp_path / "artifact"), "--shortlist", "points", *options])
+    assert result.exit_code == 0, result.output
+    assert "no way to search is within 0 points of P@k and 0 of PSP@k" in result.output
+
+
+def test_the_loss_of_int8_is_told_and_the_artifact_ranks_nearly_the_same(
+    demo_run: Path, demo_queries: list[str], tmp_path: Path
+) -> None:
+    results = {
+        weights: CliRunner().invoke(app, [str(demo_run), str(tmp_path / weights), *PINNED, "--weights", weights])
+        for weights in ("float32", "int8")
+    }
+    assert all(result.exit_code == 0 for result in results.values()), results
+    assert "flat, int8" in results["int8"].output
+    assert "flat, int8" not in results["float32"].output
+    full, rounded = (ranked(open_artifact(tmp_path / weights), demo_queries) for weights in results)
+    assert 0.95 < (full[0] == rounded[0]).mean() < 1
+    assert np.abs(full[1] - rounded[1]).max() < 0.02
+
+
+def ranked(artifact: Artifact, queries: list[str]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Labels and scores of the best of each query, by the kernels that serve."""
+    bags, scoring = artifact.featurizer.transform(queries), artifact.manifest.scoring
+    ids_BT, weights_BT = bags.padded()
+    session = onnxruntime.InferenceSession(str(artifact.encoder_path), providers=["CPUExecutionProvider"])
+    v_BD, z_Bd, x_hat_BD = session.run(["v", "z", "x_hat"], {"token_ids": ids_BT, "token_weights": weights_BT})
+    candidates = artifact.shortlister.search(z_Bd, v_BD)
+    sparse_logits_C = None if artifact.sparse is None else artifact.sparse.logits(candidates, bags)
+    classifier = Classifiers(x_hat_BD, artifact.classifier, artifact.classifier_scales, artifact.bias)
+    return rank(candidates, scoring.shares(), TOP_K, classifier, sparse_logits_C=sparse_logits_C)
+
+
+def test_a_run_without_held_out_texts_needs_a_plan(make_checkpoint: Callable[..., Checkpoint], tmp_path: Path) -> None:
+    checkpoint = make_checkpoint(parts=False)
+    write_checkpoint(tmp_path / "run", replace(checkpoint, held_out=checkpoint.held_out.take(0)))
+    message = refused(tmp_path / "run", tmp_path / "artifact")
+    assert "the run has no held-out texts to choose how to search by: pin all of it with --shortlist" in message
+    command = [str(tmp_path / "run"), str(tmp_path / "artifact"), *PINNED, "--weights", "int8"]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert "the run has no held-out texts: what searching and rounding cost was not measured" in result.output
+    assert open_artifact(tmp_path / "artifact").manifest.weights == "int8"
+
+
+def test_votes_that_centroids_cannot_cast_are_refused_with_the_remedy(full_run: Path, tmp_path: Path) -> None:
+    message = refused(full_run, tmp_path / "artifact", "--shortlist", "centroids")
+    assert "votes have a share of 0.15 in a score" in message
+    assert "choose --shortlist points or union" in message
     assert list(tmp_path.iterdir()) == []
 
 
@@ -61,21 +172,21 @@ def test_a_damaged_run_exits_2_and_names_the_file(run_copy: Path, tmp_path: Path
 @pytest.mark.parametrize("max_file_bytes", [700_000, 20_000])
 def test_a_full_disk_exits_2_and_leaves_nothing(demo_run: Path, tmp_path: Path, max_file_bytes: int) -> None:
     result = subprocess.run(
-        [*EXPORT, str(demo_run), str(tmp_path / "artifact")],
+        [*EXPORT, str(demo_run), str(tmp_path / "artifact"), *PINNED],
         check=False,
         capture_output=True,
         text=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (max_file_bytes, max_file_bytes)),
     )
     assert result.returncode == EXIT_BAD_INPUT, result.stderr
-    assert result.stderr.startswith(f"astec-export: {tmp_path / 'artifact'} cannot be written")
+    assert f"astec-export: {tmp_path / 'artifact'} cannot be written" in result.stderr
     assert "Traceback" not in result.stderr
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_kill_leaves_nothing_that_opens(demo_run: Path, tmp_path: Path) -> None:
     target = tmp_path / "artifact"
-    with subprocess.Popen([*EXPORT, str(demo_run), str(target)]) as process:
+    with subprocess.Popen([*EXPORT, str(demo_run), str(target), *PINNED]) as process:
         while process.poll() is None and not list(tmp_path.glob(".artifact.partial-*/*")):
             time.sleep(0.001)
         process.kill()

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from export.artifact.index import Backend
+from export.artifact.shortlist import _join
 from export.artifact.sparse import SparseClassifier
 from export.artifact.store import FILES, ArtifactError, open_artifact
 from export.checkpoint import Checkpoint
+from export.indices import Indices
+from export.judge import Figures
 from export.pack import pack
+from export.plan import IndexPlan, ShortlistKind
+from export.tradeoff import Trial
 from export.verify import ENCODER_TOLERANCE, LOGIT_TOLERANCE, VerificationError
 
 
-def test_the_artifact_is_the_run(full_checkpoint: Checkpoint, tmp_path: Path) -> None:
-    report = pack(full_checkpoint, tmp_path / "artifact", "shoes", "v7")
+def test_the_artifact_is_the_run(full_checkpoint: Checkpoint, full_indices: Indices, tmp_path: Path) -> None:
+    report = pack(full_checkpoint, full_indices, tmp_path / "artifact", "shoes", "v7")
     artifact = open_artifact(tmp_path / "artifact")
     assert (artifact.manifest.model.name, artifact.manifest.model.version) == ("shoes", "v7")
     scoring = artifact.manifest.scoring
@@ -26,6 +33,16 @@ def test_the_artifact_is_the_run(full_checkpoint: Checkpoint, tmp_path: Path) ->
         assert getattr(scoring, share) == getattr(full_checkpoint, share) > 0
     sizes = artifact.manifest.dimensions
     assert (sizes.learners, sizes.dim) == (3, full_checkpoint.model.embeddings.shape[1])
+    assert (sizes.shortlist_dim, artifact.manifest.weights) == (24, "float32")
+    for side in ("centroids", "points"):
+        description, plan = getattr(artifact.manifest, side), full_indices.plan.sides()[side]
+        assert (description.backend, description.graph.params()) == (plan.backend, plan.params)
+        assert description.neighbours == plan.neighbours
+    mu = artifact.shortlister.representatives
+    assert mu is not None
+    assert np.array_equal(mu.vectors, full_checkpoint.centroids)
+    for label in (0, 19, len(full_checkpoint.labels) - 1):
+        assert (full_checkpoint.centroid_labels[mu.indptr[label] : mu.indptr[label + 1]] == label).all()
     assert artifact.manifest.metrics == full_checkpoint.metrics
     assert np.array_equal(artifact.classifier, full_checkpoint.model.classifier)
     assert np.array_equal(artifact.bias, full_checkpoint.model.bias)
@@ -49,13 +66,18 @@ def test_the_artifact_is_the_run(full_checkpoint: Checkpoint, tmp_path: Path) ->
     parts = [line.split(" | ") for line in card.splitlines() if "encoder" in line or line[2:5] in ("sim", "lin", "vot")]
     assert [share.removesuffix(" |") for _, share in parts] == ["25.2", "16.8", "17.5", "10.5", "30.0"]
     assert "3 encoders of 16 dimensions each" in parts[0][0]
+    assert "As given to the exporter." in card
 
 
-def test_a_model_of_one_learner_and_no_other_part(make_checkpoint: Callable[..., Checkpoint], tmp_path: Path) -> None:
-    pack(make_checkpoint(parts=False), tmp_path / "artifact", "demo", None)
+def test_a_model_of_one_learner_and_no_other_part(
+    make_checkpoint: Callable[..., Checkpoint], build_indices: Callable[..., Indices], tmp_path: Path
+) -> None:
+    checkpoint = make_checkpoint(parts=False)
+    pack(checkpoint, build_indices(checkpoint), tmp_path / "artifact", "demo")
     artifact = open_artifact(tmp_path / "artifact")
     sizes = artifact.manifest.dimensions
     assert (sizes.learners, sizes.reranker_dim) == (1, 0)
+    assert sizes.shortlist_dim == sizes.dim == 16
     assert (artifact.reranker, artifact.reranker_bias, artifact.sparse) == (None, None, None)
     assert [name for name in artifact.manifest.files if name.startswith(("reranker", "sparse"))] == []
     card = (tmp_path / "artifact" / FILES.model_card).read_text()
@@ -63,10 +85,91 @@ def test_a_model_of_one_learner_and_no_other_part(make_checkpoint: Callable[...,
     assert "re-ranker" not in card
 
 
-def test_equal_models_have_equal_versions_whatever_their_name(full_checkpoint: Checkpoint, tmp_path: Path) -> None:
+POINTS_FILES = {FILES.points, FILES.point_labels_indptr, FILES.point_labels_indices}
+# What a shortlist of one kind needs besides what every model has; similarities are measured with representatives.
+FILES_OF_KIND = {
+    ("points", 0.6): POINTS_FILES | {FILES.centroid_labels, FILES.representatives},
+    ("points", 1): POINTS_FILES,
+    ("centroids", 0.6): {FILES.centroids, FILES.centroid_labels, FILES.representatives},
+    ("centroids", 1): {FILES.centroids, FILES.centroid_labels},
+    ("union", 1): POINTS_FILES | {FILES.centroids, FILES.centroid_labels},
+}
+
+
+@pytest.mark.parametrize("backend", ["hnswlib", "flat", "usearch"])
+@pytest.mark.parametrize(("kind", "alpha"), FILES_OF_KIND)
+def test_a_shortlist_has_the_files_that_it_needs_and_opens(
+    make_checkpoint: Callable[..., Checkpoint],
+    build_indices: Callable[..., Indices],
+    tmp_path: Path,
+    backend: Backend,
+    kind: ShortlistKind,
+    alpha: float,
+) -> None:
+    checkpoint = replace(make_checkpoint(parts=False), alpha=alpha)
+    pack(checkpoint, build_indices(checkpoint, dim=8, backend=backend, kind=kind), tmp_path / "artifact", "demo")
+    artifact = open_artifact(tmp_path / "artifact")
+    every = POINTS_FILES | {FILES.centroids, FILES.centroid_labels, FILES.representatives}
+    assert every & artifact.manifest.files.keys() == FILES_OF_KIND[kind, alpha]
+    shortlister = artifact.shortlister
+    assert (shortlister.points is None, shortlister.centroids is None) == (kind == "centroids", kind == "points")
+    assert (shortlister.representatives is None) == (alpha == 1)
+
+
+def test_one_compiled_kernel_searches_every_kind_of_artifact(
+    make_checkpoint: Callable[..., Checkpoint], build_indices: Callable[..., Indices], tmp_path: Path
+) -> None:
+    """An image that carries the kernel for one of them compiles nothing for the others."""
+    checkpoint = make_checkpoint(parts=False)
+    kernels = []
+    for kind, backend in product(("union", "points", "centroids"), ("hnswlib", "flat")):
+        target = tmp_path / f"{kind} {backend}"
+        pack(checkpoint, build_indices(checkpoint, dim=8, backend=backend, kind=kind), target, "demo")
+        open_artifact(target).shortlister.search(np.ones((2, 8), np.float32), np.ones((2, 16), np.float32))
+        kernels.append(len(_join.signatures))
+    assert len(set(kernels)) == 1
+
+
+def test_quantized_weights_are_within_half_a_step(
+    full_checkpoint: Checkpoint, full_artifact: Path, int8_artifact: Path
+) -> None:
+    artifact, unrounded = open_artifact(int8_artifact), open_artifact(full_artifact)
+    mu = artifact.shortlister.representatives
+    assert mu is not None
+    pairs = [
+        (artifact.classifier, artifact.classifier_scales, full_checkpoint.model.classifier),
+        (mu.vectors, mu.scales, full_checkpoint.centroids),
+    ]
+    for codes, scales, rows in pairs:
+        assert codes.dtype == np.int8
+        assert np.all(np.abs(codes * scales[:, None] - rows) <= 0.501 * scales[:, None])
+    assert np.array_equal(artifact.reranker, full_checkpoint.reranker.classifier)
+    assert artifact.manifest.weights == "int8"
+    assert artifact.manifest.model.version != unrounded.manifest.model.version
+
+
+def test_the_card_tells_what_the_plan_was_chosen_from(
+    full_checkpoint: Checkpoint, full_indices: Indices, tmp_path: Path
+) -> None:
+    figures = Figures({f"{name}@{k}": 10.0 * k for name in ("P", "PSP") for k in (1, 3, 5)}, labels=31.4)
+    trials = [
+        Trial(None, "exact", figures, cost_us=1e3),
+        Trial(full_indices.plan, "hnswlib", figures, cost_us=2, search_us=5.0, weights="int8"),
+    ]
+    pack(full_checkpoint, full_indices, tmp_path / "artifact", "demo", trials=trials)
+    card = (tmp_path / "artifact" / FILES.model_card).read_text()
+    assert "| all labels | all |  | exact |  |  | 31 | 10.00 | 30.00 | 50.00 | 10.00 | 50.00 |" in card
+    row = "| union | 24 | 20 + 15 | hnswlib, int8 | 8 + 8 | 100 + 100 | 31 | 10.00 | 30.00 | 50.00 | 10.00 | 50.00 |"
+    assert row in card
+    assert "As given to the exporter." not in card
+
+
+def test_equal_models_have_equal_versions_whatever_their_name(
+    full_checkpoint: Checkpoint, build_indices: Callable[..., Indices], tmp_path: Path
+) -> None:
     manifests = []
     for name in ("one", "two"):
-        pack(full_checkpoint, tmp_path / name, name, None)
+        pack(full_checkpoint, build_indices(full_checkpoint, dim=24), tmp_path / name, name)
         manifests.append(open_artifact(tmp_path / name).manifest)
     assert manifests[0].model.version == manifests[1].model.version
     assert {manifest.model.name for manifest in manifests} == {"one", "two"}
@@ -74,7 +177,7 @@ def test_equal_models_have_equal_versions_whatever_their_name(full_checkpoint: C
     assert differing == {FILES.model_card}
 
 
-# Neither the shares nor the number of neighbours is in a file of its own, and all change answers.
+# The shares are in no file of their own, and all change answers.
 @pytest.mark.parametrize(
     "change",
     [
@@ -83,32 +186,59 @@ def test_equal_models_have_equal_versions_whatever_their_name(full_checkpoint: C
         lambda checkpoint: {"beta": checkpoint.beta / 2},
         lambda checkpoint: {"gamma": checkpoint.gamma / 2},
         lambda checkpoint: {"delta": checkpoint.delta / 2},
-        lambda checkpoint: {"point_neighbours": checkpoint.point_neighbours + 1},
     ],
-    ids=["label_counts", "alpha", "beta", "gamma", "delta", "neighbours"],
+    ids=["label_counts", "alpha", "beta", "gamma", "delta"],
 )
 def test_another_model_has_another_version(
     full_checkpoint: Checkpoint,
+    full_indices: Indices,
     full_artifact: Path,
     tmp_path: Path,
     change: Callable[[Checkpoint], dict[str, Any]],
 ) -> None:
-    pack(replace(full_checkpoint, **change(full_checkpoint)), tmp_path / "other", "demo", None)
+    pack(replace(full_checkpoint, **change(full_checkpoint)), full_indices, tmp_path / "other", "demo")
     versions = [open_artifact(path).manifest.model.version for path in (full_artifact, tmp_path / "other")]
     assert versions[0] != versions[1]
 
 
-def test_an_existing_target_is_refused_and_left_alone(full_checkpoint: Checkpoint, tmp_path: Path) -> None:
+# Neither is how an index is searched.
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda plan: replace(plan, neighbours=plan.neighbours + 1),
+        lambda plan: replace(plan, params=replace(plan.params, ef_search=plan.params.ef_search + 1)),
+    ],
+    ids=["neighbours", "ef_search"],
+)
+def test_another_way_to_search_has_another_version(
+    full_checkpoint: Checkpoint,
+    full_indices: Indices,
+    full_artifact: Path,
+    tmp_path: Path,
+    change: Callable[[IndexPlan], IndexPlan],
+) -> None:
+    assert full_indices.plan.points is not None
+    plan = replace(full_indices.plan, points=change(full_indices.plan.points))
+    pack(full_checkpoint, replace(full_indices, plan=plan), tmp_path / "other", "demo")
+    versions = [open_artifact(path).manifest.model.version for path in (full_artifact, tmp_path / "other")]
+    assert versions[0] != versions[1]
+
+
+def test_an_existing_target_is_refused_and_left_alone(
+    full_checkpoint: Checkpoint, full_indices: Indices, tmp_path: Path
+) -> None:
     (tmp_path / "kept").write_text("precious")
     with pytest.raises(FileExistsError, match="exists already; choose another path, or remove it first"):
-        pack(full_checkpoint, tmp_path, "demo", None)
+        pack(full_checkpoint, full_indices, tmp_path, "demo")
     assert (tmp_path / "kept").read_text() == "precious"
 
 
-def test_what_does_not_verify_is_not_published(full_checkpoint: Checkpoint, tmp_path: Path) -> None:
+def test_what_does_not_verify_is_not_published(
+    full_checkpoint: Checkpoint, full_indices: Indices, tmp_path: Path
+) -> None:
     doubled = replace(full_checkpoint.model, residuals=full_checkpoint.model.residuals * 2)
     with pytest.raises(VerificationError, match="Nothing was published"):
-        pack(replace(full_checkpoint, model=doubled), tmp_path / "artifact", "demo", None)
+        pack(replace(full_checkpoint, model=doubled), full_indices, tmp_path / "artifact", "demo")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -121,25 +251,46 @@ def test_what_does_not_verify_is_not_published(full_checkpoint: Checkpoint, tmp_
     ],
 )
 def test_a_share_that_no_part_can_have_is_not_published(
-    full_checkpoint: Checkpoint, tmp_path: Path, change: dict[str, Any], message: str
+    full_checkpoint: Checkpoint, full_indices: Indices, tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        pack(replace(full_checkpoint, **change), tmp_path / "artifact", "demo", None)
+        pack(replace(full_checkpoint, **change), full_indices, tmp_path / "artifact", "demo")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_parts_that_do_not_fit_are_not_published(full_checkpoint: Checkpoint, tmp_path: Path) -> None:
+def test_votes_that_no_point_can_cast_are_not_published(
+    full_checkpoint: Checkpoint, build_indices: Callable[..., Indices], tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=r"scoring\.delta is 0\.15, but there are no points to vote"):
+        pack(full_checkpoint, build_indices(full_checkpoint, kind="centroids"), tmp_path / "artifact", "demo")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_that_int8_cannot_hold_are_not_published(
+    full_checkpoint: Checkpoint, full_indices: Indices, tmp_path: Path
+) -> None:
+    classifier = full_checkpoint.model.classifier.copy()
+    classifier[3, 3] = np.nan
+    spoilt = replace(full_checkpoint, model=replace(full_checkpoint.model, classifier=classifier))
+    with pytest.raises(ValueError, match="NaN or infinity, which int8 cannot; export them as float32"):
+        pack(spoilt, full_indices, tmp_path / "artifact", "demo", weights="int8")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_parts_that_do_not_fit_are_not_published(
+    full_checkpoint: Checkpoint, full_indices: Indices, tmp_path: Path
+) -> None:
     strays = full_checkpoint.centroid_labels.copy()
     strays[-1] = len(full_checkpoint.labels)
     with pytest.raises(ArtifactError, match=FILES.centroid_labels):
-        pack(replace(full_checkpoint, centroid_labels=strays), tmp_path / "artifact", "demo", None)
+        pack(replace(full_checkpoint, centroid_labels=strays), full_indices, tmp_path / "artifact", "demo")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("name", "version", "field"), [("x" * 129, None, "name"), ("demo", "y" * 129, "version")])
 def test_an_identity_too_long_is_named(
-    full_checkpoint: Checkpoint, tmp_path: Path, name: str, version: str | None, field: str
+    full_checkpoint: Checkpoint, full_indices: Indices, tmp_path: Path, name: str, version: str | None, field: str
 ) -> None:
     with pytest.raises(ValueError, match=f"{field} has 129 characters, the limit is 128"):
-        pack(full_checkpoint, tmp_path / "artifact", name, version)
+        pack(full_checkpoint, full_indices, tmp_path / "artifact", name, version)
     assert list(tmp_path.iterdir()) == []

@@ -7,29 +7,43 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
+from numpy.typing import NDArray
 
-from export.artifact.index import HnswIndex, HnswParams
+from export.artifact.hnsw_index import HnswIndex
+from export.artifact.index import HnswParams, StoredIndex
 from export.artifact.labels import TextTable
 from export.artifact.store import FILES
 from export.checkpoint import Checkpoint, DenseArrays
+from export.indices import Indices
 from export.onnx_encoder import write_encoder
 from export.pack import pack
-from export.verify import ENCODER_TOLERANCE, MIN_RECALL, VerificationError, recall_of, verify_files_against
+from export.plan import Side
+from export.verify import (
+    ENCODER_TOLERANCE,
+    LOGIT_TOLERANCE,
+    MIN_RECALL,
+    VerificationError,
+    recall_of,
+    verify_files_against,
+)
 
 POOR = HnswParams(m=2, ef_construction=1, ef_search=1)
 
 
-def refusal(checkpoint: Checkpoint, folder: Path) -> str:
+def refusal(checkpoint: Checkpoint, indices: Indices, folder: Path) -> str:
     with pytest.raises(VerificationError) as caught:
-        verify_files_against(checkpoint, folder)
+        verify_files_against(checkpoint, indices, folder)
     return str(caught.value)
 
 
-def rewrite_encoder(folder: Path, model: DenseArrays, reranker: DenseArrays | None) -> None:
+def rewrite_encoder(
+    folder: Path, model: DenseArrays, reranker: DenseArrays | None, projection: NDArray[np.float32] | None
+) -> None:
     for name in (FILES.encoder, FILES.encoder_weights):
         (folder / name).unlink()
-    write_encoder(folder / FILES.encoder, FILES.encoder_weights, model, reranker)
+    write_encoder(folder / FILES.encoder, FILES.encoder_weights, model, reranker, projection)
 
 
 def multiply(arrays: DenseArrays, *, embeddings: float = 1, last_residual: float = 1) -> DenseArrays:
@@ -39,55 +53,139 @@ def multiply(arrays: DenseArrays, *, embeddings: float = 1, last_residual: float
     return replace(arrays, embeddings=arrays.embeddings * np.float32(embeddings), residuals=residuals)
 
 
-def test_the_true_artifact_passes(full_checkpoint: Checkpoint, full_artifact: Path) -> None:
-    report = verify_files_against(full_checkpoint, full_artifact)
+@pytest.mark.parametrize("artifact", ["full_artifact", "int8_artifact"])
+def test_the_true_artifact_passes(
+    full_checkpoint: Checkpoint, full_indices: Indices, request: pytest.FixtureRequest, artifact: str
+) -> None:
+    report = verify_files_against(full_checkpoint, full_indices, request.getfixturevalue(artifact))
     assert report.texts == len(full_checkpoint.reference.v) > 50
-    assert min(report.centroid_recall, report.point_recall) >= MIN_RECALL
+    assert report.recalls.keys() == {"centroids", "points"}
+    assert min(report.recalls.values()) >= MIN_RECALL
+    assert report.encoder_error <= ENCODER_TOLERANCE
+    assert (report.logit_error <= LOGIT_TOLERANCE) == (artifact == "full_artifact")
 
 
 @pytest.mark.parametrize("factors", [{"embeddings": 1.01}, {"last_residual": 0.0}, {"last_residual": float("nan")}])
 @pytest.mark.parametrize("part", ["model", "reranker"])
 def test_an_encoder_that_is_not_the_runs(
-    full_checkpoint: Checkpoint, artifact_copy: Path, part: str, factors: dict[str, float]
+    full_checkpoint: Checkpoint, full_indices: Indices, artifact_copy: Path, part: str, factors: dict[str, float]
 ) -> None:
     parts = {"model": full_checkpoint.model, "reranker": full_checkpoint.reranker}
-    rewrite_encoder(artifact_copy, **parts | {part: multiply(parts[part], **factors)})
-    assert "ONNX against torch: relative error is" in refusal(full_checkpoint, artifact_copy)
+    rewrite_encoder(
+        artifact_copy, **parts | {part: multiply(parts[part], **factors)}, projection=full_indices.projection
+    )
+    assert "ONNX against torch: relative error is" in refusal(full_checkpoint, full_indices, artifact_copy)
 
 
-@pytest.mark.parametrize("name", [FILES.classifier, FILES.classifier_bias, FILES.reranker, FILES.reranker_bias])
-def test_a_weight_tampered_with(full_checkpoint: Checkpoint, artifact_copy: Path, name: str) -> None:
+def test_a_projection_that_is_not_the_indices(
+    full_checkpoint: Checkpoint, full_indices: Indices, artifact_copy: Path
+) -> None:
+    assert full_indices.projection is not None
+    mirrored = full_indices.projection * np.where(np.arange(24) == 7, -1, 1).astype(np.float32)
+    rewrite_encoder(artifact_copy, full_checkpoint.model, full_checkpoint.reranker, mirrored)
+    assert "ONNX against torch: relative error is" in refusal(full_checkpoint, full_indices, artifact_copy)
+
+
+def test_what_the_indices_are_searched_with_is_v_times_the_projection(
+    full_checkpoint: Checkpoint, full_indices: Indices, full_artifact: Path
+) -> None:
+    session = onnxruntime.InferenceSession(str(full_artifact / FILES.encoder), providers=["CPUExecutionProvider"])
+    ids_RT, weights_RT = full_checkpoint.reference.bags.padded()
+    v_RD, z_Rd = session.run(["v", "z"], {"token_ids": ids_RT, "token_weights": weights_RT})
+    np.testing.assert_allclose(z_Rd, v_RD @ full_indices.projection, atol=1e-4)
+    assert z_Rd.shape == (len(v_RD), 24)
+    assert not z_Rd[-1].any()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [FILES.classifier, FILES.classifier_bias, FILES.representatives, FILES.reranker, FILES.reranker_bias],
+)
+def test_a_weight_tampered_with(
+    full_checkpoint: Checkpoint, full_indices: Indices, artifact_copy: Path, name: str
+) -> None:
     weights = np.load(artifact_copy / name)
     weights.flat[-1] = np.nextafter(weights.flat[-1], np.float32(np.inf))
     np.save(artifact_copy / name, weights)
-    assert refusal(full_checkpoint, artifact_copy).startswith(f"{name} does not read back as it was written")
+    message = refusal(full_checkpoint, full_indices, artifact_copy)
+    assert message.startswith(f"{name} does not read back as it was written")
 
 
-def test_labels_in_another_order(full_checkpoint: Checkpoint, artifact_copy: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "scales_name"),
+    [(FILES.classifier, FILES.classifier_scales), (FILES.representatives, FILES.representatives_scales)],
+)
+@pytest.mark.parametrize("factor", [0, 0.99, 1.01, -1])
+def test_a_scale_tampered_with(
+    full_checkpoint: Checkpoint, full_indices: Indices, int8_copy: Path, name: str, scales_name: str, factor: float
+) -> None:
+    scales = np.load(int8_copy / scales_name)
+    scales[3] *= np.float32(factor)
+    np.save(int8_copy / scales_name, scales)
+    message = refusal(full_checkpoint, full_indices, int8_copy)
+    assert message.startswith(f"{name} does not read back as it was written")
+
+
+@pytest.mark.parametrize("name", [FILES.classifier, FILES.representatives])
+def test_a_code_tampered_with(full_checkpoint: Checkpoint, full_indices: Indices, int8_copy: Path, name: str) -> None:
+    codes = np.load(int8_copy / name)
+    codes[3, 3] += np.int8(1 if codes[3, 3] < 100 else -1)
+    np.save(int8_copy / name, codes)
+    message = refusal(full_checkpoint, full_indices, int8_copy)
+    assert message.startswith(f"{name} does not read back as it was written")
+
+
+def test_labels_in_another_order(full_checkpoint: Checkpoint, full_indices: Indices, artifact_copy: Path) -> None:
     TextTable.from_texts(full_checkpoint.labels[::-1]).save(artifact_copy, FILES.labels)
-    assert refusal(full_checkpoint, artifact_copy).startswith("labels does not read back")
+    assert refusal(full_checkpoint, full_indices, artifact_copy).startswith("labels does not read back")
 
 
-def test_classifiers_that_do_not_give_the_runs_logits(full_checkpoint: Checkpoint, full_artifact: Path) -> None:
+def test_classifiers_that_do_not_give_the_runs_logits(
+    full_checkpoint: Checkpoint, full_indices: Indices, full_artifact: Path
+) -> None:
     reference = full_checkpoint.reference
     shifted = replace(full_checkpoint, reference=replace(reference, logits=reference.logits + np.float32(0.01)))
-    assert "error of a logit is 0.01, the limit is 0.001" in refusal(shifted, full_artifact)
+    assert "error of a logit is 0.01, the limit is 0.001" in refusal(shifted, full_indices, full_artifact)
 
 
-@pytest.mark.parametrize("name", ["centroids", "points"])
-def test_a_graph_with_poor_parameters(full_checkpoint: Checkpoint, artifact_copy: Path, name: str) -> None:
-    poor = HnswIndex.build(getattr(full_checkpoint, name).vectors(), POOR, seed=0)
-    poor.save(artifact_copy / f"{name}.hnsw")
-    message = refusal(replace(full_checkpoint, **{name: poor}), artifact_copy)
-    assert message.startswith(f"{name}.hnsw against exact search: recall@10 is")
+def test_rounding_excuses_no_larger_error_than_its_own(
+    full_checkpoint: Checkpoint, full_indices: Indices, int8_artifact: Path
+) -> None:
+    """In int8 a logit may be off by half a step of its row times the sum of x-hat."""
+    reference = full_checkpoint.reference
+    scales_RK = np.load(int8_artifact / FILES.classifier_scales)[reference.labels]
+    bounds_RK = 0.5 * scales_RK * np.abs(reference.x_hat).sum(axis=1, keepdims=True)
+    for factor, passes in ((0.0, True), (2.5, False)):
+        shifted = replace(reference, logits=reference.logits + np.float32(factor) * bounds_RK)
+        checkpoint = replace(full_checkpoint, reference=shifted)
+        if passes:
+            verify_files_against(checkpoint, full_indices, int8_artifact)
+        else:
+            assert "error of a logit is" in refusal(checkpoint, full_indices, int8_artifact)
 
 
-def test_a_model_of_one_learner_and_no_other_part(make_checkpoint: Callable[..., Checkpoint], tmp_path: Path) -> None:
+@pytest.mark.parametrize("side", ["centroids", "points"])
+def test_a_graph_with_poor_parameters(
+    full_checkpoint: Checkpoint, full_indices: Indices, artifact_copy: Path, side: Side
+) -> None:
+    index: StoredIndex | None = full_indices.sides()[side]
+    assert index is not None
+    HnswIndex.build(index.vectors(), POOR, seed=0).save(artifact_copy / f"{side}.index")
+    plan = replace(full_indices.plan, **{side: replace(full_indices.plan.sides()[side], params=POOR)})
+    message = refusal(full_checkpoint, replace(full_indices, plan=plan), artifact_copy)
+    assert message.startswith(f"{side}.index against exact search: recall@10 is")
+
+
+def test_a_model_of_one_learner_and_no_other_part(
+    make_checkpoint: Callable[..., Checkpoint], build_indices: Callable[..., Indices], tmp_path: Path
+) -> None:
     checkpoint = make_checkpoint(parts=False)
-    report = pack(checkpoint, tmp_path / "artifact", "demo", None)
+    indices = build_indices(checkpoint, kind="points")
+    report = pack(checkpoint, indices, tmp_path / "artifact", "demo")
     assert report.encoder_error <= ENCODER_TOLERANCE
+    assert report.recalls.keys() == {"points"}
     shifted = replace(checkpoint.reference, x_hat=checkpoint.reference.x_hat + np.float32(0.01))
-    assert "ONNX against torch" in refusal(replace(checkpoint, reference=shifted), tmp_path / "artifact")
+    assert "ONNX against torch" in refusal(replace(checkpoint, reference=shifted), indices, tmp_path / "artifact")
 
 
 def test_recall_of_equal_vectors_is_whole() -> None:
@@ -95,6 +193,6 @@ def test_recall_of_equal_vectors_is_whole() -> None:
     assert recall_of(equal, np.eye(4, dtype=np.float32), 10) == 1.0
 
 
-def test_recall_without_a_query_is_whole(full_checkpoint: Checkpoint) -> None:
-    dim = full_checkpoint.model.embeddings.shape[1]
-    assert recall_of(full_checkpoint.points, np.empty((0, dim), np.float32), 10) == 1.0
+def test_recall_without_a_query_is_whole() -> None:
+    index = HnswIndex.build(np.eye(4, dtype=np.float32), POOR, seed=0)
+    assert recall_of(index, np.empty((0, 4), np.float32), 10) == 1.0

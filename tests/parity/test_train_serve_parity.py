@@ -1,7 +1,7 @@
 """What torch computed in training, ONNX and the server compute again: for a trained model, and for untrained ones of
 every shape that a model may have.
 
-Shapes: B queries, D dimensions (of the re-ranker as well), L labels, K hits of a query.
+Shapes: B queries, D dimensions (of the re-ranker as well), d of the indices, L labels, K hits of a query.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -21,6 +22,7 @@ from export.artifact.shortlist import Candidates
 from export.artifact.sparse import SPARSE_SLOPE
 from export.artifact.store import Artifact, open_artifact
 from export.checkpoint import Checkpoint, DenseArrays, read_checkpoint
+from export.indices import IndexBuilder, Indices
 from export.pack import pack
 from server.encoder import Encoder
 from server.predictor import Predictor
@@ -33,14 +35,15 @@ REPRESENTATION_TOLERANCE = 1e-5
 LOGIT_TOLERANCE = 1e-4
 SCORE_TOLERANCE = 1e-5
 TOP_K = 5
-MODELS = {
+# What the model is made of, and how its labels are searched.
+MODELS: dict[str, tuple[dict[str, Any], dict[str, Any]] | None] = {
     "trained": None,
-    "one learner": {"parts": False},
-    "one learner, re-ranker": {"reranker_dim": 24, "parts": False},
-    "one learner, all parts": {"reranker_dim": 24},
-    "three learners": {"learners": 3, "parts": False},
-    "three learners, votes and sparse term": {"learners": 3},
-    "three learners, all parts": {"learners": 3, "reranker_dim": 24},
+    "one learner, points": ({"parts": False}, {"kind": "points", "dim": 8}),
+    "one learner, re-ranker, centroids": ({"reranker_dim": 24, "parts": False}, {"kind": "centroids"}),
+    "one learner, all parts, union": ({"reranker_dim": 24}, {"dim": 12}),
+    "three learners, flat": ({"learners": 3, "parts": False}, {"dim": 24, "backend": "flat"}),
+    "three learners, votes and sparse term, usearch": ({"learners": 3}, {"kind": "points", "backend": "usearch"}),
+    "three learners, all parts, union": ({"learners": 3, "reranker_dim": 24}, {"dim": 32}),
 }
 
 
@@ -50,10 +53,16 @@ class Trained:
 
     checkpoint: Checkpoint
     bags: Bags
+    shortlist_dim: int
+
+    @cached_property
+    def z(self) -> NDArray[np.float32]:
+        """What the indices are searched with, [B, d]."""
+        return IndexBuilder(self.checkpoint).project(self.representations["v"], self.shortlist_dim)
 
     @cached_property
     def representations(self) -> dict[str, NDArray[np.float32]]:
-        """Of each output of the encoder, [B, D]."""
+        """Of each output of the encoder but z, [B, D]."""
         v_BD = encode(torch.from_numpy(self.checkpoint.model.embeddings), self.bags)
         found = {"v": v_BD, "x_hat": self._transform(self.checkpoint.model)}
         if self.checkpoint.reranker is not None:
@@ -82,14 +91,18 @@ def logits(x_BD: NDArray[np.float32], arrays: DenseArrays) -> NDArray[np.float32
 
 @pytest.fixture(scope="module", params=MODELS)
 def published(
-    request: pytest.FixtureRequest, make_checkpoint: Callable[..., Checkpoint], tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    make_checkpoint: Callable[..., Checkpoint],
+    build_indices: Callable[..., Indices],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[Checkpoint, Artifact]:
     """A checkpoint and what was exported of it."""
-    if MODELS[request.param] is None:
+    made_of = MODELS[request.param]
+    if made_of is None:
         checkpoint = read_checkpoint(request.getfixturevalue("demo_run"))
         return checkpoint, open_artifact(request.getfixturevalue("demo_artifact"))
-    checkpoint, path = make_checkpoint(**MODELS[request.param]), tmp_path_factory.mktemp("parity") / "artifact"
-    pack(checkpoint, path, "parity", None)
+    checkpoint, path = make_checkpoint(**made_of[0]), tmp_path_factory.mktemp("parity") / "artifact"
+    pack(checkpoint, build_indices(checkpoint, **made_of[1]), path, "parity")
     return checkpoint, open_artifact(path)
 
 
@@ -100,8 +113,9 @@ def artifact(published: tuple[Checkpoint, Artifact]) -> Artifact:
 
 @pytest.fixture(scope="module")
 def trained(published: tuple[Checkpoint, Artifact], demo_queries: list[str]) -> Trained:
-    checkpoint, _ = published
-    return Trained(checkpoint, checkpoint.featurizer.transform(demo_queries))
+    checkpoint, artifact = published
+    dim = artifact.manifest.dimensions.shortlist_dim
+    return Trained(checkpoint, checkpoint.featurizer.transform(demo_queries), dim)
 
 
 def assert_close(actual: NDArray[np.float32], expected: NDArray[np.float32], tolerance: float) -> None:
@@ -126,15 +140,18 @@ def test_served_features_are_the_trained_ones(trained: Trained, artifact: Artifa
 def test_onnx_representations_are_those_of_torch(trained: Trained, artifact: Artifact) -> None:
     session = onnxruntime.InferenceSession(str(artifact.encoder_path), providers=["CPUExecutionProvider"])
     ids_BT, weights_BT = trained.bags.padded()
-    outputs = session.run(None, {"token_ids": ids_BT, "token_weights": weights_BT})
-    assert [output.name for output in session.get_outputs()] == list(trained.representations)
-    for actual_BD, expected_BD in zip(outputs, trained.representations.values(), strict=True):
-        assert_close(actual_BD, expected_BD, REPRESENTATION_TOLERANCE)
+    names = [output.name for output in session.get_outputs()]
+    projected = artifact.manifest.dimensions.shortlist_dim < artifact.manifest.dimensions.dim
+    assert sorted(names) == sorted([*trained.representations, *(["z"] if projected else [])])
+    outputs = session.run(names, {"token_ids": ids_BT, "token_weights": weights_BT})
+    expected = trained.representations | {"z": trained.z}
+    for name, actual_BD in zip(names, outputs, strict=True):
+        assert_close(actual_BD, expected[name], REPRESENTATION_TOLERANCE)
 
 
 def test_served_representations_and_logits_are_those_of_torch(trained: Trained, artifact: Artifact) -> None:
     encoded = Encoder(artifact.encoder_path).encode(trained.bags)
-    for name, expected_BD in trained.representations.items():
+    for name, expected_BD in (trained.representations | {"z": trained.z}).items():
         assert_close(getattr(encoded, name), expected_BD, REPRESENTATION_TOLERANCE)
     assert_close(encoded.x_hat @ artifact.classifier.T + artifact.bias, trained.logits, LOGIT_TOLERANCE)
 
@@ -152,7 +169,7 @@ def test_served_scores_and_order_are_those_of_torch(
 ) -> None:
     rankings, _ = Predictor(artifact).predict(demo_queries, TOP_K)
     checkpoint = trained.checkpoint
-    similarities_BL, votes_BL = shortlist(trained)
+    similarities_BL, votes_BL = shortlist(trained, artifact)
     reranker = checkpoint.reranker
     parts = Parts(
         classifier=sigmoid(trained.logits),
@@ -176,8 +193,8 @@ def test_a_batch_is_its_queries_one_by_one(artifact: Artifact, demo_queries: lis
     rankings, _ = predictor.predict(demo_queries, TOP_K)
     for query, together in zip(demo_queries, rankings, strict=True):
         (alone,), _ = predictor.predict([query], TOP_K)
-        assert together.scores == pytest.approx(alone.scores, abs=SCORE_TOLERANCE)
-        assert len(together.label_ids) == len(alone.label_ids)
+        assert together.label_ids.tolist() == alone.label_ids.tolist()
+        assert together.scores.tolist() == alone.scores.tolist()
 
 
 def test_joined_learners_serve_the_mean_of_their_logits(make_checkpoint: Callable[..., Checkpoint]) -> None:
@@ -185,8 +202,8 @@ def test_joined_learners_serve_the_mean_of_their_logits(make_checkpoint: Callabl
     checkpoint = make_checkpoint()
     learners = [checkpoint.model, *(shuffled(checkpoint.model, seed) for seed in (1, 2))]
     joined = DenseModel.join([torch_model(learner) for learner in learners]).arrays()
-    alone = [Trained(replace(checkpoint, model=learner), checkpoint.reference.bags).logits for learner in learners]
-    together = Trained(replace(checkpoint, model=joined), checkpoint.reference.bags).logits
+    alone = [Trained(replace(checkpoint, model=learner), checkpoint.reference.bags, 16).logits for learner in learners]
+    together = Trained(replace(checkpoint, model=joined), checkpoint.reference.bags, 16).logits
     assert joined.residuals.shape == (3, *checkpoint.model.residuals.shape[1:])
     assert np.abs(alone[0] - alone[1]).max() > 0.1
     assert_close(together, np.mean(alone, axis=0), LOGIT_TOLERANCE)
@@ -218,22 +235,25 @@ def sparse_logits(trained: Trained) -> NDArray[np.float32]:
     return sparse.logits(every_label, trained.bags).reshape(num_queries, num_labels)
 
 
-def shortlist(trained: Trained) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Similarity and vote of every label, [B, L] each; similarity -inf of what no hit brought.
-
-    Of a label that only points brought the similarity is that of the farthest representative that was hit.
-    """
+def shortlist(trained: Trained, artifact: Artifact) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Similarity and vote of every label, [B, L] each; similarity -inf of what no hit brought."""
     checkpoint, v_BD = trained.checkpoint, trained.representations["v"]
-    similarities_BL = np.full(trained.logits.shape, -np.inf, np.float32)
+    brought_BL = np.zeros(trained.logits.shape, bool)
     votes_BL = np.zeros(trained.logits.shape, np.float32)
-    labels_of_points = np.split(checkpoint.point_labels.indices, checkpoint.point_labels.indptr[1:-1])
-    centroids_BK, nearness_BK = checkpoint.centroids.search(v_BD, checkpoint.centroid_neighbours)
-    points_BK, similarities_BK = checkpoint.points.search(v_BD, checkpoint.point_neighbours)
-    assert min(centroids_BK.min(), points_BK.min()) >= 0
-    weights_BK = np.maximum(similarities_BK, np.float32(1e-3)) ** 6
-    for row in np.flatnonzero(v_BD.any(axis=1)):
-        np.maximum.at(similarities_BL[row], checkpoint.centroid_labels[centroids_BK[row]], nearness_BK[row])
-        for hit, weight in zip(points_BK[row], weights_BK[row] / weights_BK[row].sum(), strict=True):
-            votes_BL[row, labels_of_points[hit]] += weight
-        similarities_BL[row, np.isneginf(similarities_BL[row]) & (votes_BL[row] > 0)] = nearness_BK[row].min()
+    if (centroids := artifact.shortlister.centroids) is not None:
+        hits_BK, _ = centroids.index.search(trained.z, centroids.neighbours)
+        for row, hits_K in enumerate(hits_BK):
+            brought_BL[row, checkpoint.centroid_labels[hits_K]] = True
+    if (points := artifact.shortlister.points) is not None:
+        labels_of_points = np.split(checkpoint.point_labels.indices, checkpoint.point_labels.indptr[1:-1])
+        hits_BK, similarities_BK = points.index.search(trained.z, points.neighbours)
+        weights_BK = np.maximum(similarities_BK, np.float32(1e-3)) ** 6
+        for row, hits_K in enumerate(hits_BK):
+            for hit, weight in zip(hits_K, weights_BK[row] / weights_BK[row].sum(), strict=True):
+                votes_BL[row, labels_of_points[hit]] += weight
+                brought_BL[row, labels_of_points[hit]] = True
+    norms_B1 = np.maximum(np.linalg.norm(v_BD, axis=1, keepdims=True), 1e-30)
+    similarities_BL = np.full(trained.logits.shape, -1, np.float32)
+    np.maximum.at(similarities_BL.T, checkpoint.centroid_labels, checkpoint.centroids @ (v_BD / norms_B1).T)
+    similarities_BL[~(brought_BL & v_BD.any(axis=1)[:, None])] = -np.inf
     return similarities_BL, votes_BL

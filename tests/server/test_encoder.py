@@ -10,20 +10,23 @@ import pytest
 from export.artifact.featurizer import Bags
 from export.artifact.store import Artifact, open_artifact
 from export.checkpoint import Checkpoint
+from export.indices import Indices
 from export.pack import pack
 from server.encoder import Encoder, Representations
 
-BATCH_TOLERANCE = 1e-6
 
-
-@pytest.fixture(scope="module", params=[(1, 0), (3, 0), (1, 24), (3, 24)], ids=str)
+@pytest.fixture(scope="module", params=[(1, 0, None), (3, 0, 8), (1, 24, 8), (3, 24, None)], ids=str)
 def artifact(
-    request: pytest.FixtureRequest, make_checkpoint: Callable[..., Checkpoint], tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    make_checkpoint: Callable[..., Checkpoint],
+    build_indices: Callable[..., Indices],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Artifact:
-    """Of one learner or three, without a re-ranker or with one of 24 dimensions."""
-    learners, reranker_dim = request.param
+    """Of one learner or three, without a re-ranker or with one of 24 dimensions, searched by v or by 8 dimensions."""
+    learners, reranker_dim, shortlist_dim = request.param
     path = tmp_path_factory.mktemp("encoder") / "artifact"
-    pack(make_checkpoint(learners=learners, reranker_dim=reranker_dim), path, "demo", None)
+    checkpoint = make_checkpoint(learners=learners, reranker_dim=reranker_dim)
+    pack(checkpoint, build_indices(checkpoint, dim=shortlist_dim), path, name="demo")
     return open_artifact(path)
 
 
@@ -57,20 +60,22 @@ def one_by_one(encoder: Encoder, bags: Bags) -> Representations:
     ],
     ids=["one", "empty", "all-empty", "like", "unequal"],
 )
-def test_a_batch_is_its_queries_one_by_one(artifact: Artifact, encoder: Encoder, lengths: list[int]) -> None:
+def test_a_batch_is_its_queries_bit_for_bit(artifact: Artifact, encoder: Encoder, lengths: list[int]) -> None:
     bags = random_bags(lengths, artifact.featurizer.num_features)
     together, alone = encoder.encode(bags), one_by_one(encoder, bags)
     sizes = artifact.manifest.dimensions
     assert together.v.shape == together.x_hat.shape == (len(lengths), sizes.dim)
+    assert together.z.shape == (len(lengths), sizes.shortlist_dim)
     assert together.x_tilde.shape == (len(lengths), sizes.reranker_dim)
     for one_BD, other_BD in zip(together, alone, strict=True):
-        scale = other_BD.max(initial=1.0)
-        assert np.abs(one_BD - other_BD).max(initial=0.0) <= BATCH_TOLERANCE * scale
+        assert np.array_equal(one_BD, other_BD)
         assert not one_BD[np.array(lengths) == 0].any()
     assert together.v[np.array(lengths) > 0].any(axis=1).all()
 
 
 def test_no_queries_at_all(artifact: Artifact, encoder: Encoder) -> None:
-    v_BD, x_hat_BD, x_tilde_BD = encoder.encode(random_bags([], artifact.featurizer.num_features))
-    assert v_BD.shape == x_hat_BD.shape == (0, artifact.manifest.dimensions.dim)
-    assert x_tilde_BD.shape == (0, artifact.manifest.dimensions.reranker_dim)
+    v_BD, z_Bd, x_hat_BD, x_tilde_BD = encoder.encode(random_bags([], artifact.featurizer.num_features))
+    sizes = artifact.manifest.dimensions
+    assert v_BD.shape == x_hat_BD.shape == (0, sizes.dim)
+    assert z_Bd.shape == (0, sizes.shortlist_dim)
+    assert x_tilde_BD.shape == (0, sizes.reranker_dim)

@@ -6,7 +6,8 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from export.artifact.index import HnswIndex, HnswParams
+from export.artifact.hnsw_index import HnswIndex
+from export.artifact.index import HnswParams
 from trainer import exact_index
 from trainer.config import HnswSection, ShortlistSection
 from trainer.exact_index import ExactIndex

@@ -159,7 +159,7 @@ def test_a_label_without_negatives_takes_every_text_and_one_without_texts_none(n
     margins_NL = train.features(NUM_FEATURES).toarray() @ dense(sparse).T + sparse.bias
     assert margins_NL[:, 0].min() > 0.8
     assert margins_NL[:, 1].max() < -0.8
-    assert sparse.bias[2] == 0
+    assert sparse.bias[2] == -1
     assert sparse.indptr[2] == sparse.indptr[3]
 
 

@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from export.checkpoint import CHECKPOINT_FOLDER, MODEL_FILE, SUMMARY_FILE, read_checkpoint
+from export.checkpoint import (
+    CHECKPOINT_FOLDER,
+    HELD_OUT_FILE,
+    MODEL_FILE,
+    REFERENCE_FILE,
+    SUMMARY_FILE,
+    read_checkpoint,
+)
 from trainer.config import load_config
 from trainer.report.evaluation import EVALUATION_FILE
 from trainer.report.page import REPORT_FILE
@@ -242,7 +249,7 @@ def test_the_same_training_twice_gives_the_same_bytes(
     ]
     assert [process.wait() for process in processes] == [0, 0]
     first, second = (run / CHECKPOINT_FOLDER for run in runs)
-    for name in (MODEL_FILE, "vocabulary.bin", "vocabulary.idf.npy", "labels.bin", "centroids.hnsw", "points.hnsw"):
+    for name in (MODEL_FILE, "vocabulary.bin", "vocabulary.idf.npy", "labels.bin", HELD_OUT_FILE, REFERENCE_FILE):
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
     summaries = [json.loads((folder / SUMMARY_FILE).read_text()) for folder in (first, second)]
     for key in ("metrics", "alpha", "gamma", "vocabulary_sha256", "files"):

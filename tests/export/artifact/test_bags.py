@@ -30,6 +30,12 @@ def test_padding_adds_zeros_behind() -> None:
     assert np.array_equal(weights != 0, ids != 0)
 
 
+def test_padding_fills_up_to_a_multiple() -> None:
+    ids, weights = BAGS.take(np.array([0, 2])).padded(8)
+    assert ids.tolist() == [[1, 2] + [0] * 6, [3, 4, 5, 6] + [0] * 4]
+    assert np.array_equal(weights != 0, ids != 0)
+
+
 def test_a_single_bag_is_a_row() -> None:
     ids, weights = BAGS.take(np.array([0])).padded()
     assert ids.tolist() == [[1, 2]]

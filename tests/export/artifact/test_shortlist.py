@@ -1,8 +1,12 @@
-"""The union of what the graphs bring, against a slow reference."""
+"""What the indices bring, joined and measured, against a slow reference.
+
+Shapes: B queries, D dimensions, d of the indices, N vectors of an index, K hits.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,22 +14,31 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from export.artifact.shortlist import Candidates, LabelGraph, LabelSets, Shortlister
+from export.artifact.quantization import quantize_int8
+from export.artifact.shortlist import (
+    Candidates,
+    LabelGraph,
+    LabelSets,
+    Representatives,
+    Shortlister,
+    label_bounds,
+    read_only,
+)
 
-DIM = 3
+DIM, INDEX_DIM = 5, 3
 
 
 class ExactIndex:
     """Exact search that, as a graph may, does not reach some vectors."""
 
-    def __init__(self, vectors_ND: NDArray[np.float32], unreachable: int) -> None:
-        self.count = len(vectors_ND)
-        self._vectors_ND = vectors_ND
+    def __init__(self, vectors_Nd: NDArray[np.float32], unreachable: int) -> None:
+        self.count = len(vectors_Nd)
+        self._vectors_Nd = vectors_Nd
         self._reachable = self.count - unreachable
 
-    def search(self, queries_BD: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    def search(self, queries_Bd: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         k = min(k, self.count)
-        similarities_BN = queries_BD @ self._vectors_ND.T
+        similarities_BN = queries_Bd @ self._vectors_Nd.T
         similarities_BN[:, self._reachable :] = -np.inf
         ids_BK = np.argsort(-similarities_BN, axis=1, kind="stable")[:, :k]
         found_BK = np.take_along_axis(similarities_BN, ids_BK, axis=1)
@@ -33,105 +46,154 @@ class ExactIndex:
         return np.where(missed_BK, -1, ids_BK), np.where(missed_BK, np.float32(-1), found_BK)
 
 
-def make_graph(rng: np.random.Generator, num_vectors: int, num_labels: int) -> LabelGraph:
+def random_graph(rng: np.random.Generator, num_labels: int) -> LabelGraph:
+    """Vectors of no, one or several labels each."""
+    num_vectors = int(rng.integers(1, 9))
     lengths = rng.integers(0, 4, num_vectors)
-    sets = LabelSets(
-        np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        rng.integers(0, num_labels, lengths.sum()).astype(np.int32),
-    )
-    vectors_ND = rng.integers(-2, 3, (num_vectors, DIM)).astype(np.float32)
-    index = ExactIndex(vectors_ND, unreachable=int(rng.integers(0, 2)))
+    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    sets = LabelSets(read_only(indptr), read_only(rng.integers(0, num_labels, lengths.sum()).astype(np.int32)))
+    vectors_Nd = rng.integers(-2, 3, (num_vectors, INDEX_DIM)).astype(np.float32)
+    index = ExactIndex(vectors_Nd, unreachable=int(rng.integers(0, 2)))
     return LabelGraph(index, sets, neighbours=int(rng.integers(1, num_vectors + 2)))
+
+
+def random_representatives(rng: np.random.Generator, num_labels: int, *, int8: bool) -> Representatives:
+    """Several of some labels, none of others."""
+    labels = np.repeat(np.arange(num_labels, dtype=np.int32), rng.integers(0, 4, num_labels))
+    vectors = rng.standard_normal((len(labels), DIM)).astype(np.float32)
+    mu = Representatives.of(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), labels, num_labels)
+    if not int8:
+        return mu
+    codes, scales = quantize_int8(np.asarray(mu.vectors, np.float32))
+    return Representatives(mu.indptr, read_only(codes), read_only(scales))
 
 
 Scores = dict[int, tuple[float, float]]
 
 
-def hits_of(graph: LabelGraph, v_D: NDArray[np.float32]) -> Iterator[tuple[float, list[int]]]:
+def hits_of(graph: LabelGraph | None, z_d: NDArray[np.float32]) -> Iterator[tuple[float, list[int]]]:
     """Similarity and labels of each hit."""
-    ids, similarities = graph.index.search(v_D[None], graph.neighbours)
+    if graph is None:
+        return
+    ids, similarities = graph.index.search(z_d[None], graph.neighbours)
     for hit, similarity in zip(ids[0].tolist(), similarities[0].tolist(), strict=True):
         if hit >= 0:
             yield similarity, graph.labels.indices[graph.labels.indptr[hit] : graph.labels.indptr[hit + 1]].tolist()
 
 
-def slow_union(centroids: LabelGraph, points: LabelGraph | None, v_D: NDArray[np.float32]) -> Scores:
+def slow_similarity(mu: Representatives | None, label: int, v_D: NDArray[np.float32]) -> float:
+    """Cosine similarity of the label's best representative: -1 without one; 0 where nobody asks."""
+    if mu is None:
+        return 0.0
+    rows = np.asarray(mu.vectors, np.float64)
+    if len(mu.scales):
+        rows = rows * mu.scales[:, None]
+    cosines = rows[mu.indptr[label] : mu.indptr[label + 1]] @ v_D / np.linalg.norm(v_D)
+    return float(cosines.max(initial=-1))
+
+
+def slow_search(shortlister: Shortlister, z_d: NDArray[np.float32], v_D: NDArray[np.float32]) -> Scores:
     """Similarity and vote of each label."""
-    if not v_D.any():
+    if not z_d.any():
         return {}
-    near = list(hits_of(centroids, v_D))
-    best: dict[int, float] = {}
-    for similarity, labels in near:
-        for label in labels:
-            best[label] = max(best.get(label, -np.inf), similarity)
-    farthest = min((similarity for similarity, _ in near), default=0.0)
+    brought = {label for _, labels in hits_of(shortlister.centroids, z_d) for label in labels}
     votes: dict[int, float] = {}
-    neighbours = [] if points is None else list(hits_of(points, v_D))
+    neighbours = list(hits_of(shortlister.points, z_d))
     total = sum(max(similarity, 1e-3) ** 6 for similarity, _ in neighbours)
     for similarity, labels in neighbours:
         for label in labels:
             votes[label] = votes.get(label, 0.0) + max(similarity, 1e-3) ** 6 / total
-    return {label: (best.get(label, farthest), min(1.0, votes.get(label, 0.0))) for label in best | votes}
+    mu = shortlister.representatives
+    return {label: (slow_similarity(mu, label, v_D), min(1.0, votes.get(label, 0.0))) for label in brought | set(votes)}
 
 
 def per_query(candidates: Candidates) -> Iterator[tuple[list[int], list[tuple[float, float]]]]:
-    for begin, end in zip(candidates.offsets, candidates.offsets[1:], strict=False):
+    for begin, end in pairwise(candidates.offsets.tolist()):
         scores = zip(candidates.similarities[begin:end].tolist(), candidates.votes[begin:end].tolist(), strict=True)
         yield candidates.labels[begin:end].tolist(), list(scores)
 
 
-@settings(derandomize=True, deadline=None, max_examples=150)
-@given(seed=st.integers(0, 2**32), with_points=st.booleans(), num_queries=st.integers(0, 5))
-def test_the_union_of_both_graphs_with_similarities_and_votes(seed: int, with_points: bool, num_queries: int) -> None:
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(
+    seed=st.integers(0, 2**32),
+    kind=st.sampled_from(["centroids", "points", "union"]),
+    weights=st.sampled_from(["float32", "int8", None]),
+    num_queries=st.integers(0, 5),
+)
+def test_labels_similarities_and_votes(seed: int, kind: str, weights: str | None, num_queries: int) -> None:
     rng = np.random.default_rng(seed)
     num_labels = int(rng.integers(1, 12))
-    centroids = make_graph(rng, int(rng.integers(1, 9)), num_labels)
-    points = make_graph(rng, int(rng.integers(1, 9)), num_labels) if with_points else None
-    v_BD = rng.integers(-1, 2, (num_queries, DIM)).astype(np.float32)
-    shortlister = Shortlister(centroids, points)
-    candidates = shortlister.search(v_BD)
+    shortlister = Shortlister(
+        random_graph(rng, num_labels) if kind != "points" else None,
+        random_graph(rng, num_labels) if kind != "centroids" else None,
+        random_representatives(rng, num_labels, int8=weights == "int8") if weights else None,
+    )
+    z_Bd = rng.integers(-1, 2, (num_queries, INDEX_DIM)).astype(np.float32)
+    v_BD = rng.standard_normal((num_queries, DIM)).astype(np.float32)
+    candidates = shortlister.search(z_Bd, v_BD)
     assert len(candidates.offsets) == num_queries + 1
-    for v_D, (labels, scores) in zip(v_BD, per_query(candidates), strict=True):
-        expected = slow_union(centroids, points, v_D)
+    for query, (labels, scores) in enumerate(per_query(candidates)):
+        expected = slow_search(shortlister, z_Bd[query], v_BD[query])
         assert sorted(labels) == sorted(expected)
         np.testing.assert_allclose(
-            np.array(scores).reshape(-1, 2), [expected[label] for label in labels] or np.empty((0, 2)), rtol=1e-5
+            np.array(scores).reshape(-1, 2),
+            [expected[label] for label in labels] or np.empty((0, 2)),
+            rtol=1e-5,
+            atol=1e-6,
         )
-        alone = shortlister.search(v_D[None])
+        alone = shortlister.search(z_Bd[query : query + 1], v_BD[query : query + 1])
         assert list(per_query(alone)) == [(labels, scores)]
 
 
-def one_graph(labels: list[int]) -> LabelGraph:
-    index = ExactIndex(np.eye(len(labels), DIM, dtype=np.float32), unreachable=0)
-    return LabelGraph(index, LabelSets.one_each(np.array(labels, np.int32)), neighbours=len(labels))
+def axes_of(labels: list[int]) -> LabelGraph:
+    """A vector along an axis of its own for each label."""
+    index = ExactIndex(np.eye(len(labels), INDEX_DIM, dtype=np.float32), unreachable=0)
+    return LabelGraph(index, LabelSets.one_each(read_only(np.array(labels, np.int32))), neighbours=len(labels))
 
 
-def test_a_label_with_two_representatives_is_one_candidate() -> None:
-    candidates = Shortlister(one_graph([4, 4, 7]), None).search(np.array([[0.25, 0.5, -1]], np.float32))
-    assert list(per_query(candidates)) == [([4, 7], [(0.5, 0.0), (-1.0, 0.0)])]
+def test_a_label_with_two_representatives_is_one_candidate_as_similar_as_the_better() -> None:
+    mu = Representatives.of(np.eye(3, DIM, dtype=np.float32), np.array([4, 4, 7], np.int32), 8)
+    query = np.array([[0.6, 0.8, 0]], np.float32), np.array([[0.6, 0.8, 0, 0, 0]], np.float32)
+    candidates = Shortlister(axes_of([4, 4, 7]), None, mu).search(*query)
+    assert list(per_query(candidates)) == [([4, 7], [(pytest.approx(0.8), 0.0), (0.0, 0.0)])]
 
 
-def test_a_label_that_only_points_bring_is_as_near_as_the_farthest_hit() -> None:
-    """Hits of the points at 0.8 and 0.4: their votes are as the sixth powers, 64 to 1."""
-    query = np.array([[0.8, 0.4, -0.5]], np.float32)
-    candidates = Shortlister(one_graph([0, 1]), one_graph([5, 0])).search(query)
-    ((labels, scores),) = per_query(candidates)
+def test_points_vote_by_the_sixth_powers_of_their_similarities() -> None:
+    """Hits at 0.8 and 0.4: 64 to 1. Only the space of the indices counts, where v may be longer."""
+    z_Bd, v_BD = np.array([[0.8, 0.4, -0.5]], np.float32), np.array([[3, 4, 0, 0, 0]], np.float32)
+    mu = Representatives.of(np.eye(6, DIM, dtype=np.float32), np.arange(6, dtype=np.int32), 6)
+    ((labels, scores),) = per_query(Shortlister(axes_of([0, 1]), axes_of([5, 0]), mu).search(z_Bd, v_BD))
     assert labels == [0, 1, 5]
-    assert [similarity for similarity, _ in scores] == pytest.approx([0.8, 0.4, 0.4])
+    assert [similarity for similarity, _ in scores] == pytest.approx([0.6, 0.8, 0])
     assert [vote for _, vote in scores] == pytest.approx([1 / 65, 0, 64 / 65])
+
+
+def test_without_representatives_nothing_is_similar() -> None:
+    candidates = Shortlister(None, axes_of([2, 3]), None).search(*[np.ones((2, INDEX_DIM), np.float32)] * 2)
+    assert candidates.labels.tolist() == [2, 3, 2, 3]
+    assert candidates.similarities.tolist() == [0, 0, 0, 0]
 
 
 def test_a_zero_vector_has_no_candidates() -> None:
     v_BD = np.array([[0, 0, 0], [1, 0, 0], [0, 0, 0]], np.float32)
-    candidates = Shortlister(one_graph([0, 1]), one_graph([2, 3])).search(v_BD)
+    candidates = Shortlister(axes_of([0, 1]), axes_of([2, 3]), None).search(v_BD, v_BD)
     assert candidates.offsets.tolist() == [0, 0, 4, 4]
+
+
+def test_no_index_is_no_shortlist() -> None:
+    with pytest.raises(ValueError, match="needs an index over label representatives or over training points"):
+        Shortlister(None, None, None)
+
+
+def test_the_bounds_of_labels_some_of_which_have_no_representative() -> None:
+    assert label_bounds(np.array([1, 1, 3], np.int32), 5).tolist() == [0, 0, 2, 2, 3, 3]
 
 
 @pytest.mark.parametrize("label_of", [lambda i: i, lambda i: 2**31 - 1 - i, lambda i: i << 16])
 def test_many_labels_that_collide_are_kept_apart(label_of: Callable[[int], int]) -> None:
     labels = np.array([label_of(i) for i in range(5_000)], np.int32)
-    sets = LabelSets(np.array([0, 5_000], np.int64), labels)
-    index = ExactIndex(np.ones((1, DIM), np.float32), unreachable=0)
-    graph = LabelGraph(index, sets, neighbours=1)
-    candidates = Shortlister(graph, graph).search(np.ones((3, DIM), np.float32))
+    sets = LabelSets(read_only(np.array([0, 5_000], np.int64)), read_only(labels))
+    index = ExactIndex(np.ones((1, INDEX_DIM), np.float32), unreachable=0)
+    graph, v_BD = LabelGraph(index, sets, neighbours=1), np.ones((3, INDEX_DIM), np.float32)
+    candidates = Shortlister(graph, graph, None).search(v_BD, v_BD)
     assert candidates.labels.tolist() == labels.tolist() * 3

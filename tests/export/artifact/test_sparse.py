@@ -22,6 +22,7 @@ from export.artifact.sparse import MAX_HEADS, MIN_HEAD_WEIGHTS, SparseClassifier
 from export.artifact.store import FILES, ArtifactError, open_artifact
 
 NUM_LABELS, NUM_FEATURES = 12, MIN_HEAD_WEIGHTS + 15
+MOST_TOKENS = 150
 Reseal = Callable[..., None]
 
 
@@ -38,7 +39,7 @@ def random_classifier(rng: np.random.Generator) -> tuple[SparseClassifier, NDArr
 
 def random_queries(rng: np.random.Generator, num_queries: int) -> tuple[Bags, Candidates]:
     """Queries of any length down to none, tokens coming twice, with any number of candidates down to none."""
-    tokens = [rng.integers(0, NUM_FEATURES, rng.integers(0, 2 * NUM_FEATURES)) for _ in range(num_queries)]
+    tokens = [rng.integers(0, NUM_FEATURES, rng.integers(0, MOST_TOKENS)) for _ in range(num_queries)]
     labels = [rng.permutation(NUM_LABELS)[: rng.integers(0, NUM_LABELS)] for _ in range(num_queries)]
     ids, token_offsets = joined(tokens)
     labels_C, offsets = joined(labels)
@@ -131,12 +132,12 @@ def test_labels_of_many_weights_are_the_head() -> None:
 
 def test_a_head_that_is_full_has_the_labels_of_most_weights() -> None:
     sizes_L = np.full(MAX_HEADS + 3, MIN_HEAD_WEIGHTS + 1)
-    sizes_L[[5, 900, 16_000]] -= 1
+    sizes_L[[5, 900, 4_000]] -= 1
     indptr = np.concatenate([[0], np.cumsum(sizes_L)])
     tokens = (np.arange(indptr[-1]) - np.repeat(indptr[:-1], sizes_L)).astype(np.int32)
     values, bias_L = np.ones(len(tokens), np.float32), np.zeros(len(sizes_L), np.float32)
     classifier = SparseClassifier.build(indptr, tokens, values, bias_L, NUM_FEATURES)
-    assert np.flatnonzero(classifier.head < 0).tolist() == [5, 900, 16_000]
+    assert np.flatnonzero(classifier.head < 0).tolist() == [5, 900, 4_000]
     assert classifier.head.max() == classifier.posting_heads.max() == MAX_HEADS - 1
     last_token = Bags(np.array([MIN_HEAD_WEIGHTS], np.int32), np.ones(1, np.float32), np.array([0, 1]))
     every_label = candidates_of(np.arange(len(sizes_L), dtype=np.int32), np.array([0, len(sizes_L)]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -16,9 +17,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export.artifact.featurizer import FEATURIZER_FILE, IDF_FILE, TABLE_KEYS_FILE, TABLE_VALUES_FILE
+from export.artifact.featurizer import FEATURIZER_FILE, IDF_FILE, TABLE_FILE
 from export.artifact.manifest import MANIFEST_CHECKSUM_FILE, MANIFEST_FILE, Manifest
-from export.artifact.store import FILES, ArtifactError, open_artifact, write_artifact
+from export.artifact.store import FILES, ArtifactError, Verification, open_artifact, read_manifest, write_artifact
+from export.checkpoint import Checkpoint
+from export.indices import Indices
+from export.pack import pack
 
 Fields = dict[str, Any]
 Reseal = Callable[..., None]
@@ -26,9 +30,11 @@ Reseal = Callable[..., None]
 EVERY_FILE = sorted(
     {name for name in astuple(FILES) if name != FILES.labels}
     | {f"{stem}{suffix}" for stem in (FILES.labels, "vocabulary") for suffix in (".bin", ".offsets.npy")}
-    | {FEATURIZER_FILE, IDF_FILE, TABLE_KEYS_FILE, TABLE_VALUES_FILE, MANIFEST_FILE, MANIFEST_CHECKSUM_FILE}
+    | {FEATURIZER_FILE, IDF_FILE, TABLE_FILE, MANIFEST_FILE, MANIFEST_CHECKSUM_FILE}
 )
-LISTED_FILES = [name for name in EVERY_FILE if name not in (MANIFEST_FILE, MANIFEST_CHECKSUM_FILE)]
+SCALES_FILES = [FILES.classifier_scales, FILES.representatives_scales]
+FLOAT32_FILES = [name for name in EVERY_FILE if name not in SCALES_FILES]
+LISTED_FILES = [name for name in FLOAT32_FILES if name not in (MANIFEST_FILE, MANIFEST_CHECKSUM_FILE)]
 
 KILLED_WHILE_DESCRIBED = """
 import os, shutil, signal, sys
@@ -47,8 +53,9 @@ def refusal(folder: Path) -> str:
     return str(caught.value).replace(str(folder), "ARTIFACT")
 
 
-def test_every_file_of_an_artifact_is_tried_below(full_artifact: Path) -> None:
-    assert sorted(path.name for path in full_artifact.iterdir()) == EVERY_FILE
+def test_every_file_of_an_artifact_is_tried_below(full_artifact: Path, int8_artifact: Path) -> None:
+    assert sorted(path.name for path in int8_artifact.iterdir()) == EVERY_FILE
+    assert sorted(path.name for path in full_artifact.iterdir()) == FLOAT32_FILES
 
 
 def test_an_artifact_opens_as_it_was_described(full_artifact: Path) -> None:
@@ -56,6 +63,7 @@ def test_an_artifact_opens_as_it_was_described(full_artifact: Path) -> None:
     sizes = artifact.manifest.dimensions
     assert artifact.featurizer.num_features == sizes.num_features
     assert artifact.classifier.shape == (sizes.num_labels, sizes.dim)
+    assert artifact.classifier_scales.shape == (0,)
     assert artifact.bias.shape == artifact.label_counts.shape == (sizes.num_labels,)
     assert artifact.reranker is not None
     assert artifact.reranker_bias is not None
@@ -63,9 +71,25 @@ def test_an_artifact_opens_as_it_was_described(full_artifact: Path) -> None:
     assert artifact.reranker_bias.shape == (sizes.num_labels,)
     assert len(artifact.labels) == sizes.num_labels
     assert artifact.encoder_path.is_file()
-    assert artifact.shortlister.centroids.index.count == sizes.num_representatives
-    assert artifact.shortlister.points is not None
-    assert artifact.shortlister.points.index.count == sizes.num_points
+    shortlister = artifact.shortlister
+    assert shortlister.centroids is not None
+    assert shortlister.centroids.index.count == sizes.num_representatives
+    assert shortlister.points is not None
+    assert shortlister.points.index.count == sizes.num_points
+    assert shortlister.representatives is not None
+    assert shortlister.representatives.vectors.shape == (sizes.num_representatives, sizes.dim)
+    assert shortlister.representatives.indptr.shape == (sizes.num_labels + 1,)
+
+
+def test_an_artifact_in_int8_opens_with_a_scale_for_each_row(int8_artifact: Path) -> None:
+    artifact = open_artifact(int8_artifact)
+    sizes, mu = artifact.manifest.dimensions, artifact.shortlister.representatives
+    assert mu is not None
+    assert artifact.classifier.dtype == mu.vectors.dtype == np.int8
+    assert artifact.classifier_scales.shape == (sizes.num_labels,)
+    assert mu.scales.shape == (sizes.num_representatives,)
+    assert artifact.reranker is not None
+    assert artifact.reranker.dtype == np.float32
 
 
 def test_large_arrays_are_mapped_and_read_only(full_artifact: Path) -> None:
@@ -73,6 +97,8 @@ def test_large_arrays_are_mapped_and_read_only(full_artifact: Path) -> None:
     assert isinstance(artifact.classifier.base, np.memmap)
     assert artifact.reranker is not None
     assert isinstance(artifact.reranker.base, np.memmap)
+    assert artifact.shortlister.representatives is not None
+    assert isinstance(artifact.shortlister.representatives.vectors.base, np.memmap)
     with pytest.raises(ValueError, match="read-only"):
         artifact.classifier[0, 0] = 1
 
@@ -90,30 +116,56 @@ def test_the_checksum_is_what_sha256sum_prints(full_artifact: Path) -> None:
 
 
 @pytest.mark.parametrize("name", EVERY_FILE)
-def test_a_flipped_byte(artifact_copy: Path, name: str) -> None:
-    content = bytearray((artifact_copy / name).read_bytes())
+def test_a_flipped_byte(int8_copy: Path, name: str) -> None:
+    content = bytearray((int8_copy / name).read_bytes())
     content[len(content) // 2] ^= 1
-    (artifact_copy / name).write_bytes(content)
-    assert name in refusal(artifact_copy)
+    (int8_copy / name).write_bytes(content)
+    assert name in refusal(int8_copy)
+
+
+def test_a_flipped_byte_is_not_looked_for_where_only_sizes_are_compared(artifact_copy: Path) -> None:
+    card = artifact_copy / FILES.model_card
+    card.write_bytes(card.read_bytes().swapcase())
+    assert open_artifact(artifact_copy, "sizes").manifest == read_manifest(artifact_copy)
+    card.write_bytes(card.read_bytes()[:-1])
+    with pytest.raises(ArtifactError, match=f"{FILES.model_card} in .* bytes, not"):
+        open_artifact(artifact_copy, "sizes")
+
+
+def test_what_the_sizes_did_not_show_is_not_said_of_the_hashes(artifact_copy: Path) -> None:
+    bias = artifact_copy / FILES.classifier_bias
+    bias.write_bytes(b"?" * bias.stat().st_size)
+    with pytest.raises(ArtifactError, match="cannot be loaded although its sizes are right"):
+        open_artifact(artifact_copy, "sizes")
+
+
+@pytest.mark.parametrize("verify", ["hashes", "sizes"])
+def test_what_was_verified_is_logged_with_its_time(
+    full_artifact: Path, caplog: pytest.LogCaptureFixture, verify: Verification
+) -> None:
+    with caplog.at_level("INFO", "export.artifact.store"):
+        open_artifact(full_artifact, verify)
+    (line,) = caplog.messages
+    assert re.fullmatch(rf"verified {verify} of \d+ MB in \d+\.\d\d s", line)
 
 
 @pytest.mark.parametrize("name", EVERY_FILE)
-def test_a_missing_file(artifact_copy: Path, name: str) -> None:
-    (artifact_copy / name).unlink()
-    assert name in refusal(artifact_copy)
+def test_a_missing_file(int8_copy: Path, name: str) -> None:
+    (int8_copy / name).unlink()
+    assert name in refusal(int8_copy)
 
 
 @pytest.mark.parametrize("name", EVERY_FILE)
-def test_a_truncated_file(artifact_copy: Path, name: str) -> None:
-    (artifact_copy / name).write_bytes((artifact_copy / name).read_bytes()[:-1])
-    assert name in refusal(artifact_copy)
+def test_a_truncated_file(int8_copy: Path, name: str) -> None:
+    (int8_copy / name).write_bytes((int8_copy / name).read_bytes()[:-1])
+    assert name in refusal(int8_copy)
 
 
 @pytest.mark.parametrize("name", EVERY_FILE)
-def test_a_link_to_the_very_same_bytes(artifact_copy: Path, full_artifact: Path, name: str) -> None:
-    (artifact_copy / name).unlink()
-    (artifact_copy / name).symlink_to(full_artifact / name)
-    assert name in refusal(artifact_copy)
+def test_a_link_to_the_very_same_bytes(int8_copy: Path, int8_artifact: Path, name: str) -> None:
+    (int8_copy / name).unlink()
+    (int8_copy / name).symlink_to(int8_artifact / name)
+    assert name in refusal(int8_copy)
 
 
 def test_a_folder_in_place_of_a_file(artifact_copy: Path) -> None:
@@ -171,8 +223,12 @@ def set_field(path: str, value: object) -> Callable[[Fields], None]:
         ("dimensions.dim", 2**40),
         ("dimensions.learners", 0),
         ("dimensions.reranker_dim", -1),
-        ("centroids.ef_search", -1),
+        ("dimensions.shortlist_dim", 0),
+        ("centroids.graph.ef_search", -1),
         ("centroids.backend", "faiss"),
+        ("points.neighbours", 0),
+        ("points.graph", None),
+        ("weights", "float16"),
         ("featurizer.kind", "image"),
         ("featurizer.vocabulary_sha256", "f" * 63),
         ("metrics", {"P@1": float("inf")}),
@@ -191,6 +247,8 @@ def test_a_field_out_of_range_is_named(artifact_copy: Path, reseal: Reseal, fiel
         ("scoring.sparse_weights", 0, "field scoring: Value error, gamma is 0.25, but there is no sparse term"),
         ("dimensions.reranker_dim", 0, "manifest.json: Value error, scoring.beta is 0.3, but there is no re-ranker"),
         ("dimensions.learners", 5, "field dimensions: Value error, dim is 48, which 5 learners of equal dimensions"),
+        ("dimensions.shortlist_dim", 49, "field dimensions: Value error, shortlist_dim is 49, more than dim 48"),
+        ("points", None, "manifest.json: Value error, scoring.delta is 0.15, but there are no points to vote"),
     ],
 )
 def test_fields_that_contradict_one_another(
@@ -198,6 +256,11 @@ def test_fields_that_contradict_one_another(
 ) -> None:
     reseal(artifact_copy, set_field(field, value))
     assert problem in refusal(artifact_copy)
+
+
+def test_no_index_at_all(artifact_copy: Path, reseal: Reseal) -> None:
+    reseal(artifact_copy, lambda manifest: manifest.update(centroids=None, points=None))
+    assert "there is no index, neither centroids nor points" in refusal(artifact_copy)
 
 
 def test_a_missing_field_is_named(artifact_copy: Path, reseal: Reseal) -> None:
@@ -243,6 +306,7 @@ def test_no_folder_an_empty_one_a_file_and_an_impossible_name(tmp_path: Path) ->
     [
         ("num_features", 1, "the featurizer has"),
         ("dim", 3, FILES.classifier),  # a dimension more for each learner
+        ("shortlist_dim", 1, FILES.centroids),
         ("reranker_dim", 1, FILES.reranker),
         ("num_labels", 1, FILES.labels),
         ("num_representatives", 1, FILES.centroid_labels),
@@ -280,11 +344,61 @@ def test_label_sets_that_do_not_ascend(artifact_copy: Path, reseal: Reseal) -> N
     assert f"{FILES.point_labels_indptr} does not ascend from 0" in refusal(artifact_copy)
 
 
+def test_representatives_that_are_not_in_the_order_of_their_labels(artifact_copy: Path, reseal: Reseal) -> None:
+    labels = np.load(artifact_copy / FILES.centroid_labels)
+    np.save(artifact_copy / FILES.centroid_labels, labels[::-1])
+    reseal(artifact_copy)
+    assert f"{FILES.centroid_labels} does not ascend" in refusal(artifact_copy)
+
+
+def test_representatives_of_other_dimensions(artifact_copy: Path, reseal: Reseal) -> None:
+    vectors = np.load(artifact_copy / FILES.representatives)
+    np.save(artifact_copy / FILES.representatives, vectors[:, :-1])
+    reseal(artifact_copy)
+    assert f"{FILES.representatives} has shape {vectors[:, :-1].shape}, not {vectors.shape}" in refusal(artifact_copy)
+
+
+@pytest.mark.parametrize("name", SCALES_FILES)
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        (lambda scales: np.append(scales[1:], np.float32(np.nan)), "holds NaN or infinity"),
+        (lambda scales: np.append(scales[1:], np.float32(-np.inf)), "holds NaN or infinity"),
+        (lambda scales: scales[1:], "has shape"),
+        (lambda scales: scales.astype(np.float64), "is float64, not float32"),
+    ],
+    ids=["NaN", "infinity", "one less", "float64"],
+)
+def test_scales_that_cannot_be(
+    int8_copy: Path, reseal: Reseal, name: str, damage: Callable[[Any], Any], problem: str
+) -> None:
+    np.save(int8_copy / name, damage(np.load(int8_copy / name)))
+    reseal(int8_copy)
+    assert f"{name} {problem}" in refusal(int8_copy)
+
+
+@pytest.mark.parametrize("name", SCALES_FILES)
+def test_scales_that_nobody_wrote_nor_listed(int8_copy: Path, reseal: Reseal, name: str) -> None:
+    (int8_copy / name).unlink()
+    reseal(int8_copy)
+    assert name in refusal(int8_copy)
+
+
+@pytest.mark.parametrize(("weights", "found"), [("int8", "float32"), ("float32", "int8")])
+def test_weights_of_another_type_than_the_manifest_says(
+    artifact_copy: Path, int8_copy: Path, reseal: Reseal, weights: str, found: str
+) -> None:
+    copy = artifact_copy if weights == "int8" else int8_copy
+    reseal(copy, set_field("weights", weights))
+    assert f"{FILES.classifier} is {found}, not {weights}" in refusal(copy)
+
+
 @pytest.mark.parametrize(
     "name",
     [
         FILES.classifier,
         FILES.classifier_bias,
+        FILES.representatives,
         FILES.reranker,
         FILES.reranker_bias,
         FILES.label_counts,
@@ -309,16 +423,52 @@ def test_pickled_numbers_are_never_loaded(artifact_copy: Path, reseal: Reseal) -
     assert "Python objects" in refusal(artifact_copy)
 
 
-def test_graphs_of_another_size(artifact_copy: Path, reseal: Reseal) -> None:
-    shutil.copy(artifact_copy / FILES.points, artifact_copy / FILES.centroids)
-    reseal(artifact_copy)
-    assert f"{FILES.centroids} has" in refusal(artifact_copy)
+@pytest.fixture(scope="module", params=["hnswlib", "flat", "usearch"])
+def artifact_of_backend(
+    request: pytest.FixtureRequest,
+    make_checkpoint: Callable[..., Checkpoint],
+    build_indices: Callable[..., Indices],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """A small artifact whose indices are of one backend."""
+    artifact, checkpoint = tmp_path_factory.mktemp("backend") / "artifact", make_checkpoint(parts=False)
+    pack(checkpoint, build_indices(checkpoint, dim=8, backend=request.param), artifact, "demo")
+    return artifact
 
 
-def test_a_graph_that_ends_early(artifact_copy: Path, reseal: Reseal) -> None:
-    (artifact_copy / FILES.points).write_bytes((artifact_copy / FILES.points).read_bytes()[:-100])
-    reseal(artifact_copy)
-    assert f"{FILES.points} is no whole HNSW graph" in refusal(artifact_copy)
+@pytest.fixture
+def backend_copy(artifact_of_backend: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(artifact_of_backend, tmp_path / "copy")
+
+
+def test_indices_of_another_size(backend_copy: Path, reseal: Reseal) -> None:
+    shutil.copy(backend_copy / FILES.points, backend_copy / FILES.centroids)
+    reseal(backend_copy)
+    assert f"{FILES.centroids} has" in refusal(backend_copy)
+
+
+def test_indices_of_another_dimension(backend_copy: Path, reseal: Reseal) -> None:
+    reseal(backend_copy, set_field("dimensions.shortlist_dim", 9))
+    assert FILES.centroids in refusal(backend_copy)
+    assert "9" in refusal(backend_copy)
+
+
+@pytest.mark.parametrize("kept", [0, 10, 100, -100])
+def test_an_index_that_ends_early(backend_copy: Path, reseal: Reseal, kept: int) -> None:
+    (backend_copy / FILES.points).write_bytes((backend_copy / FILES.points).read_bytes()[:kept])
+    reseal(backend_copy)
+    assert f"{FILES.points} " in refusal(backend_copy)
+
+
+@pytest.mark.parametrize("backend", ["hnswlib", "flat", "usearch"])
+def test_an_index_of_another_backend_than_the_manifest_says(backend_copy: Path, reseal: Reseal, backend: str) -> None:
+    own = read_manifest(backend_copy).points
+    assert own is not None
+    reseal(backend_copy, set_field("points.backend", backend))
+    if backend == own.backend:
+        open_artifact(backend_copy)
+    else:
+        assert f"{FILES.points} " in refusal(backend_copy)
 
 
 @pytest.mark.parametrize("name", [name for name in LISTED_FILES if name != FILES.model_card])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,11 +11,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from export.artifact.manifest import PartShares
+from export.artifact.quantization import LARGEST, quantize_int8
+from export.artifact.scorer import NO_SCALES, Classifiers, _rank, rank
 from export.artifact.shortlist import Candidates
-from server.scorer import Classifiers, _rank, rank
 
 TOLERANCE = 1e-5
-CLASSIFIER_ALONE = PartShares(1, 0, 0, 0, 0)
+CLASSIFIER_ALONE = PartShares(1.0, 0.0, 0.0, 0.0, 0.0)
 SHARE = st.floats(0, 1, width=32)
 
 
@@ -32,15 +35,30 @@ def candidates_of(
 def random_classifiers(rng: np.random.Generator, num_queries: int, num_labels: int) -> Classifiers:
     dim = int(rng.integers(1, 40))
     shapes = ((num_queries, dim), (num_labels, dim), num_labels)
-    return Classifiers(*(rng.standard_normal(shape).astype(np.float32) for shape in shapes))
+    x_BD, weights_LD, bias_L = (rng.standard_normal(shape).astype(np.float32) for shape in shapes)
+    return Classifiers(x_BD, mapped(weights_LD), NO_SCALES, mapped(bias_L))
+
+
+def mapped(array: NDArray[Any]) -> NDArray[Any]:
+    """Read-only, as memory-mapped arrays are: another type to numba, which compiles a kernel for each."""
+    array.flags.writeable = False
+    return array
+
+
+def quantized(part: Classifiers) -> Classifiers:
+    codes_LD, scales_L = quantize_int8(np.asarray(part.weights, np.float32))
+    return part._replace(weights=mapped(codes_LD), scales=mapped(scales_L))
 
 
 def classifiers_of(x: list[list[float]], weights: list[list[float]], bias: list[float]) -> Classifiers:
-    return Classifiers(np.array(x, np.float32), np.array(weights, np.float32), np.array(bias, np.float32))
+    weights_LD, bias_L = mapped(np.array(weights, np.float32)), mapped(np.array(bias, np.float32))
+    return Classifiers(np.array(x, np.float32), weights_LD, NO_SCALES, bias_L)
 
 
 def probabilities(part: Classifiers, query: int, labels: list[int]) -> NDArray[np.float64]:
-    return sigmoid(part.weights[labels].astype(np.float64) @ part.representations[query] + part.bias[labels])
+    logits = part.weights[labels].astype(np.float64) @ part.representations[query]
+    scales = part.scales[labels] if len(part.scales) else 1
+    return sigmoid(logits * scales + part.bias[labels])
 
 
 def sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -56,9 +74,17 @@ def sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
     beta=st.none() | SHARE,
     gamma=st.none() | SHARE,
     delta=SHARE,
+    int8=st.booleans(),
 )
 def test_scores_and_order_are_those_of_the_formula(
-    seed: int, num_queries: int, top_k: int, alpha: float, beta: float | None, gamma: float | None, delta: float
+    seed: int,
+    num_queries: int,
+    top_k: int,
+    alpha: float,
+    beta: float | None,
+    gamma: float | None,
+    delta: float,
+    int8: bool,
 ) -> None:
     """Without beta there is no re-ranker, and without gamma no sparse term."""
     rng = np.random.default_rng(seed)
@@ -68,6 +94,8 @@ def test_scores_and_order_are_those_of_the_formula(
     votes = [rng.uniform(0, 1, len(row)).tolist() for row in labels]
     candidates = candidates_of(labels, similarities, votes)
     classifier = random_classifiers(rng, num_queries, num_labels)
+    if int8:
+        classifier = quantized(classifier)
     reranker = None if beta is None else random_classifiers(rng, num_queries, num_labels)
     sparse_logits_C = None if gamma is None else rng.uniform(-3, 3, len(candidates.labels)).astype(np.float32)
     delta = min(delta, 1 - (gamma or 0))
@@ -107,7 +135,7 @@ def test_hand_worked_scores() -> None:
     """The paper's formula alone."""
     candidates = candidates_of([[1, 0]], [[0.0, 1.0]])
     classifier = classifiers_of([[1, 0]], [[1, 0], [2, 1]], [-1, 0])
-    labels, scores = rank(candidates, PartShares.of(0.75, 0, 0, 0), 2, classifier)
+    labels, scores = rank(candidates, PartShares.of(0.75, 0.0, 0.0, 0.0), 2, classifier)
     # Label 1: 0.75 / (1 + e^-2) + 0.25 / 2; label 0: 0.75 / 2 + 0.25 / (1 + e^-1).
     assert labels.tolist() == [[1, 0]]
     assert scores[0] == pytest.approx([0.785598, 0.557765], abs=1e-6)
@@ -133,26 +161,40 @@ def test_a_part_without_a_share_is_not_looked_at() -> None:
     """Wherever it is looked at, NaN shows."""
     candidates = candidates_of([[0, 1]])
     classifier = classifiers_of([[1]], [[0], [1]], [0, 0])
-    nothing = Classifiers(*(np.full_like(array, np.nan) for array in classifier))
+    x_BD, weights_LD, scales_L, bias_L = (np.full_like(array, np.nan) for array in classifier)
+    nothing = Classifiers(x_BD, mapped(weights_LD), mapped(scales_L), mapped(bias_L))
     labels, scores = rank(candidates, CLASSIFIER_ALONE, 2, classifier, nothing, np.full(2, np.nan, np.float32))
     assert labels.tolist() == [[1, 0]]
     assert scores[0] == pytest.approx([1 / (1 + np.exp(-1)), 0.5])
-    labels, scores = rank(candidates, PartShares(0, 0, 0, 0, 1), 2, nothing, classifier)
+    labels, scores = rank(candidates, PartShares(0.0, 0.0, 0.0, 0.0, 1.0), 2, nothing, classifier)
     assert labels.tolist() == [[1, 0]]
     assert scores[0] == pytest.approx([1 / (1 + np.exp(-1)), 0.5])
+
+
+@pytest.mark.parametrize("dim", [1, 7, 64, 301])
+def test_int8_is_as_far_from_float_as_rounding_may_take_it(dim: int) -> None:
+    """By half a step of its label's scale at most for each dimension, weighted by the query."""
+    rng = np.random.default_rng(dim)
+    num_labels = 100
+    x_BD = rng.standard_normal((1, dim)).astype(np.float32) / np.float32(dim**0.5)
+    weights_LD = rng.standard_normal((num_labels, dim)).astype(np.float32)
+    classifier = Classifiers(x_BD, mapped(weights_LD), NO_SCALES, mapped(np.zeros(num_labels, np.float32)))
+    candidates = candidates_of([list(range(num_labels))])
+    labels_BK, scores_BK = rank(candidates, CLASSIFIER_ALONE, num_labels, quantized(classifier))
+    logits_L = np.empty(num_labels)
+    logits_L[labels_BK[0]] = np.log(scores_BK[0] / (1 - scores_BK[0].astype(np.float64)))
+    error_L = np.abs(logits_L - weights_LD.astype(np.float64) @ x_BD[0])
+    bound_L = np.abs(weights_LD).max(axis=1) / LARGEST / 2 * np.abs(x_BD).sum()
+    assert np.all(error_L <= bound_L + 1e-5)
 
 
 def test_one_compiled_kernel_serves_models_with_and_without_a_part() -> None:
     """Images carry that kernel compiled; another would cost every start its compilation."""
-    candidates, x = candidates_of([[0, 1]]), np.ones((1, 1), np.float32)
-    weights_LD, bias_L = np.ones((2, 1), np.float32), np.zeros(2, np.float32)
-    for mapped in (weights_LD, bias_L):
-        mapped.flags.writeable = False
-    rank(candidates, CLASSIFIER_ALONE, 1, Classifiers(x, weights_LD, bias_L))
+    candidates, classifier = candidates_of([[0, 1]]), classifiers_of([[1]], [[1], [1]], [0, 0])
+    rank(candidates, CLASSIFIER_ALONE, 1, classifier)
     compiled = list(_rank.signatures)
     every_part = PartShares.of(0.5, 0.5, 0.5, 0.5)
-    both = [Classifiers(x, weights_LD, bias_L)] * 2
-    rank(candidates, every_part, 1, *both, np.zeros(2, np.float32))
+    rank(candidates, every_part, 1, classifier, classifier, np.zeros(2, np.float32))
     assert _rank.signatures == compiled
 
 
@@ -189,6 +231,8 @@ def test_logits_beyond_the_range_of_exp_saturate() -> None:
 def test_sparse_logits_beyond_the_range_of_exp_saturate() -> None:
     classifier = classifiers_of([[1]], [[1], [1]], [0, 0])
     sparse_logits_C = np.array([-1e4, 1e4], np.float32)
-    labels, scores = rank(candidates_of([[0, 1]]), PartShares(0, 0, 1, 0, 0), 2, classifier, None, sparse_logits_C)
+    labels, scores = rank(
+        candidates_of([[0, 1]]), PartShares(0.0, 0.0, 1.0, 0.0, 0.0), 2, classifier, None, sparse_logits_C
+    )
     assert labels.tolist() == [[1, 0]]
     assert scores.tolist() == [[1, 0]]

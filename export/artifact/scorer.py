@@ -15,24 +15,31 @@ from numpy.typing import NDArray
 from export.artifact.manifest import PartShares
 from export.artifact.shortlist import Candidates
 from export.artifact.sparse import SPARSE_SLOPE
+from export.artifact.weight_rows import ROWS_AHEAD, Weights, dot, prefetch_row
 
 
 class Classifiers(NamedTuple):
-    """1-vs-all classifiers of a part, and what they score: float32 [B, D], [L, D] and [L]."""
+    """1-vs-all classifiers of a part, and what they score.
+
+    Shapes: `representations` float32 [B, D]; `weights` [L, D] in float32, or in int8 times `scales` float32 [L] (else
+    [0]); `bias` float32 [L].
+    """
 
     representations: NDArray[np.float32]
-    weights: NDArray[np.float32]
+    weights: Weights
+    scales: NDArray[np.float32]
     bias: NDArray[np.float32]
 
 
-def _read_only(*shape: int) -> NDArray[np.float32]:
-    """Nothing, of the type of memory-mapped weights: one compiled kernel then serves models with and without a part."""
+def _nothing(*shape: int) -> NDArray[np.float32]:
+    """Of the type of memory-mapped weights, read-only: one compiled kernel then serves models with and without them."""
     array = np.empty(shape, np.float32)
     array.flags.writeable = False
     return array
 
 
-_NO_CLASSIFIERS = Classifiers(np.empty((0, 0), np.float32), _read_only(0, 0), _read_only(0))
+NO_SCALES = _nothing(0)
+_NO_CLASSIFIERS = Classifiers(np.empty((0, 0), np.float32), _nothing(0, 0), NO_SCALES, _nothing(0))
 _NO_LOGITS = np.empty(0, np.float32)
 
 
@@ -56,9 +63,10 @@ def rank(
     Raises:
         ValueError: a part has a share and is not given.
     """
-    for part, given in (("reranker", reranker), ("sparse", sparse_logits_C)):
-        if given is None and getattr(shares, part) > 0:
-            raise ValueError(f"the share of {part} is {getattr(shares, part)}, but it is not given")
+    if reranker is None and shares.reranker > 0:
+        raise ValueError(f"the share of reranker is {shares.reranker}, but it is not given")
+    if sparse_logits_C is None and shares.sparse > 0:
+        raise ValueError(f"the share of sparse is {shares.sparse}, but it is not given")
     return _rank(
         candidates.labels,
         candidates.similarities,
@@ -67,7 +75,7 @@ def rank(
         *classifier,
         *(_NO_CLASSIFIERS if reranker is None else reranker),
         _NO_LOGITS if sparse_logits_C is None else sparse_logits_C,
-        np.array(shares, np.float32),
+        *shares,
         top_k,
     )
 
@@ -79,16 +87,21 @@ def _rank(
     votes_C: NDArray[np.float32],
     offsets: NDArray[np.int64],
     x_hat_BD: NDArray[np.float32],
-    classifier_LD: NDArray[np.float32],
-    bias_L: NDArray[np.float32],
+    classifier_LD: Weights,
+    classifier_scales: NDArray[np.float32],
+    classifier_bias_L: NDArray[np.float32],
     x_tilde_BD: NDArray[np.float32],
-    reranker_LD: NDArray[np.float32],
+    reranker_LD: Weights,
+    reranker_scales: NDArray[np.float32],
     reranker_bias_L: NDArray[np.float32],
     sparse_logits_C: NDArray[np.float32],
-    shares: NDArray[np.float32],
+    classifier: float,
+    similarity: float,
+    sparse: float,
+    votes: float,
+    reranker: float,
     top_k: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    classifier, similarity, sparse, votes, reranker = shares
     num_queries, slope = len(offsets) - 1, np.float32(SPARSE_SLOPE)
     best = np.full((num_queries, top_k), -1, np.int64)
     scores = np.zeros((num_queries, top_k), np.float32)
@@ -96,15 +109,24 @@ def _rank(
         found = 0
         for candidate in range(offsets[query], offsets[query + 1]):
             label = labels_C[candidate]
-            score = votes * votes_C[candidate]
+            ahead = labels_C[min(candidate + ROWS_AHEAD, len(labels_C) - 1)]
+            score = np.float32(votes) * votes_C[candidate]
             if classifier > 0:
-                score += classifier * _sigmoid(_dot(classifier_LD, label, x_hat_BD, query) + bias_L[label])
+                prefetch_row(classifier_LD, ahead)
+                prefetch_row(classifier_bias_L, ahead)
+                if len(classifier_scales):
+                    prefetch_row(classifier_scales, ahead)
+                logit = dot(classifier_LD, classifier_scales, label, x_hat_BD, query) + classifier_bias_L[label]
+                score += np.float32(classifier) * _sigmoid(logit)
             if similarity > 0:
-                score += similarity * _sigmoid(similarities_C[candidate])
+                score += np.float32(similarity) * _sigmoid(similarities_C[candidate])
             if sparse > 0:
-                score += sparse * _sigmoid(slope * sparse_logits_C[candidate])
+                score += np.float32(sparse) * _sigmoid(slope * sparse_logits_C[candidate])
             if reranker > 0:
-                score += reranker * _sigmoid(_dot(reranker_LD, label, x_tilde_BD, query) + reranker_bias_L[label])
+                prefetch_row(reranker_LD, ahead)
+                prefetch_row(reranker_bias_L, ahead)
+                logit = dot(reranker_LD, reranker_scales, label, x_tilde_BD, query) + reranker_bias_L[label]
+                score += np.float32(reranker) * _sigmoid(logit)
             if found < top_k:
                 rank_ = found
                 found += 1
@@ -120,14 +142,6 @@ def _rank(
             scores[query, rank_] = score
             best[query, rank_] = label
     return best, scores
-
-
-@njit(nogil=True, fastmath=True, inline="always")
-def _dot(weights_LD: NDArray[np.float32], label: int, x_BD: NDArray[np.float32], query: int) -> np.float32:
-    logit = np.float32(0)
-    for d in range(x_BD.shape[1]):
-        logit += weights_LD[label, d] * x_BD[query, d]
-    return logit
 
 
 @njit(nogil=True, fastmath=True, inline="always")

@@ -1,0 +1,66 @@
+"""An open-addressing hash table from the hash of a token to its id, one memory-mapped array of 64-bit slots.
+
+A slot holds a token's id in its low bits and in all others those of its hash; the low bits of the hash say where the
+slot is, so that little of the hash is lost, and looking a token up touches one cache line.
+
+Shapes: V tokens, S slots, a power of two and more than 2V.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+_FREE = np.uint64(0xFFFFFFFFFFFFFFFF)
+_ONE = np.uint64(1)
+
+
+def build_table(hashes_V: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The table of tokens 0..V-1, uint64 [S]; of equal hashes the first token counts."""
+    num_slots = 2
+    while num_slots <= 2 * len(hashes_V):
+        num_slots *= 2
+    table_S = np.full(num_slots, _FREE)
+    _fill(hashes_V, table_S)
+    return table_S
+
+
+def check_table(table_S: NDArray[np.uint64], num_tokens: int) -> None:
+    """Raises ValueError for what `build_table` cannot have made of so many tokens, and `find` could not search."""
+    num_slots = len(table_S)
+    if table_S.dtype != np.uint64 or table_S.ndim != 1 or num_slots & (num_slots - 1) or num_slots <= 2 * num_tokens:
+        raise ValueError(
+            f"a table of {num_tokens} tokens is uint64 [S], S a power of two above {2 * num_tokens}, "
+            f"not {table_S.dtype} {table_S.shape}"
+        )
+    taken = table_S[table_S != _FREE]
+    if len(taken) > num_tokens:
+        raise ValueError(f"{len(taken)} slots are taken, and there are {num_tokens} tokens")
+    if len(taken) and (last := int((taken & np.uint64(num_slots // 2 - 1)).max())) >= num_tokens:
+        raise ValueError(f"a slot holds token {last} of {num_tokens}")
+
+
+@njit(cache=True)
+def _fill(hashes_V: NDArray[np.uint64], table_S: NDArray[np.uint64]) -> None:
+    slot_mask = np.uint64(len(table_S) - 1)
+    id_mask = slot_mask >> _ONE
+    for token in range(len(hashes_V)):
+        slot = hashes_V[token] & slot_mask
+        while table_S[slot] != _FREE and (table_S[slot] ^ hashes_V[token]) > id_mask:
+            slot = (slot + _ONE) & slot_mask
+        if table_S[slot] == _FREE:
+            table_S[slot] = (hashes_V[token] & ~id_mask) | np.uint64(token)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def find(h: np.uint64, table_S: NDArray[np.uint64]) -> np.int64:
+    """The token of this hash, -1 where there is none."""
+    slot_mask = np.uint64(len(table_S) - 1)
+    id_mask = slot_mask >> _ONE  # no token has all its bits set, as a free slot has
+    slot = h & slot_mask
+    while table_S[slot] != _FREE:
+        if (table_S[slot] ^ h) <= id_mask:
+            return np.int64(table_S[slot] & id_mask)
+        slot = (slot + _ONE) & slot_mask
+    return np.int64(-1)

@@ -1,0 +1,177 @@
+"""The kernels that cut folded texts into tokens: words, runs of words, and character n-grams of each word.
+
+A token is known by the 64-bit hash of its text. Hashes are FNV-1a over code points, so that a token's hash goes on from
+that of its beginning, with a final mix, because FNV's low bits alone make a poor table index.
+
+Shapes: B texts, C code points of all texts together, T tokens of all texts together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+# Marks of a character n-gram's text ("~<ca"): no word contains one, so that the kinds of token can never collide.
+_SUBWORD_MARK, _WORD_BEGIN, _WORD_END = ord("~"), ord("<"), ord(">")
+_SPACE, _NEWLINE = ord(" "), ord("\n")
+
+_FNV_OFFSET = np.uint64(0xCBF29CE484222325)
+_FNV_PRIME = np.uint64(0x100000001B3)
+_MIX = np.uint64(0xFF51AFD7ED558CCD)
+_SHIFT = np.uint64(32)
+
+Codes = NDArray[np.uint8] | NDArray[np.uint32]
+"""Code points [C] of folded texts, each closed by a newline; of one byte where all texts are ASCII."""
+
+
+def encode_texts(folded: Iterable[str]) -> Codes:
+    """The code points of texts that hold no newline."""
+    # Every text is closed by a newline, which is no word: the kernels need no special case for a last word.
+    joined = "\n".join(folded) + "\n"
+    if joined.isascii():
+        return np.frombuffer(joined.encode(), np.uint8)
+    return np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), np.uint32)
+
+
+def token_text(codes: Codes, begin: int, stop: int, kind: int) -> str:
+    """The text of the token at `codes[begin:stop]`.
+
+    Kind 0 is a run of words; of a character n-gram, bit 1 is set, bit 2 at the word's begin and bit 4 at its end.
+    """
+    encoding = "ascii" if codes.dtype == np.uint8 else "utf-32-le"
+    text = " ".join(codes[begin:stop].tobytes().decode(encoding, "surrogatepass").split())
+    if not kind:
+        return text
+    return "~" + ("<" if kind & 2 else "") + text + (">" if kind & 4 else "")
+
+
+@njit(cache=True)
+def scan(
+    codes: Codes, num_texts: int, word_ngrams: int, min_char_ngram: int, max_char_ngram: int
+) -> tuple[NDArray[np.uint64], NDArray[np.int32], NDArray[np.int64]]:
+    """Every token of B texts: hash [T], begin, stop and kind [T, 3] (see `token_text`), and text [T]."""
+    bound = max_tokens(len(codes), word_ngrams, min_char_ngram, max_char_ngram)
+    hashes, spans, rows = np.empty(bound, np.uint64), np.empty((bound, 3), np.int32), np.empty(bound, np.int64)
+    position, size = 0, 0
+    for row in range(num_texts):
+        before = size
+        position, size = scan_text(codes, position, word_ngrams, min_char_ngram, max_char_ngram, hashes, size, spans)
+        rows[before:size] = row
+    return hashes[:size], spans[:size], rows[:size]
+
+
+@njit(cache=True, nogil=True, inline="always")
+def max_tokens(num_codes: int, word_ngrams: int, min_char_ngram: int, max_char_ngram: int) -> int:
+    """A bound on the tokens of texts of so many codes, line ends included.
+
+    A word and what follows it are two codes or more; a word of n codes has n + 2 with its borders.
+    """
+    lengths = max_char_ngram - max(min_char_ngram, 1) + 1 if max_char_ngram else 0
+    return (num_codes * (word_ngrams + 3 * lengths) + 1) // 2
+
+
+@njit(cache=True, nogil=True)
+def longest_text(codes: Codes) -> int:
+    """Codes of the longest text, its line end included."""
+    longest, begin = 0, 0
+    for position in range(len(codes)):
+        if codes[position] == _NEWLINE:
+            longest, begin = max(longest, position + 1 - begin), position + 1
+    return longest
+
+
+@njit(cache=True, nogil=True)
+def scan_text(
+    codes: Codes,
+    begin: int,
+    word_ngrams: int,
+    min_char_ngram: int,
+    max_char_ngram: int,
+    hashes: NDArray[np.uint64],
+    size: int,
+    spans: NDArray[np.int32] | None,
+) -> tuple[int, int]:
+    """Append the tokens of the text that begins at `begin` to the first `size` of `hashes` and, unless None, `spans`.
+
+    Returns:
+        Where the next text begins, and the new number of tokens.
+    """
+    # Of the last words, two rings: where each begins, and the hash of the text from there on.
+    begins, open_hashes = np.empty(word_ngrams, np.int64), np.empty(word_ngrams, np.uint64)
+    num_words, position = 0, begin
+    while codes[position] != _NEWLINE:
+        if codes[position] == _SPACE:
+            position += 1
+            continue
+        word = position
+        while codes[position] != _SPACE and codes[position] != _NEWLINE:
+            position += 1
+        begins[num_words % word_ngrams] = word
+        for first in range(num_words, max(num_words - word_ngrams, -1), -1):
+            ring = first % word_ngrams
+            h = _FNV_OFFSET if first == num_words else _step(open_hashes[ring], _SPACE)
+            for i in range(word, position):
+                h = _step(h, codes[i])
+            open_hashes[ring] = h
+            hashes[size] = _finish(h)
+            if spans is not None:
+                spans[size, 0], spans[size, 1], spans[size, 2] = begins[ring], position, 0
+            size += 1
+        num_words += 1
+        if max_char_ngram:
+            size = _scan_word(codes, word, position, min_char_ngram, max_char_ngram, hashes, size, spans)
+    return position + 1, size
+
+
+@njit(cache=True, nogil=True)
+def _scan_word(
+    codes: Codes,
+    begin: int,
+    stop: int,
+    min_char_ngram: int,
+    max_char_ngram: int,
+    hashes: NDArray[np.uint64],
+    size: int,
+    spans: NDArray[np.int32] | None,
+) -> int:
+    """Append the character n-grams of the word `codes[begin:stop]` between its borders `<` and `>`."""
+    for first in range(begin - 1, stop + 1):
+        h = _step(_FNV_OFFSET, _SUBWORD_MARK)
+        for i in range(first, min(first + max_char_ngram, stop + 1)):
+            if i < begin:
+                h = _step(h, _WORD_BEGIN)
+            elif i == stop:
+                h = _step(h, _WORD_END)
+            else:
+                h = _step(h, codes[i])
+            if i - first + 1 >= min_char_ngram:
+                hashes[size] = _finish(h)
+                if spans is not None:
+                    kind = 1 + (2 if first < begin else 0) + (4 if i == stop else 0)
+                    spans[size, 0], spans[size, 1], spans[size, 2] = max(first, begin), min(i + 1, stop), kind
+                size += 1
+    return size
+
+
+@njit(cache=True, nogil=True)
+def hash_text(codes: Codes, begin: int) -> tuple[int, np.uint64]:
+    """Where the text after that at `begin` begins, and the hash of the text as one token."""
+    h, position = _FNV_OFFSET, begin
+    while codes[position] != _NEWLINE:
+        h = _step(h, codes[position])
+        position += 1
+    return position + 1, _finish(h)
+
+
+@njit(inline="always")
+def _step(h: np.uint64, code: int) -> np.uint64:
+    return (h ^ np.uint64(code)) * _FNV_PRIME
+
+
+@njit(inline="always")
+def _finish(h: np.uint64) -> np.uint64:
+    h = (h ^ (h >> _SHIFT)) * _MIX
+    return h ^ (h >> _SHIFT)

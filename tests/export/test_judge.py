@@ -1,0 +1,145 @@
+"""Figures of a way to search, worked out by hand and by the metrics of a slow ranking."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from export import judge
+from export.artifact.flat_index import FlatIndex
+from export.artifact.shortlist import LabelGraph, LabelSets, Shortlister
+from export.checkpoint import Checkpoint
+from export.exhaustive import ExhaustiveShortlister
+from export.indices import IndexBuilder
+from export.judge import RANKS, Figures, Judge
+from export.metrics import RankingMetrics, inverse_propensities
+
+
+@pytest.fixture(scope="module")
+def checkpoint(make_checkpoint: Callable[..., Checkpoint]) -> Checkpoint:
+    return make_checkpoint(learners=2, reranker_dim=8).before_refit()
+
+
+def all_labels(checkpoint: Checkpoint) -> Callable[[slice], Shortlister]:
+    """Every label is a candidate, and no point votes for it."""
+    builder = IndexBuilder(checkpoint)
+    no_labels = LabelSets(np.zeros(builder.count("points") + 1, np.int64), np.empty(0, np.int32))
+    points = LabelGraph(FlatIndex(checkpoint.points), no_labels, 3)
+    every = ExhaustiveShortlister(Shortlister(None, points, builder.representatives()), len(checkpoint.labels))
+    return lambda rows: every
+
+
+def of_classifiers(checkpoint: Checkpoint) -> Checkpoint:
+    """Its classifiers alone have a share in a score."""
+    return replace(checkpoint, alpha=1, beta=0, gamma=0, delta=0)
+
+
+def with_labels(checkpoint: Checkpoint, labels: list[list[int]]) -> Checkpoint:
+    """Held-out texts, as many as there are label lists."""
+    indptr = np.concatenate([[0], np.cumsum([len(some) for some in labels])]).astype(np.int64)
+    indices = np.array([label for some in labels for label in some], np.int32)
+    return replace(
+        checkpoint, held_out=replace(checkpoint.held_out.take(len(labels)), labels=LabelSets(indptr, indices))
+    )
+
+
+def test_figures_worked_out_by_hand(checkpoint: Checkpoint) -> None:
+    """Of two texts with the classifiers' own best labels as their truth: all of 3, and the second best alone."""
+    model, x_hat_RD = checkpoint.model, checkpoint.held_out.x_hat
+    best = np.argsort(-(x_hat_RD[:2] @ model.classifier.T + model.bias), axis=1)
+    labelled = with_labels(of_classifiers(checkpoint), [best[0, :3].tolist(), best[1, 1:2].tolist()])
+    figures = Judge(labelled).figures(all_labels(checkpoint))
+    # Hits among the first 1, 3 and 5: 1, 3, 3 of the one and 0, 1, 1 of the other.
+    expected = {"P@1": 100 * 1 / 2, "P@3": 100 * 4 / 6, "P@5": 100 * 4 / 10}
+    assert {name: figures.metrics[name] for name in expected} == pytest.approx(expected)
+    assert figures.precision == pytest.approx(sum(expected.values()) / 3)
+    weights = inverse_propensities(checkpoint.label_counts, checkpoint.num_texts)
+    first, second = np.sort(weights[best[0, :3]])[::-1], weights[best[1, 1]]
+    psp1 = 100 * weights[best[0, 0]] / (first[0] + second)
+    assert figures.metrics["PSP@1"] == pytest.approx(psp1)
+    assert figures.metrics["PSP@3"] == figures.metrics["PSP@5"] == pytest.approx(100)
+    assert figures.propensity_scored == pytest.approx((psp1 + 200) / 3)
+    assert figures.labels == len(checkpoint.labels)
+
+
+def slow_figures(checkpoint: Checkpoint) -> Figures:
+    """Every part of a score of every label, by numpy."""
+    held_out, shares, model = checkpoint.held_out, checkpoint.shares(), checkpoint.model
+    assert checkpoint.reranker is not None
+    assert checkpoint.sparse is not None
+    every = all_labels(checkpoint)(slice(None)).search(held_out.v, held_out.v)
+    num_texts, num_labels = len(held_out.v), len(checkpoint.labels)
+    reranker_RL = held_out.x_tilde @ checkpoint.reranker.classifier.T + checkpoint.reranker.bias
+    scores_RL = (
+        shares.classifier * sigmoid(held_out.x_hat @ model.classifier.T + model.bias)
+        + shares.similarity * sigmoid(every.similarities.reshape(num_texts, num_labels))
+        + shares.sparse * sigmoid(2 * checkpoint.sparse.logits(every, held_out.bags).reshape(num_texts, num_labels))
+        + shares.reranker * sigmoid(reranker_RL)
+    )
+    metrics = RankingMetrics(RANKS, inverse_propensities(checkpoint.label_counts, checkpoint.num_texts))
+    relevant = np.split(held_out.labels.indices, held_out.labels.indptr[1:-1])
+    metrics.update(np.argsort(-scores_RL, axis=1)[:, : RANKS[-1]], relevant)
+    result = metrics.result()
+    return Figures({f"{name}@{k}": result[f"{name}@{k}"] for name in ("P", "PSP") for k in RANKS}, num_labels)
+
+
+def sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(1 / (1 + np.exp(-x)), np.float32)
+
+
+@pytest.mark.parametrize("chunk_texts", [None, 7])
+def test_every_part_of_a_score_counts(checkpoint: Checkpoint, chunk_texts: int | None) -> None:
+    figures = Judge(checkpoint).figures(all_labels(checkpoint), chunk_texts)
+    expected = slow_figures(checkpoint)
+    assert figures.metrics == pytest.approx(expected.metrics)
+    assert figures.labels == expected.labels
+    assert 0 < figures.precision < 100
+
+
+def test_quantized_classifiers_are_judged_as_they_will_score(checkpoint: Checkpoint) -> None:
+    """Rows that 8 bits cannot hold: one large weight takes all the codes, and what tells the labels apart is lost."""
+    classifier = checkpoint.model.classifier.copy()
+    classifier[:, 0] = 1e4
+    spoilt = of_classifiers(replace(checkpoint, model=replace(checkpoint.model, classifier=classifier)))
+    x_hat_RD = spoilt.held_out.x_hat.copy()
+    x_hat_RD[:, 0] = 0
+    spoilt = replace(spoilt, held_out=replace(spoilt.held_out, x_hat=x_hat_RD))
+    best = np.argsort(-(x_hat_RD @ classifier.T + spoilt.model.bias), axis=1)[:, :1]
+    spoilt = with_labels(spoilt, best.tolist())
+    exact, rounded = (Judge(spoilt, int8=int8).figures(all_labels(spoilt)) for int8 in (False, True))
+    assert exact.metrics["P@1"] == 100
+    assert rounded.metrics["P@1"] < 90
+
+
+def test_the_labels_that_were_scored_are_counted(checkpoint: Checkpoint) -> None:
+    """Two texts, of which one has no known token: three labels of the other are half as many a text."""
+    empty = with_labels(checkpoint, [[1], [2]])
+    v_RD = empty.held_out.v.copy()
+    v_RD[1] = 0
+    empty = replace(empty, held_out=replace(empty.held_out, v=v_RD))
+    labels = LabelSets.one_each(np.arange(3, dtype=np.int32))
+    points = LabelGraph(FlatIndex(np.eye(3, v_RD.shape[1], dtype=np.float32)), labels, 3)
+    figures = Judge(empty).figures(lambda rows: Shortlister(None, points, None))
+    assert figures.labels == 1.5
+
+
+def test_of_many_texts_only_so_many_are_judged(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(Judge(checkpoint).texts.v) == len(checkpoint.held_out.v) == 100
+    monkeypatch.setattr(judge, "_MIN_TEXTS", 30)
+    largest = max(len(checkpoint.points), len(checkpoint.labels)) * checkpoint.model.embeddings.shape[1]
+    for products, texts in ((0, 30), (40 * largest, 40), (1e11, 100)):
+        monkeypatch.setattr(judge, "_MAX_PRODUCTS", products)
+        some = Judge(checkpoint).texts
+        assert len(some.v) == len(some.bags) == len(some.labels.indptr) - 1 == texts
+        assert len(some.labels.indices) == some.labels.indptr[-1]
+
+
+def test_without_held_out_texts_there_is_nothing_to_judge_by(checkpoint: Checkpoint) -> None:
+    with pytest.raises(
+        ValueError, match="no held-out texts to choose how to search by: pin all of it with --shortlist"
+    ):
+        Judge(replace(checkpoint, held_out=checkpoint.held_out.take(0)))
