@@ -10,21 +10,25 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from export.artifact.featurizer import Bags, FeaturizerConfig, TextFeaturizer
-from export.artifact.index import HnswIndex, HnswParams
+from export.artifact.index import HnswParams
 from export.artifact.labels import TextTable
 from export.artifact.shortlist import LabelSets
 from export.artifact.sparse import SparseClassifier
 from export.artifact.store import open_artifact
-from export.checkpoint import Checkpoint, DenseArrays, Reference
+from export.checkpoint import Checkpoint, DenseArrays, HeldOut, Reference
+from export.indices import IndexBuilder
 from export.pack import pack
+from export.plan import IndexPlan, ShortlistPlan, Weights
 from server.predictor import Predictor
 
-TEXTS = ("red running shoes", "blue running shoes", "red rain jacket", "blue rain jacket", "warm wool socks")
+# The kernels read ASCII by the byte, and anything else by the code point: the first text and all together have both.
+TEXTS = ("red running shoes", "blue running shoes", "red rain jacket", "blue rain jacket", "warm café socks")
 DIM = 16
 NEIGHBOURS = 3
 HNSW = HnswParams(m=8, ef_construction=50, ef_search=50)
@@ -37,15 +41,17 @@ def toy_checkpoint() -> Checkpoint:
     bags = featurizer.transform(TEXTS)
     v_ND = _encode(bags, embeddings_VD)
     norm_N1 = np.linalg.norm(v_ND, axis=1, keepdims=True)
+    units_ND = v_ND / norm_N1
     each_N, zeros_N = np.arange(len(TEXTS), dtype=np.int32), np.zeros(len(TEXTS), np.float32)
     # Without a residual x-hat is v; with classifiers of unit norm each text's own label is its best.
-    model = DenseArrays(embeddings_VD, np.zeros((1, DIM, DIM), np.float32), v_ND / norm_N1, zeros_N)
+    model = DenseArrays(embeddings_VD, np.zeros((1, DIM, DIM), np.float32), units_ND, zeros_N)
+    sparse = SparseClassifier.build(np.arange(len(TEXTS) + 1), each_N, zeros_N, zeros_N, featurizer.num_features)
     return Checkpoint(
         alpha=0.5,
         beta=0.1,
         gamma=0.1,
         delta=0.1,
-        sparse=SparseClassifier.build(np.arange(len(TEXTS) + 1), each_N, zeros_N, zeros_N, featurizer.num_features),
+        sparse=sparse,
         metrics={},
         training={"texts": len(TEXTS), "held_out_texts": 0, "dropped_texts_without_label": 0},
         featurizer=featurizer,
@@ -54,13 +60,16 @@ def toy_checkpoint() -> Checkpoint:
         num_texts=len(TEXTS),
         model=model,
         reranker=model,
-        centroids=HnswIndex.build(v_ND, HNSW, seed=0),
+        centroids=units_ND,
         centroid_labels=each_N,
         centroid_neighbours=NEIGHBOURS,
-        points=HnswIndex.build(v_ND, HNSW, seed=0),
+        points=units_ND,
         point_labels=LabelSets.one_each(each_N),
         point_neighbours=NEIGHBOURS,
         reference=Reference(bags, v_ND, v_ND, v_ND, each_N[:, None], norm_N1),
+        held_out=HeldOut(
+            bags, v_ND, v_ND, v_ND, LabelSets.one_each(each_N), np.empty(0, np.int64), units_ND[:0], each_N[:0], None
+        ),
     )
 
 
@@ -72,15 +81,19 @@ def _encode(bags: Bags, embeddings_VD: NDArray[np.float32]) -> NDArray[np.float3
 
 def main() -> None:
     """Raise RuntimeError where the toy model does not answer as it must."""
+    checkpoint = toy_checkpoint()
+    graph, flat = (IndexPlan(backend, HNSW, NEIGHBOURS) for backend in ("hnswlib", "flat"))  # flat has a kernel too
+    indices = IndexBuilder(checkpoint).build(ShortlistPlan(DIM, centroids=flat, points=graph))
     with tempfile.TemporaryDirectory() as folder:
-        artifact = Path(folder) / "toy"
-        pack(toy_checkpoint(), artifact, name="toy", version=None)
-        predictor = Predictor(open_artifact(artifact))
-        for queries in (TEXTS, TEXTS[:1]):
-            rankings, _ = predictor.predict(queries, top_k=1)
-            best = [int(ranking.label_ids[0]) for ranking in rankings]
-            if best != list(range(len(queries))):
-                raise RuntimeError(f"the toy model ranks labels {best} first, not each text's own")
+        for weights in get_args(Weights):  # each a kernel of its own
+            artifact = Path(folder) / weights
+            pack(checkpoint, indices, artifact, name="toy", weights=weights)
+            predictor = Predictor(open_artifact(artifact))
+            for queries in (TEXTS, TEXTS[:1]):
+                rankings, _ = predictor.predict(queries, top_k=1)
+                best = [int(ranking.label_ids[0]) for ranking in rankings]
+                if best != list(range(len(queries))):
+                    raise RuntimeError(f"the toy model ({weights}) ranks labels {best} first, not each text's own")
     print(f"The toy model ranks {len(TEXTS)} of {len(TEXTS)} texts right.")
 
 

@@ -22,8 +22,8 @@ RUN python requirements.py serve > requirements.txt \
 COPY . .
 RUN pip install --no-deps .
 
-# To compile the kernels takes 7 of the 8 seconds that a start takes, in every container and each of its workers;
-# so they are compiled here, by predictions with a toy model, which also shows that the installation can predict.
+# To compile the kernels takes 7 of the 8 seconds that a start takes, in every container; so they
+# are compiled here, by predictions with a toy model, which also shows that the installation can predict.
 FROM builder AS kernels
 RUN python requirements.py export > requirements.txt && pip install --requirement requirements.txt
 ARG NUMBA_CPU_NAME

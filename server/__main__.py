@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import inspect
+import logging.config
 import os
-import signal
-import socket
-import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import uvicorn
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
-from uvicorn.config import STARTUP_FAILURE
-from uvicorn.supervisors import Multiprocess
 
-from export.artifact.store import ArtifactError, open_artifact
-from server.logs import log_config
-from server.settings import ENV_PREFIX, METRICS_DIRECTORY_VARIABLE, Settings
+from server.settings import ENV_PREFIX, Settings
 
-FACTORY = "server.app:create_app_from_environment"
+# What computes is imported late, by the functions below: numpy's and onnxruntime's libraries look at the environment
+# when they are loaded, and neither a wrong flag nor --help has to wait for them.
+if TYPE_CHECKING:
+    from export.artifact.store import Artifact
+
+# Queries are computed side by side, each on one thread. Threads of a library would compete with those, and a process
+# that has any cannot be forked. onnxruntime's is one that reports to its makers.
+_NO_LIBRARY_THREADS = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "ORT_DISABLE_TELEMETRY": "1",
+}
 
 cli = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -32,88 +36,71 @@ class UsageError(Exception):
     """The server cannot start as asked; the message says why and what to do."""
 
 
-class Server(uvicorn.Server):
-    """One process; says where it listens once it does."""
-
-    def __init__(self, config: uvicorn.Config, url: str) -> None:
-        super().__init__(config)
-        self._url = url
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to listen."""
-        await super().startup(sockets)
-        _announce(self._url)
-
-
-class Supervisor(Multiprocess):
-    """Several processes; says where they listen once all do, and forgets the gauges of those that died."""
-
-    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket], url: str) -> None:
-        super().__init__(config, sockets)
-        self._url = url
-        self._announced = False
-
-    def keep_subprocess_alive(self) -> None:
-        """Replace dead workers; runs twice a second."""
-        before = {process.pid for process in self.processes}
-        super().keep_subprocess_alive()
-        self._forget(before - {process.pid for process in self.processes})
-        if not self._announced and all(process.is_ready() for process in self.processes):
-            self._announced = True
-            _announce(self._url)
-
-    @staticmethod
-    def _forget(pids: set[int | None]) -> None:
-        # Imported late: the environment must be set first.
-        from prometheus_client.multiprocess import mark_process_dead
-
-        for pid in pids:
-            mark_process_dead(pid)  # type: ignore[no-untyped-call]
-
-
 def serve(**given: str | int | bool | Path | None) -> None:
     """Serve ARTIFACT over HTTP until interrupted.
 
     Every flag can also be set in the environment: ASTEC_QUEUE_CAPACITY for --queue-capacity. A flag wins.
     """
+    os.environ.update(_NO_LIBRARY_THREADS)
     try:
         settings = _settings(given)
-        _verify(settings.artifact)
-        listener = _listen(settings)
+        from server.logs import log_config
+
+        logging.config.dictConfig(log_config(settings))
+        exit_code = _serve(settings, _open(settings))
     except UsageError as error:
         typer.echo(f"astec-serve: {error}", err=True)
         raise typer.Exit(2) from None
-    # uvicorn re-raises the signal that it stopped for; to be asked to stop is no failure.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _exit_cleanly)
-    os.environ.update(settings.environment())
-    _run(settings, listener)
+    raise typer.Exit(exit_code)
 
 
-def _run(settings: Settings, listener: socket.socket) -> None:
-    host, port = listener.getsockname()[:2]
-    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    config = uvicorn.Config(
-        FACTORY,
-        factory=True,
-        workers=settings.workers,
-        loop="uvloop",
-        http="httptools",
-        log_config=log_config(settings),
+def _open(settings: Settings) -> Artifact:
+    """Refuses a broken artifact before a port is bound or a process started."""
+    from export.artifact.store import ArtifactError, open_artifact
+
+    try:
+        return open_artifact(settings.artifact, settings.verify)
+    except ArtifactError as error:
+        raise UsageError(str(error)) from error
+
+
+def _serve(settings: Settings, artifact: Artifact) -> int:
+    from server.app import create_app
+    from server.http_server import serve_http
+    from server.listeners import ListenError, open_listeners, url_of
+    from server.metrics import MetricsBoard
+    from server.supervisor import EXIT_STARTUP_FAILED
+    from server.warmup import warm_predictor
+
+    try:
+        listeners = open_listeners(settings.host, settings.port, settings.workers)
+    except ListenError as error:
+        raise UsageError(str(error)) from error
+    url = url_of(listeners[0])
+    try:
+        # Compiled kernels take 50 MB, a copy in each worker unless they are there before it is forked. The predictor
+        # ends here, with a session of onnxruntime that never had a thread; each worker makes its own.
+        warm_predictor(artifact)
+    except Exception as error:  # of any library
+        typer.echo(f"astec-serve: the model in {artifact.path} does not predict: {error}", err=True)
+        return EXIT_STARTUP_FAILED
+    board = MetricsBoard(settings.workers)
+    return serve_http(
+        lambda slot: create_app(settings, artifact, board.metrics(slot)),
+        listeners,
+        on_ready=lambda: _announce(url, settings),
+        on_death=board.retire,
         access_log=settings.access_log,
-        timeout_graceful_shutdown=settings.shutdown_timeout_s,
-        server_header=False,
+        shutdown_timeout_s=settings.shutdown_timeout_s,
     )
-    if settings.workers == 1:
-        os.environ.pop(METRICS_DIRECTORY_VARIABLE, None)
-        Server(config, url).run(sockets=[listener])
-        return
-    with tempfile.TemporaryDirectory(prefix="astec-metrics-") as directory:
-        os.environ[METRICS_DIRECTORY_VARIABLE] = directory
-        supervisor = Supervisor(config, [listener], url)
-        supervisor.run()
-    if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
-        raise typer.Exit(STARTUP_FAILURE)
+
+
+def _announce(url: str, settings: Settings) -> None:
+    workers = f"{settings.workers} {'worker' if settings.workers == 1 else 'workers'}"
+    typer.echo(
+        f"Serving on {url} with {workers}, inference threads each: {settings.threads_per_worker} "
+        f"(try it there, API documentation at {url}/docs)"
+    )
 
 
 def _settings(given: dict[str, str | int | bool | Path | None]) -> Settings:
@@ -130,45 +117,14 @@ def _setting_problem(location: tuple[int | str, ...], message: str) -> str:
     return f"--{name.replace('_', '-')} (or {ENV_PREFIX}{name.upper()}): {message}"
 
 
-def _verify(path: Path) -> None:
-    """Refuses a broken artifact before a port is bound or a process started."""
-    try:
-        open_artifact(path)
-    except ArtifactError as error:
-        raise UsageError(str(error)) from error
-
-
-def _listen(settings: Settings) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((settings.host, settings.port))
-    except OSError as error:
-        listener.close()
-        raise UsageError(
-            f"cannot listen on {settings.host} port {settings.port}: {error.strerror}. "
-            "Stop what listens there, or choose another --port or --host."
-        ) from error
-    listener.set_inheritable(True)
-    return listener
-
-
-def _announce(url: str) -> None:
-    typer.echo(f"Serving on {url} (try it there, API documentation at {url}/docs)")
-
-
-def _exit_cleanly(*_: object) -> NoReturn:
-    sys.exit(0)
-
-
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     """Return the command-line parameter of a setting; None, its default, leaves it to the environment."""
     if name == "artifact":
         info: Any = typer.Argument(help=field.description, metavar="ARTIFACT", show_default=False)
     else:
-        default = "" if field.default is None else f" [default: {field.default}]"
-        info = typer.Option(help=f"{field.description}{default}", show_default=False)
+        # A default that depends on the machine is in the description.
+        fixed = field.default is not None and field.default_factory is None
+        info = typer.Option(help=f"{field.description}{f' [default: {field.default}]' * fixed}", show_default=False)
     annotation = Annotated[field.annotation | None, info]  # type: ignore[name-defined]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+# Event loops round timers to milliseconds: an alarm that rings this much late never rings a little early.
+ALARM_SLACK_S = 0.001
 
 
 class BatcherError(Exception):
@@ -42,43 +45,66 @@ class Observer(Protocol):
         """Note that a batch left the queue; one wait in seconds per item of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer(Generic[Result]):
+class Answer(NamedTuple, Generic[Result]):
     """An item's result and the seconds it queued for."""
 
     result: Result
     queue_s: float
 
 
-@dataclass(slots=True, eq=False)
-class _Waiter(Generic[Item, Result]):
-    """A queued item. Its future is done early when its caller left or its deadline passed."""
+class _Submission(Generic[Item, Result]):
+    """Items that one caller awaits. Its future is done early if the caller left, time was up or an item failed."""
 
-    item: Item
-    answer: asyncio.Future[Answer[Result]]
-    queued_at_s: float
-    queue_s: float = 0.0
+    __slots__ = ("answers", "deadline_s", "future", "items", "missing", "queued_at_s", "taken")
+
+    def __init__(
+        self, items: Sequence[Item], future: asyncio.Future[list[Answer[Result]]], queued_at_s: float, timeout_s: float
+    ) -> None:
+        self.items = items
+        self.future = future
+        self.queued_at_s = queued_at_s
+        self.deadline_s = queued_at_s + timeout_s
+        self.taken = 0  # Items that have left the queue.
+        self.missing = len(items)  # Items without an answer.
+        self.answers: dict[int, Answer[Result]] = {}
+
+
+class _Place(NamedTuple, Generic[Item, Result]):
+    """An item of a batch: which one of which submission, and the seconds it queued for."""
+
+    submission: _Submission[Item, Result]
+    position: int
+    queue_s: float
+
+    @property
+    def item(self) -> Item:
+        return self.submission.items[self.position]
+
+
+_Batch = list[_Place[Item, Result]]
 
 
 class Batcher(Generic[Item, Result]):
-    """Gathers items into batches and hands each caller its own answer.
+    """Gathers items into batches and hands each caller its own answers.
 
     Args:
-        process: Computes one batch: as many results as items, in the same order.
+        process: Starts to compute one batch and returns the future of as many results as items, in the same order.
         max_batch_size: The most items in a batch.
         queue_capacity: The most items that wait; batches in flight do not count.
         concurrency: The most batches in flight.
+        timeout_s: How long a submission may take; what is still queued then is not computed.
         batch_timeout_us: How long a part-filled batch waits for more items while a worker is idle; 0 waits for nothing.
         observer: Told of every change of the queue.
     """
 
     def __init__(
         self,
-        process: Callable[[list[Item]], Awaitable[list[Result]]],
+        process: Callable[[list[Item]], asyncio.Future[list[Result]]],
         *,
         max_batch_size: int,
         queue_capacity: int,
         concurrency: int,
+        timeout_s: float,
         batch_timeout_us: int = 0,
         observer: Observer,
     ) -> None:
@@ -86,127 +112,200 @@ class Batcher(Generic[Item, Result]):
         self._max_batch_size = max_batch_size
         self._queue_capacity = queue_capacity
         self._concurrency = concurrency
+        self._timeout_s = timeout_s
         self._batch_timeout_s = batch_timeout_us / 1e6
         self._observer = observer
-        # Ordered by arrival; keyed so that a waiter whose caller left frees its place in O(1).
-        self._queue: OrderedDict[_Waiter[Item, Result], None] = OrderedDict()
-        self._in_flight: set[asyncio.Task[None]] = set()
-        self._alarm: asyncio.TimerHandle | None = None
+        # Both by arrival, and keyed, so that whoever is answered or leaves is forgotten in O(1). As all wait equally
+        # long, the first of the unanswered is also the first to expire: one alarm is enough for all of them.
+        self._queue: OrderedDict[_Submission[Item, Result], None] = OrderedDict()
+        self._unanswered: OrderedDict[_Submission[Item, Result], None] = OrderedDict()
+        self._queued_items = 0
+        self._in_flight = 0
+        self._forming: asyncio.Handle | None = None
+        self._deadline_alarm: asyncio.TimerHandle | None = None
+        self._company_alarm: asyncio.TimerHandle | None = None
+        self._retries: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._drained = asyncio.Event()
 
-    async def submit(self, items: Sequence[Item], timeout_s: float) -> list[Answer[Result]]:
+    async def submit(self, items: Sequence[Item]) -> list[Answer[Result]]:
         """Queue all items or none, and return their answers in order.
 
         Raises:
             QueueFullError: There is no room for all of the items.
             ClosedError: The batcher is draining.
-            DeadlineError: `timeout_s` seconds passed; what was still queued is not computed.
+            DeadlineError: The time was up; what was still queued is not computed.
             Exception: Whatever `process` raised for one of the items on its own.
         """
-        loop = asyncio.get_running_loop()
-        waiters = self._admit(items, loop)
-        expiry = loop.call_later(timeout_s, _expire, waiters, timeout_s)
-        self._form_batches()
+        submission = self._admit(items, asyncio.get_running_loop())
         try:
-            return [await waiter.answer for waiter in waiters]
-        except BaseException:
-            self._abandon(waiters)
-            raise
+            return await submission.future
         finally:
-            expiry.cancel()
+            if submission in self._unanswered:
+                self._forget(submission)
 
     async def drain(self) -> None:
         """Refuse new work and return once all accepted work is answered."""
         self._closed = True
         self._form_batches()
-        # A batch that ends starts the next one first, so nothing can be queued once none is in flight.
-        while self._in_flight:
-            await asyncio.wait(self._in_flight)
+        if self._in_flight:
+            await self._drained.wait()
+        for alarm in (self._deadline_alarm, self._company_alarm):
+            if alarm is not None:
+                alarm.cancel()
 
-    def _admit(self, items: Sequence[Item], loop: asyncio.AbstractEventLoop) -> list[_Waiter[Item, Result]]:
+    def _admit(self, items: Sequence[Item], loop: asyncio.AbstractEventLoop) -> _Submission[Item, Result]:
         if self._closed:
             raise ClosedError("The server is shutting down and takes no more queries.")
-        if len(self._queue) + len(items) > self._queue_capacity:
+        if self._queued_items + len(items) > self._queue_capacity:
             raise QueueFullError(
-                f"{len(self._queue)} of {self._queue_capacity} places in the queue are taken; "
+                f"{self._queued_items} of {self._queue_capacity} places in the queue are taken; "
                 f"there is no room for {len(items)} more."
             )
         now_s = time.perf_counter()  # Not the loop's clock, which may tick in milliseconds.
-        waiters = [_Waiter[Item, Result](item, loop.create_future(), now_s) for item in items]
-        self._queue.update((waiter, None) for waiter in waiters)
-        self._observer.queue_changed(len(self._queue))
-        return waiters
+        submission: _Submission[Item, Result] = _Submission(items, loop.create_future(), now_s, self._timeout_s)
+        self._queue[submission] = self._unanswered[submission] = None
+        self._queued_items += len(items)
+        self._observer.queue_changed(self._queued_items)
+        if self._deadline_alarm is None:
+            self._deadline_alarm = loop.call_later(self._timeout_s + ALARM_SLACK_S, self._on_deadline)
+        if self._forming is None and self._in_flight < self._concurrency:
+            # Not at once: what else arrived in this turn of the loop is submitted before the callback runs.
+            self._forming = loop.call_soon(self._form_batches)
+        return submission
 
-    def _abandon(self, waiters: list[_Waiter[Item, Result]]) -> None:
-        for waiter in waiters:
-            self._queue.pop(waiter, None)
-            if not waiter.answer.cancel() and not waiter.answer.cancelled():
-                waiter.answer.exception()  # Seen: asyncio reports exceptions that nobody retrieves.
-        self._observer.queue_changed(len(self._queue))
+    def _forget(self, submission: _Submission[Item, Result]) -> None:
+        """Give up what is left of a submission."""
+        del self._unanswered[submission]
+        if submission in self._queue:
+            del self._queue[submission]
+            self._queued_items -= len(submission.items) - submission.taken
+            self._observer.queue_changed(self._queued_items)
 
     def _form_batches(self) -> None:
-        loop = asyncio.get_running_loop()
-        while self._queue and len(self._in_flight) < self._concurrency and not self._waits_for_company(loop):
-            batch = self._take_batch(time.perf_counter())
-            if batch:
-                self._in_flight.add(loop.create_task(self._run(batch)))
+        self._forming = None
+        while self._queue and self._in_flight < self._concurrency and not self._waits_for_company():
+            if batch := self._take_batch(time.perf_counter()):
+                self._start(batch)
 
-    def _waits_for_company(self, loop: asyncio.AbstractEventLoop) -> bool:
-        if self._closed or self._batch_timeout_s == 0 or len(self._queue) >= self._max_batch_size:
+    def _waits_for_company(self) -> bool:
+        if self._closed or self._batch_timeout_s == 0 or self._queued_items >= self._max_batch_size:
             return False
         left_s = next(iter(self._queue)).queued_at_s + self._batch_timeout_s - time.perf_counter()
-        if left_s > 0 and self._alarm is None:
-            self._alarm = loop.call_later(left_s, self._on_alarm)
+        if left_s > 0 and self._company_alarm is None:
+            self._company_alarm = asyncio.get_running_loop().call_later(left_s, self._on_company_alarm)
         return left_s > 0
 
-    def _on_alarm(self) -> None:
-        self._alarm = None
+    def _on_company_alarm(self) -> None:
+        self._company_alarm = None
         self._form_batches()
 
-    def _take_batch(self, now_s: float) -> list[_Waiter[Item, Result]]:
-        batch: list[_Waiter[Item, Result]] = []
+    def _take_batch(self, now_s: float) -> _Batch[Item, Result]:
+        batch: _Batch[Item, Result] = []
         while self._queue and len(batch) < self._max_batch_size:
-            waiter, _ = self._queue.popitem(last=False)
-            if not waiter.answer.done():
-                waiter.queue_s = now_s - waiter.queued_at_s
-                batch.append(waiter)
-        self._observer.queue_changed(len(self._queue))
+            submission = next(iter(self._queue))
+            if submission.deadline_s <= now_s:
+                self._expire(submission)
+            if submission.future.done():
+                self._forget(submission)
+                continue
+            begin, queue_s = submission.taken, now_s - submission.queued_at_s
+            end = min(len(submission.items), begin + self._max_batch_size - len(batch))
+            batch.extend([_Place(submission, position, queue_s) for position in range(begin, end)])
+            submission.taken = end
+            self._queued_items -= end - begin
+            if end == len(submission.items):
+                del self._queue[submission]
+        self._observer.queue_changed(self._queued_items)
         if batch:
-            self._observer.batch_formed([waiter.queue_s for waiter in batch])
+            self._observer.batch_formed([place.queue_s for place in batch])
         return batch
 
-    async def _run(self, batch: list[_Waiter[Item, Result]]) -> None:
-        try:
-            await self._answer(batch)
-        finally:
-            for waiter in batch:
-                waiter.answer.cancel()  # Only takes effect where the computation itself was cancelled.
-            task = asyncio.current_task()
-            assert task is not None  # noqa: S101  (we are inside it)
-            self._in_flight.discard(task)
-            self._form_batches()
+    def _start(self, batch: _Batch[Item, Result]) -> None:
+        self._in_flight += 1
+        self._compute(batch).add_done_callback(partial(self._on_computed, batch))
 
-    async def _answer(self, batch: list[_Waiter[Item, Result]]) -> None:
-        """Answer each waiter; where the batch fails, each item is tried alone so that only the culprit fails."""
+    def _compute(self, batch: _Batch[Item, Result]) -> asyncio.Future[list[Result]]:
         try:
-            results = await self._process([waiter.item for waiter in batch])
-            if len(results) != len(batch):
-                raise RuntimeError(f"A batch of {len(batch)} items came back with {len(results)} results.")
+            return self._process([place.item for place in batch])
         except Exception as error:
-            if len(batch) == 1:
-                if not batch[0].answer.done():
-                    batch[0].answer.set_exception(error)
-                return
-            for waiter in batch:
-                if not waiter.answer.done():
-                    await self._answer([waiter])
+            failed: asyncio.Future[list[Result]] = asyncio.get_running_loop().create_future()
+            failed.set_exception(error)
+            return failed
+
+    def _on_computed(self, batch: _Batch[Item, Result], results: asyncio.Future[list[Result]]) -> None:
+        if len(batch) > 1 and _error_of(results, len(batch)) is not None:
+            # The worker stays taken while the items are tried one by one, so that only the culprit fails.
+            retry = asyncio.get_running_loop().create_task(self._compute_one_by_one(batch))
+            self._retries.add(retry)
+            retry.add_done_callback(self._retries.discard)
             return
-        for waiter, result in zip(batch, results, strict=True):
-            if not waiter.answer.done():
-                waiter.answer.set_result(Answer(result, waiter.queue_s))
+        self._answer(batch, results)
+        self._end()
+
+    async def _compute_one_by_one(self, batch: _Batch[Item, Result]) -> None:
+        try:
+            for place in batch:
+                if not place.submission.future.done():
+                    results = self._compute([place])
+                    await asyncio.wait([results])
+                    self._answer([place], results)
+        finally:
+            self._end()
+
+    def _answer(self, batch: _Batch[Item, Result], results: asyncio.Future[list[Result]]) -> None:
+        if results.cancelled():
+            for place in batch:
+                place.submission.future.cancel()
+        elif (error := _error_of(results, len(batch))) is not None:
+            for place in batch:
+                _fail(place.submission, error)
+        else:
+            for (submission, position, queue_s), result in zip(batch, results.result(), strict=True):
+                self._deliver(submission, position, Answer(result, queue_s))
+
+    def _deliver(self, submission: _Submission[Item, Result], position: int, answer: Answer[Result]) -> None:
+        submission.answers[position] = answer
+        submission.missing -= 1
+        if submission.missing == 0 and not submission.future.done():
+            # In order of the items, whichever came first.
+            submission.future.set_result([submission.answers[place] for place in range(len(submission.items))])
+            del self._unanswered[submission]
+
+    def _end(self) -> None:
+        self._in_flight -= 1
+        self._form_batches()
+        # A batch that ends starts the next one first, so nothing can be queued once none is in flight.
+        if self._closed and not self._in_flight:
+            self._drained.set()
+
+    def _on_deadline(self) -> None:
+        self._deadline_alarm = None
+        now_s = time.perf_counter()
+        while self._unanswered:
+            oldest = next(iter(self._unanswered))
+            if oldest.deadline_s > now_s:
+                left_s = oldest.deadline_s - now_s + ALARM_SLACK_S
+                self._deadline_alarm = asyncio.get_running_loop().call_later(left_s, self._on_deadline)
+                return
+            self._expire(oldest)
+            self._forget(oldest)
+
+    def _expire(self, submission: _Submission[Item, Result]) -> None:
+        _fail(submission, DeadlineError(f"No answer within the deadline of {self._timeout_s * 1e3:g} ms."))
 
 
-def _expire(waiters: list[_Waiter[Item, Result]], timeout_s: float) -> None:
-    for waiter in waiters:
-        if not waiter.answer.done():
-            waiter.answer.set_exception(DeadlineError(f"No answer within the deadline of {timeout_s * 1e3:g} ms."))
+def _fail(submission: _Submission[Item, Result], error: BaseException) -> None:
+    if not submission.future.done():
+        submission.future.set_exception(error)
+
+
+def _error_of(results: asyncio.Future[list[Result]], num_items: int) -> BaseException | None:
+    """Return why a batch has no results to hand out, or None where it has or was cancelled."""
+    if results.cancelled():
+        return None
+    if (error := results.exception()) is not None:
+        return error
+    if len(results.result()) != num_items:
+        return RuntimeError(f"A batch of {num_items} items came back with {len(results.result())} results.")
+    return None

@@ -1,30 +1,47 @@
-"""How many CPUs this process may really use: its affinity, and the quota of its container."""
+"""How many CPUs this process may really use: its affinity, and the quotas of its control groups."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 
-def usable_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+def usable_cpus(root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> int:
     """Return the whole CPUs this process may keep busy, at least 1.
 
     Args:
-        cgroup: Where the control group of this process is mounted (version 2 or 1).
+        root: Where control groups are mounted (version 2 or 1).
+        membership: The file that says which of them this process is in.
     """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _quota_cpus(cgroup)
-    return allowed if quota is None else max(1, min(allowed, int(quota)))
+    quotas = (_quota_cpus(group) for group in _groups(root, membership))
+    return max(1, int(min([allowed, *(quota for quota in quotas if quota is not None)])))
 
 
-def _quota_cpus(cgroup: Path) -> float | None:
-    """Return the CPU quota in CPUs, or None where there is no limit."""
+def _groups(root: Path, membership: Path) -> Iterator[Path]:
+    """The folder of each group with a say in the CPUs of this process; a container may see the outermost only."""
     try:
-        quota_us, period_us = (cgroup / "cpu.max").read_text().split()
+        lines = membership.read_text().splitlines()
+    except OSError:
+        lines = []
+    paths = {"": "/", "cpu": "/"}  # by controller; version 2 has one hierarchy for all
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        paths.update(dict.fromkeys(controllers.split(","), path))
+    for mount, controller in ((root, ""), (root / "cpu", "cpu")):
+        group = Path(paths[controller].lstrip("/"))
+        yield from (mount / level for level in (group, *group.parents))
+
+
+def _quota_cpus(group: Path) -> float | None:
+    """Return the CPU quota of a group in CPUs, or None where there is no limit."""
+    try:
+        quota_us, period_us = (group / "cpu.max").read_text().split()
     except OSError:
         try:
-            quota_us = (cgroup / "cpu" / "cpu.cfs_quota_us").read_text().strip()
-            period_us = (cgroup / "cpu" / "cpu.cfs_period_us").read_text().strip()
+            quota_us = (group / "cpu.cfs_quota_us").read_text().strip()
+            period_us = (group / "cpu.cfs_period_us").read_text().strip()
         except OSError:
             return None
     # Version 2 writes "max" for no limit, version 1 writes -1.

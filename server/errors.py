@@ -135,6 +135,12 @@ def to_server_error(error: Exception) -> ServerError:
             return InternalError("The server failed to answer; its log has the details.")
 
 
+def to_response(error: Exception) -> Response:
+    """Return the problem document that stands for any exception."""
+    server_error = to_server_error(error)
+    return _respond(server_error.problem(), server_error.headers())
+
+
 def install_error_handlers(app: FastAPI) -> None:
     """Make every error of `app` a problem document."""
     for kind in (ServerError, ValidationError, QueueFullError, DeadlineError, ClosedError, Exception):
@@ -157,8 +163,7 @@ def field_path(location: Iterable[str | int]) -> str:
 
 
 async def _on_error(_: Request, error: Exception) -> Response:
-    server_error = to_server_error(error)
-    return _respond(server_error.problem(), server_error.headers())
+    return to_response(error)
 
 
 async def _on_http_exception(_: Request, error: Exception) -> Response:

@@ -4,44 +4,9 @@ from __future__ import annotations
 
 import time
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.errors import BodyTooLargeError
 from server.metrics import Metrics
-
-
-class BodyLimit:
-    """Raise BodyTooLargeError in whoever reads more than `max_bytes` of a body, by header or by count."""
-
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
-        self._app = app
-        self._max_bytes = max_bytes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        received = 0
-
-        async def counted_receive() -> Message:
-            nonlocal received
-            if received == 0:
-                # The client's own word is enough to refuse early, but not to accept.
-                self._check(int(Headers(scope=scope).get("content-length", "0")))
-            message = await receive()
-            received += len(message.get("body", b""))
-            self._check(received)
-            return message
-
-        await self._app(scope, counted_receive, send)
-
-    def _check(self, size_bytes: int) -> None:
-        if size_bytes > self._max_bytes:
-            raise BodyTooLargeError(
-                f"The body is larger than the limit of {self._max_bytes} bytes. Send fewer queries in one request."
-            )
 
 
 class RequestMetrics:

@@ -1,26 +1,27 @@
-"""The open model with its threads and its batcher: what the endpoints ask for rankings."""
+"""The open model with its threads, its batcher and its cache: what the endpoints ask for rankings."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+import orjson
 
-from export.artifact.featurizer import Bag, Query, QueryKindError
-from export.artifact.store import Artifact, open_artifact
+from export.artifact.featurizer import Bag, Query, TextFeaturizer, fold
+from export.artifact.store import Artifact
 from server.batcher import Answer, Batcher, ClosedError, DeadlineError, QueueFullError
+from server.cache import LruCache
 from server.metrics import Metrics, ShedReason
-from server.predictor import Predictor, StageTimes
+from server.predictor import Ranking, StageTimes
 from server.settings import Settings
+from server.threads import InferenceThreads
+from server.warmup import warm_predictor
 
 logger = logging.getLogger(__name__)
-
-WARM_UP_QUERIES = 8
 
 SHED_REASONS: dict[type[BaseException], ShedReason] = {
     QueueFullError: "queue_full",
@@ -28,10 +29,12 @@ SHED_REASONS: dict[type[BaseException], ShedReason] = {
     ClosedError: "draining",
     asyncio.CancelledError: "client_left",
 }
+NO_PREDICTIONS = b"[]"
+
+CacheKey = tuple[str, str | tuple[bytes, bytes], int, float]
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(NamedTuple):
     """One query and how much of its ranking is wanted."""
 
     query: Query
@@ -39,54 +42,53 @@ class Ask:
     min_score: float
 
 
-@dataclass(frozen=True, slots=True)
-class Ranked:
-    """The answer to one ask: K labels, best first, and the stage times of the batch it was computed in."""
+class Ranked(NamedTuple):
+    """The answer to one ask: the JSON array of its labels, best first, and the stage times of its batch."""
 
-    label_ids: NDArray[np.int64]  # [K]
-    labels: list[str]  # [K]
-    scores: NDArray[np.float32]  # [K]
-    stages: StageTimes
+    predictions: bytes
+    stages: StageTimes | None  # None: nothing was computed, the answer was in the cache.
 
 
 class Service:
-    """Ranks labels for queries, in batches, on threads of its own."""
+    """Ranks labels for queries, in batches, on threads of its own; loading, then ready, then draining."""
 
-    def __init__(
-        self, predictor: Predictor, executor: ThreadPoolExecutor, settings: Settings, metrics: Metrics
-    ) -> None:
-        self.artifact: Artifact = predictor.artifact
-        self.executor = executor
-        model = self.artifact.manifest.model
+    def __init__(self, settings: Settings, artifact: Artifact, metrics: Metrics) -> None:
+        self.artifact = artifact
+        model = artifact.manifest.model
         self.model_name = {"name": model.name, "version": model.version}
-        self.draining = False
-        self._predictor = predictor
-        self._timeout_s = settings.request_timeout_ms / 1e3
+        self.state: Literal["loading", "ready", "draining"] = "loading"
+        self._settings = settings
         self._metrics = metrics
+        self._cache = LruCache[CacheKey, bytes](settings.cache_entries) if settings.cache_entries else None
+
+    async def start(self) -> None:
+        """Return once real predictions have warmed the model up. Called after a fork: here threads begin."""
+        self.threads = InferenceThreads(self._settings.threads_per_worker)
+        self._predictor = await self.threads.run(warm_predictor, self.artifact)
         self._batcher = Batcher[Ask, Ranked](
             self._process,
-            max_batch_size=settings.max_batch_size,
-            queue_capacity=settings.queue_capacity,
-            concurrency=settings.threads_per_worker,
-            batch_timeout_us=settings.batch_timeout_us,
-            observer=metrics,
+            max_batch_size=self._settings.max_batch_size,
+            queue_capacity=self._settings.queue_capacity,
+            concurrency=self._settings.threads_per_worker,
+            timeout_s=self._settings.request_timeout_ms / 1e3,
+            batch_timeout_us=self._settings.batch_timeout_us,
+            observer=self._metrics,
         )
+        # What lives now lives until the end. Out of the collector's sight, a collection takes microseconds instead of
+        # the tens of milliseconds for which it would otherwise stop every thread.
+        gc.collect()
+        gc.freeze()
+        self._metrics.serving(self.model_name["name"], self.model_name["version"])
+        self.state = "ready"
+        logger.info("serving model %(name)s, version %(version)s", self.model_name)
 
-    @classmethod
-    async def start(cls, settings: Settings, metrics: Metrics) -> Service:
-        """Open the artifact and return once real predictions have warmed it up.
-
-        Raises:
-            ArtifactError: The artifact does not verify.
-        """
-        executor = ThreadPoolExecutor(settings.threads_per_worker, thread_name_prefix="inference")
-        predictor = await asyncio.get_running_loop().run_in_executor(executor, _open_warm, settings)
-        model = predictor.artifact.manifest.model
-        metrics.serving(model.name, model.version)
-        logger.info(
-            "serving model %s, version %s, %d labels", model.name, model.version, len(predictor.artifact.labels)
-        )
-        return cls(predictor, executor, settings, metrics)
+    async def stop(self) -> None:
+        """Finish accepted work, then give the threads back."""
+        self.state = "draining"
+        await self._batcher.drain()
+        self.threads.close()
+        gc.unfreeze()
+        logger.info("drained")
 
     def check(self, query: Query) -> None:
         """Raise QueryKindError where the model cannot take this kind of query."""
@@ -98,55 +100,71 @@ class Service:
         Raises:
             QueueFullError, DeadlineError, ClosedError: As `Batcher.submit`.
         """
+        answers = await (self._compute(asks) if self._cache is None else self._recall(asks, self._cache))
+        empty = 0
+        for answer in answers:
+            empty += answer.result.predictions == NO_PREDICTIONS
+        self._metrics.queries_ranked(len(answers), empty)
+        return answers
+
+    async def _compute(self, asks: Sequence[Ask]) -> list[Answer[Ranked]]:
         try:
-            answers = await self._batcher.submit(asks, self._timeout_s)
+            return await self._batcher.submit(asks)
         except tuple(SHED_REASONS) as error:
             self._metrics.queries_shed(SHED_REASONS[type(error)], len(asks))
             raise
-        self._metrics.queries_ranked(len(answers), sum(not answer.result.labels for answer in answers))
-        return answers
 
-    async def stop(self) -> None:
-        """Finishes accepted work, then gives the threads back."""
-        self.draining = True
-        await self._batcher.drain()
-        self.executor.shutdown()
-        logger.info("drained")
+    async def _recall(self, asks: Sequence[Ask], cache: LruCache[CacheKey, bytes]) -> list[Answer[Ranked]]:
+        """Answer from the cache what it knows, and compute only the rest."""
+        keys = [self._cache_key(ask) for ask in asks]
+        known = {
+            position: Answer(Ranked(predictions, None), 0.0)
+            for position, key in enumerate(keys)
+            if (predictions := cache.get(key)) is not None
+        }
+        unknown = [position for position in range(len(asks)) if position not in known]
+        computed = await self._compute([asks[position] for position in unknown]) if unknown else []
+        for position, answer in zip(unknown, computed, strict=True):
+            cache.put(keys[position], answer.result.predictions)
+        self._metrics.cache_asked(len(known), len(unknown), len(cache))
+        known.update(zip(unknown, computed, strict=True))
+        return [known[position] for position in range(len(asks))]
 
-    async def _process(self, asks: list[Ask]) -> list[Ranked]:
-        ranked = await asyncio.get_running_loop().run_in_executor(self.executor, self._compute, asks)
-        self._metrics.batch_computed(ranked[0].stages)
-        return ranked
+    def _cache_key(self, ask: Ask) -> CacheKey:
+        query, featurizer = ask.query, self.artifact.featurizer
+        if isinstance(query, Bag):
+            name: str | tuple[bytes, bytes] = (query.ids.tobytes(), query.weights.tobytes())
+        else:
+            # Only a text featurizer takes texts. What it folds to the same words, it gives the same tokens.
+            assert isinstance(featurizer, TextFeaturizer)  # noqa: S101
+            name = " ".join(fold(query, featurizer.config.max_chars).split())
+        return self.model_name["version"], name, ask.top_k, ask.min_score
 
-    def _compute(self, asks: list[Ask]) -> list[Ranked]:
-        """Run on an inference thread; label texts are read here too, because a page fault blocks."""
-        rankings, stages = self._predictor.predict([ask.query for ask in asks], max(ask.top_k for ask in asks))
-        labels = self.artifact.labels
-        batch = []
-        for ask, ranking in zip(asks, rankings, strict=True):
-            # Scores descend, so a count is a cut.
-            kept = int(np.count_nonzero(ranking.scores[: ask.top_k] >= ask.min_score))
-            label_ids = ranking.label_ids[:kept]
-            texts = [labels[label_id] for label_id in label_ids.tolist()]
-            batch.append(Ranked(label_ids, texts, ranking.scores[:kept], stages))
+    def _process(self, asks: list[Ask]) -> asyncio.Future[list[Ranked]]:
+        batch = self.threads.run(self._rank_batch, asks)
+        batch.add_done_callback(self._note_stages)
         return batch
 
+    def _note_stages(self, batch: asyncio.Future[list[Ranked]]) -> None:
+        if not batch.cancelled() and batch.exception() is None and (stages := batch.result()[0].stages) is not None:
+            self._metrics.batch_computed(stages)
 
-def _open_warm(settings: Settings) -> Predictor:
-    predictor = Predictor(open_artifact(settings.artifact))
-    queries = _warm_up_queries(predictor)
-    # Once as a batch and once alone: a first call compiles, allocates and touches pages.
-    predictor.predict(queries, 5)
-    predictor.predict(queries[:1], 5)
-    return predictor
+    def _rank_batch(self, asks: list[Ask]) -> list[Ranked]:
+        """Run on an inference thread; label texts are read here too, because a page fault blocks."""
+        rankings, stages = self._predictor.predict([ask.query for ask in asks], max([ask.top_k for ask in asks]))
+        return [Ranked(self._to_json(ranking, ask), stages) for ask, ranking in zip(asks, rankings, strict=True)]
 
-
-def _warm_up_queries(predictor: Predictor) -> list[Query]:
-    """Return queries that reach every stage: label texts where the model takes text, else its first feature."""
-    labels = predictor.artifact.labels
-    texts: list[Query] = [labels[label_id] for label_id in range(min(WARM_UP_QUERIES, len(labels)))]
-    try:
-        predictor.check(texts[0])
-    except QueryKindError:
-        return [Bag(np.zeros(1, dtype=np.int32), np.ones(1, dtype=np.float32))]
-    return texts
+    def _to_json(self, ranking: Ranking, ask: Ask) -> bytes:
+        label_ids, scores = ranking.label_ids, ranking.scores
+        kept = ask.top_k
+        if ask.min_score > 0:
+            kept = int(np.count_nonzero(scores[:kept] >= ask.min_score))  # Scores descend, so a count is a cut.
+        if kept < len(scores):
+            label_ids, scores = label_ids[:kept], scores[:kept]
+        labels = self.artifact.labels
+        predictions = [
+            {"label_id": label_id, "label": labels[label_id], "score": score}
+            for label_id, score in zip(label_ids.tolist(), scores, strict=True)
+        ]
+        # numpy's float32 in its own shortest form: 0.7310586, not the 0.7310585975646973 of the nearest double.
+        return orjson.dumps(predictions, option=orjson.OPT_SERIALIZE_NUMPY)

@@ -14,8 +14,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from server.cpus import usable_cpus
 
 ENV_PREFIX = "ASTEC_"
-# Where prometheus-client keeps the metrics of several workers; it looks once, when it is imported.
-METRICS_DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+_MAX_DEFAULT_WORKERS = 16
+
+
+def _default_workers() -> int:
+    return min(usable_cpus(), _MAX_DEFAULT_WORKERS)
 
 
 class Settings(BaseSettings):
@@ -27,11 +30,12 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 opens the server to the network.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 lets the system pick a free one.")
     workers: int = Field(
-        default=1,
+        default_factory=_default_workers,
         ge=1,
         le=256,
-        description="Server processes. More use more CPUs for HTTP; all share the artifact's memory-mapped weights, "
-        "but each batches only its own requests and loads its own search graphs.",
+        description="Server processes. Reading and writing HTTP keeps one CPU each busy; more processes than CPUs only "
+        "wait for one another. They share the model's memory, and each batches only its own requests. "
+        f"Default: the usable CPUs, at most {_MAX_DEFAULT_WORKERS}.",
     )
     inference_threads: int | None = Field(
         default=None,
@@ -39,6 +43,11 @@ class Settings(BaseSettings):
         le=256,
         description="Batches computed at once by each worker. More than the CPUs only makes every batch slower. "
         "Default: the usable CPUs divided by the workers.",
+    )
+    verify: Literal["hashes", "sizes"] = Field(
+        default="hashes",
+        description="What is compared with the manifest at the start: every byte of every file, or names and sizes "
+        "only. Sizes start faster, and serve a file that was damaged without changing its size.",
     )
     max_batch_size: int = Field(
         default=32,
@@ -83,6 +92,13 @@ class Settings(BaseSettings):
         ge=1,
         description="Most queries in one request; beyond it 422. All of them must fit into the queue at once.",
     )
+    cache_entries: int = Field(
+        default=0,
+        ge=0,
+        le=100_000_000,
+        description="Answers that each worker remembers; 0 remembers none. A repeated query then costs no computation, "
+        "but an entry takes about a kilobyte, and each worker learns its own.",
+    )
     shutdown_timeout_s: int = Field(
         default=10, ge=1, description="Seconds that a stopping server gives open requests before it cuts them off."
     )
@@ -100,11 +116,3 @@ class Settings(BaseSettings):
     def max_queries(self) -> int:
         """Most queries of a request that can ever be admitted."""
         return min(self.max_queries_per_request, self.queue_capacity)
-
-    def environment(self) -> dict[str, str]:
-        """Return the environment from which `Settings()` builds these same settings."""
-        return {
-            ENV_PREFIX + name.upper(): str(value)
-            for name, value in self.model_dump(mode="json").items()
-            if value is not None
-        }

@@ -6,19 +6,28 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from export.artifact.store import Artifact, open_artifact
 from server.app import create_app
+from server.metrics import MetricsBoard
 from server.settings import Settings
 
 Serve = Callable[..., AbstractAsyncContextManager[tuple[FastAPI, httpx.AsyncClient]]]
 
 
+@pytest.fixture(scope="session")
+def opened_artifact(demo_artifact: Path) -> Artifact:
+    """The demo artifact, open."""
+    return open_artifact(demo_artifact)
+
+
 @pytest.fixture
-def serve(demo_artifact: Path) -> Serve:
+def serve(opened_artifact: Artifact) -> Serve:
     """Serves the demo artifact in this process: `async with serve(queue_capacity=1) as (app, client)`."""
 
     @asynccontextmanager
     async def running(**knobs: int) -> AsyncIterator[tuple[FastAPI, httpx.AsyncClient]]:
-        app = create_app(Settings(artifact=demo_artifact, **knobs))
+        settings = Settings(artifact=opened_artifact.path, **knobs)
+        app = create_app(settings, opened_artifact, MetricsBoard(1).metrics(0))
         # What the application raises, the client must see as a response: that is what is tested.
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with (

@@ -1,6 +1,7 @@
 import asyncio
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -67,22 +68,29 @@ class Worker:
 
 
 def make_batcher(
-    worker: Worker, *, size: int = 4, capacity: int = 100, concurrency: int = 1, timeout_us: int = 0
+    worker: Callable[[list[int]], Coroutine[None, None, list[int]]],
+    *,
+    size: int = 4,
+    capacity: int = 100,
+    concurrency: int = 1,
+    timeout_s: float = FAR_S,
+    timeout_us: int = 0,
 ) -> tuple[Batcher[int, int], Recorder]:
     recorder = Recorder()
     batcher = Batcher[int, int](
-        worker,
+        lambda items: asyncio.ensure_future(worker(items)),
         max_batch_size=size,
         queue_capacity=capacity,
         concurrency=concurrency,
+        timeout_s=timeout_s,
         batch_timeout_us=timeout_us,
         observer=recorder,
     )
     return batcher, recorder
 
 
-def submit(batcher: Batcher[int, int], *items: int, timeout_s: float = FAR_S) -> "asyncio.Task[list[Answer[int]]]":
-    return asyncio.create_task(batcher.submit(items, timeout_s))
+def submit(batcher: Batcher[int, int], *items: int) -> "asyncio.Task[list[Answer[int]]]":
+    return asyncio.create_task(batcher.submit(items))
 
 
 async def settle() -> None:
@@ -97,7 +105,7 @@ def results(answers: list[Answer[int]]) -> list[int]:
 
 async def test_a_single_item_is_not_kept_waiting() -> None:
     batcher, recorder = make_batcher(Worker(gated=False))
-    (answer,) = await batcher.submit([21], FAR_S)
+    (answer,) = await batcher.submit([21])
     assert answer.result == 42
     assert recorder.waits_s == [[answer.queue_s]]
     assert answer.queue_s >= 0
@@ -106,7 +114,9 @@ async def test_a_single_item_is_not_kept_waiting() -> None:
 async def test_what_queued_while_the_worker_was_busy_forms_the_next_batch() -> None:
     worker = Worker()
     batcher, recorder = make_batcher(worker, size=4)
-    tasks = [submit(batcher, item) for item in range(7)]
+    tasks = [submit(batcher, 0)]
+    await settle()
+    tasks += [submit(batcher, item) for item in range(1, 7)]
     await settle()
     assert worker.batches == [[0]]
     worker.release()
@@ -119,9 +129,17 @@ async def test_what_queued_while_the_worker_was_busy_forms_the_next_batch() -> N
     assert recorder.lengths[-1] == 0
 
 
+async def test_what_arrives_in_the_same_turn_of_the_loop_is_computed_together() -> None:
+    worker = Worker(gated=False)
+    batcher, _ = make_batcher(worker)
+    tasks = [submit(batcher, item) for item in range(3)]
+    assert [results(await task) for task in tasks] == [[0], [2], [4]]
+    assert worker.batches == [[0, 1, 2]]
+
+
 async def test_a_submission_of_several_items_is_answered_in_order() -> None:
     batcher, _ = make_batcher(Worker(gated=False), size=3)
-    assert results(await batcher.submit(list(range(10)), FAR_S)) == [2 * item for item in range(10)]
+    assert results(await batcher.submit(list(range(10)))) == [2 * item for item in range(10)]
 
 
 async def test_concurrency_bounds_the_batches_in_flight() -> None:
@@ -143,7 +161,7 @@ async def test_a_full_queue_refuses_at_once_and_whole_submissions_only() -> None
     queued = submit(batcher, 1, 2)
     await settle()
     with pytest.raises(QueueFullError, match=r"2 of 3 places .* no room for 2 more"):
-        await batcher.submit([3, 4], FAR_S)
+        await batcher.submit([3, 4])
     assert recorder.lengths[-1] == 2
     last = submit(batcher, 5)
     await settle()
@@ -187,25 +205,57 @@ async def test_cancelling_in_the_moment_before_the_batch_forms_still_drops_the_i
 
 async def test_an_expired_item_fails_while_it_queues_and_is_not_computed() -> None:
     worker = Worker()
-    batcher, recorder = make_batcher(worker)
+    batcher, recorder = make_batcher(worker, timeout_s=0.02)
     blocking = submit(batcher, 0)
     await settle()
-    with pytest.raises(DeadlineError, match="1 ms"):
-        await batcher.submit([1, 2], timeout_s=0.001)
+    with pytest.raises(DeadlineError, match="20 ms"):
+        await batcher.submit([1, 2])
     assert recorder.lengths[-1] == 0
     worker.open()
-    await blocking
+    with pytest.raises(DeadlineError):
+        await blocking
+    await batcher.drain()
+    assert worker.processed == [0]
+
+
+async def test_an_expired_item_is_not_computed_even_if_the_alarm_has_not_rung_yet() -> None:
+    worker = Worker()
+    batcher, recorder = make_batcher(worker, timeout_s=0.02)
+    blocking = submit(batcher, 0)
+    await settle()
+    late = submit(batcher, 1, 2)
+    await settle()
+    worker.open()
+    time.sleep(0.03)  # The loop stands still, and timers with it.
+    await settle()
+    with pytest.raises(DeadlineError):
+        await late
+    assert recorder.lengths[-1] == 0
+    await asyncio.wait([blocking])
+    assert worker.processed == [0]
+
+
+async def test_deadlines_follow_one_another() -> None:
+    worker = Worker()
+    batcher, _ = make_batcher(worker, timeout_s=0.01)
+    tasks = [submit(batcher, 0)]
+    for item in (1, 2):
+        await asyncio.sleep(0.005)
+        tasks.append(submit(batcher, item))
+    await asyncio.wait(tasks)
+    assert [type(task.exception()) for task in tasks] == [DeadlineError] * 3
+    worker.open()
     await batcher.drain()
     assert worker.processed == [0]
 
 
 async def test_a_deadline_that_passes_during_the_computation_is_reported_too() -> None:
     worker = Worker()
-    batcher, _ = make_batcher(worker)
+    batcher, _ = make_batcher(worker, timeout_s=0.01)
     with pytest.raises(DeadlineError):
-        await batcher.submit([1], timeout_s=0)
+        await batcher.submit([1])
     worker.open()
-    assert results(await batcher.submit([2], FAR_S)) == [4]
+    assert results(await batcher.submit([2])) == [4]
 
 
 async def test_poison_fails_alone() -> None:
@@ -227,7 +277,7 @@ async def test_poison_fails_alone() -> None:
 async def test_a_poisoned_submission_fails_as_a_whole_without_unseen_exceptions() -> None:
     batcher, _ = make_batcher(Worker(gated=False, poison=frozenset({1, 2})), size=1)
     with pytest.raises(ArithmeticError):
-        await batcher.submit([1, 2, 3], FAR_S)
+        await batcher.submit([1, 2, 3])
     await batcher.drain()
 
 
@@ -235,18 +285,30 @@ async def test_a_computation_that_loses_results_is_an_error_not_a_mix_up() -> No
     async def forgetful(items: list[int]) -> list[int]:
         return items[1:]
 
-    batcher = Batcher[int, int](forgetful, max_batch_size=4, queue_capacity=4, concurrency=1, observer=Recorder())
+    batcher, _ = make_batcher(forgetful)
     with pytest.raises(RuntimeError, match="A batch of 1 items came back with 0 results"):
-        await batcher.submit([1, 2], FAR_S)
+        await batcher.submit([1, 2])
+
+
+async def test_a_computation_that_cannot_even_begin_fails_its_items() -> None:
+    def closed(items: list[int]) -> asyncio.Future[list[int]]:
+        raise RuntimeError("closed")
+
+    batcher = Batcher[int, int](
+        closed, max_batch_size=4, queue_capacity=4, concurrency=1, timeout_s=FAR_S, observer=Recorder()
+    )
+    with pytest.raises(RuntimeError, match="closed"):
+        await batcher.submit([1, 2])
+    await batcher.drain()
 
 
 async def test_a_cancelled_computation_leaves_nobody_waiting() -> None:
     async def cancelled(items: list[int]) -> list[int]:
         raise asyncio.CancelledError
 
-    batcher = Batcher[int, int](cancelled, max_batch_size=4, queue_capacity=4, concurrency=1, observer=Recorder())
+    batcher, _ = make_batcher(cancelled)
     with pytest.raises(asyncio.CancelledError):
-        await batcher.submit([1], FAR_S)
+        await batcher.submit([1])
 
 
 async def test_drain_finishes_accepted_work_and_refuses_more() -> None:
@@ -257,7 +319,7 @@ async def test_drain_finishes_accepted_work_and_refuses_more() -> None:
     draining = asyncio.create_task(batcher.drain())
     await settle()
     with pytest.raises(ClosedError):
-        await batcher.submit([4], FAR_S)
+        await batcher.submit([4])
     assert not draining.done()
     worker.open()
     await draining
@@ -278,8 +340,8 @@ async def test_with_a_timeout_a_part_filled_batch_waits_for_company() -> None:
 async def test_with_a_timeout_a_lonely_item_is_computed_in_the_end() -> None:
     worker = Worker(gated=False)
     batcher, _ = make_batcher(worker, size=2, timeout_us=200)
-    assert results(await batcher.submit([1], FAR_S)) == [2]
-    assert results(await batcher.submit([2], FAR_S)) == [4]
+    assert results(await batcher.submit([1])) == [2]
+    assert results(await batcher.submit([2])) == [4]
 
 
 async def test_drain_does_not_wait_for_company() -> None:

@@ -5,6 +5,10 @@ import subprocess
 import sys
 from itertools import pairwise
 
+import httpx
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
 from server.metrics import LATENCY_BUCKETS_S
 
 
@@ -40,6 +44,31 @@ async def test_the_schema_documents_requests_answers_and_errors(serve) -> None:
     assert components["PredictRequest"]["examples"]
     references = set(re.findall(r"#/components/schemas/(\w+)", str(schema)))
     assert references <= set(components)
+
+
+async def test_a_mounted_app_answers_by_the_route_in_its_table_as_the_short_cut_does(serve) -> None:
+    async with serve() as (app, client):
+        body = {"queries": [app.state.service.artifact.labels[0], ""], "top_k": 3}
+        outer = Starlette(routes=[Mount("/below", app)])
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(outer), base_url="http://t") as mounted:
+            routed = await mounted.post("/below/predict", json=body)
+            refused = await mounted.post("/below/predict", json={})
+        direct = await client.post("/predict", json=body)
+        metrics = (await client.get("/metrics")).text
+    assert routed.status_code == 200
+    assert routed.json() == direct.json()
+    assert set(routed.headers) == set(direct.headers)
+    assert refused.status_code == 422
+    assert 'astec_requests_total{route="/predict",status="200"} 2.0' in metrics
+    assert 'astec_requests_total{route="/predict",status="422"} 1.0' in metrics
+
+
+async def test_server_timing_tells_the_stages(serve) -> None:
+    async with serve() as (_, client):
+        timing = (await client.post("/predict", json={"queries": ["a", "b"]})).headers["server-timing"]
+    number = r"\d+\.\d{3}"
+    stages = ("queue", "featurize", "encode", "shortlist", "score")
+    assert re.fullmatch(", ".join(f"{stage};dur={number}" for stage in stages), timing)
 
 
 async def test_metrics_count_what_was_asked_and_answered(serve) -> None:

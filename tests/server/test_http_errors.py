@@ -153,10 +153,12 @@ async def test_an_unknown_path_gets_404_and_a_wrong_method_405(serve) -> None:
     assert wrong_method.headers["allow"] == "POST"
 
 
-async def test_an_error_of_our_own_gets_500_without_internals(serve) -> None:
+async def test_an_error_of_our_own_gets_500_without_internals(serve, caplog: pytest.LogCaptureFixture) -> None:
     async with serve() as (app, client):
-        app.state.service.executor.shutdown()
+        app.state.service.threads.close()
         problem = assert_problem(await client.post("/predict", json={"query": "a"}), 500)
         metrics = (await client.get("/metrics")).text
     assert problem["detail"] == "The server failed to answer; its log has the details."
     assert 'astec_requests_total{route="/predict",status="500"} 1.0' in metrics
+    (record,) = [record for record in caplog.records if record.name == "server.prediction"]
+    assert isinstance(record.exc_info[1], RuntimeError)

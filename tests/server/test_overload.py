@@ -9,6 +9,7 @@ import httpx
 from fastapi import FastAPI
 
 from server.app import create_app
+from server.metrics import MetricsBoard
 from server.settings import Settings
 
 QUERY = {"query": "a"}
@@ -17,7 +18,7 @@ QUERY = {"query": "a"}
 @contextmanager
 def busy_inference(app: FastAPI) -> Iterator[None]:
     release = threading.Event()
-    app.state.service.executor.submit(release.wait)
+    app.state.service.threads.run(release.wait, None)
     try:
         yield
     finally:
@@ -98,8 +99,9 @@ async def test_a_client_that_left_is_not_waited_for(serve) -> None:
     assert 'astec_requests_total{route="/predict",status="499"} 1.0' in metrics
 
 
-async def test_before_the_model_is_loaded_only_liveness_answers(demo_artifact) -> None:
-    app = create_app(Settings(artifact=demo_artifact))
+async def test_before_the_model_is_loaded_only_liveness_answers(opened_artifact) -> None:
+    settings = Settings(artifact=opened_artifact.path)
+    app = create_app(settings, opened_artifact, MetricsBoard(1).metrics(0))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://t") as client:
         assert (await client.get("/healthz")).status_code == 200
         for path in ("/readyz", "/v1/model"):

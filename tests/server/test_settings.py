@@ -15,15 +15,17 @@ def test_a_given_value_wins_over_the_environment_and_that_over_the_default(monke
     assert (settings.artifact, settings.port, settings.workers, settings.max_batch_size) == (Path("model"), 9001, 2, 32)
 
 
-def test_the_environment_carries_all_settings_to_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = Settings(artifact=Path("a b"), port=0, inference_threads=3, access_log=True, log_level="debug")
-    for name, value in settings.environment().items():
-        monkeypatch.setenv(name, value)
-    assert Settings() == settings
+@pytest.mark.parametrize(("cpus", "workers", "threads"), [(1, 1, 1), (3, 3, 1), (16, 16, 1), (40, 16, 2)])
+def test_workers_and_threads_default_to_the_cpus(
+    monkeypatch: pytest.MonkeyPatch, cpus: int, workers: int, threads: int
+) -> None:
+    monkeypatch.setattr("server.settings.usable_cpus", lambda: cpus)
+    settings = Settings(artifact=Path("a"))
+    assert (settings.workers, settings.threads_per_worker) == (workers, threads)
 
 
 def test_threads_default_to_the_cpus_shared_among_the_workers() -> None:
-    assert Settings(artifact=Path("a")).threads_per_worker == usable_cpus()
+    assert Settings(artifact=Path("a"), workers=1).threads_per_worker == usable_cpus()
     assert Settings(artifact=Path("a"), workers=256).threads_per_worker == 1
     assert Settings(artifact=Path("a"), workers=256, inference_threads=5).threads_per_worker == 5
 

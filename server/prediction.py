@@ -1,0 +1,175 @@
+"""`POST /predict`: the one endpoint that carries the load, from bytes to bytes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+import orjson
+from starlette.datastructures import Headers
+from starlette.types import Receive, Scope, Send
+
+from export.artifact.featurizer import Bag, Query
+from server.batcher import Answer
+from server.errors import (
+    BodyTooLargeError,
+    ClientLeftError,
+    FieldError,
+    InternalError,
+    InvalidFieldError,
+    UnavailableError,
+    to_response,
+)
+from server.hangup import Hangups
+from server.schema import Features, PredictRequest, queries_of
+from server.service import Ask, Ranked, Service
+from server.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+class Prediction:
+    """An ASGI application for this endpoint alone.
+
+    A prediction takes about as long as a web framework's routing, request and response objects do, so it does without.
+    """
+
+    def __init__(self, service: Service, settings: Settings) -> None:
+        self._service = service
+        self._settings = settings
+        self._hangups = Hangups()
+        self._answer_head = b'{"model":%b,' % orjson.dumps(service.model_name)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        await self.serve(scope, receive, send)
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> int:
+        """Serve one request and return the status of the answer."""
+        try:
+            require_ready(self._service)
+            content = await read_body(scope, receive, self._settings.max_body_bytes)
+            request = PredictRequest.model_validate_json(content)
+            with self._hangups.watch(receive):
+                body, timing = await self.answer(request)
+        except Exception as error:
+            response = to_response(error)
+            if response.status_code == InternalError.status:
+                logger.exception("a prediction failed")
+            await response(scope, receive, send)
+            return response.status_code
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"server-timing", timing.encode()),
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+        return 200
+
+    async def answer(self, request: PredictRequest) -> tuple[bytes, str]:
+        """Answer with `predictions` to a `query`, and with `results` to `queries`."""
+        answers = await self._service.rank(self._to_asks(request))
+        return self._to_json(answers, single=request.query is not None), server_timing(answers)
+
+    def _to_json(self, answers: Sequence[Answer[Ranked]], *, single: bool) -> bytes:
+        lists = [b'"predictions":%b' % answer.result.predictions for answer in answers]
+        if single:
+            return b"%b%b}" % (self._answer_head, lists[0])
+        return b'%b"results":[{%b}]}' % (self._answer_head, b"},{".join(lists))
+
+    def _to_asks(self, request: PredictRequest) -> list[Ask]:
+        """Check what depends on the settings and the model, and name every field that fails."""
+        try:
+            queries = queries_of(request)
+        except ValueError as error:
+            raise InvalidFieldError([FieldError(field="body", message=str(error))]) from error
+        if len(queries) > self._settings.max_queries:
+            limit = self._settings.max_queries
+            message = f"{len(queries)} queries are more than the limit of {limit}; split the request"
+            raise InvalidFieldError([FieldError(field="queries", message=message)])
+        asks: list[Ask] = []
+        errors: list[FieldError] = []
+        for position, query in enumerate(queries):
+            try:
+                asks.append(Ask(self._to_query(query), request.top_k, request.min_score))
+            except ValueError as error:
+                field = "query" if request.query is not None else f"queries.{position}"
+                errors.append(FieldError(field=field, message=str(error)))
+        if errors:
+            raise InvalidFieldError(errors)
+        return asks
+
+    def _to_query(self, query: str | Features) -> Query:
+        if isinstance(query, str):
+            _check_length(len(query), self._settings.max_query_chars, "characters")
+            converted: Query = query
+        else:
+            _check_length(len(query.ids), self._settings.max_query_features, "ids")
+            ids = np.array(query.ids, dtype=np.int32)
+            weights = np.ones(len(ids)) if query.weights is None else np.array(query.weights)
+            with np.errstate(over="ignore"):  # what becomes infinite is refused by `check`
+                converted = Bag(ids, weights.astype(np.float32))
+        self._service.check(converted)
+        return converted
+
+
+def require_ready(service: Service) -> None:
+    """Raise UnavailableError unless the service takes queries."""
+    if service.state == "loading":
+        raise UnavailableError("The model is loading.")
+    if service.state == "draining":
+        raise UnavailableError("The server is shutting down.")
+
+
+async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
+    """Return the body of a request.
+
+    Raises:
+        BodyTooLargeError: It has, or its header says that it will have, more than `max_bytes` bytes.
+        ClientLeftError: The client hung up before its end.
+    """
+    body: bytes = b""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientLeftError("The client closed the connection before the end of its request.")
+        body += message.get("body", b"")
+        more: bool = message.get("more_body", False)
+        # A body that came in one piece shows its size; the header's word is enough to refuse early, not to accept.
+        announced_bytes = int(Headers(scope=scope).get("content-length", "0")) if more else 0
+        if max(len(body), announced_bytes) > max_bytes:
+            raise BodyTooLargeError(
+                f"The body is larger than the limit of {max_bytes} bytes. Send fewer queries in one request."
+            )
+        if not more:
+            return body
+
+
+def server_timing(answers: Sequence[Answer[Ranked]]) -> str:
+    """Return the `Server-Timing` header in milliseconds: the longest queueing, and each stage over all batches.
+
+    Where all was in the cache there are no times to tell.
+    """
+    queue_s = featurize_s = encode_s = shortlist_s = score_s = 0.0
+    seen: set[int] = set()
+    for (_, stages), wait_s in answers:
+        queue_s = max(queue_s, wait_s)
+        if stages is not None and id(stages) not in seen:
+            seen.add(id(stages))
+            featurize_s += stages.featurize_s
+            encode_s += stages.encode_s
+            shortlist_s += stages.shortlist_s
+            score_s += stages.score_s
+    if not seen:
+        return "cache;desc=hit"
+    return (
+        f"queue;dur={queue_s * 1e3:.3f}, featurize;dur={featurize_s * 1e3:.3f}, encode;dur={encode_s * 1e3:.3f}, "
+        f"shortlist;dur={shortlist_s * 1e3:.3f}, score;dur={score_s * 1e3:.3f}"
+    )
+
+
+def _check_length(length: int, limit: int, unit: str) -> None:
+    if length > limit:
+        raise ValueError(f"The query has {length} {unit}; the limit is {limit}")

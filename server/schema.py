@@ -1,0 +1,117 @@
+"""The JSON that clients send and get."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+
+
+class RequestModel(BaseModel):
+    """What a client sends: unknown fields and silent conversions are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Features(RequestModel):
+    """A query as feature ids, for models trained on pre-featurised data."""
+
+    ids: list[Annotated[int, Field(ge=0, le=2**31 - 1)]] = Field(description="Distinct feature ids.")
+    weights: list[Annotated[float, Field(allow_inf_nan=False)]] | None = Field(
+        default=None, description="One weight per id; 1 each where left out."
+    )
+
+    @model_validator(mode="after")
+    def _aligned(self) -> Self:
+        if self.weights is not None and len(self.weights) != len(self.ids):
+            raise ValueError(f"There are {len(self.ids)} ids but {len(self.weights)} weights; give one weight per id")
+        if len(set(self.ids)) != len(self.ids):
+            raise ValueError("The ids repeat; add up the weights of equal ids")
+        return self
+
+
+def _query_kind(value: object) -> str | None:
+    if isinstance(value, str):
+        return ":text"
+    return ":features" if isinstance(value, dict | Features) else None
+
+
+QueryJson = Annotated[
+    Annotated[str, Tag(":text")] | Annotated[Features, Tag(":features")],
+    Discriminator(
+        _query_kind,
+        custom_error_type="query_kind",
+        custom_error_message="A query is a string, or an object with ids and weights",
+    ),
+]
+
+
+class PredictRequest(RequestModel):
+    """One `query` or several `queries`."""
+
+    # That it is one of the two is for `queries_of` to check: a validator in Python would double the time of parsing.
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"query": "red running shoes size 42"},
+                {"queries": ["red running shoes", "garden hose 20 m"], "top_k": 3, "min_score": 0.2},
+            ]
+        }
+    )
+
+    query: QueryJson | None = Field(default=None, description="A text, or feature ids for models that take those.")
+    queries: list[QueryJson] | None = Field(default=None, min_length=1, description="Queries, answered in order.")
+    top_k: int = Field(default=5, ge=1, le=100, description="Most labels per query.")
+    min_score: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False, description="Labels below it are left out.")
+
+
+def queries_of(request: PredictRequest) -> list[str | Features]:
+    """Return the queries of a request, one or several.
+
+    Raises:
+        ValueError: The request has both `query` and `queries`, or neither.
+    """
+    if (request.query is None) == (request.queries is None):
+        raise ValueError('Give exactly one of "query" and "queries"')
+    return [request.query] if request.query is not None else request.queries or []
+
+
+class ModelName(BaseModel):
+    """The model that answered."""
+
+    name: str
+    version: str
+
+
+class Prediction(BaseModel):
+    """A label and its score, between 0 and 1."""
+
+    label_id: int
+    label: str
+    score: float
+
+
+class Predictions(BaseModel):
+    """The labels of one query, best first; empty where no token of the query is known."""
+
+    predictions: list[Prediction]
+
+
+class SingleResponse(Predictions):
+    """The answer to `query`."""
+
+    model: ModelName
+
+
+class BatchResponse(BaseModel):
+    """The answer to `queries`, in their order."""
+
+    model: ModelName
+    results: list[Predictions]
+
+
+class Status(BaseModel):
+    """How the server is."""
+
+    status: str

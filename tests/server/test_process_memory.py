@@ -1,0 +1,48 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from server.memory import process_memory
+
+MIB = 1 << 20
+# A process of its own: one that has threads, as that of the tests may, should not be forked.
+FORKING = """
+import json, mmap, os, signal
+from dataclasses import astuple
+from server.memory import process_memory
+seen = [astuple(process_memory(os.getpid()))]
+pages = mmap.mmap(-1, 64 << 20, flags=mmap.MAP_PRIVATE)
+for page in range(0, len(pages), mmap.PAGESIZE):
+    pages[page] = 1
+seen.append(astuple(process_memory(os.getpid())))
+if not (child := os.fork()):
+    signal.pause()
+seen.append(astuple(process_memory(os.getpid())))
+os.kill(child, signal.SIGKILL)
+os.waitpid(child, 0)
+print(json.dumps(seen))
+"""
+
+
+def test_private_pages_are_told_from_shared_ones() -> None:
+    done = subprocess.run([sys.executable, "-c", FORKING], capture_output=True, text=True, check=True)
+    (rss, pss, private), (rss_alone, pss_alone, private_alone), (rss_shared, pss_shared, private_shared) = json.loads(
+        done.stdout
+    )
+    for grown in (rss_alone - rss, pss_alone - pss, private_alone - private, private_alone - private_shared):
+        assert grown >= 63 * MIB
+    assert pss_alone - pss_shared >= 31 * MIB
+    assert abs(rss_shared - rss_alone) <= MIB
+
+
+def test_a_process_that_is_not_there() -> None:
+    with pytest.raises(OSError, match="-1"):
+        process_memory(-1)
+
+
+def test_what_is_private_is_part_of_what_is_shared_out_and_that_of_all() -> None:
+    memory = process_memory(os.getpid())
+    assert 0 < memory.private_bytes <= memory.pss_bytes <= memory.rss_bytes
