@@ -5,6 +5,9 @@ TORCH ?= torch==2.13.0
 PORT ?= 8000
 BIN := $(VENV)/bin
 DEMO := runs/demo artifacts/demo
+ARTIFACT ?= artifacts/demo
+DATA ?= runs/demo-log
+TRAIN ?= $(DATA)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo smoke test lint bench clean
@@ -45,8 +48,9 @@ lint: $(VENV)/.ready ## ruff, mypy and the import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: artifacts/demo/manifest.json ## measure the demo model in process and over HTTP; writes a dated page
-	$(BIN)/python -m loadtest.bench
+bench: | $(VENV)/.ready ## measure in process, over HTTP, beside peers and as labels grow (ARTIFACT=, DATA=, TRAIN=, BENCH=--quick)
+	test -f $(ARTIFACT)/manifest.json || $(MAKE) artifacts/demo/manifest.json
+	$(BIN)/python -m loadtest.bench $(ARTIFACT) $(DATA) --train $(TRAIN) $(BENCH)
 
 clean: ## remove what the targets above made
 	rm -rf $(VENV) build *.egg-info runs artifacts .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis

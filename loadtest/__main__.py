@@ -1,184 +1,31 @@
 """`astec-loadtest`: the command line."""
 
-import asyncio
-import gc
-import itertools
-import json
-from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
-from typing import Annotated, NoReturn
+from __future__ import annotations
 
 import typer
-from rich.console import Console
+from typer.core import TyperGroup
 
-from export.artifact.featurizer import Query
-from loadtest.budgets import Budgets
-from loadtest.client import UnreachableError
-from loadtest.loops import run_load
-from loadtest.plan import LoadPlan
-from loadtest.queries import QueryMix, demo_pool, encode_request, read_pool
-from loadtest.recorder import Measurement
-from loadtest.report import Report, build_report
-
-_new_event_loop: Callable[[], asyncio.AbstractEventLoop]
-try:
-    from uvloop import new_event_loop as _new_event_loop
-except ImportError:  # it comes with the `serve` extra; without it the generator reaches its own limits sooner
-    _new_event_loop = asyncio.new_event_loop
-
-EXIT_OVER_BUDGET = 1
-EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
-_DEFAULT_CLIENTS = 8
-_BUDGETS = "Budgets"
-
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+from loadtest.run import run
+from loadtest.synth_artifact import synth_artifact
 
 
-@app.command()
-def loadtest(
-    url: Annotated[
-        str, typer.Argument(help="http://HOST:PORT of the server; /predict is added unless there is a path.")
-    ],
-    rate: Annotated[
-        float | None,
-        typer.Option(
-            help="Open loop: queries per second, sent on time whatever the answers do, as independent users would. "
-            "Latency counts from the intended send time, so a stall shows in full. Use it to judge latency."
-        ),
-    ] = None,
-    clients: Annotated[
-        int | None,
-        typer.Option(
-            help="Closed loop: clients that each send the next query when the last is answered. Finds the highest "
-            "throughput, but a slow server is asked less, which flatters its latency. Without --rate, "
-            f"{_DEFAULT_CLIENTS} clients are the default."
-        ),
-    ] = None,
-    duration: Annotated[
-        float,
-        typer.Option(help="Measured seconds. Longer runs settle p99.9, shorter ones answer sooner."),
-    ] = 10.0,
-    warmup: Annotated[
-        float, typer.Option(help="Seconds of load before the measurement. Less shows the cold start, more hides it.")
-    ] = 1.0,
-    timeout: Annotated[
-        float,
-        typer.Option(help="Seconds to wait for an answer. Less ends a hanging run sooner, more counts fewer errors."),
-    ] = 5.0,
-    max_in_flight: Annotated[
-        int,
-        typer.Option(
-            help="Open loop: most requests (and connections) at once. Higher presses a stalled server harder and takes "
-            "more sockets; above it requests are sent late, which their latency includes."
-        ),
-    ] = 1000,
-    queries: Annotated[
-        Path | None,
-        typer.Option(
-            help="Queries to draw from (one per line, or any format that the trainer reads), most popular first. "
-            "Your own log gives figures that hold for you; without it, the demo log is drawn from."
-        ),
-    ] = None,
-    zipf: Annotated[
-        float,
-        typer.Option(
-            help="Exponent of the queries' popularity. Higher repeats a few (kind to caches), 0 favours none."
-        ),
-    ] = 1.0,
-    odd_share: Annotated[
-        float,
-        typer.Option(
-            help="Share of empty, unknown, very long and non-ASCII queries. More tests the edges, fewer the usual load."
-        ),
-    ] = 0.02,
-    top_k: Annotated[int, typer.Option(help="Labels asked for per query. More makes answers larger and slower.")] = 5,
-    seed: Annotated[int, typer.Option(help="Seed of the traffic. The same one sends the same queries.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
-    plot: Annotated[
-        Path | None, typer.Option(dir_okay=False, help="Write a PNG of latency and throughput over time to this file.")
-    ] = None,
-    max_p50_ms: Annotated[float | None, typer.Option(rich_help_panel=_BUDGETS, help="Exit 1 if p50 is higher.")] = None,
-    max_p99_ms: Annotated[float | None, typer.Option(rich_help_panel=_BUDGETS, help="Exit 1 if p99 is higher.")] = None,
-    max_p999_ms: Annotated[
-        float | None, typer.Option(rich_help_panel=_BUDGETS, help="Exit 1 if p99.9 is higher.")
-    ] = None,
-    max_error_rate: Annotated[
-        float | None,
-        typer.Option(rich_help_panel=_BUDGETS, help="Exit 1 if a larger share (0..1) is not answered 200."),
-    ] = None,
-    min_achieved: Annotated[
-        float | None,
-        typer.Option(
-            rich_help_panel=_BUDGETS, help="Exit 1 if a smaller share (0..1) of --rate is answered per second."
-        ),
-    ] = None,
-) -> None:
-    """Put a running server under load and report latency percentiles, throughput and errors.
+class _RunByDefault(TyperGroup):
+    """Takes `astec-loadtest URL ...` for `astec-loadtest run URL ...`."""
 
-    Exit codes: 0 done, 1 over a budget, 2 wrong usage or server out of reach, 130 interrupted (it still reports).
-    """
-    budgets = Budgets(max_p50_ms, max_p99_ms, max_p999_ms, max_error_rate, min_achieved)
-    if min_achieved is not None and rate is None:
-        _fail("--min-achieved is a share of --rate. Give --rate too.")
-    if plot is not None and not plot.parent.is_dir():
-        _fail(f"The folder {plot.parent} of --plot does not exist. Create it first.")
-    if rate is None and clients is None:
-        clients = _DEFAULT_CLIENTS
-    try:
-        plan = LoadPlan(url, rate, clients, duration, warmup, timeout, max_in_flight)
-        pool = demo_pool(seed) if queries is None else read_pool(queries)
-        mix = QueryMix(pool, seed=seed, zipf_exponent=zipf, odd_share=odd_share)
-    except (ValueError, OSError) as error:
-        _fail(str(error))
-    measured = _run(plan, pool, mix, top_k)
-    report = build_report(plan, measured)
-    report = replace(report, over_budget=budgets.misses(report))
-    _show(report, as_json=as_json)
-    if plot is not None:
-        _draw(measured, plan, plot)
-    if report.interrupted:
-        raise typer.Exit(EXIT_INTERRUPTED)
-    if report.over_budget:
-        raise typer.Exit(EXIT_OVER_BUDGET)
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override] # typer's is click's
+        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
 
 
-def _run(plan: LoadPlan, pool: list[Query], mix: QueryMix, top_k: int) -> Measurement:
-    # The probe is an ordinary query, so that its refusal means that all would be refused.
-    bodies = (encode_request(query, top_k) for query in itertools.chain(pool[:1], mix))
-    seconds = plan.warmup_s + plan.duration_s
-    typer.echo(f"Loading {plan.endpoint} for {seconds:g} s; Ctrl-C ends it sooner and still reports.", err=True)
-    gc.freeze()  # collecting all that was imported would look like a stall of the server
-    try:
-        with asyncio.Runner(loop_factory=_new_event_loop) as runner:
-            return runner.run(run_load(plan, bodies))
-    except UnreachableError as error:
-        _fail(str(error))
-    except KeyboardInterrupt:
-        raise typer.Exit(EXIT_INTERRUPTED) from None  # before anything was measured
-
-
-def _show(report: Report, *, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(report.to_json()))
-    else:
-        Console().print(report.to_table())
-
-
-def _draw(measured: Measurement, plan: LoadPlan, path: Path) -> None:
-    try:
-        # Only here, because matplotlib takes longer to load than all the rest.
-        from loadtest.plot import draw_latency_over_time
-
-        draw_latency_over_time(measured, plan.endpoint, path)
-    except (ImportError, OSError) as error:
-        _fail(f"Cannot write the plot {path}: {error}.")
-
-
-def _fail(message: str) -> NoReturn:
-    typer.echo(f"Error: {message}", err=True)
-    raise typer.Exit(EXIT_USAGE)
+app = typer.Typer(
+    cls=_RunByDefault,
+    help="Load a running server (`run`, which may be left out), or make a model of any size to load.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(run)
+app.command()(synth_artifact)
 
 
 def main() -> None:

@@ -1,52 +1,47 @@
-"""The HTTP side: posts one query, says how it went."""
+"""The HTTP side: posts queries over as many kept-alive connections as there are requests in flight."""
 
+from __future__ import annotations
+
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from time import perf_counter
+from urllib.parse import urlsplit
 
-import aiohttp
-
+from loadtest.connection import CONNECTION, TIMEOUT, Answer, Connection, OnAnswer
 from loadtest.plan import LoadPlan
-
-OK = "ok"
-TIMEOUT = "timeout"
-CONNECTION = "connection"
 
 # Servers commonly close an idle connection after 5 s; closing it first avoids posting into a closing one.
 _KEEPALIVE_S = 4.0
+_LONGEST_SWEEP_S = 0.05
 
 
 class UnreachableError(Exception):
     """The server cannot be put under load; the message says why and what to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """How a request ended: `OK`, `TIMEOUT`, `CONNECTION` or `status_NNN`; stage times as the server tells them."""
-
-    kind: str
-    stages_ms: dict[str, float] = field(default_factory=dict)
-
-
 class Client:
-    """Posts to one endpoint over a pool of kept-alive connections."""
+    """Posts to one endpoint. Callers are called back, because an awaited task per request would cost more than it."""
 
-    def __init__(self, session: aiohttp.ClientSession, endpoint: str) -> None:
-        self._session = session
+    def __init__(self, endpoint: str, timeout_s: float) -> None:
         self._endpoint = endpoint
+        parts = urlsplit(endpoint)
+        self._host, self._port = parts.hostname or "", parts.port or 80
+        target = parts.path + (f"?{parts.query}" if parts.query else "")
+        self._head = (
+            f"POST {target} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\nContent-Length: "
+        ).encode()
+        self._timeout_s = timeout_s
+        self._connections: set[Connection] = set()
+        self._idle: dict[Connection, float] = {}
+        self._connecting: dict[Connection, asyncio.Task[None]] = {}
 
-    async def predict(self, body: bytes) -> Answer:
-        """Post one query; every failure is an answer of its kind, none is raised."""
-        try:
-            async with self._session.post(self._endpoint, data=body) as response:
-                await response.read()
-                if response.status == 200:
-                    return Answer(OK, parse_server_timing(response.headers.get("Server-Timing", "")))
-                return Answer(f"status_{response.status}")
-        except TimeoutError:
-            return Answer(TIMEOUT)
-        except (aiohttp.ClientError, OSError):
-            return Answer(CONNECTION)
+    def post(self, body: bytes, on_answer: OnAnswer) -> None:
+        """Post one query; `on_answer` is called later, whatever happens."""
+        now_s = perf_counter()
+        connection = self._idle_connection(now_s) or self._open()
+        request = b"%b%d\r\n\r\n%b" % (self._head, len(body), body)
+        connection.send(request, on_answer, now_s + self._timeout_s)
 
     async def probe(self, body: bytes) -> None:
         """Post one query to learn whether a run makes sense. An overloaded server (429, 5xx) passes.
@@ -54,42 +49,77 @@ class Client:
         Raises:
             UnreachableError: if there is no server, or it refuses the query for good.
         """
+        answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self.post(body, lambda answer: None if answered.done() else answered.set_result(answer))
+        kind, _, detail = await answered
+        text = detail.decode(errors="replace").strip()
+        if kind == TIMEOUT:
+            raise UnreachableError(f"{self._endpoint} did not answer in time. Is it ready? Raise --timeout.")
+        if kind == CONNECTION:
+            raise UnreachableError(f"Cannot reach {self._endpoint}: {text}. Is the server up?")
+        if kind.startswith(("status_3", "status_4")) and kind != "status_429":
+            raise UnreachableError(
+                f"{self._endpoint} answered {kind.removeprefix('status_')} to a plain query: {text[:300]!r}. "
+                "Give the URL of an astec server, and queries of the kind that its model serves."
+            )
+
+    async def end_late_requests(self) -> None:
+        """Look for requests over their timeout until cancelled. One tick for all: a timer each would cost more."""
+        while True:
+            await asyncio.sleep(min(_LONGEST_SWEEP_S, self._timeout_s / 10))
+            now_s = perf_counter()
+            for connection in [late for late in self._connections if late.deadline_s <= now_s]:
+                connection.end(TIMEOUT)
+
+    async def close(self) -> None:
+        """End all connections; what is not answered is told to be so."""
+        connecting = list(self._connecting.values())
+        for connection in list(self._connections):
+            connection.end(CONNECTION)
+        await asyncio.gather(*connecting, return_exceptions=True)
+        await asyncio.sleep(0)  # in which the loop closes the sockets
+
+    def _idle_connection(self, now_s: float) -> Connection | None:
+        """The one used last, so that those beyond the need of the moment grow old and are closed."""
+        while self._idle:
+            connection, since_s = self._idle.popitem()
+            if now_s - since_s < _KEEPALIVE_S:
+                return connection
+            connection.end(CONNECTION)
+        return None
+
+    def _open(self) -> Connection:
+        connection = Connection(self._set_free, self._forget)
+        self._connections.add(connection)
+        self._connecting[connection] = asyncio.get_running_loop().create_task(self._connect(connection))
+        return connection
+
+    async def _connect(self, connection: Connection) -> None:
         try:
-            async with self._session.post(self._endpoint, data=body) as response:
-                text = (await response.text(errors="replace")).strip()
-                if 300 <= response.status < 500 and response.status != 429:
-                    raise UnreachableError(
-                        f"{self._endpoint} answered {response.status} to a plain query: {text[:300]!r}. "
-                        "Give the URL of an astec server, and queries of the kind that its model serves."
-                    )
-        except TimeoutError as error:
-            raise UnreachableError(f"{self._endpoint} did not answer in time. Is it ready? Raise --timeout.") from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise UnreachableError(f"Cannot reach {self._endpoint}: {error}. Is the server up?") from error
+            await asyncio.get_running_loop().create_connection(lambda: connection, self._host, self._port)
+        except OSError as error:
+            connection.end(CONNECTION, str(error))
+        finally:
+            self._connecting.pop(connection, None)
+
+    def _set_free(self, connection: Connection) -> None:
+        self._idle[connection] = perf_counter()
+
+    def _forget(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        self._idle.pop(connection, None)
+        task = self._connecting.pop(connection, None)
+        if task is not None and task is not asyncio.current_task():
+            task.cancel()
 
 
 @asynccontextmanager
 async def open_client(plan: LoadPlan) -> AsyncIterator[Client]:
-    """Open a client with as many connections as there are requests in flight."""
-    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_S)
-    async with aiohttp.ClientSession(
-        connector=connector,
-        timeout=aiohttp.ClientTimeout(total=plan.timeout_s),
-        headers={"Content-Type": "application/json"},
-    ) as session:
-        yield Client(session, plan.endpoint)
-
-
-def parse_server_timing(header: str) -> dict[str, float]:
-    """Durations in ms by metric name; a metric without a readable duration is left out."""
-    stages_ms = {}
-    for metric in header.split(","):
-        name, _, parameters = metric.strip().partition(";")
-        for parameter in parameters.split(";"):
-            key, _, value = parameter.strip().partition("=")
-            try:
-                if key == "dur":
-                    stages_ms[name] = float(value)
-            except ValueError:
-                continue
-    return stages_ms
+    """Open a client for the endpoint of a plan."""
+    client = Client(plan.endpoint, plan.timeout_s)
+    sweeping = asyncio.get_running_loop().create_task(client.end_late_requests())
+    try:
+        yield client
+    finally:
+        sweeping.cancel()
+        await client.close()

@@ -1,10 +1,15 @@
 """How load is put on the server: open loop, closed loop, and the run around them."""
 
-import asyncio
-import time
-from collections.abc import Iterator
+from __future__ import annotations
 
-from loadtest.client import CONNECTION, Answer, Client, open_client
+import asyncio
+from collections import deque
+from collections.abc import Iterator
+from functools import partial
+from time import perf_counter
+
+from loadtest.client import Client, open_client
+from loadtest.connection import CONNECTION, Answer
 from loadtest.pacer import Pacer
 from loadtest.plan import LoadPlan
 from loadtest.recorder import NOT_SENT, Measurement, Recorder
@@ -24,74 +29,109 @@ async def run_load(plan: LoadPlan, bodies: Iterator[bytes]) -> Measurement:
     """
     async with open_client(plan) as client:
         await client.probe(next(bodies))
-        begin_s = time.perf_counter()
-        window_start_s = begin_s + plan.warmup_s
-        recorder = Recorder(window_start_s, window_start_s + plan.duration_s)
-        load = _Load(client, bodies, recorder, begin_s, window_start_s + plan.duration_s)
+        window_start_s = perf_counter() + plan.warmup_s
+        end_s = window_start_s + plan.duration_s
+        recorder = Recorder(window_start_s, end_s)
         try:
             if plan.rate_per_s is not None:
-                await load.open_loop(plan.rate_per_s, plan.max_in_flight, patience_s=plan.timeout_s)
+                open_loop = _OpenLoop(client, bodies, recorder, plan.max_in_flight, end_s + plan.timeout_s)
+                await open_loop.run(end_s, plan.rate_per_s)
             else:
-                await load.closed_loop(plan.clients or 1)
+                await _ClosedLoop(client, bodies, recorder, end_s).run(plan.clients or 1)
         except asyncio.CancelledError:
             return recorder.finish(interrupted=True)
         return recorder.finish(interrupted=False)
 
 
-class _Load:
+class _OpenLoop:
+    """Sends at a constant rate, whatever the answers do.
+
+    A request is timed from when it was DUE: if the server stalls, those that had to wait for a slot show it. What
+    still has no slot at `give_up_s` is recorded as not sent.
+    """
+
     def __init__(
-        self, client: Client, bodies: Iterator[bytes], recorder: Recorder, begin_s: float, end_s: float
+        self, client: Client, bodies: Iterator[bytes], recorder: Recorder, max_in_flight: int, give_up_s: float
     ) -> None:
-        self._client = client
-        self._bodies = bodies
-        self._recorder = recorder
-        self._begin_s = begin_s
-        self._end_s = end_s
+        self._client, self._bodies, self._recorder = client, bodies, recorder
+        self._free_slots, self._max_in_flight = max_in_flight, max_in_flight
+        self._give_up_s = give_up_s
+        self._waiting: deque[float] = deque()
+        self._all_due = False
+        self._loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[None] = self._loop.create_future()
 
-    async def open_loop(self, rate_per_s: float, max_in_flight: int, patience_s: float) -> None:
-        """Send at a constant rate, whatever the answers do.
+    async def run(self, end_s: float, rate_per_s: float) -> None:
+        giving_up = self._loop.call_later(self._give_up_s - perf_counter(), self._give_up)
+        try:
+            with Pacer(end_s, rate_per_s, self._on_due):
+                await self._ended
+        finally:
+            giving_up.cancel()
 
-        A request is timed from when it was DUE: if the server stalls, those that had to wait for a slot show it. What
-        still has no slot `patience_s` after the end is recorded as not sent.
-        """
-        slots = asyncio.Semaphore(max_in_flight)
-        give_up_s = self._end_s + patience_s
-        async with asyncio.TaskGroup() as in_flight:
-            with Pacer(self._begin_s, self._end_s, rate_per_s) as pacer:
-                while (due_s := await pacer.next_due_s()) is not None:
-                    if await _acquire(slots, give_up_s):
-                        in_flight.create_task(self._send(due_s)).add_done_callback(lambda _: slots.release())
-                    else:
-                        self._recorder.add(due_s, time.perf_counter(), Answer(NOT_SENT))
+    def _on_due(self, due_s: float | None) -> None:
+        if due_s is None:
+            self._all_due = True
+            self._end_if_done()
+        elif self._free_slots:
+            self._send(due_s)
+        elif perf_counter() < self._give_up_s:
+            self._waiting.append(due_s)
+        else:
+            self._record_not_sent(due_s)
 
-    async def closed_loop(self, clients: int) -> None:
-        """Let each client send its next query when its last is answered."""
-        async with asyncio.TaskGroup() as group:
-            for _ in range(clients):
-                group.create_task(self._send_one_after_another())
+    def _send(self, due_s: float) -> None:
+        self._free_slots -= 1
+        self._client.post(next(self._bodies), partial(self._on_answer, due_s, perf_counter()))
 
-    async def _send_one_after_another(self) -> None:
-        while (now_s := time.perf_counter()) < self._end_s:
-            answer = await self._send(now_s)
-            if answer.kind == CONNECTION:
-                await asyncio.sleep(_PAUSE_AFTER_CONNECTION_ERROR_S)
-
-    async def _send(self, due_s: float) -> Answer:
-        sent_s = time.perf_counter()
-        answer = await self._client.predict(next(self._bodies))
+    def _on_answer(self, due_s: float, sent_s: float, answer: Answer) -> None:
         self._recorder.add(due_s, sent_s, answer)
-        return answer
+        self._free_slots += 1
+        if self._waiting:
+            self._send(self._waiting.popleft())
+        elif self._all_due:
+            self._end_if_done()
+
+    def _give_up(self) -> None:
+        while self._waiting:
+            self._record_not_sent(self._waiting.popleft())
+        self._end_if_done()
+
+    def _record_not_sent(self, due_s: float) -> None:
+        self._recorder.add(due_s, perf_counter(), Answer(NOT_SENT))
+
+    def _end_if_done(self) -> None:
+        if self._all_due and self._free_slots == self._max_in_flight and not self._ended.done():
+            self._ended.set_result(None)
 
 
-async def _acquire(slots: asyncio.Semaphore, give_up_s: float) -> bool:
-    """Take a slot before the time `give_up_s` of `time.perf_counter`."""
-    remaining_s = give_up_s - time.perf_counter()
-    if remaining_s <= 0:
-        return False
-    if not slots.locked():  # the usual case, without the cost of a timer
-        return await slots.acquire()
-    try:
-        async with asyncio.timeout(remaining_s):
-            return await slots.acquire()
-    except TimeoutError:
-        return False
+class _ClosedLoop:
+    """Clients that each send their next query when their last is answered."""
+
+    def __init__(self, client: Client, bodies: Iterator[bytes], recorder: Recorder, end_s: float) -> None:
+        self._client, self._bodies, self._recorder, self._end_s = client, bodies, recorder, end_s
+        self._active = 0
+        self._loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[None] = self._loop.create_future()
+
+    async def run(self, clients: int) -> None:
+        self._active = clients
+        for _ in range(clients):
+            self._send_next()
+        await self._ended
+
+    def _send_next(self) -> None:
+        now_s = perf_counter()
+        if now_s < self._end_s:
+            self._client.post(next(self._bodies), partial(self._on_answer, now_s))
+            return
+        self._active -= 1
+        if not self._active and not self._ended.done():
+            self._ended.set_result(None)
+
+    def _on_answer(self, sent_s: float, answer: Answer) -> None:
+        self._recorder.add(sent_s, sent_s, answer)
+        if answer.kind == CONNECTION:
+            self._loop.call_later(_PAUSE_AFTER_CONNECTION_ERROR_S, self._send_next)
+        else:
+            self._send_next()

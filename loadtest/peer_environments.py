@@ -18,7 +18,7 @@ class InstallError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A tool's distribution at a version, and what it needs to train and predict with.
+    """A tool's distribution at a version, and what it needs to train, predict and serve with.
 
     The needs are named here, because those that the distributions declare bring along torch, transformers and download
     helpers.
@@ -36,11 +36,14 @@ class Package:
             return False
 
 
-OMIKUJI = Package("omikuji", "0.5.2", ("milksnake>=0.1.6", "numpy", "scipy"))
+_SERVER = ("orjson", "starlette", "uvicorn[standard]")
+OMIKUJI = Package("omikuji", "0.5.2", ("milksnake>=0.1.6", "numpy", "scipy", "numba", *_SERVER))
+PECOS = Package("libpecos", "1.2.8", ("numpy<2", "scipy<1.14", "scikit-learn", *_SERVER))
 PACKAGES = {
     "omikuji-parabel": OMIKUJI,
     "omikuji-bonsai": OMIKUJI,
-    "pecos": Package("libpecos", "1.2.8", ("numpy<2", "scipy<1.14", "scikit-learn")),
+    "pecos": PECOS,
+    "pecos-text": PECOS,
     "napkinxc": Package("napkinxc", "0.7.2", ("numpy", "scipy", "gdown")),
     "fasttext": Package("fasttext-numpy2-wheel", "0.9.2", ("numpy>=2", "scipy")),
 }
@@ -63,14 +66,16 @@ def find_python(package: Package, folder: Path, say: Callable[[str], None]) -> P
     name = f"{package.distribution}-{package.version}-py{sys.version_info.major}.{sys.version_info.minor}"
     environment = folder / name
     python = environment / "bin" / "python"
-    if (environment / _READY_FILE).exists():
+    ready, needs = environment / _READY_FILE, "\n".join(package.needs)
+    if ready.exists() and ready.read_text() == needs:
         return python
     say(f"installing {package.distribution} {package.version} in {environment}")
     environment.parent.mkdir(parents=True, exist_ok=True)
-    _run(sys.executable, "-m", "venv", "--clear", str(environment))
+    if not ready.exists():
+        _run(sys.executable, "-m", "venv", "--clear", str(environment))
     _run(str(python), "-m", "pip", "install", "--quiet", *package.needs)
     _run(str(python), "-m", "pip", "install", "--quiet", "--no-deps", f"{package.distribution}=={package.version}")
-    (environment / _READY_FILE).touch()
+    ready.write_text(needs)
     return python
 
 

@@ -17,7 +17,15 @@ from scipy.sparse import csr_matrix, save_npz
 from export.artifact.featurizer import Query, fold
 from export.metrics import RankingMetrics, inverse_propensities
 from export.readers import open_dataset
-from loadtest.peer_tools import TEST_FEATURES, TEST_TEXTS, TRAIN_FEATURES, TRAIN_LABELS, TRAIN_TEXTS, label_names
+from loadtest.peer_tools import (
+    FEATURIZER,
+    TEST_FEATURES,
+    TEST_TEXTS,
+    TRAIN_FEATURES,
+    TRAIN_LABELS,
+    TRAIN_TEXTS,
+    label_names,
+)
 from trainer.config import FeaturizerSection
 from trainer.data import TrainingData, load_training_data
 
@@ -74,17 +82,22 @@ class PeerSplit:
         save_npz(folder / TRAIN_FEATURES, self.train.examples.features(num_features))
         save_npz(folder / TRAIN_LABELS, self.train.examples.labels)
         save_npz(folder / TEST_FEATURES, test_RV)
+        (folder / FEATURIZER).mkdir()
+        self.train.featurizer.save(folder / FEATURIZER)
         if self.train.texts is None:
             return
-        max_chars = FeaturizerSection().max_chars
         labels_NL = self.train.examples.labels
         with (folder / TRAIN_TEXTS).open("w", encoding="utf-8", newline="\n") as stream:
             for row, text in enumerate(self.train.texts):
                 label_ids = labels_NL.indices[labels_NL.indptr[row] : labels_NL.indptr[row + 1]]
-                print(label_names(label_ids), fold(text, max_chars), file=stream)
+                print(label_names(label_ids), _folded(text), file=stream)
         with (folder / TEST_TEXTS).open("w", encoding="utf-8", newline="\n") as stream:
-            for query in self.queries:
-                print(fold(str(query), max_chars), file=stream)
+            for text in self.folded_queries():
+                print(text, file=stream)
+
+    def folded_queries(self) -> list[str]:
+        """The test queries as tools that read texts get them."""
+        return [_folded(str(query)) for query in self.queries]
 
     def measure(self, ranked_RK: NDArray[np.int64]) -> dict[str, float]:
         """P@k and PSP@k in percent of label ids, best first, -1 where fewer.
@@ -113,6 +126,10 @@ class PeerSplit:
             featurizer.transform([query])
             times[row] = perf_counter() - begun
         return 1e6 * float(np.median(times))
+
+
+def _folded(text: str) -> str:
+    return fold(text, FeaturizerSection().max_chars)
 
 
 def metric_names() -> list[str]:

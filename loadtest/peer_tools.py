@@ -1,4 +1,4 @@
-"""The public tools that `loadtest.peers` compares with, each behind the same five methods.
+"""The public tools that `loadtest.peers` compares with, each behind the same methods.
 
 This file runs by its path, in a process and an environment of the tool's own, where nothing of this project is
 installed: `python peer_tools.py train TOOL DATA MODEL`, then `python peer_tools.py ask TOOL DATA MODEL`. What goes in
@@ -14,18 +14,25 @@ import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, load_npz
+
+if TYPE_CHECKING:
+    from export.artifact.featurizer import Featurizer
 
 TRAIN_FEATURES, TRAIN_LABELS, TEST_FEATURES = "train_features.npz", "train_labels.npz", "test_features.npz"
 """Sparse [N, V], [N, L] and [R, V]."""
 TRAIN_TEXTS, TEST_TEXTS = "train.txt", "test.txt"
-"""One text a line, in training after its `__label__ID`s."""
+"""One folded text a line, in training after its `__label__ID`s."""
+FEATURIZER = "featurizer"
+"""Folder of the featurizer that made the features."""
 TRAINING_FILE, RANKED_FILE, TIMES_FILE = "training.json", "ranked.npy", "query_s.npy"
 """Version and seconds; int64 [R, K], -1 where fewer; float64 [R]."""
 TOP_K = 5
@@ -75,7 +82,19 @@ class Tool(ABC, Generic[Query, Answer]):
         return load_npz(self._data / name).tocsr()
 
 
-class OmikujiParabel(Tool[list[tuple[int, float]], list[tuple[int, float]]]):
+class TextTool(Tool[Query, Answer]):
+    """A tool that can be asked texts, and so be served."""
+
+    @abstractmethod
+    def from_text(self, text: str) -> Query:
+        """A folded text in the form that the tool takes; needs `open` before."""
+
+    @abstractmethod
+    def scores(self, answer: Answer) -> Sequence[float]:
+        """Scores of `labels`."""
+
+
+class OmikujiParabel(TextTool[list[tuple[int, float]], list[tuple[int, float]]]):
     """Three balanced binary label trees: the library's defaults."""
 
     distribution = "omikuji"
@@ -119,6 +138,21 @@ class OmikujiParabel(Tool[list[tuple[int, float]], list[tuple[int, float]]]):
         """See `Tool.labels`."""
         return [label for label, _ in answer]
 
+    def scores(self, answer: list[tuple[int, float]]) -> list[float]:
+        """See `TextTool.scores`."""
+        return [score for _, score in answer]
+
+    def from_text(self, text: str) -> list[tuple[int, float]]:
+        """The library has no featurizer of its own: this project's, whose features it is trained on."""
+        bags = self._featurizer.transform([text])
+        return list(zip(bags.ids.tolist(), bags.weights.tolist(), strict=True))
+
+    @cached_property
+    def _featurizer(self) -> Featurizer:
+        from export.artifact.featurizer import open_featurizer
+
+        return open_featurizer(self._data / FEATURIZER)
+
 
 class OmikujiBonsai(OmikujiParabel):
     """Three shallow unbalanced label trees, as the library's documentation sets Bonsai up."""
@@ -138,18 +172,11 @@ class Pecos(Tool[csr_matrix, csr_matrix]):
 
     def train(self) -> None:
         """See `Tool.train`."""
-        from pecos.xmc import Indexer, LabelEmbeddingFactory
-        from pecos.xmc.xlinear.model import XLinearModel
-
-        label_features = LabelEmbeddingFactory.create(self._Y, self._X, method="pifa")
-        clusters = Indexer.gen(label_features, seed=_SEED)
-        XLinearModel.train(self._X, self._Y, C=clusters).save(str(self._model))
+        _train_xr_linear(self._X, self._Y, self._model)
 
     def open(self) -> Sequence[csr_matrix]:
         """Queries are sparse rows."""
-        from pecos.xmc.xlinear.model import XLinearModel
-
-        self._opened = XLinearModel.load(str(self._model), is_predict_only=True)
+        self._opened = _open_xr_linear(self._model)
         return _rows(self._features(TEST_FEATURES).astype(np.float32))
 
     def ask(self, query: csr_matrix) -> csr_matrix:
@@ -158,8 +185,81 @@ class Pecos(Tool[csr_matrix, csr_matrix]):
 
     def labels(self, answer: csr_matrix) -> list[int]:
         """See `Tool.labels`."""
-        best = np.argsort(-answer.data, kind="stable")
-        return [int(label) for label in answer.indices[best]]
+        labels: list[int] = answer.indices[_best_first(answer)].tolist()
+        return labels
+
+
+class PecosText(TextTool[str, csr_matrix]):
+    """The same from text to labels, with the library's own TF-IDF of words, word bigrams and character 3- and 4-grams.
+
+    Of its formats of the weights, its default was as fast as the hashed and the memory-mapped one.
+    """
+
+    distribution = "libpecos"
+    reads_texts = True
+    ngrams: ClassVar[tuple[dict[str, Any], ...]] = (
+        {"analyzer": "word", "ngram_range": (1, 2)},
+        {"analyzer": "char_wb", "ngram_range": (3, 4)},
+    )
+
+    def load(self) -> None:
+        """See `Tool.load`."""
+        lines = (self._data / TRAIN_TEXTS).read_text("utf-8").split("\n")[:-1]
+        self._texts = [" ".join(word for word in line.split() if not word.startswith(_LABEL_PREFIX)) for line in lines]
+        self._Y = self._features(TRAIN_LABELS).astype(np.float32)
+
+    def train(self) -> None:
+        """See `Tool.train`."""
+        from pecos.utils.featurization.text.vectorizers import Tfidf
+
+        vectorizer = Tfidf.train(self._texts, {"base_vect_configs": [dict(kind) for kind in self.ngrams]})
+        vectorizer.save(str(self._model / "vectorizer"))
+        _train_xr_linear(vectorizer.predict(self._texts), self._Y, self._model)
+
+    def open(self) -> Sequence[str]:
+        """Queries are texts."""
+        from pecos.utils.featurization.text.vectorizers import Tfidf
+
+        self._vectorizer = Tfidf.load(str(self._model / "vectorizer"))
+        self._opened = _open_xr_linear(self._model)
+        return _test_texts(self._data)
+
+    def ask(self, query: str) -> csr_matrix:
+        """A sparse row of scores."""
+        features_1V = self._vectorizer.predict([query], threads=1)
+        return self._opened.predict(features_1V, only_topk=TOP_K, threads=1)
+
+    def labels(self, answer: csr_matrix) -> list[int]:
+        """See `Tool.labels`."""
+        labels: list[int] = answer.indices[_best_first(answer)].tolist()
+        return labels
+
+    def scores(self, answer: csr_matrix) -> list[float]:
+        """See `TextTool.scores`."""
+        scores: list[float] = answer.data[_best_first(answer)].tolist()
+        return scores
+
+    def from_text(self, text: str) -> str:
+        """The text itself."""
+        return text
+
+
+def _train_xr_linear(X: csr_matrix, Y: csr_matrix, model: Path) -> None:
+    from pecos.xmc import Indexer, LabelEmbeddingFactory
+    from pecos.xmc.xlinear.model import XLinearModel
+
+    clusters = Indexer.gen(LabelEmbeddingFactory.create(Y, X, method="pifa"), seed=_SEED)
+    XLinearModel.train(X, Y, C=clusters).save(str(model))
+
+
+def _open_xr_linear(model: Path) -> Any:  # noqa: ANN401 - of a library without types
+    from pecos.xmc.xlinear.model import XLinearModel
+
+    return XLinearModel.load(str(model), is_predict_only=True)
+
+
+def _best_first(scores_1L: csr_matrix) -> NDArray[np.int64]:
+    return np.argsort(-scores_1L.data, kind="stable")
 
 
 class NapkinXc(Tool[csr_matrix, list[list[int]]]):
@@ -195,7 +295,7 @@ class NapkinXc(Tool[csr_matrix, list[list[int]]]):
         return answer[0]
 
 
-class FastText(Tool[str, tuple[tuple[str, ...], Any]]):
+class FastText(TextTool[str, tuple[tuple[str, ...], Any]]):
     """Averaged word, bigram and character n-gram vectors with one-vs-all loss; the rest as in its own tutorial."""
 
     distribution = "fasttext-numpy2-wheel"
@@ -228,7 +328,7 @@ class FastText(Tool[str, tuple[tuple[str, ...], Any]]):
         import fasttext
 
         self._opened = fasttext.load_model(str(self._model))
-        return (self._data / TEST_TEXTS).read_text("utf-8").split("\n")[:-1]
+        return _test_texts(self._data)
 
     def ask(self, query: str) -> tuple[tuple[str, ...], Any]:
         """Label names and probabilities."""
@@ -239,11 +339,21 @@ class FastText(Tool[str, tuple[tuple[str, ...], Any]]):
         """See `Tool.labels`."""
         return [int(name.removeprefix(_LABEL_PREFIX)) for name in answer[0]]
 
+    def scores(self, answer: tuple[tuple[str, ...], Any]) -> list[float]:
+        """See `TextTool.scores`."""
+        scores: list[float] = answer[1].tolist()
+        return scores
+
+    def from_text(self, text: str) -> str:
+        """The text itself."""
+        return text
+
 
 TOOLS: dict[str, type[Tool[Any, Any]]] = {
     "omikuji-parabel": OmikujiParabel,
     "omikuji-bonsai": OmikujiBonsai,
     "pecos": Pecos,
+    "pecos-text": PecosText,
     "napkinxc": NapkinXc,
     "fasttext": FastText,
 }
@@ -282,6 +392,10 @@ def ask_tool(tool: Tool[Any, Any], model: Path) -> None:
 def _pairs(matrix: csr_matrix, row: int) -> list[tuple[int, float]]:
     inside = slice(matrix.indptr[row], matrix.indptr[row + 1])
     return list(zip(matrix.indices[inside].tolist(), matrix.data[inside].tolist(), strict=True))
+
+
+def _test_texts(data: Path) -> list[str]:
+    return (data / TEST_TEXTS).read_text("utf-8").split("\n")[:-1]
 
 
 def _rows(matrix: csr_matrix) -> list[csr_matrix]:

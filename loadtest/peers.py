@@ -39,7 +39,7 @@ EXIT_INTERRUPTED = 130
 _WARM_UP_QUERIES = 100
 _TABLE_WIDTH = 132
 _MIB = 1 << 20
-_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"), "1")
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"), "1")
 
 app = typer.Typer(add_completion=False)
 
@@ -166,7 +166,7 @@ def measure_peer(
         raise PeerError("reads texts, and this data has feature ids only")
     model = folder / "model"
     _work(python, "train", name, data, model, dict(os.environ), timeout_s)
-    _work(python, "ask", name, data, model, {**os.environ, **_ONE_THREAD}, timeout_s)
+    _work(python, "ask", name, data, model, {**os.environ, **ONE_THREAD}, timeout_s)
     training = json.loads((folder / TRAINING_FILE).read_text())
     query_us = _median_us(np.load(folder / TIMES_FILE))
     return PeerResult(

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from loadtest.client import OK
+from loadtest.connection import OK
 from loadtest.recorder import Measurement
 from loadtest.report import counted
 

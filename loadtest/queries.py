@@ -1,13 +1,13 @@
 """The traffic: an endless, seeded stream of queries with Zipfian popularity and a small share of odd ones."""
 
 import itertools
-import json
 import string
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
 import numpy as np
+import orjson
 
 from export.artifact.featurizer import Bag, Query
 from export.readers import open_queries
@@ -52,7 +52,7 @@ def encode_request(query: Query, top_k: int) -> bytes:
     field: Any = query
     if isinstance(query, Bag):
         field = {"ids": query.ids.tolist(), "weights": query.weights.tolist()}
-    return json.dumps({"query": field, "top_k": top_k}).encode()
+    return orjson.dumps({"query": field, "top_k": top_k})
 
 
 class QueryMix(Iterator[Query]):

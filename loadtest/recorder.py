@@ -2,13 +2,13 @@
 
 import time
 from array import array
-from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from loadtest.client import OK, Answer
+from loadtest.connection import OK, Answer
+from loadtest.timing import TimingSample
 
 NOT_SENT = "not_sent"
 
@@ -22,9 +22,9 @@ class Measurement:
         due_s: float64 [N], when each request was due, in seconds from the window's start.
         lag_s: float64 [N], how much later it was sent.
         latency_s: float64 [N], from due to answered (or given up).
-        kinds: [N], how each request ended: a kind of `client.Answer` or `NOT_SENT`.
+        kinds: [N], how each request ended: a kind of `connection.Answer` or `NOT_SENT`.
         completions: good answers that arrived within the window, whenever they were due.
-        stages_ms: what `Server-Timing` told, by stage.
+        stages_ms: what `Server-Timing` told in a sample of the answers, by stage.
         cpu_share: CPU time of this process per second of the run; 1.0 is one core.
         interrupted: whether the run was cut short.
     """
@@ -48,7 +48,7 @@ class Recorder:
         self._end_s = end_s
         self._due_s, self._lag_s, self._latency_s = array("d"), array("d"), array("d")
         self._kinds: list[str] = []
-        self._stages_ms: defaultdict[str, array[float]] = defaultdict(lambda: array("d"))
+        self._timings = TimingSample()
         self._completions = 0
         self._created_s = time.perf_counter()
         self._cpu_at_start_s = time.process_time()
@@ -64,8 +64,7 @@ class Recorder:
         self._lag_s.append(sent_s - due_s)
         self._latency_s.append(now_s - due_s)
         self._kinds.append(answer.kind)
-        for stage, duration_ms in answer.stages_ms.items():
-            self._stages_ms[stage].append(duration_ms)
+        self._timings.add(answer.server_timing)
 
     def finish(self, *, interrupted: bool) -> Measurement:
         """Close the books; an interrupted window ends now."""
@@ -77,7 +76,7 @@ class Recorder:
             latency_s=np.array(self._latency_s),
             kinds=np.array(self._kinds, dtype=np.str_),
             completions=self._completions,
-            stages_ms={stage: np.array(values) for stage, values in self._stages_ms.items()},
+            stages_ms=self._timings.stages_ms(),
             cpu_share=(time.process_time() - self._cpu_at_start_s) / max(now_s - self._created_s, 1e-9),
             interrupted=interrupted,
         )

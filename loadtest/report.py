@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from loadtest.client import OK, TIMEOUT
+from loadtest.connection import OK, TIMEOUT
 from loadtest.plan import LoadPlan
 from loadtest.recorder import NOT_SENT, Measurement
 

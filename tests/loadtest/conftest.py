@@ -4,29 +4,26 @@ import threading
 from collections.abc import Awaitable, Callable
 
 import pytest
-from aiohttp import web
 
 SERVER_TIMING = "queue;dur=0.25, score;dur=1.5"
 
 
 async def answer_at_once(number, payload):
-    return ok()
-
-
-def ok():
-    return web.json_response({"predictions": []}, headers={"Server-Timing": SERVER_TIMING})
+    return 200
 
 
 class ScriptedServer:
     """A real HTTP server on a free port, on a thread of its own, that answers POST /predict as a script says.
 
     `script(number, payload)` gets the number of the request (from 0; the probe of a run is 0) and its JSON, and may
-    delay, refuse or hang. `payloads` keeps what arrived, `arrived` is set by the first request after the probe.
+    delay or hang; it returns a status, or a status and a body, or None to drop the connection. `payloads` keeps what
+    arrived, `arrived` is set by the first request after the probe, `connections` counts.
     """
 
-    def __init__(self, script: Callable[[int, dict], Awaitable[web.StreamResponse]]) -> None:
+    def __init__(self, script: Callable[[int, dict], Awaitable[int | tuple[int, bytes] | None]]) -> None:
         self.script = script
         self.payloads: list[dict] = []
+        self.connections = 0
         self.arrived = threading.Event()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
@@ -42,27 +39,47 @@ class ScriptedServer:
 
     async def _serve(self):
         self._loop, self._done = asyncio.get_running_loop(), asyncio.Event()
-        app = web.Application()
-        app.router.add_post("/predict", self._predict)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        self.url = f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}"
+        self._open = set()
+        server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         self._ready.set()
         await self._done.wait()
-        await runner.cleanup()
+        server.close()
+        for task in self._open:
+            task.cancel()
+        await asyncio.gather(*self._open, return_exceptions=True)
 
-    async def _predict(self, request):
-        number = len(self.payloads)
-        self.payloads.append(json.loads(await request.read()))
-        if number:
-            self.arrived.set()
-        response = await self.script(number, self.payloads[-1])
-        if response is None:
-            request.transport.abort()
-            return web.Response()
-        return response
+    async def _connected(self, reader, writer):
+        self.connections += 1
+        self._open.add(asyncio.current_task())
+        try:
+            while await self._exchange(reader, writer):
+                pass
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass  # the client has left
+        finally:
+            self._open.discard(asyncio.current_task())
+            writer.transport.abort()
+
+    async def _exchange(self, reader, writer):
+        """One request and its answer; whether there may be another."""
+        request, *fields = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        lengths = [field.split(":")[1] for field in fields if field.lower().startswith("content-length:")]
+        payload = json.loads(await reader.readexactly(int(lengths[0])))
+        reply = 404
+        if request.startswith("POST /predict "):
+            number = len(self.payloads)
+            self.payloads.append(payload)
+            if number:
+                self.arrived.set()
+            reply = await self.script(number, payload)
+        if reply is None:
+            return False
+        status, body = (reply, b'{"predictions": []}') if isinstance(reply, int) else reply
+        head = f"HTTP/1.1 {status} Reason\r\nServer-Timing: {SERVER_TIMING}\r\nContent-Length: {len(body)}\r\n\r\n"
+        writer.write(head.encode() + body)
+        await writer.drain()
+        return True
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ def test_locust_runs_the_same_traffic(serve, queries_file):
     command = [sys.executable, "-m", "locust", "-f", ROOT / "loadtest" / "locustfile.py", "--headless", "--json"]
     traffic = ["--queries", queries_file, "--odd-share", "0.5", "--top-k", "3"]
     process = subprocess.run(
-        [*command, "--host", server.url, "--users", "2", "--spawn-rate", "2", "--run-time", "1s", *traffic],
+        [*command, "--host", server.url, "--users", "2", "--spawn-rate", "2", "--run-time", "2s", *traffic],
         cwd=ROOT,
         capture_output=True,
         text=True,

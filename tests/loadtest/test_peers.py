@@ -5,6 +5,7 @@ import sys
 from importlib.metadata import version
 from io import StringIO
 from pathlib import Path
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ from typer.testing import CliRunner
 from export.artifact.store import open_artifact
 from export.metrics import inverse_propensities
 from export.readers import open_dataset
+from loadtest.bench.rivals import Rival, train_rivals
 from loadtest.peer_environments import OMIKUJI, InstallError, Package, find_python
+from loadtest.peer_server import NotServableError, open_responder
 from loadtest.peer_split import PeerSplit
 from loadtest.peer_tools import TEST_FEATURES, TEST_TEXTS, TRAIN_FEATURES, TRAIN_LABELS, TRAIN_TEXTS
 from loadtest.peers import EXIT_BAD_INPUT, PeerError, PeerResult, app, compare_table, measure_ours, measure_peer
@@ -150,6 +153,26 @@ def test_a_tool_is_trained_and_asked(shop: Path, tmp_path: Path) -> None:
     assert row["train_s"] > 0
     assert 0 < row["query_us"] < row["text_query_us"]
     assert f"{row['metrics']['PSP@5']:.2f}" in result.output
+
+
+def test_a_trained_tool_is_served(split: PeerSplit, tmp_path: Path) -> None:
+    if not OMIKUJI.is_installed():
+        pytest.skip(f"omikuji {OMIKUJI.version} is not installed; it comes with the extra `peers`")
+    (rival,) = train_rivals(["omikuji-parabel"], split, tmp_path, tmp_path / "environments")
+    assert isinstance(rival, Rival)
+    red, shoes = label_ids(split, "red", "shoes")
+    with rival.served(workers=2) as server:
+        assert len(server.workers()) == 2
+        with urlopen(f"{server.url}/predict", json.dumps({"query": "red shoes"}).encode()) as answer:
+            predictions = json.load(answer)["predictions"]
+    assert {prediction["label_id"] for prediction in predictions[:2]} == {red, shoes}
+    scores = [prediction["score"] for prediction in predictions]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_a_tool_that_takes_no_texts_is_not_served(tmp_path: Path) -> None:
+    with pytest.raises(NotServableError, match="napkinxc takes no texts; serve one of omikuji-parabel"):
+        open_responder("napkinxc", tmp_path, tmp_path)
 
 
 def test_a_tool_that_cannot_be_installed_is_a_row_that_says_so(shop: Path, tmp_path: Path) -> None:

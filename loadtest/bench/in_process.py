@@ -1,0 +1,73 @@
+"""What a query costs without HTTP, on one thread: text in, top 5 out.
+
+Shapes: Q queries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import cycle, islice
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.artifact.featurizer import Query
+from export.artifact.store import Artifact
+from server.predictor import Predictor
+
+TOP_K = 5
+PERCENTILES = (50, 90, 99)
+BATCH_SIZES = (1, 8, 32, 128)
+STAGES = ("featurize", "encode", "shortlist", "score")
+
+
+@dataclass(frozen=True, slots=True)
+class InProcess:
+    """Microseconds per query.
+
+    Attributes:
+        single_us: percentiles of one query alone.
+        stages_us: the same of each stage.
+        batch_us: mean per query, by size of the batches.
+    """
+
+    single_us: list[float]
+    stages_us: dict[str, list[float]]
+    batch_us: dict[int, float]
+
+    @property
+    def p50_us(self) -> float:
+        """The median of one query alone."""
+        return self.single_us[0]
+
+
+def measure_in_process(artifact: Artifact, queries: Sequence[Query], count: int) -> InProcess:
+    """Ask `count` queries one after another, then in batches."""
+    predictor = Predictor(artifact)
+    asked = list(islice(cycle(queries), count))
+    for query in asked:
+        predictor.predict([query], TOP_K)
+    total_Q, stages_QS = np.empty(count), np.empty((count, len(STAGES)))
+    for row, query in enumerate(asked):
+        begun_s = perf_counter()
+        _, stage = predictor.predict([query], TOP_K)
+        total_Q[row] = perf_counter() - begun_s
+        stages_QS[row] = stage.featurize_s, stage.encode_s, stage.shortlist_s, stage.score_s
+    return InProcess(
+        single_us=_percentiles_us(total_Q),
+        stages_us={name: _percentiles_us(stages_QS[:, column]) for column, name in enumerate(STAGES)},
+        batch_us={size: _batch_us(predictor, asked, size) for size in BATCH_SIZES},
+    )
+
+
+def _percentiles_us(times_Q: NDArray[np.float64]) -> list[float]:
+    return [1e6 * float(value) for value in np.percentile(times_Q, PERCENTILES)]
+
+
+def _batch_us(predictor: Predictor, asked: list[Query], size: int) -> float:
+    begun_s = perf_counter()
+    for begin in range(0, len(asked), size):
+        predictor.predict(asked[begin : begin + size], TOP_K)
+    return 1e6 * (perf_counter() - begun_s) / len(asked)

@@ -1,0 +1,243 @@
+"""The page that a run leaves, in Markdown."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from export.artifact.manifest import Manifest
+from loadtest.bench.growth import GrowthRow
+from loadtest.bench.in_process import PERCENTILES, InProcess
+from loadtest.bench.over_http import CONNECTIONS, Load, knee
+from loadtest.bench.results import ECHO, OURS, Results, Target, check_targets
+from loadtest.bench.sharing import Sharing
+from loadtest.report import Report
+
+_ACCURACY = ("P@1", "P@3", "P@5", "PSP@1", "PSP@5")
+_SHORT_ACCURACY = ("P@1", "P@5")
+_LIBRARIES = ("numpy", "numba", "hnswlib", "onnxruntime", "uvicorn", "uvloop", "httptools", "starlette")
+_MIB, _GIB = 1 << 20, 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What was measured where: names of the data and the model, and the options of the run."""
+
+    stamp: str
+    manifest: Manifest
+    test_data: str
+    options: dict[str, str]
+
+
+def write_page(path: Path, setting: Setting, results: Results, plots: dict[str, str]) -> None:
+    """Write all that there is; `plots` are file names beside the page, by section."""
+    path.write_text("\n\n".join([_heading(setting), *_sections(results, plots)]) + "\n")
+
+
+def _heading(setting: Setting) -> str:
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
+    sizes, model = setting.manifest.dimensions, setting.manifest.model
+    versions = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
+    options = ", ".join(f"{name} {value}" for name, value in setting.options.items())
+    return (
+        f"# Benchmark of {setting.stamp} UTC\n\n"
+        f"- hardware: {_cpu_model()}, {len(os.sched_getaffinity(0))} usable CPUs, shared with the load generator; "
+        f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / _GIB:.0f} GiB\n"
+        f"- system: {platform.system()} {platform.release()}; Python {platform.python_version()}; {versions}\n"
+        f"- commit: {commit.stdout.strip() or 'unknown'}\n"
+        f"- model: {model.name} {model.version}: {sizes.num_labels:,} labels, {sizes.num_points:,} training points, "
+        f"{sizes.num_features:,} tokens, D = {sizes.dim}\n"
+        f"- queries: the texts of {setting.test_data}, all as popular; no cache unless the row says so\n"
+        f"- settings: {options}"
+    )
+
+
+def _sections(results: Results, plots: dict[str, str]) -> Iterable[str]:
+    yield _targets(check_targets(results))
+    if results.accuracy or results.exact_accuracy:
+        yield _accuracy(results)
+    if results.in_process is not None:
+        yield _in_process(results.in_process)
+    if results.peers:
+        yield _peers(results)
+    if results.saturated:
+        yield _throughput(results)
+    if results.half is not None:
+        yield _half(results.half) + _picture(plots, "half")
+    if results.curve:
+        yield _curve(results.curve) + _picture(plots, "curve")
+    if results.growth:
+        yield _growth(results.growth) + _picture(plots, "growth")
+    if results.sharing is not None:
+        yield _sharing(results.sharing)
+    if results.problems:
+        yield "## Not measured\n\n" + "\n".join(f"- {problem}" for problem in results.problems)
+
+
+def _targets(targets: Sequence[Target]) -> str:
+    verdicts = {True: "yes", False: "**no**", None: "-"}
+    rows = [[target.asked, target.seen, verdicts[target.holds]] for target in targets]
+    return "## Targets\n\n" + table(["asked", "seen", "holds"], rows)
+
+
+def _accuracy(results: Results) -> str:
+    columns = {"as timed": results.accuracy, "exact neighbours, every label scored": results.exact_accuracy}
+    columns = {name: column for name, column in columns.items() if column}
+    rows = [[name, *(f"{column[name]:.2f}" for column in columns.values())] for name in _ACCURACY]
+    return "## Accuracy\n\n" + table(["figure", *columns], rows)
+
+
+def _in_process(figures: InProcess) -> str:
+    rows = [["one query", *_rounded(figures.single_us)]]
+    rows += [[f"of it {name}", *_rounded(values)] for name, values in figures.stages_us.items()]
+    head = ["text in, top 5 out, one thread", *(f"p{percentile} us" for percentile in PERCENTILES)]
+    batches = [[str(size), f"{value:.0f}"] for size, value in figures.batch_us.items()]
+    return f"## In process\n\n{table(head, rows)}\n\n{table(['batch size', 'us per query'], batches)}"
+
+
+def _peers(results: Results) -> str:
+    rows = [
+        [
+            peer.name,
+            *_precision(results, peer.name),
+            "-" if peer.text_query_us is None else f"{peer.text_query_us:.0f}",
+            peer.note,
+        ]
+        for peer in results.peers
+    ]
+    if results.in_process is not None:
+        rows.insert(0, [OURS, *_precision(results, OURS), f"{results.in_process.p50_us:.0f}", "as above"])
+    return (
+        "## Peers in process\n\n"
+        + table(["model", *_SHORT_ACCURACY, "one query from text, p50 us", "note"], rows)
+        + "\n\nOne query at a time on one thread. `pecos-text` featurises with its own library; omikuji has no "
+        "featurizer and gets ours, whose time counts."
+    )
+
+
+def _throughput(results: Results) -> str:
+    ours = results.saturated[OURS].report.achieved_rate if OURS in results.saturated else None
+    rows = [
+        [name, *_precision(results, name), *_load_cells(one), _ratio(ours, one.report)]
+        for name, one in results.saturated.items()
+    ]
+    if results.cached is not None:
+        cells = [*_precision(results, OURS), *_load_cells(results.cached)]
+        rows.append([f"{OURS} with a cache, Zipfian queries", *cells, "-"])
+    head = ["answers/s", "p50 ms", "p99 ms", "p99.9 ms", "errors", "generator CPU"]
+    alone = [[name, *_load_cells(one)] for name, one in results.alone.items()]
+    return (
+        f"## Over HTTP, one query a request\n\n### {CONNECTIONS} connections\n\n"
+        + table(["closed loop", *_SHORT_ACCURACY, *head, f"{OURS} is"], rows)
+        + f"\n\n`{ECHO}` is a raw route that answers a constant of the same size, on the same stack with as many "
+        "workers; the peers are behind such a route.\n\n### One connection\n\n" + table(["closed loop", *head], alone)
+    )
+
+
+def _precision(results: Results, name: str) -> list[str]:
+    metrics: Mapping[str, float] = results.accuracy if name == OURS else {}
+    metrics = next((peer.metrics for peer in results.peers if peer.name == name), metrics)
+    return [f"{metrics[figure]:.2f}" if figure in metrics else "-" for figure in _SHORT_ACCURACY]
+
+
+def _half(half: Load) -> str:
+    report = half.report
+    head = ["open loop", "answers/s", "p50 ms", "p99 ms", "p99.9 ms", "errors", "generator CPU"]
+    row = [f"{report.asked_rate:.0f}/s for {report.duration_s:.0f} s", *_load_cells(half)]
+    return f"## At half of saturation\n\n{table(head, [row])}"
+
+
+def _curve(curve: Sequence[Report]) -> str:
+    rows = [
+        [
+            f"{report.asked_rate:.0f}",
+            f"{report.achieved_share:.1%}",
+            *_latencies(report),
+            str(sum(report.errors.values())),
+        ]
+        for report in curve
+    ]
+    at = knee(curve)
+    knee_text = "below the lowest rate" if at is None else f"{at.asked_rate:.0f}/s"
+    return (
+        "## Latency against rate\n\n"
+        + table(["asked /s", "achieved", "p50 ms", "p99 ms", "p99.9 ms", "errors"], rows)
+        + f"\n\nKnee: {knee_text}, the highest rate that is kept with a p99 of at most three times that of the lowest."
+    )
+
+
+def _growth(rows: Sequence[GrowthRow]) -> str:
+    smallest = rows[0].in_process.p50_us
+    stages = list(rows[0].in_process.stages_us)
+    cells = [
+        [
+            f"{row.num_labels:,}",
+            f"{row.artifact_bytes / _MIB:.0f}",
+            *_rounded(row.in_process.single_us),
+            f"{row.in_process.p50_us / smallest:.2f}",
+            *(f"{row.in_process.stages_us[stage][0]:.0f}" for stage in stages),
+        ]
+        for row in rows
+    ]
+    head = ["labels", "MiB", *(f"p{percentile} us" for percentile in PERCENTILES), "times the first", *stages]
+    return "## Growth, on synthetic artifacts with as many training points\n\n" + table(head, cells)
+
+
+def _sharing(sharing: Sharing) -> str:
+    size = sharing.artifact_bytes
+    rows = [
+        [
+            str(number),
+            *(f"{value / _MIB:.0f}" for value in (worker.rss_bytes, worker.pss_bytes, worker.private_bytes)),
+            f"{worker.private_bytes / size:.1%}",
+        ]
+        for number, worker in enumerate(sharing.workers)
+    ]
+    starts = ", ".join(f"{seconds:.1f} s with {how} verified" for how, seconds in sharing.start_s.items())
+    return (
+        f"## {len(sharing.workers)} workers on an artifact of {size / _MIB:.0f} MiB\n\n"
+        + table(["worker", "RSS MiB", "PSS MiB", "private MiB", "private over artifact"], rows)
+        + f"\n\nReady after {starts}."
+    )
+
+
+def _load_cells(one: Load) -> list[str]:
+    report = one.report
+    errors = str(sum(report.errors.values()))
+    return [f"{report.achieved_rate:.0f}", *_latencies(report), errors, f"{report.generator_cpu:.2f}"]
+
+
+def _latencies(report: Report) -> list[str]:
+    values = (report.latency_ms[name] for name in ("p50", "p99", "p99.9"))
+    return ["-" if value is None else f"{value:.2f}" for value in values]
+
+
+def _ratio(ours: float | None, report: Report) -> str:
+    return "-" if ours is None or not report.achieved_rate else f"{ours / report.achieved_rate:.2f} x"
+
+
+def _rounded(values: Iterable[float]) -> list[str]:
+    return [f"{value:.0f}" for value in values]
+
+
+def _picture(plots: dict[str, str], section: str) -> str:
+    return f"\n\n![{section}]({plots[section]})" if section in plots else ""
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

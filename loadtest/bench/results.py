@@ -1,0 +1,126 @@
+"""Everything that a run of the benchmark has found so far, and what was asked of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from loadtest.bench.growth import GrowthRow
+from loadtest.bench.in_process import InProcess
+from loadtest.bench.over_http import Load
+from loadtest.bench.sharing import Sharing
+from loadtest.peers import PeerResult
+from loadtest.report import Report
+
+OURS, ECHO, PECOS = "astec", "echo", "pecos-text"
+_MOST_P_LOSS = 0.1
+
+
+@dataclass(slots=True)
+class Results:
+    """Figures by part; what has not been measured is None or empty.
+
+    Attributes:
+        accuracy, exact_accuracy: P@k and the like in percent, of what is timed and with every label scored.
+        saturated, alone: closed loops of all connections, and of one, by contender.
+        cached: the closed loop on a server with a cache.
+        half: the open loop at half of saturation.
+        curve: open loops by rising rate.
+        problems: what could not be measured, and why.
+    """
+
+    accuracy: dict[str, float | int] = field(default_factory=dict)
+    exact_accuracy: dict[str, float | int] = field(default_factory=dict)
+    in_process: InProcess | None = None
+    peers: list[PeerResult] = field(default_factory=list)
+    saturated: dict[str, Load] = field(default_factory=dict)
+    alone: dict[str, Load] = field(default_factory=dict)
+    cached: Load | None = None
+    half: Load | None = None
+    curve: list[Report] = field(default_factory=list)
+    growth: list[GrowthRow] = field(default_factory=list)
+    sharing: Sharing | None = None
+    problems: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What was asked for and what was seen; `holds` is None where it was not measured."""
+
+    asked: str
+    seen: str
+    holds: bool | None
+
+
+def check_targets(results: Results) -> list[Target]:
+    """Every target with what this run says of it."""
+    return [
+        *_in_process_targets(results),
+        *_http_targets(results),
+        _growth_target(results),
+        *_sharing_targets(results),
+    ]
+
+
+def _target(asked: str, value: float | None, limit: float, unit: str = "", *, at_least: bool = False) -> Target:
+    if value is None:
+        return Target(asked, "not measured", None)
+    return Target(asked, f"{value:.3g}{unit}", value >= limit if at_least else value <= limit)
+
+
+def _in_process_targets(results: Results) -> list[Target]:
+    p50_us = None if results.in_process is None else results.in_process.p50_us
+    pecos_us = next((peer.text_query_us for peer in results.peers if peer.name == PECOS), None)
+    ratio = None if p50_us is None or pecos_us is None else p50_us / pecos_us
+    loss = None
+    if results.accuracy and results.exact_accuracy:
+        loss = results.exact_accuracy["P@1"] - results.accuracy["P@1"]
+    return [
+        _target("one query in process: p50 at most 150 us", p50_us, 150, " us"),
+        _target("one query in process: at most half of PECOS from text", ratio, 0.5),
+        _target("P@1 at most 0.1 below exact scoring", loss, _MOST_P_LOSS),
+    ]
+
+
+def _http_targets(results: Results) -> list[Target]:
+    half = results.half.report if results.half is not None else None
+    errors = None if half is None else half.error_rate
+    latency_ms = {} if half is None else half.latency_ms
+    return [
+        _target("throughput at least 40% of the echo", _rate_ratio(results, ECHO), 0.4, at_least=True),
+        _target("throughput at least 5 times PECOS", _rate_ratio(results, PECOS), 5, at_least=True),
+        _target("half of saturation: p99 at most 5 ms", latency_ms.get("p99"), 5, " ms"),
+        _target("half of saturation: p99.9 at most 20 ms", latency_ms.get("p99.9"), 20, " ms"),
+        _target("half of saturation: no error", errors, 0),
+        _target("one connection: p50 at most 2.5 times the echo's", _alone_ratio(results), 2.5),
+    ]
+
+
+def _growth_target(results: Results) -> Target:
+    rows = sorted(results.growth, key=lambda row: row.num_labels)
+    asked = "one query on the largest artifact: p50 at most 3 times that on the smallest"
+    if len(rows) < 2:
+        return _target(asked, None, 3)
+    return _target(asked, rows[-1].in_process.p50_us / rows[0].in_process.p50_us, 3)
+
+
+def _sharing_targets(results: Results) -> list[Target]:
+    sharing = results.sharing
+    private = None if sharing is None else 100 * sharing.private_share
+    start_s = None if sharing is None else sharing.start_s["sizes"]
+    return [
+        _target("private memory of a worker at most 10% of the artifact", private, 10, "%"),
+        _target("ready within 3 s where sizes are verified", start_s, 3, " s"),
+    ]
+
+
+def _rate_ratio(results: Results, other: str) -> float | None:
+    if OURS not in results.saturated or other not in results.saturated:
+        return None
+    return results.saturated[OURS].report.achieved_rate / results.saturated[other].report.achieved_rate
+
+
+def _alone_ratio(results: Results) -> float | None:
+    p50s = [results.alone[name].report.latency_ms["p50"] for name in (OURS, ECHO) if name in results.alone]
+    if len(p50s) < 2 or p50s[0] is None or p50s[1] is None:
+        return None
+    return p50s[0] / p50s[1]

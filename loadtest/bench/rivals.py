@@ -1,0 +1,61 @@
+"""Public tools on the same data: trained and asked in process, then served on our stack."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from export.readers.progress import console
+from loadtest import peer_server
+from loadtest.bench.serving import Served, served
+from loadtest.peer_environments import PACKAGES, InstallError, find_python
+from loadtest.peer_split import PeerSplit
+from loadtest.peers import ONE_THREAD, PeerError, PeerResult, measure_peer
+
+_TIMEOUT_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """A tool with what it reached, ready to be served."""
+
+    result: PeerResult
+    python: Path
+    data: Path
+    model: Path
+
+    @contextmanager
+    def served(self, workers: int) -> Iterator[Served]:
+        """Serve it on the stack of our server.
+
+        Raises:
+            ServeError: it does not start.
+        """
+        arguments = [self.result.name, str(self.data), str(self.model), "0", str(workers)]
+        command = [str(self.python), "-P", str(Path(peer_server.__file__)), *arguments]
+        with served(command, {**os.environ, **ONE_THREAD}) as server:
+            yield server
+
+
+def train_rivals(
+    names: Sequence[str], split: PeerSplit, folder: Path, environments: Path
+) -> Iterator[Rival | PeerResult]:
+    """Train each tool in `folder` and ask it in process; of one that fails, a result that says why."""
+    data = folder / "data"
+    data.mkdir()
+    split.write(data)
+    featurize_us = split.featurize_us()
+    for name in names:
+        home = folder / name
+        home.mkdir()
+        console.print(f"training and asking {name}", markup=False)
+        try:
+            python = find_python(PACKAGES[name], environments, lambda said: console.print(said, soft_wrap=True))
+            result = measure_peer(name, python, split, data, home, featurize_us, _TIMEOUT_S)
+        except (InstallError, PeerError, OSError) as error:
+            yield PeerResult(name, f"{type(error).__name__}: {error}")
+        else:
+            yield Rival(result, python, data, home / "model")

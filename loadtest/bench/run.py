@@ -1,0 +1,160 @@
+"""One run of the benchmark: its parts, one after the other, and what becomes of those that cannot be had."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from export.artifact.featurizer import Query
+from export.artifact.store import ArtifactError, open_artifact
+from export.readers import DataError, open_dataset
+from export.readers.progress import console
+from loadtest.bench.growth import GrowthError, measure_growth, queries_of, synthetic_artifact
+from loadtest.bench.in_process import measure_in_process
+from loadtest.bench.over_http import CONNECTIONS, Contender, answer_bytes, compare, load
+from loadtest.bench.results import ECHO, OURS, Results
+from loadtest.bench.rivals import Rival, train_rivals
+from loadtest.bench.serving import ServeError, echo_command, ours_command, served
+from loadtest.bench.sharing import measure_sharing
+from loadtest.client import UnreachableError
+from loadtest.peer_split import PeerSplit
+from server.evaluate import measure
+
+PARTS: Final = ("accuracy", "exact", "in-process", "peers", "http", "half", "curve", "cache", "growth", "sharing")
+PROPENSITY: Final = (0.55, 1.5)
+_CURVE_SHARES: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1)
+_CACHE_ENTRIES: Final = 100_000
+_PROBLEMS = (ServeError, GrowthError, UnreachableError, ArtifactError, DataError, ValueError, OSError)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to measure and for how long.
+
+    Attributes:
+        train: the file that `artifact` was trained on, for the peers; None: no peers.
+        workers: server processes of ours, of the echo and of the peers.
+        rounds: closed loops on each server in turn.
+        seconds, half_seconds: length of a closed loop and of the open one at half of saturation.
+        queries: asked one at a time in process.
+        sizes: numbers of labels of the synthetic artifacts, rising; the last is that of the workers' memory.
+        scale_folder: where those are made and kept.
+        sharing_workers: workers whose memory is looked at.
+    """
+
+    artifact: Path
+    test_data: Path
+    train: Path | None
+    workers: int
+    rounds: int
+    seconds: float
+    half_seconds: float
+    queries: int
+    sizes: Sequence[int]
+    dim: int
+    scale_folder: Path
+    sharing_workers: int
+    peers: Sequence[str]
+    environments: Path
+    parts: Sequence[str] = PARTS
+
+
+@dataclass(slots=True)
+class Bench:
+    """Fills `results` part by part; a part that cannot be measured leaves a problem there."""
+
+    plan: Plan
+    results: Results = field(default_factory=Results)
+    _rivals: list[Rival] = field(default_factory=list)
+    _folded_queries: list[str] = field(default_factory=list)
+
+    def run(self) -> bool:
+        """Measure all parts that are asked for; whether the user broke it off.
+
+        Raises:
+            DataError: the test data cannot be read.
+        """
+        queries = [row.query for row in open_dataset(self.plan.test_data, "test").rows()]
+        with TemporaryDirectory(prefix="astec-bench-") as temporary:
+            try:
+                self._attempt("accuracy", lambda: self.results.accuracy.update(self._accuracy(exact=False)))
+                self._attempt("exact", lambda: self.results.exact_accuracy.update(self._accuracy(exact=True)))
+                self._attempt("in-process", lambda: self._measure_in_process(queries))
+                self._attempt("peers", lambda: self._measure_peers(Path(temporary)))
+                self._attempt("http", lambda: self._measure_http(queries))
+                self._attempt("cache", lambda: self._measure_cache(queries))
+                self._attempt("growth", self._measure_growth)
+                self._attempt("sharing", self._measure_sharing)
+            except KeyboardInterrupt:
+                self.results.problems.append("what comes after the interruption by the user")
+                return True
+        return False
+
+    def _attempt(self, part: str, work: Callable[[], None]) -> None:
+        if part not in self.plan.parts:
+            return
+        console.print(f"{part} ...", markup=False)
+        try:
+            work()
+        except _PROBLEMS as error:
+            self.results.problems.append(f"{part}: {error}")
+
+    def _accuracy(self, *, exact: bool) -> dict[str, float | int]:
+        artifact, dataset = open_artifact(self.plan.artifact), open_dataset(self.plan.test_data, "test")
+        return measure(artifact, dataset, PROPENSITY, skip_bad_lines=False, exact=exact)
+
+    def _measure_in_process(self, queries: list[Query]) -> None:
+        artifact = open_artifact(self.plan.artifact)
+        self.results.in_process = measure_in_process(artifact, queries, self.plan.queries)
+
+    def _measure_peers(self, folder: Path) -> None:
+        if self.plan.train is None:
+            raise ValueError("give the file that the artifact was trained on with --train")
+        split = PeerSplit.read(self.plan.train, self.plan.test_data, PROPENSITY)
+        self._folded_queries = split.folded_queries()
+        for rival in train_rivals(self.plan.peers, split, folder, self.plan.environments):
+            if isinstance(rival, Rival):
+                self._rivals.append(rival)
+            self.results.peers.append(rival.result if isinstance(rival, Rival) else rival)
+
+    def _measure_http(self, queries: list[Query]) -> None:
+        plan, results = self.plan, self.results
+        with ExitStack() as servers:
+            ours = Contender(
+                OURS, servers.enter_context(served(ours_command(plan.artifact, plan.workers))).url, queries
+            )
+            size = answer_bytes(ours)
+            echo = Contender(ECHO, servers.enter_context(served(echo_command(plan.workers, size))).url, queries)
+            rivals = [
+                Contender(
+                    rival.result.name, servers.enter_context(rival.served(plan.workers)).url, self._folded_queries
+                )
+                for rival in self._rivals
+            ]
+            results.saturated = compare([ours, echo, *rivals], plan.rounds, plan.seconds, CONNECTIONS)
+            results.alone = compare([ours, echo], plan.rounds, plan.seconds / 2, 1)
+            saturation = results.saturated[OURS].report.achieved_rate
+            if "half" in plan.parts:
+                results.half = load(ours, plan.half_seconds, rate=saturation / 2)
+            if "curve" in plan.parts:
+                for share in _CURVE_SHARES:
+                    results.curve.append(load(ours, plan.seconds, rate=share * saturation).report)
+
+    def _measure_cache(self, queries: list[Query]) -> None:
+        command = ours_command(self.plan.artifact, self.plan.workers, "--cache-entries", str(_CACHE_ENTRIES))
+        with served(command) as server:
+            cached = Contender("astec with a cache", server.url, queries, zipf=1.0)
+            self.results.cached = load(cached, self.plan.seconds, clients=CONNECTIONS)
+
+    def _measure_growth(self) -> None:
+        for size in self.plan.sizes:
+            self.results.growth.append(measure_growth(self.plan.scale_folder, size, self.plan.dim, self.plan.queries))
+
+    def _measure_sharing(self) -> None:
+        path = synthetic_artifact(self.plan.scale_folder, self.plan.sizes[-1], self.plan.dim)
+        queries = [row.query for row in open_dataset(queries_of(path), "test").rows()]
+        self.results.sharing = measure_sharing(path, self.plan.sharing_workers, queries, self.plan.seconds)

@@ -1,0 +1,52 @@
+"""One function behind `POST /predict` on the server's own stack: its workers, sockets, event loop and HTTP parser.
+
+What the server is compared with runs like this, so that only the function differs. Of this project nothing is imported
+but what has no needs beyond uvicorn and starlette: the environments of other tools lack the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from server.http_server import serve_http
+from server.listeners import open_listeners, url_of
+
+Respond = Callable[[bytes], bytes]
+"""From the body of a request to the body of its answer."""
+
+
+def serve_endpoint(
+    open_model: Callable[[], Respond], port: int, workers: int, headers: dict[str, str] | None = None
+) -> int:
+    """Answer until SIGTERM or SIGINT; prints `Serving on URL` when all workers do.
+
+    Args:
+        open_model: called in each worker.
+        port: 0 lets the system pick a free one.
+        workers: processes.
+        headers: of every answer, beside its length and type.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        ListenError: the port is taken.
+    """
+    listeners = open_listeners("127.0.0.1", port, workers)
+    return serve_http(
+        lambda slot: _application(open_model(), headers or {}),
+        listeners,
+        on_ready=lambda: print(f"Serving on {url_of(listeners[0])}", flush=True),
+    )
+
+
+def _application(respond: Respond, headers: dict[str, str]) -> Starlette:
+    async def predict(request: Request) -> Response:
+        return Response(respond(await request.body()), media_type="application/json", headers=headers)
+
+    return Starlette(routes=[Route("/predict", predict, methods=["POST"])])

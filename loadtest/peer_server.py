@@ -1,0 +1,57 @@
+"""A public tool behind `POST /predict`, on the stack of our server: `peer_server.py TOOL DATA MODEL PORT WORKERS`.
+
+Runs by its path in an environment of the tool's own, like `loadtest.peer_tools`. A query is a folded text; the answer
+has label ids and scores.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+# Found last, so that nothing beside this project hides what the tool's environment has.
+sys.path.append(str(Path(__file__).parents[1]))
+
+import orjson
+
+from loadtest.endpoint import Respond, serve_endpoint
+from loadtest.peer_tools import TOOLS, TextTool
+
+
+class NotServableError(Exception):
+    """A tool that has no way from a text to its own form of a query."""
+
+
+def open_responder(name: str, data: Path, model: Path) -> Respond:
+    """Open a trained tool, and answer bodies with it.
+
+    Raises:
+        NotServableError: it takes no texts.
+    """
+    tool = TOOLS[name](data, model)
+    if not isinstance(tool, TextTool):
+        raise NotServableError(f"{name} takes no texts; serve one of {', '.join(servable())}")
+    tool.open()
+    return lambda body: _respond(tool, body)
+
+
+def servable() -> list[str]:
+    """Names of the tools that can be served."""
+    return [name for name, kind in TOOLS.items() if issubclass(kind, TextTool)]
+
+
+def _respond(tool: TextTool[Any, Any], body: bytes) -> bytes:
+    answer = tool.ask(tool.from_text(orjson.loads(body)["query"]))
+    pairs = zip(tool.labels(answer), tool.scores(answer), strict=True)
+    return orjson.dumps({"predictions": [{"label_id": label, "score": score} for label, score in pairs]})
+
+
+def main() -> int:
+    """Serve until interrupted."""
+    name, data, model, port, workers = sys.argv[1:]
+    return serve_endpoint(lambda: open_responder(name, Path(data), Path(model)), int(port), int(workers))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

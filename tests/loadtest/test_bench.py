@@ -1,0 +1,116 @@
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from loadtest.bench.in_process import InProcess
+from loadtest.bench.over_http import knee
+from loadtest.bench.results import PECOS, Results, check_targets
+from loadtest.peers import PeerResult
+from loadtest.plan import LoadPlan
+from loadtest.recorder import Recorder
+from loadtest.report import build_report
+
+ROOT = Path(__file__).parents[2]
+
+
+def bench(*arguments):
+    command = [sys.executable, "-m", "loadtest.bench", *map(str, arguments)]
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell that runs the tests in the background has it ignored, and so would the child.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+def test_a_quick_run_leaves_a_page_with_every_section_and_its_plots(demo_artifact, demo_data, tmp_path):
+    process = bench(
+        *(demo_artifact, demo_data, "--quick", "--output", tmp_path / "results", "--scale-folder", tmp_path / "scale")
+    )
+    stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == 0, stderr
+    (page,) = (tmp_path / "results").glob("*.md")
+    text = page.read_text()
+    assert stdout.startswith(text)
+    for title in (
+        "Targets",
+        "Accuracy",
+        "In process",
+        "Over HTTP",
+        "At half",
+        "Latency against rate",
+        "Growth",
+        "4 wo",
+    ):
+        assert f"## {title}" in text
+    for name in re.findall(r"!\[\w+\]\((.+)\)", text):
+        assert (page.parent / name).read_bytes().startswith(b"\x89PNG")
+    assert len(re.findall(r"\.png\)", text)) == 3
+    assert "peers: give the file that the artifact was trained on with --train" in text
+    assert "astec with a cache" in text
+    assert text.count("## Not measured") == 1
+    assert text.split("## Not measured")[1].count("\n- ") == 1, text
+
+
+def test_interrupted_it_writes_what_there_is(demo_artifact, demo_data, tmp_path):
+    process = bench(demo_artifact, demo_data, "--output", tmp_path, "--skip", "accuracy,exact,peers", "--queries", 50)
+    with process:
+        for line in process.stderr:
+            if "32 connections" in line:
+                process.send_signal(signal.SIGINT)
+                break
+        stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert "## In process" in stdout
+    assert "interruption" in stdout
+
+
+def test_wrong_usage_is_refused_by_name(tmp_path):
+    for arguments, words in (
+        (["--skip", "pears"], "there is no pears; there are accuracy"),
+        ([tmp_path / "nothing"], "nothing"),
+    ):
+        process = bench(*arguments)
+        _, stderr = process.communicate(timeout=60)
+        assert process.returncode == 2
+        assert words in stderr
+        assert "Traceback" not in stderr
+
+
+def report(rate, p99_ms, share=1.0):
+    plan = LoadPlan("http://host", rate, None, 1.0)
+    recorded = build_report(plan, Recorder(0.0, 1.0).finish(interrupted=False))
+    latency_ms = dict.fromkeys(recorded.latency_ms, p99_ms)
+    fields = {name: getattr(recorded, name) for name in recorded.__slots__}
+    return type(recorded)(**fields | {"latency_ms": latency_ms, "achieved_share": share})
+
+
+@pytest.mark.parametrize(
+    ("curve", "rate"),
+    [
+        ([(100, 1.0), (200, 2.0), (300, 9.0), (400, 2.0)], 200),
+        ([(100, 1.0), (200, 1.0, 0.9), (300, 1.0)], 100),
+        ([(100, 1.0, 0.5)], None),
+        ([(100, None)], None),
+        ([], None),
+    ],
+)
+def test_the_knee_is_the_last_rate_before_it_hurts(curve, rate):
+    at = knee([report(*point) for point in curve])
+    assert (at and at.asked_rate) == rate
+
+
+def test_targets_hold_fail_or_are_unknown():
+    fast = InProcess([100.0, 0, 0], {}, {})
+    targets = check_targets(Results(in_process=fast, peers=[PeerResult(PECOS, "1", text_query_us=150.0)]))
+    assert [target.holds for target in targets[:3]] == [True, False, None]
+    assert targets[0].seen == "100 us"
+    assert targets[1].seen == "0.667"
+    assert {target.holds for target in targets[3:]} == {None}
