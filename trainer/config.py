@@ -182,6 +182,9 @@ class SparseSection(_Section):
     )
     epochs: int = Field(10, ge=1, description="passes over a label's texts at most")
     prune_below: float = Field(0.1, ge=0, description="drop smaller weights; more: smaller, faster, less accurate")
+    prune_head_below: float = Field(
+        0.2, ge=0, description="the same of labels that keep hundreds of weights, for which every query pays"
+    )
 
 
 class ValidationSection(_Section):

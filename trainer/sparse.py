@@ -19,7 +19,7 @@ import torch
 from numba import njit
 from numpy.typing import NDArray
 
-from export.artifact.sparse import SparseClassifier
+from export.artifact.sparse import MIN_HEAD_WEIGHTS, SparseClassifier
 from export.readers.progress import track
 from trainer.config import SparseSection
 from trainer.data import Examples
@@ -82,6 +82,7 @@ def _learn_chunks(
             np.float32(cost),
             settings.epochs,
             np.float32(settings.prune_below),
+            np.float32(settings.prune_head_below),
             seed + first,
         )
         return chunk
@@ -127,6 +128,7 @@ def _learn_labels(
     cost: np.float32,
     epochs: int,
     prune_below: np.float32,
+    prune_head_below: np.float32,
     seed: int,
 ) -> _Chunk:
     """Labels first..last-1: weights kept of each, their token ids and values, and the biases."""
@@ -142,6 +144,8 @@ def _learn_labels(
         bounds, numbers_E, weights_E, tokens_K = _copy_examples(texts_M, offsets, ids, weights, numbers_V)
         u_K, bias[label - first] = _descend(len(positives), bounds, numbers_E, weights_E, len(tokens_K), cost, epochs)
         kept = np.flatnonzero((u_K != 0) & (np.abs(u_K) >= prune_below))
+        if len(kept) >= MIN_HEAD_WEIGHTS:
+            kept = kept[np.abs(u_K[kept]) >= prune_head_below]
         kept = kept[np.argsort(tokens_K[kept])]
         sizes[label - first] = len(kept)
         while size + len(kept) > len(indices):

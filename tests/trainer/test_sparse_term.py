@@ -22,7 +22,7 @@ from trainer.data import Examples
 from trainer.sparse import learn_sparse
 
 NUM_TEXTS, NUM_LABELS, NUM_FEATURES = 60, 4, 10
-EXACT = SparseSection(epochs=2000, prune_below=0)
+EXACT = SparseSection(epochs=2000, prune_below=0, prune_head_below=0)
 
 
 def examples_of(features_NV: NDArray[np.float32], labels_NL: NDArray[np.float32]) -> Examples:
@@ -131,6 +131,45 @@ def test_pruning_drops_the_small_weights_and_nothing_else(noisy: Examples) -> No
     assert np.array_equal(dense(pruned), np.where(kept_LV, weights_LV, 0))
     assert len(pruned.values) == kept_LV.sum()
     assert np.array_equal(pruned.bias, whole.bias)
+
+
+def test_labels_that_keep_many_weights_are_pruned_harder() -> None:
+    """Each token comes in one text: label 0, of all texts but two, has weights on nearly all, label 1 on few."""
+    num_texts, tokens_per_text = 60, 20
+    num_features = num_texts * tokens_per_text
+    assert num_features > MIN_HEAD_WEIGHTS
+    features_NV = np.kron(np.eye(num_texts, dtype=np.float32), np.linspace(0.2, 1, tokens_per_text, dtype=np.float32))
+    labels_NL = np.zeros((num_texts, 2), np.float32)
+    labels_NL[2:, 0], labels_NL[:2, 1] = 1, 1
+    train = examples_of(features_NV, labels_NL)
+    negatives_NS = np.full((num_texts, 1), -1, np.int32)
+    negatives_NS[:2], negatives_NS[2:4] = 0, 1
+
+    def learn_with(prune_head_below: float) -> NDArray[np.float32]:
+        settings = EXACT.model_copy(update={"prune_head_below": prune_head_below})
+        sparse = learn_sparse(train, negatives_NS, num_features, settings, 1.0, seed=0)
+        assert sparse is not None
+        indptr, indices, values = by_label(sparse)
+        return csr_matrix((values, indices, indptr), shape=(2, num_features)).toarray()
+
+    whole_LV = learn_with(0)
+    sizes = (whole_LV != 0).sum(axis=1)
+    assert sizes[0] >= MIN_HEAD_WEIGHTS > sizes[1] > 0
+    limit = float(np.median(np.abs(whole_LV[0][whole_LV[0] != 0])))
+    pruned_LV = learn_with(limit)
+    assert np.array_equal(pruned_LV[0], np.where(np.abs(whole_LV[0]) >= limit, whole_LV[0], 0))
+    assert np.array_equal(pruned_LV[1], whole_LV[1])
+
+
+def by_label(sparse: SparseClassifier) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
+    """The weights of all labels, those of the head too, label by label."""
+    tokens = np.repeat(np.arange(len(sparse.posting_indptr) - 1), np.diff(sparse.posting_indptr))
+    owners = np.flatnonzero(sparse.head >= 0)[sparse.posting_heads]
+    labels = np.concatenate([np.repeat(np.arange(len(sparse.bias)), np.diff(sparse.indptr)), owners])
+    order = np.argsort(labels, kind="stable")
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(labels, minlength=len(sparse.bias)))])
+    indices = np.concatenate([sparse.indices, tokens.astype(np.int32)])[order]
+    return indptr, indices, np.concatenate([sparse.values, sparse.posting_values])[order]
 
 
 @pytest.mark.parametrize("prune_below", [0.0, 0.1])
