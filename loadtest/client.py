@@ -21,9 +21,18 @@ class UnreachableError(Exception):
 
 
 class Client:
-    """Posts to one endpoint. Callers are called back, because an awaited task per request would cost more than it."""
+    """Posts to one endpoint. Callers are called back, because an awaited task per request would cost more than it.
 
-    def __init__(self, endpoint: str, timeout_s: float) -> None:
+    Requests take the connections in turn, as those of many users do: those that a kernel gave to one worker of several
+    would else get all the load that a few connections can carry.
+
+    Args:
+        endpoint: where to post to.
+        timeout_s: seconds that an answer may take.
+        least_connections: opened, request by request, before any is used again.
+    """
+
+    def __init__(self, endpoint: str, timeout_s: float, least_connections: int) -> None:
         self._endpoint = endpoint
         parts = urlsplit(endpoint)
         self._host, self._port = parts.hostname or "", parts.port or 80
@@ -32,6 +41,7 @@ class Client:
             f"POST {target} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\nContent-Length: "
         ).encode()
         self._timeout_s = timeout_s
+        self._least_connections = least_connections
         self._connections: set[Connection] = set()
         self._idle: dict[Connection, float] = {}
         self._connecting: dict[Connection, asyncio.Task[None]] = {}
@@ -39,7 +49,8 @@ class Client:
     def post(self, body: bytes, on_answer: OnAnswer) -> None:
         """Post one query; `on_answer` is called later, whatever happens."""
         now_s = perf_counter()
-        connection = self._idle_connection(now_s) or self._open()
+        enough = len(self._connections) >= self._least_connections
+        connection = (self._idle_connection(now_s) if enough else None) or self._open()
         request = b"%b%d\r\n\r\n%b" % (self._head, len(body), body)
         connection.send(request, on_answer, now_s + self._timeout_s)
 
@@ -80,9 +91,10 @@ class Client:
         await asyncio.sleep(0)  # in which the loop closes the sockets
 
     def _idle_connection(self, now_s: float) -> Connection | None:
-        """The one used last, so that those beyond the need of the moment grow old and are closed."""
+        """The one that has rested longest, but not so long that the server may be closing it."""
         while self._idle:
-            connection, since_s = self._idle.popitem()
+            connection = next(iter(self._idle))
+            since_s = self._idle.pop(connection)
             if now_s - since_s < _KEEPALIVE_S:
                 return connection
             connection.end(CONNECTION)
@@ -116,7 +128,7 @@ class Client:
 @asynccontextmanager
 async def open_client(plan: LoadPlan) -> AsyncIterator[Client]:
     """Open a client for the endpoint of a plan."""
-    client = Client(plan.endpoint, plan.timeout_s)
+    client = Client(plan.endpoint, plan.timeout_s, plan.connections)
     sweeping = asyncio.get_running_loop().create_task(client.end_late_requests())
     try:
         yield client

@@ -1,7 +1,10 @@
 """What a run is asked to do."""
 
 from dataclasses import dataclass
+from math import ceil
 from urllib.parse import urlsplit
+
+_OPEN_LOOP_CONNECTIONS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,13 @@ class LoadPlan:
                 raise ValueError(f"{name} is {value}; it must be above 0.")
         if not 0 <= self.warmup_s < float("inf"):
             raise ValueError(f"warmup_s is {self.warmup_s}; it must be at least 0.")
+
+    @property
+    def connections(self) -> int:
+        """Connections that share the load from the start: one a client, or enough for all workers of a server."""
+        if self.rate_per_s is None:
+            return self.clients or 1
+        return min(_OPEN_LOOP_CONNECTIONS, self.max_in_flight, ceil(self.rate_per_s))
 
     @property
     def endpoint(self) -> str:

@@ -52,6 +52,19 @@ def test_the_open_loop_sends_at_the_rate_asked_for(serve):
     assert report.achieved_share > 0.5
 
 
+def test_the_open_loop_spreads_over_connections(serve):
+    """One after the other, answered at once: a single connection could carry it all."""
+    server = serve()
+    run(server.url, rate=200)
+    assert server.connections == 32
+
+
+def test_at_a_low_rate_connections_are_few(serve):
+    server = serve()
+    run(server.url, rate=4, duration=1.0)
+    assert server.connections <= 4
+
+
 def test_a_stall_shows_in_every_request_that_was_due_meanwhile(serve):
     measured, report = run(serve(stall_once(answer_at_once)).url, rate=200, duration=0.8)
     # 200/s * 0.3 s = 60 requests were due during the stall, two thirds of them more than a third of it before its end.
