@@ -20,8 +20,8 @@ from export.metrics import RankingMetrics, inverse_propensities
 
 RANKS = (1, 3, 5)
 # Texts times labels (or points) times dimensions: bounds the time of exact search and scoring to a minute or so.
-_MAX_PRODUCTS = 1e11
-_MIN_TEXTS = 200
+_MAX_PRODUCTS = 2.5e10
+_MIN_TEXTS, _MAX_TEXTS = 200, 2_000
 _CHUNK_LABELS = 2_000_000
 _NO_SCALES = np.empty(0, np.float32)
 
@@ -66,7 +66,8 @@ class Judge:
                 "--neighbours, --centroid-neighbours (unless points alone are searched), --m and --ef-search"
             )
         largest = max(len(checkpoint.points), len(checkpoint.labels)) * model.embeddings.shape[1]
-        self.texts: HeldOut = held_out.take(min(len(held_out.bags), max(_MIN_TEXTS, int(_MAX_PRODUCTS / largest))))
+        affordable = min(_MAX_TEXTS, max(_MIN_TEXTS, int(_MAX_PRODUCTS / largest)))
+        self.texts: HeldOut = held_out.take(min(len(held_out.bags), affordable))
         self._checkpoint, self._shares = checkpoint, checkpoint.shares()
         self._weights_LD: Weights = model.classifier
         self._scales_L = _NO_SCALES

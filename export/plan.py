@@ -11,7 +11,7 @@ ShortlistKind = Literal["points", "centroids", "union"]
 Side = Literal["centroids", "points"]
 Weights = Literal["float32", "int8"]
 
-EF_CONSTRUCTION = 200
+EF_CONSTRUCTION = 100
 # Comparing a query with every vector reads them in order: up to so many numbers that is done before a graph is walked.
 FLAT_MAX_NUMBERS = 1 << 18
 
@@ -68,8 +68,8 @@ class SearchSpace:
 
     kinds: tuple[ShortlistKind, ...] = ("points", "centroids", "union")
     backend: Backend | None = None
-    dims: tuple[int, ...] = (32, 48, 64, 96, 128)
-    neighbours: tuple[int, ...] = (10, 20, 30, 50, 100)
+    dims: tuple[int, ...] = (32, 64, 96, 128)
+    neighbours: tuple[int, ...] = (10, 20, 30, 50)
     centroid_neighbours: tuple[int, ...] = (50, 100, 300)
     ms: tuple[int, ...] = (16, 8, 32)
     ef_search: int | None = None

@@ -33,7 +33,7 @@ _EF_FACTORS = (1, 1.5, 2, 3, 4, 6, 8)
 NUM_REFERENCES = 2
 """Trials that come first: every label scored, and the search that the shares were chosen with."""
 _SPACES_WITH_INDICES = 3
-_MAX_VECTORS_INDEXED = 1_000_000  # in all graphs that are tried, the first excepted: building them takes the time
+_MAX_VECTORS_INDEXED = 300_000  # in all graphs that are tried, the first excepted: building them takes the time
 _TIMED_TEXTS = 200
 # Costs in microseconds of one core: of a candidate looked at while walking a graph of 16 links a node, per number of
 # its vector and so many more; of a number read in order; of a label scored. Only their ratios decide.
@@ -149,8 +149,9 @@ class _Search:
             self._trials += self._try_exact(kind, dim)
         reaching = sorted(filter(self._is_within, self._trials[NUM_REFERENCES:]), key=lambda trial: trial.cost_us)
         built: list[Trial] = []
-        for trial in track(reaching[:_SPACES_WITH_INDICES], "trying indices"):
-            built += self._try_indices(trial)
+        tried = list(product(self._space.ms, reaching[:_SPACES_WITH_INDICES]))
+        for m, trial in track(tried, "trying indices"):
+            built += self._try_index(trial, m)
         self._trials += built
         if within := [trial for trial in built if self._is_within(trial)]:
             return self._choose(min(within, key=lambda trial: trial.cost_us))
@@ -159,7 +160,7 @@ class _Search:
     def _most_accurate(self) -> Choice:
         """For limits that no plan is within."""
         ranked = sorted(self._trials[NUM_REFERENCES:], key=lambda trial: trial.figures.precision)
-        built = list(self._try_indices(ranked[-1]))
+        built = [trial for m in self._space.ms for trial in self._try_index(ranked[-1], m)]
         self._trials += built
         return self._choose(max(built, key=lambda trial: trial.figures.precision))
 
@@ -217,23 +218,23 @@ class _Search:
             plan = _plan(self._builder, self._space, dim, dict(zip(numbers, chosen, strict=True)), self._space.ms[0])
             yield self._trial(plan, "exact", hits)
 
-    def _try_indices(self, exact: Trial) -> Iterator[Trial]:
-        """Indices for the space and the neighbours of an exact trial, each searched with growing care until it does."""
+    def _try_index(self, exact: Trial, m: int) -> Iterator[Trial]:
+        """Indices for the space and the neighbours of an exact trial, searched with growing care until it does."""
         if exact.plan is None:
             return
         numbers = {side: plan.neighbours for side, plan in exact.plan.sides().items()}
+        is_flat = all(plan.backend == "flat" for plan in exact.plan.sides().values())
+        if is_flat and m != self._space.ms[0]:  # exact, whatever m and ef_search are
+            return
         vectors = sum(self._builder.count(side) for side in numbers)
-        for m in self._space.ms:
-            if self._indexed and self._indexed + vectors > _MAX_VECTORS_INDEXED:
-                return
-            self._indexed += vectors
-            for ef_factor in (1,) if self._space.ef_search else _EF_FACTORS:
-                tried = self.try_plan(_plan(self._builder, self._space, exact.plan.dim, numbers, m, ef_factor))
-                yield tried
-                if tried.index == "flat":  # exact, whatever m and ef_search are
-                    return
-                if self._is_enough(tried, exact):
-                    break
+        if self._indexed and self._indexed + vectors > _MAX_VECTORS_INDEXED:
+            return
+        self._indexed += vectors
+        for ef_factor in (1,) if self._space.ef_search or is_flat else _EF_FACTORS:
+            tried = self.try_plan(_plan(self._builder, self._space, exact.plan.dim, numbers, m, ef_factor))
+            yield tried
+            if self._is_enough(tried, exact):
+                break
 
     def _is_enough(self, tried: Trial, exact: Trial) -> bool:
         """Within the limits, or, where the same without an index is not, as accurate as that."""
