@@ -51,10 +51,23 @@ def _heading(setting: Setting) -> str:
         f"- system: {platform.system()} {platform.release()}; Python {platform.python_version()}; {versions}\n"
         f"- commit: {commit.stdout.strip() or 'unknown'}\n"
         f"- model: {model.name} {model.version}: {sizes.num_labels:,} labels, {sizes.num_points:,} training points, "
-        f"{sizes.num_features:,} tokens, D = {sizes.dim}\n"
+        f"{sizes.num_features:,} tokens, D = {sizes.dim}, {setting.manifest.weights} weights\n"
+        f"- shortlist: {_searched(setting.manifest)}\n"
         f"- queries: the texts of {setting.test_data}, all as popular; no cache unless the row says so\n"
         f"- settings: {options}"
     )
+
+
+def _searched(manifest: Manifest) -> str:
+    """Which indices there are and how they are searched."""
+    sides = {"points": manifest.points, "centroids": manifest.centroids}
+    indices = [
+        f"{side.neighbours} nearest {name} by {side.backend}"
+        + ("" if side.backend == "flat" else f" (m {side.graph.m}, ef {side.graph.ef_search})")
+        for name, side in sides.items()
+        if side is not None
+    ]
+    return f"{' and '.join(indices)} in {manifest.dimensions.shortlist_dim} dimensions"
 
 
 def _sections(results: Results, plots: dict[str, str]) -> Iterable[str]:
