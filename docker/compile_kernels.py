@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 from export.artifact.featurizer import Bags, FeaturizerConfig, TextFeaturizer
 from export.artifact.index import HnswParams
 from export.artifact.labels import TextTable
+from export.artifact.manifest import Weights
 from export.artifact.shortlist import LabelSets
 from export.artifact.sparse import SparseClassifier
 from export.artifact.store import open_artifact
 from export.checkpoint import Checkpoint, DenseArrays, HeldOut, Reference
 from export.indices import IndexBuilder
 from export.pack import pack
-from export.plan import IndexPlan, ShortlistPlan, Weights
+from export.plan import IndexPlan, ShortlistPlan
 from server.predictor import Predictor
 
 # The kernels read ASCII by the byte, and anything else by the code point: the first text and all together have both.

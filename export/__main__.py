@@ -8,12 +8,14 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from export.artifact.files import require_absent
 from export.artifact.index import Backend
+from export.artifact.manifest import Weights
 from export.artifact.store import ArtifactError
 from export.checkpoint import CheckpointError, read_checkpoint
 from export.indices import IndexBuilder
-from export.pack import pack
-from export.plan import SearchSpace, ShortlistKind, Weights
+from export.pack import pack, require_identity
+from export.plan import SearchSpace, ShortlistKind
 from export.readers.progress import console
 from export.tradeoff import Trial, choose_plan, judge_int8
 from export.tradeoff_table import tradeoff_table
@@ -146,8 +148,8 @@ def _export(
     space: SearchSpace,
     plot: Path | None,
 ) -> VerificationReport:
-    if artifact.exists():
-        raise FileExistsError(f"{artifact} exists already; choose another path, or remove it first")
+    require_absent(artifact)
+    require_identity(name, version)
     if plot is not None and not plot.absolute().parent.is_dir():
         raise ValueError(f"{plot} cannot be written: there is no folder {plot.parent}; create it first")
     checkpoint = read_checkpoint(run)

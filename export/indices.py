@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from export.artifact.index import Backend, HnswParams, StoredIndex, index_backend
 from export.artifact.quantization import quantize_int8
-from export.artifact.shortlist import LabelSets, Representatives, read_only
+from export.artifact.shortlist import LabelSets, Representatives
+from export.artifact.weight_rows import read_only
 from export.checkpoint import Checkpoint
 from export.plan import IndexPlan, ShortlistPlan, Side
 from export.projection import principal_directions

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from export.artifact.quantization import quantize_int8
 from export.artifact.scorer import Classifiers, rank
 from export.artifact.shortlist import Shortlister
-from export.artifact.weight_rows import Weights
+from export.artifact.weight_rows import NO_SCALES, Weights, read_only
 from export.checkpoint import Checkpoint, HeldOut
 from export.metrics import RankingMetrics, inverse_propensities
 
@@ -23,7 +23,6 @@ RANKS = (1, 3, 5)
 _MAX_PRODUCTS = 2.5e10
 _MIN_TEXTS, _MAX_TEXTS = 200, 2_000
 _CHUNK_LABELS = 2_000_000
-_NO_SCALES = np.empty(0, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +68,11 @@ class Judge:
         affordable = min(_MAX_TEXTS, max(_MIN_TEXTS, int(_MAX_PRODUCTS / largest)))
         self.texts: HeldOut = held_out.take(min(len(held_out.bags), affordable))
         self._checkpoint, self._shares = checkpoint, checkpoint.shares()
-        self._weights_LD: Weights = model.classifier
-        self._scales_L = _NO_SCALES
+        self._weights_LD: Weights = read_only(model.classifier)
+        self._scales_L = NO_SCALES
         if int8:
-            self._weights_LD, self._scales_L = quantize_int8(model.classifier)
+            codes_LD, scales_L = quantize_int8(model.classifier)
+            self._weights_LD, self._scales_L = read_only(codes_LD), read_only(scales_L)
         self._relevant = np.split(self.texts.labels.indices, self.texts.labels.indptr[1:-1])
         self._inverse_propensities_L = inverse_propensities(checkpoint.label_counts, checkpoint.num_texts)
 
@@ -105,10 +105,12 @@ class Judge:
         reranker, sparse_logits_C = None, None
         if checkpoint.reranker is not None and self._shares.reranker > 0:
             weights = checkpoint.reranker
-            reranker = Classifiers(texts.x_tilde[rows], weights.classifier, _NO_SCALES, weights.bias)
+            reranker = Classifiers(
+                texts.x_tilde[rows], read_only(weights.classifier), NO_SCALES, read_only(weights.bias)
+            )
         if checkpoint.sparse is not None and self._shares.sparse > 0:
             bags = texts.bags.take(np.arange(len(texts.v))[rows])
             sparse_logits_C = checkpoint.sparse.logits(candidates, bags)
-        classifier = Classifiers(texts.x_hat[rows], self._weights_LD, self._scales_L, checkpoint.model.bias)
+        classifier = Classifiers(texts.x_hat[rows], self._weights_LD, self._scales_L, read_only(checkpoint.model.bias))
         best_BK, _ = rank(candidates, self._shares, RANKS[-1], classifier, reranker, sparse_logits_C)
         return best_BK, len(candidates.labels)

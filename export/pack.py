@@ -24,6 +24,7 @@ from export.artifact.manifest import (
     Manifest,
     ModelIdentity,
     Scoring,
+    Weights,
 )
 from export.artifact.quantization import quantize_int8
 from export.artifact.store import FILES, write_artifact
@@ -31,7 +32,7 @@ from export.checkpoint import Checkpoint
 from export.indices import Indices
 from export.model_card import render_model_card
 from export.onnx_encoder import write_encoder
-from export.plan import IndexPlan, ShortlistPlan, Weights
+from export.plan import IndexPlan, ShortlistPlan
 from export.tradeoff import Trial
 from export.verify import VerificationReport, verify_files_against
 
@@ -65,12 +66,7 @@ def pack(
         VerificationError: the artifact does not do what the run did.
         ArtifactError: the run's parts do not fit one another.
     """
-    for field, value in (("name", name), ("version", version or "")):
-        if len(value) > MAX_IDENTITY_CHARS:
-            raise ValueError(
-                f"the model's {field} has {len(value)} characters, the limit is {MAX_IDENTITY_CHARS}; "
-                f"choose another with --{field}"
-            )
+    require_identity(name, version)
 
     def describe(files: dict[str, FileRecord]) -> Manifest:
         plan = indices.plan
@@ -81,6 +77,16 @@ def pack(
         _write_files(checkpoint, indices, weights, folder)
         (folder / FILES.model_card).write_text(render_model_card(checkpoint, name, trials))
         return verify_files_against(checkpoint, indices, folder)
+
+
+def require_identity(name: str, version: str | None) -> None:
+    """Raises ValueError where a model cannot be called so."""
+    for field, value in (("name", name), ("version", version or "")):
+        if len(value) > MAX_IDENTITY_CHARS:
+            raise ValueError(
+                f"the model's {field} has {len(value)} characters, the limit is {MAX_IDENTITY_CHARS}; "
+                f"choose another with --{field}"
+            )
 
 
 def _write_files(checkpoint: Checkpoint, indices: Indices, weights: Weights, folder: Path) -> None:

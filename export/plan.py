@@ -9,7 +9,6 @@ from export.artifact.index import Backend, HnswParams
 
 ShortlistKind = Literal["points", "centroids", "union"]
 Side = Literal["centroids", "points"]
-Weights = Literal["float32", "int8"]
 
 EF_CONSTRUCTION = 100
 # Comparing a query with every vector reads them in order: up to so many numbers that is done before a graph is walked.

@@ -21,12 +21,13 @@ from numpy.typing import NDArray
 
 from export.artifact.flat_index import FlatIndex
 from export.artifact.index import HnswParams, NeighbourIndex
+from export.artifact.manifest import Weights
 from export.artifact.shortlist import LabelGraph, Shortlister
 from export.exhaustive import ExhaustiveShortlister
 from export.hits import Hits
 from export.indices import IndexBuilder
 from export.judge import Figures, Judge
-from export.plan import EF_CONSTRUCTION, IndexPlan, SearchSpace, ShortlistKind, ShortlistPlan, Side, Weights
+from export.plan import EF_CONSTRUCTION, IndexPlan, SearchSpace, ShortlistKind, ShortlistPlan, Side
 from export.readers.progress import track
 
 _EF_FACTORS = (1, 1.5, 2, 3, 4, 6, 8)

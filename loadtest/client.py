@@ -54,15 +54,19 @@ class Client:
         request = b"%b%d\r\n\r\n%b" % (self._head, len(body), body)
         connection.send(request, on_answer, now_s + self._timeout_s)
 
+    async def ask(self, body: bytes) -> Answer:
+        """Post one query and wait for its answer."""
+        answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self.post(body, lambda answer: None if answered.done() else answered.set_result(answer))
+        return await answered
+
     async def probe(self, body: bytes) -> None:
         """Post one query to learn whether a run makes sense. An overloaded server (429, 5xx) passes.
 
         Raises:
             UnreachableError: if there is no server, or it refuses the query for good.
         """
-        answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self.post(body, lambda answer: None if answered.done() else answered.set_result(answer))
-        kind, _, detail = await answered
+        kind, _, detail = await self.ask(body)
         text = detail.decode(errors="replace").strip()
         if kind == TIMEOUT:
             raise UnreachableError(f"{self._endpoint} did not answer in time. Is it ready? Raise --timeout.")

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.artifact.featurizer import Bags, Query
-from export.artifact.scorer import NO_SCALES, Classifiers, rank
+from export.artifact.scorer import Classifiers, rank
 from export.artifact.shortlist import Candidates
 from export.artifact.store import Artifact
+from export.artifact.weight_rows import NO_SCALES
 from server.encoder import Encoder, Representations
 
 

@@ -19,8 +19,7 @@ def write_folder_atomically(target: Path) -> Iterator[Path]:
     Raises:
         FileExistsError: `target` exists already.
     """
-    if target.exists() or target.is_symlink():
-        raise FileExistsError(f"{target} exists already; choose another path, or remove it first")
+    require_absent(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.partial-", dir=target.parent))
     try:
@@ -32,6 +31,12 @@ def write_folder_atomically(target: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+def require_absent(target: Path) -> None:
+    """Raises FileExistsError where there is something at `target`."""
+    if target.exists() or target.is_symlink():
+        raise FileExistsError(f"{target} exists already; choose another path, or remove it first")
 
 
 def write_file_atomically(target: Path, content: bytes) -> None:

@@ -11,7 +11,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from export.artifact.index import HnswParams
+from export.artifact.index import HnswParams, unit_rows
+from export.artifact.weight_rows import read_only
 
 
 class FlatIndex:
@@ -22,16 +23,13 @@ class FlatIndex:
     """
 
     def __init__(self, units_ND: NDArray[np.float32]) -> None:
-        # Read-only, as memory-mapped ones are: a type of its own to numba, which compiles one kernel for both.
-        self._units_ND = np.asarray(units_ND)
-        self._units_ND.flags.writeable = False
+        self._units_ND = read_only(units_ND)
         self.count = len(units_ND)
 
     @classmethod
     def build(cls, vectors_ND: NDArray[np.float32], params: HnswParams, seed: int) -> FlatIndex:
         """See `StoredIndex.build`."""
-        norms_N1 = np.linalg.norm(vectors_ND, axis=1, keepdims=True)
-        return cls((vectors_ND / np.where(norms_N1 > 0, norms_N1, 1)).astype(np.float32))
+        return cls(unit_rows(vectors_ND))
 
     @classmethod
     def load(cls, path: Path, dim: int, params: HnswParams) -> FlatIndex:

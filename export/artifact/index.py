@@ -59,6 +59,13 @@ class HnswParams:
                 raise ValueError(f"HNSW {name} is {getattr(self, name)}; it must be at least {least}")
 
 
+def unit_rows(vectors_ND: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows of unit norm, or zeros, float32 [N, D]."""
+    norms_N1 = np.linalg.norm(vectors_ND, axis=1, keepdims=True)
+    units_ND: NDArray[np.float32] = (vectors_ND / np.where(norms_N1 > 0, norms_N1, 1)).astype(np.float32)
+    return units_ND
+
+
 class StoredIndex(NeighbourIndex, Protocol):
     """An index that is kept in a file."""
 

@@ -27,8 +27,8 @@ class TextTable(Sequence[str]):
         self._blob = blob
         self._offsets = offsets
         # To slice a memory-mapped array makes an array object, which takes longer than all the rest of a look-up.
-        self._bytes = memoryview(blob)  # type: ignore[arg-type, unused-ignore]
-        self._bounds = memoryview(offsets)  # type: ignore[arg-type, unused-ignore]
+        self._bytes = blob.data
+        self._bounds = offsets.data
 
     @classmethod
     def from_texts(cls, texts: Iterable[str]) -> TextTable:

@@ -17,6 +17,8 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 Count = Annotated[int, Field(ge=0, lt=2**40)]
 Positive = Annotated[int, Field(ge=1, lt=2**40)]
+Weights = Literal["float32", "int8"]
+"""Type of classifiers and label representatives."""
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -152,7 +154,7 @@ class Manifest(Frozen):
     featurizer: FeaturizerIdentity
     centroids: IndexDescription | None
     points: IndexDescription | None
-    weights: Literal["float32", "int8"]
+    weights: Weights
     scoring: Scoring
     metrics: dict[str, float]
     training: dict[str, str | int | float | bool | None]

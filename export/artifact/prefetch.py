@@ -6,7 +6,8 @@ What a query reads of weights lies anywhere in gigabytes, so that the processor 
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 from llvmlite import ir
 from numba import njit, types
@@ -17,16 +18,7 @@ from numpy.typing import NDArray
 _CACHE_LINE_BYTES = 64
 
 
-@njit(nogil=True, inline="always")
-def prefetch(array: NDArray[Any], begin: int, end: int) -> None:
-    """Ask for `array[begin:end]`, of a contiguous array of one axis or more, and do not wait."""
-    start, stride = array.ctypes.data, array.strides[0]
-    for address in range(start + begin * stride, start + end * stride, _CACHE_LINE_BYTES):
-        _prefetch_line(address)  # type: ignore[call-arg, unused-ignore]
-
-
-@intrinsic  # type: ignore[misc, unused-ignore]
-def _prefetch_line(_typing: Any, address: Any) -> Any:  # noqa: ANN401 - as numba calls it
+def _lower(_typing: Any, address: Any) -> Any:  # noqa: ANN401 - as numba calls it
     """LLVM's prefetch of the cache line at an address: to read, into all caches, of data."""
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:  # noqa: ANN401
@@ -37,3 +29,15 @@ def _prefetch_line(_typing: Any, address: Any) -> Any:  # noqa: ANN401 - as numb
         return builder.call(function, [builder.inttoptr(arguments[0], pointer), flag(0), flag(3), flag(1)])
 
     return types.void(address), generate
+
+
+# numba gives the first argument itself.
+_prefetch_line = cast("Callable[[int], None]", intrinsic(_lower))
+
+
+@njit(nogil=True, inline="always")
+def prefetch(array: NDArray[Any], begin: int, end: int) -> None:
+    """Ask for `array[begin:end]`, of a contiguous array of one axis or more, and do not wait."""
+    start, stride = array.ctypes.data, array.strides[0]
+    for address in range(start + begin * stride, start + end * stride, _CACHE_LINE_BYTES):
+        _prefetch_line(address)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from export.artifact.manifest import PartShares
 from export.artifact.shortlist import Candidates
 from export.artifact.sparse import SPARSE_SLOPE
-from export.artifact.weight_rows import ROWS_AHEAD, Weights, dot, prefetch_row
+from export.artifact.weight_rows import NO_SCALES, ROWS_AHEAD, Weights, dot, prefetch_row, read_only
 
 
 class Classifiers(NamedTuple):
@@ -31,15 +31,8 @@ class Classifiers(NamedTuple):
     bias: NDArray[np.float32]
 
 
-def _nothing(*shape: int) -> NDArray[np.float32]:
-    """Of the type of memory-mapped weights, read-only: one compiled kernel then serves models with and without them."""
-    array = np.empty(shape, np.float32)
-    array.flags.writeable = False
-    return array
-
-
-NO_SCALES = _nothing(0)
-_NO_CLASSIFIERS = Classifiers(np.empty((0, 0), np.float32), _nothing(0, 0), NO_SCALES, _nothing(0))
+_NOTHING_LD = np.empty((0, 0), np.float32)
+_NO_CLASSIFIERS = Classifiers(_NOTHING_LD, read_only(_NOTHING_LD), NO_SCALES, read_only(np.empty(0, np.float32)))
 _NO_LOGITS = np.empty(0, np.float32)
 
 

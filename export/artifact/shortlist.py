@@ -13,7 +13,6 @@ representatives, N training points.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from numba import njit
@@ -21,9 +20,7 @@ from numpy.typing import NDArray
 
 from export.artifact.hashing import first_slot
 from export.artifact.index import NeighbourIndex
-from export.artifact.weight_rows import ROWS_AHEAD, Weights, dot, prefetch_row
-
-_Scalar = TypeVar("_Scalar", bound=np.generic)
+from export.artifact.weight_rows import NO_SCALES, ROWS_AHEAD, Weights, dot, prefetch_row, read_only
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +86,7 @@ class Representatives:
     @classmethod
     def of(cls, vectors: NDArray[np.float32], labels: NDArray[np.int32], num_labels: int) -> Representatives:
         """Unit vectors [L', D] of labels [L'] in ascending order."""
-        return cls(label_bounds(labels, num_labels), read_only(vectors), read_only(np.empty(0, np.float32)))
+        return cls(label_bounds(labels, num_labels), read_only(vectors), NO_SCALES)
 
 
 class Shortlister:
@@ -116,8 +113,9 @@ class Shortlister:
 
         A zero vector, of a query without a known token, has none.
         """
-        centroids, points = _search(self.centroids, z_Bd), _search(self.points, z_Bd)
-        labels, votes, offsets = _join(z_Bd, *centroids, *points)
+        centroid_hits_BK, _, centroid_indptr, centroid_labels = _search(self.centroids, z_Bd)
+        points = _search(self.points, z_Bd)
+        labels, votes, offsets = _join(z_Bd, centroid_hits_BK, centroid_indptr, centroid_labels, *points)
         return Candidates(labels, self.similarities(labels, offsets, v_BD), votes, offsets)
 
     def similarities(
@@ -133,13 +131,6 @@ class Shortlister:
 def label_bounds(labels: NDArray[np.int32], num_labels: int) -> NDArray[np.int64]:
     """Where each label begins in `labels`, which ascend, and the end: int64 [L + 1]."""
     return np.searchsorted(labels, np.arange(num_labels + 1)).astype(np.int64)
-
-
-def read_only(array: NDArray[_Scalar]) -> NDArray[_Scalar]:
-    """The array as memory-mapped ones are, a type of its own to numba: one compiled kernel then serves both."""
-    array = np.ascontiguousarray(array)
-    array.flags.writeable = False
-    return array
 
 
 _Hits = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64], NDArray[np.int32]]
@@ -162,7 +153,6 @@ def _search(graph: LabelGraph | None, z_Bd: NDArray[np.float32]) -> _Hits:
 def _join(
     z_Bd: NDArray[np.float32],
     centroid_hits_BK: NDArray[np.int64],
-    centroid_similarities_BK: NDArray[np.float32],
     centroid_indptr: NDArray[np.int64],
     centroid_labels: NDArray[np.int32],
     point_hits_BK: NDArray[np.int64],

@@ -30,8 +30,9 @@ from export.artifact.manifest import (
     IndexDescription,
     Manifest,
 )
-from export.artifact.shortlist import LabelGraph, LabelSets, Representatives, Shortlister, label_bounds, read_only
+from export.artifact.shortlist import LabelGraph, LabelSets, Representatives, Shortlister, label_bounds
 from export.artifact.sparse import MAX_HEADS, SparseClassifier
+from export.artifact.weight_rows import NO_SCALES
 
 logger = logging.getLogger(__name__)
 
@@ -304,7 +305,7 @@ def _load_weights(
 ) -> tuple[NDArray[Any], NDArray[np.float32]]:
     """Rows of weights and their scales."""
     if manifest.weights == "float32":
-        return _load_array(path, name, np.float32, shape), read_only(np.empty(0, np.float32))
+        return _load_array(path, name, np.float32, shape), NO_SCALES
     return _load_array(path, name, np.int8, shape), _load_finite(path, scales_name, shape[0])
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from usearch.index import Index
 
-from export.artifact.index import HnswParams
+from export.artifact.index import HnswParams, unit_rows
 
 
 class UsearchIndex:
@@ -34,8 +34,7 @@ class UsearchIndex:
             expansion_add=params.ef_construction,
             expansion_search=params.ef_search,
         )
-        norms_N1 = np.linalg.norm(vectors_ND, axis=1, keepdims=True)
-        graph.add(np.arange(count), vectors_ND / np.where(norms_N1 > 0, norms_N1, 1), threads=1)
+        graph.add(np.arange(count), unit_rows(vectors_ND), threads=1)
         return cls(graph, params)
 
     @classmethod

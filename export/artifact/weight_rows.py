@@ -5,7 +5,7 @@ Shapes: R rows, D dimensions, B queries.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numba import njit
@@ -18,6 +18,19 @@ ROWS_AHEAD = 8
 
 Weights = NDArray[np.float32] | NDArray[np.int8]
 """[R, D]"""
+
+_Scalar = TypeVar("_Scalar", bound=np.generic)
+
+
+def read_only(array: NDArray[_Scalar]) -> NDArray[_Scalar]:
+    """A view of the array as memory-mapped ones are, a type of its own to numba: one compiled kernel serves both."""
+    view = np.ascontiguousarray(array).view()
+    view.flags.writeable = False
+    return view
+
+
+NO_SCALES = read_only(np.empty(0, np.float32))
+"""Of weights in float32."""
 
 
 @njit(nogil=True, fastmath=True, inline="always")

@@ -6,14 +6,15 @@ import asyncio
 import gc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from statistics import mean
-from urllib.request import Request, urlopen
 
 import uvloop
 
 from export.artifact.featurizer import Query
 from export.readers.progress import console
 from loadtest.bench.in_process import TOP_K
+from loadtest.client import open_client
 from loadtest.loops import run_load
 from loadtest.plan import LoadPlan
 from loadtest.queries import QueryMix, encode_request
@@ -52,12 +53,13 @@ class Load:
 
 def answer_bytes(contender: Contender) -> int:
     """The mean size of its answers' bodies."""
-    sizes = []
-    for _, body in zip(range(_SIZED_ANSWERS), contender.bodies(), strict=False):
-        request = Request(f"{contender.url}/predict", body, {"Content-Type": "application/json"})  # noqa: S310 - our own
-        with urlopen(request) as answer:  # noqa: S310
-            sizes.append(len(answer.read()))
-    return round(mean(sizes))
+    plan = LoadPlan(contender.url, None, 1, 1.0)
+
+    async def ask_some() -> list[int]:
+        async with open_client(plan) as client:
+            return [len((await client.ask(body)).detail) for body in islice(contender.bodies(), _SIZED_ANSWERS)]
+
+    return round(mean(asyncio.run(ask_some())))
 
 
 def load(contender: Contender, seconds: float, *, rate: float | None = None, clients: int | None = None) -> Load:

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from export.artifact.manifest import PartShares
 from export.artifact.quantization import LARGEST, quantize_int8
-from export.artifact.scorer import NO_SCALES, Classifiers, _rank, rank
+from export.artifact.scorer import Classifiers, _rank, rank
 from export.artifact.shortlist import Candidates
+from export.artifact.weight_rows import NO_SCALES
 
 TOLERANCE = 1e-5
 CLASSIFIER_ALONE = PartShares(1.0, 0.0, 0.0, 0.0, 0.0)
