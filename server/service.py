@@ -15,6 +15,7 @@ from export.artifact.featurizer import Bag, Query, TextFeaturizer, fold
 from export.artifact.store import Artifact
 from server.batcher import Answer, Batcher, ClosedError, DeadlineError, QueueFullError
 from server.cache import LruCache
+from server.inference import Inference
 from server.metrics import Metrics, ShedReason
 from server.predictor import Ranking, StageTimes
 from server.settings import Settings
@@ -65,6 +66,7 @@ class Service:
         """Return once real predictions have warmed the model up. Called after a fork: here threads begin."""
         self.threads = InferenceThreads(self._settings.threads_per_worker)
         self._predictor = await self.threads.run(warm_predictor, self.artifact)
+        self._inference = Inference(self._rank_batch, self.threads, self._settings.max_inline_s)
         self._batcher = Batcher[Ask, Ranked](
             self._process,
             max_batch_size=self._settings.max_batch_size,
@@ -141,7 +143,7 @@ class Service:
         return self.model_name["version"], name, ask.top_k, ask.min_score
 
     def _process(self, asks: list[Ask]) -> asyncio.Future[list[Ranked]]:
-        batch = self.threads.run(self._rank_batch, asks)
+        batch = self._inference.run(asks)
         batch.add_done_callback(self._note_stages)
         return batch
 
@@ -150,7 +152,7 @@ class Service:
             self._metrics.batch_computed(stages)
 
     def _rank_batch(self, asks: list[Ask]) -> list[Ranked]:
-        """Run on an inference thread; label texts are read here too, because a page fault blocks."""
+        """Run where `Inference` says; label texts are read here too, because a page fault blocks."""
         rankings, stages = self._predictor.predict([ask.query for ask in asks], max([ask.top_k for ask in asks]))
         return [Ranked(self._to_json(ranking, ask), stages) for ask, ranking in zip(asks, rankings, strict=True)]
 

@@ -44,6 +44,14 @@ class Settings(BaseSettings):
         description="Batches computed at once by each worker. More than the CPUs only makes every batch slower. "
         "Default: the usable CPUs divided by the workers.",
     )
+    inline_batch_us: int = Field(
+        default=2000,
+        ge=0,
+        le=1_000_000,
+        description="Longest batch, in microseconds by what earlier ones took, that the event loop computes itself. "
+        "To hand a batch to an inference thread takes 80 us, but health checks and new requests need not wait for it "
+        "then. 0 hands every batch over, as does a worker with several threads.",
+    )
     verify: Literal["hashes", "sizes"] = Field(
         default="hashes",
         description="What is compared with the manifest at the start: every byte of every file, or names and sizes "
@@ -111,6 +119,11 @@ class Settings(BaseSettings):
     def threads_per_worker(self) -> int:
         """Batches in flight in each worker."""
         return self.inference_threads or max(1, usable_cpus() // self.workers)
+
+    @property
+    def max_inline_s(self) -> float:
+        """The longest batch computed on the event loop: none where several threads could compute side by side."""
+        return self.inline_batch_us / 1e6 if self.threads_per_worker == 1 else 0.0
 
     @property
     def max_queries(self) -> int:

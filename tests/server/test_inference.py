@@ -1,0 +1,64 @@
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from server.inference import Inference
+from server.threads import InferenceThreads
+
+LOOP_THREAD = threading.current_thread().name
+
+
+@pytest.fixture
+def threads() -> Iterator[InferenceThreads]:
+    threads = InferenceThreads(1)
+    yield threads
+    threads.close()
+
+
+def where(items: list[float]) -> list[str]:
+    """Take the seconds of the items together, and say for each on which thread."""
+    time.sleep(sum(items))
+    return [threading.current_thread().name for _ in items]
+
+
+async def test_a_batch_goes_to_a_thread_until_short_ones_were_seen(threads: InferenceThreads) -> None:
+    inference = Inference(where, threads, max_inline_s=0.5)
+    assert [(await inference.run([0.0]))[0] for _ in range(2)] == ["inference-0", LOOP_THREAD]
+
+
+async def test_a_batch_too_long_for_the_event_loop_goes_to_a_thread(threads: InferenceThreads) -> None:
+    inference = Inference(where, threads, max_inline_s=0.5)
+    for _ in range(30):
+        await inference.run([0.005])
+    assert set(await inference.run([0.005])) == {LOOP_THREAD}
+    assert set(await inference.run([0.005] * 100)) == {"inference-0"}
+
+
+async def test_a_model_that_became_slow_leaves_the_event_loop(threads: InferenceThreads) -> None:
+    inference = Inference(where, threads, max_inline_s=0.01)
+    for _ in range(20):
+        await inference.run([0.0])
+    places = [(await inference.run([0.02]))[0] for _ in range(20)]
+    assert places[0] == LOOP_THREAD
+    assert places[-1] == "inference-0"
+
+
+async def test_without_time_of_the_event_loop_all_batches_go_to_threads(threads: InferenceThreads) -> None:
+    inference = Inference(where, threads, max_inline_s=0)
+    assert {(await inference.run([0.0]))[0] for _ in range(20)} == {"inference-0"}
+
+
+async def test_an_error_on_the_event_loop_is_the_error_of_the_batch_alone(threads: InferenceThreads) -> None:
+    def inverse(items: list[int]) -> list[int]:
+        return [1 // item for item in items]
+
+    inference = Inference(inverse, threads, max_inline_s=10)
+    for _ in range(20):
+        await inference.run([1])
+    failed = inference.run([0])
+    assert failed.done()
+    with pytest.raises(ZeroDivisionError):
+        await failed
+    assert await inference.run([1]) == [1]
