@@ -41,8 +41,8 @@ def export(
     weights: Annotated[
         Weights,
         typer.Option(
-            help="Type of classifiers and label representatives. int8: a quarter of the memory and a little less "
-            "accurate; the loss is measured and printed."
+            help="Type of embeddings, classifiers and label representatives. int8: a quarter of the memory and a "
+            "little less accurate; the loss is measured and printed."
         ),
     ] = "float32",
     max_loss: Annotated[

@@ -6,17 +6,19 @@ Shapes: R held-out texts, B texts of a chunk, D dimensions, L labels, K neighbou
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from export.artifact.embeddings import Embeddings
 from export.artifact.quantization import quantize_int8
 from export.artifact.scorer import Classifiers, rank
 from export.artifact.shortlist import Shortlister
 from export.artifact.weight_rows import NO_SCALES, Weights, read_only
-from export.checkpoint import Checkpoint, HeldOut
+from export.checkpoint import Checkpoint, DenseArrays, HeldOut
 from export.metrics import RankingMetrics, inverse_propensities
+from export.onnx_encoder import encoder_graph, run_encoder
 
 RANKS = (1, 3, 5)
 # Texts times labels (or points) times dimensions: bounds the time of exact search and scoring to a minute or so.
@@ -48,7 +50,7 @@ class Judge:
 
     Args:
         checkpoint: the model, before it learnt these texts.
-        int8: with quantized classifiers.
+        int8: with quantized embeddings and classifiers.
 
     Attributes:
         texts: those that are ranked: all, unless labels or points are many.
@@ -73,6 +75,7 @@ class Judge:
         if int8:
             codes_LD, scales_L = quantize_int8(model.classifier)
             self._weights_LD, self._scales_L = read_only(codes_LD), read_only(scales_L)
+            self.texts = _represented_by_int8(self.texts, model)
         self._relevant = np.split(self.texts.labels.indices, self.texts.labels.indptr[1:-1])
         self._inverse_propensities_L = inverse_propensities(checkpoint.label_counts, checkpoint.num_texts)
 
@@ -114,3 +117,10 @@ class Judge:
         classifier = Classifiers(texts.x_hat[rows], self._weights_LD, self._scales_L, read_only(checkpoint.model.bias))
         best_BK, _ = rank(candidates, self._shares, RANKS[-1], classifier, reranker, sparse_logits_C)
         return best_BK, len(candidates.labels)
+
+
+def _represented_by_int8(texts: HeldOut, model: DenseArrays) -> HeldOut:
+    """The texts as the model encodes them with quantized embeddings; those of a re-ranker are never quantized."""
+    bag_RD = Embeddings.of(model.embeddings, int8=True).bag(texts.bags)
+    encoded = run_encoder(encoder_graph(model), {"bag": bag_RD})
+    return replace(texts, v=encoded["v"], x_hat=encoded["x_hat"])

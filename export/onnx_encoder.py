@@ -1,22 +1,22 @@
-"""The checkpoint's encoder as an ONNX graph: token ids and weights in; v, z, x-hat and, of a re-ranker, x-tilde out.
+"""The checkpoint's encoder after its embeddings, an ONNX graph: bags in; v, z, x-hat and, of a re-ranker, x-tilde out.
 
-Tokens come padded, [B, T] with weight 0, because one matrix product per query over the gathered embeddings ran 1.5 to
-2 times faster in onnxruntime than scattering a ragged list of tokens, and because an empty bag needs no special case.
+A bag is a query's weighted sum of embeddings, which `export.artifact.embeddings` takes of a table that workers share.
+What is left are square matrices, 0.4 MB for 300 dimensions. They lie in the graph itself: onnxruntime keeps copies of
+its own, packed for its products, wherever they come from.
 Residuals of several learners are a product each: one batched product, or one with the block-diagonal matrix, took 1.1
 to 2 times as long, the more the larger the batch.
-The arrays lie beside the graph as external data, which onnxruntime maps, so that all workers share one copy. They are
-written here, because onnx's own writer takes copies of them and none larger than 2 GiB.
 
-Shapes: B queries, T tokens of the longest, V vocabulary, D dimensions, d of the indices, H learners.
+Shapes: B queries, D dimensions (D~ of the re-ranker), d of the indices, H learners.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
@@ -24,89 +24,94 @@ from export.checkpoint import DenseArrays
 
 OPSET = 18
 IR_VERSION = 9
-_PAGE_BYTES = 4096
+MAX_BYTES = 2_000_000_000
+"""Of the matrices together: protocol buffers end at 2 GiB."""
 
 
 def write_encoder(
     path: Path,
-    weights_name: str,
     model: DenseArrays,
-    reranker: DenseArrays | None,
+    reranker: DenseArrays | None = None,
     projection_Dd: NDArray[np.float32] | None = None,
 ) -> None:
-    """Write the graph to `path` and its arrays to `weights_name` beside it.
+    """Write `encoder_graph` of the same arguments to `path`.
 
-    v = ReLU(sum_t x_t e_t) and x-hat = v + ReLU(R v), and x-tilde likewise, section 4 of the paper; z = v P is what the
-    indices are searched with. Without a projection P it is v, and there is no such output.
+    Raises:
+        ValueError: the matrices are too large.
     """
-    with path.with_name(weights_name).open("wb") as weights:
-        graph = _Graph(weights, weights_name)
-        graph.encode(model, "v", "x_hat")
-        dims = {"v": model.embeddings.shape[1], "x_hat": model.embeddings.shape[1]}
-        if projection_Dd is not None:
-            graph.array("projection", projection_Dd)
-            graph.node("MatMul", ["v", "projection"], ["z"])
-            dims["z"] = projection_Dd.shape[1]
-        if reranker is not None:
-            graph.encode(reranker, "v_tilde", "x_tilde")
-            dims["x_tilde"] = reranker.embeddings.shape[1]
-    path.write_bytes(graph.model(dims).SerializeToString())
-    onnx.checker.check_model(path)
+    path.write_bytes(encoder_graph(model, reranker, projection_Dd))
+
+
+def encoder_graph(
+    model: DenseArrays, reranker: DenseArrays | None = None, projection_Dd: NDArray[np.float32] | None = None
+) -> bytes:
+    """The graph from `bag` [B, D] to `v` and `x_hat`, and from `bag_tilde` [B, D~] to `x_tilde`, as ONNX's bytes.
+
+    v = ReLU(bag) and x-hat = v + ReLU(R v), and x-tilde likewise, section 4 of the paper; z = v P is what the indices
+    are searched with. Without a projection P it is v, and there is no such output.
+
+    Raises:
+        ValueError: the matrices are too large.
+    """
+    graph, dim = _Graph(), model.embeddings.shape[1]
+    graph.encode(model, "bag", "v", "x_hat")
+    inputs, outputs = {"bag": dim}, {"v": dim, "x_hat": dim}
+    if projection_Dd is not None:
+        graph.array("projection", projection_Dd)
+        graph.node("MatMul", ["v", "projection"], ["z"])
+        outputs["z"] = projection_Dd.shape[1]
+    if reranker is not None:
+        graph.encode(reranker, "bag_tilde", "v_tilde", "x_tilde")
+        inputs["bag_tilde"] = outputs["x_tilde"] = reranker.embeddings.shape[1]
+    serialized: bytes = graph.model(inputs, outputs).SerializeToString()
+    return serialized
+
+
+def run_encoder(graph: bytes, bags: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+    """Every output of a graph by name, for its inputs by name."""
+    onnxruntime.disable_telemetry_events()
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, bags), strict=True))
 
 
 class _Graph:
-    """Nodes and constants so far.
+    """Nodes and constants so far."""
 
-    Args:
-        weights: takes the arrays.
-        location: the name of its file, which lies beside that of the graph.
-    """
-
-    def __init__(self, weights: BinaryIO, location: str) -> None:
-        self._weights, self._location = weights, location
-        self._constants = [numpy_helper.from_array(np.array([1], np.int64), "middle_axis")]
+    def __init__(self) -> None:
+        self._constants: list[TensorProto] = []
         self._nodes: list[onnx.NodeProto] = []
-        self.node("Unsqueeze", ["token_weights", "middle_axis"], ["weight_rows"])
 
     def node(self, kind: str, inputs: list[str], outputs: list[str], **attributes: Any) -> None:  # noqa: ANN401 - as onnx declares them
         self._nodes.append(helper.make_node(kind, inputs, outputs, **attributes))
 
     def array(self, name: str, values: NDArray[np.float32]) -> None:
-        """A constant, written to the file of weights at the beginning of a page, where mapping wants it."""
-        offset = self._weights.tell() + -self._weights.tell() % _PAGE_BYTES
-        self._weights.seek(offset)
-        self._weights.write(np.ascontiguousarray(values).data)
-        tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=values.shape)
-        tensor.data_location = TensorProto.EXTERNAL
-        place = {"location": self._location, "offset": offset, "length": values.nbytes}
-        for key, value in place.items():
-            tensor.external_data.add(key=key, value=str(value))
-        self._constants.append(tensor)
+        """A constant."""
+        self._constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
 
-    def encode(self, arrays: DenseArrays, v: str, x: str) -> None:
-        """The representations `v` and `x`; the names of all between begin with theirs."""
-        self.array(f"{v}.embeddings", arrays.embeddings)
-        self.node("Gather", [f"{v}.embeddings", "token_ids"], [f"{v}.tokens"], axis=0)
-        self.node("MatMul", ["weight_rows", f"{v}.tokens"], [f"{v}.bag_rows"])
-        self.node("Squeeze", [f"{v}.bag_rows", "middle_axis"], [f"{v}.bag"])
-        self.node("Relu", [f"{v}.bag"], [v])
+    def encode(self, arrays: DenseArrays, bag: str, v: str, x: str) -> None:
+        """The representations `v` and `x` of `bag`; the names of all between begin with theirs."""
+        self.node("Relu", [bag], [v])
         self._residual(arrays.residuals, v, f"{x}.residual")
         self.node("Relu", [f"{x}.residual"], [f"{x}.moved"])
         self.node("Add", [v, f"{x}.moved"], [x])
 
-    def model(self, dims: dict[str, int]) -> onnx.ModelProto:
-        """The whole, whose outputs have these names and dimensions."""
-        graph = helper.make_graph(
-            self._nodes,
-            "astec_encoder",
-            [
-                helper.make_tensor_value_info("token_ids", TensorProto.INT32, ["batch", "tokens"]),
-                helper.make_tensor_value_info("token_weights", TensorProto.FLOAT, ["batch", "tokens"]),
-            ],
-            [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", dim]) for name, dim in dims.items()],
-            self._constants,
-        )
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    def model(self, inputs: dict[str, int], outputs: dict[str, int]) -> onnx.ModelProto:
+        """The whole, whose inputs and outputs have these names and dimensions.
+
+        Raises:
+            ValueError: it is larger than ONNX can be.
+        """
+        size = sum(constant.ByteSize() for constant in self._constants)
+        if size > MAX_BYTES:
+            raise ValueError(
+                f"the encoder's matrices have {size} bytes, and an ONNX graph may have {MAX_BYTES}: train with a "
+                "smaller model.dim"
+            )
+        graph = helper.make_graph(self._nodes, "astec_encoder", _values(inputs), _values(outputs), self._constants)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+        onnx.checker.check_model(model)
+        return model
 
     def _residual(self, residuals_HDD: NDArray[np.float32], v: str, name: str) -> None:
         """R v, a block of R for each learner."""
@@ -122,3 +127,7 @@ class _Graph:
         for learner, part, product in zip(learners, parts, products, strict=True):
             self.node("MatMul", [part, f"{name}.transposed.{learner}"], [product])
         self.node("Concat", products, [name], axis=1)
+
+
+def _values(dims: dict[str, int]) -> list[onnx.ValueInfoProto]:
+    return [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", dim]) for name, dim in dims.items()]

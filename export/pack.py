@@ -57,7 +57,7 @@ def pack(
         name: of the model, in every response.
         version: of the model; None takes the first digits of a hash over all that changes answers: equal models, equal
             versions.
-        weights: of classifiers and representatives; int8 takes a quarter of the memory.
+        weights: of embeddings, classifiers and representatives; int8 takes a quarter of the memory.
         trials: what the plan of the indices was chosen from, for the model card.
 
     Raises:
@@ -93,11 +93,13 @@ def _write_files(checkpoint: Checkpoint, indices: Indices, weights: Weights, fol
     model = checkpoint.model
     checkpoint.featurizer.save(folder)
     checkpoint.labels.save(folder, FILES.labels)
-    write_encoder(folder / FILES.encoder, FILES.encoder_weights, model, checkpoint.reranker, indices.projection)
+    write_encoder(folder / FILES.encoder, model, checkpoint.reranker, indices.projection)
+    _write_weights(folder, FILES.embeddings, FILES.embeddings_scales, model.embeddings, weights)
     np.save(folder / FILES.label_counts, checkpoint.label_counts)
     _write_weights(folder, FILES.classifier, FILES.classifier_scales, model.classifier, weights)
     np.save(folder / FILES.classifier_bias, np.ascontiguousarray(model.bias))
     if checkpoint.reranker is not None:
+        np.save(folder / FILES.reranker_embeddings, np.ascontiguousarray(checkpoint.reranker.embeddings))
         np.save(folder / FILES.reranker, np.ascontiguousarray(checkpoint.reranker.classifier))
         np.save(folder / FILES.reranker_bias, np.ascontiguousarray(checkpoint.reranker.bias))
     if indices.centroids is not None or checkpoint.shares().similarity > 0:

@@ -51,7 +51,7 @@ class Trial:
         figures: on the held-out texts.
         cost_us: of searching and scoring a query, by a count of operations.
         search_us: of searching, measured, the median of one query at a time; None where the index would not serve.
-        weights: type of classifiers and representatives.
+        weights: type of embeddings, classifiers and representatives.
     """
 
     plan: ShortlistPlan | None
@@ -100,7 +100,7 @@ def choose_plan(builder: IndexBuilder, space: SearchSpace) -> Choice:
 
 
 def judge_int8(builder: IndexBuilder, plan: ShortlistPlan) -> Trial:
-    """A plan with classifiers and representatives in int8.
+    """A plan with embeddings, classifiers and representatives in int8.
 
     Raises:
         ValueError: there are no held-out texts.

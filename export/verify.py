@@ -10,15 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
-from export.artifact.featurizer import open_featurizer
+from export.artifact.embeddings import Embeddings
+from export.artifact.featurizer import Bags, open_featurizer
 from export.artifact.index import StoredIndex, index_backend
 from export.artifact.labels import TextTable
 from export.artifact.store import FILES
+from export.artifact.weight_rows import NO_SCALES
 from export.checkpoint import Checkpoint
 from export.indices import Indices
+from export.onnx_encoder import run_encoder
 from export.plan import Side
 
 ENCODER_TOLERANCE = 1e-4
@@ -58,7 +60,7 @@ def verify_files_against(checkpoint: Checkpoint, indices: Indices, folder: Path)
     """
     _verify_round_trip(checkpoint, folder)
     expected = _expected(checkpoint, indices)
-    encoded = _encode(folder / FILES.encoder, checkpoint, list(expected))
+    encoded = _encode(checkpoint, folder)
     errors = [_relative_error(encoded[name], expected_RD) for name, expected_RD in expected.items()]
     encoder_error = float(np.max(errors))  # Python's own max may lose a NaN
     _require(encoder_error <= ENCODER_TOLERANCE, "ONNX against torch: relative error", encoder_error, ENCODER_TOLERANCE)
@@ -101,11 +103,16 @@ def _verify_round_trip(checkpoint: Checkpoint, folder: Path) -> None:
         "featurizer": featurizer.vocabulary_sha256() == checkpoint.featurizer.vocabulary_sha256(),
     }
     equal[FILES.classifier_bias] = np.array_equal(_load(folder, FILES.classifier_bias), checkpoint.model.bias)
-    rows = [(FILES.classifier, FILES.classifier_scales, checkpoint.model.classifier)]
+    rows = [
+        (FILES.embeddings, FILES.embeddings_scales, checkpoint.model.embeddings),
+        (FILES.classifier, FILES.classifier_scales, checkpoint.model.classifier),
+    ]
     if checkpoint.shares().similarity > 0:
         rows.append((FILES.representatives, FILES.representatives_scales, checkpoint.centroids))
     equal |= {name: _reads_back(folder, name, scales_name, rows_LD) for name, scales_name, rows_LD in rows}
     if checkpoint.reranker is not None:
+        stored_VD = _load(folder, FILES.reranker_embeddings)
+        equal[FILES.reranker_embeddings] = np.array_equal(stored_VD, checkpoint.reranker.embeddings)
         equal[FILES.reranker] = np.array_equal(_load(folder, FILES.reranker), checkpoint.reranker.classifier)
         equal[FILES.reranker_bias] = np.array_equal(_load(folder, FILES.reranker_bias), checkpoint.reranker.bias)
     for name, same in equal.items():
@@ -132,13 +139,31 @@ def _expected(checkpoint: Checkpoint, indices: Indices) -> dict[str, NDArray[np.
     return expected
 
 
-def _encode(path: Path, checkpoint: Checkpoint, names: list[str]) -> dict[str, NDArray[np.float32]]:
-    """These outputs for the reference texts."""
-    ids_RT, weights_RT = checkpoint.reference.bags.padded()
-    onnxruntime.disable_telemetry_events()
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    outputs = session.run(names, {"token_ids": ids_RT, "token_weights": weights_RT})
-    return dict(zip(names, outputs, strict=True))
+def _encode(checkpoint: Checkpoint, folder: Path) -> dict[str, NDArray[np.float32]]:
+    """What the graph makes of the reference texts, by the name of each output.
+
+    In float32, so that rounded embeddings excuse nothing that comes after them; what they may change is its own gate.
+    """
+    bags = checkpoint.reference.bags
+    inputs = {"bag": Embeddings.of(checkpoint.model.embeddings).bag(bags)}
+    error, excess = _bag_error(folder, bags, inputs["bag"])
+    _require(excess <= 0, f"{FILES.embeddings} against the run: error of a bag", error, error - excess)
+    if checkpoint.reranker is not None:
+        inputs["bag_tilde"] = Embeddings.of(checkpoint.reranker.embeddings).bag(bags)
+    return run_encoder((folder / FILES.encoder).read_bytes(), inputs)
+
+
+def _bag_error(folder: Path, bags: Bags, expected_RD: NDArray[np.float32]) -> tuple[float, float]:
+    """The largest error of a bag of what is stored, and by how much the worst is above what rounding explains."""
+    rows_VD, scales_V = _load(folder, FILES.embeddings), NO_SCALES
+    limits_R = np.full(len(bags), np.finfo(np.float32).tiny, np.float64)
+    if (folder / FILES.embeddings_scales).exists():
+        scales_V = _load(folder, FILES.embeddings_scales)
+        steps_T = np.abs(bags.weights) * scales_V[bags.ids]
+        queries_T = np.repeat(np.arange(len(bags)), bags.lengths())
+        limits_R += _HALF_STEP * np.bincount(queries_T, steps_T, minlength=len(bags))
+    errors_RD = np.abs(Embeddings(rows_VD, scales_V).bag(bags) - expected_RD)
+    return float(errors_RD.max()), float((errors_RD - limits_R[:, None]).max())
 
 
 def _relative_error(actual_RD: NDArray[np.float32], expected_RD: NDArray[np.float32]) -> float:

@@ -42,7 +42,7 @@ class Predictor:
 
     def __init__(self, artifact: Artifact) -> None:
         self.artifact = artifact
-        self._encoder = Encoder(artifact.encoder_path)
+        self._encoder = Encoder(artifact)
         self._shares = artifact.manifest.scoring.shares()
 
     def check(self, query: Query) -> None:

@@ -79,14 +79,6 @@ class Bags:
         positions = np.arange(offsets[-1]) + np.repeat(self.offsets[rows] - offsets[:-1], lengths)
         return Bags(self.ids[positions], self.weights[positions], offsets)
 
-    def padded(self, multiple: int = 1) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """Ids and weights as rectangles [B, T], T the length of the longest, rounded up to a multiple of `multiple`.
-
-        What is missing has id 0 and weight 0.
-        """
-        ids_BT, weights_BT = _pad(self.ids, self.weights, self.offsets, multiple)
-        return ids_BT, weights_BT
-
 
 @dataclass(frozen=True, slots=True)
 class FeaturizerConfig:
@@ -384,22 +376,6 @@ def _merge_counts(counts: _TokenCounts, keys: NDArray[np.uint64], df: NDArray[np
     total = np.zeros(len(merged), np.int64)
     np.add.at(total, inverse, np.concatenate([counts.df, df]))
     return _TokenCounts(merged, total)
-
-
-@njit(cache=True, nogil=True)
-def _pad(
-    ids: NDArray[np.int32], weights: NDArray[np.float32], offsets: NDArray[np.int64], multiple: int
-) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    num_queries, longest = len(offsets) - 1, 0
-    for query in range(num_queries):
-        longest = max(longest, offsets[query + 1] - offsets[query])
-    shape = (num_queries, -(-longest // multiple) * multiple)
-    ids_BT, weights_BT = np.zeros(shape, np.int32), np.zeros(shape, np.float32)
-    for query in range(num_queries):
-        begin, end = offsets[query], offsets[query + 1]
-        ids_BT[query, : end - begin] = ids[begin:end]
-        weights_BT[query, : end - begin] = weights[begin:end]
-    return ids_BT, weights_BT
 
 
 @njit(cache=True)

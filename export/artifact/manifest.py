@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from export.artifact.index import Backend, HnswParams
 
-FORMAT_VERSION: Literal[1] = 1
+FORMAT_VERSION: Literal[2] = 2
 MAX_IDENTITY_CHARS = 128
 MANIFEST_FILE = "manifest.json"
 MANIFEST_CHECKSUM_FILE = "manifest.sha256"
@@ -18,7 +18,7 @@ FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]
 Count = Annotated[int, Field(ge=0, lt=2**40)]
 Positive = Annotated[int, Field(ge=1, lt=2**40)]
 Weights = Literal["float32", "int8"]
-"""Type of classifiers and label representatives."""
+"""Type of embeddings, classifiers and label representatives; a re-ranker's are float32."""
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -145,9 +145,9 @@ class FileRecord(Frozen):
 
 
 class Manifest(Frozen):
-    """`manifest.json`, format version 1. What changes answers is here, not in the server's settings."""
+    """`manifest.json`, format version 2. What changes answers is here, not in the server's settings."""
 
-    format_version: Literal[1]
+    format_version: Literal[2]
     model: ModelIdentity
     created: str
     dimensions: Dimensions

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from export.artifact.embeddings import Embeddings
 from export.artifact.featurizer import Featurizer, open_featurizer
 from export.artifact.files import sha256_of, write_folder_atomically
 from export.artifact.index import index_backend
@@ -47,7 +48,8 @@ class ArtifactFiles:
     """The names of everything in an artifact, besides the featurizer's own files."""
 
     encoder: str = "encoder.onnx"
-    encoder_weights: str = "encoder.weights"
+    embeddings: str = "embeddings.npy"
+    embeddings_scales: str = "embeddings.scales.npy"
     centroids: str = "centroids.index"
     centroid_labels: str = "centroid_labels.npy"
     representatives: str = "representatives.npy"
@@ -58,6 +60,7 @@ class ArtifactFiles:
     classifier: str = "classifier.npy"
     classifier_scales: str = "classifier.scales.npy"
     classifier_bias: str = "classifier.bias.npy"
+    reranker_embeddings: str = "reranker.embeddings.npy"
     reranker: str = "reranker.npy"
     reranker_bias: str = "reranker.bias.npy"
     label_counts: str = "label_counts.npy"
@@ -85,8 +88,8 @@ class Artifact:
     """An opened artifact: small things in memory, large ones memory-mapped and shared between processes.
 
     Shapes: `classifier` [L, D] in float32, or in int8 times `classifier_scales` float32 [L] (else [0]); `bias` float32
-    [L]; `reranker` float32 [L, D~] and `reranker_bias` float32 [L], None without a re-ranker; `label_counts` (training
-    texts of each label) int64 [L].
+    [L]; `reranker` float32 [L, D~] and `reranker_bias` float32 [L]; `label_counts` (training texts of each label) int64
+    [L]. Without a re-ranker what is named after it is None.
     """
 
     path: Path
@@ -94,9 +97,11 @@ class Artifact:
     featurizer: Featurizer
     labels: TextTable
     label_counts: NDArray[np.int64]
+    embeddings: Embeddings
     classifier: NDArray[np.float32] | NDArray[np.int8]
     classifier_scales: NDArray[np.float32]
     bias: NDArray[np.float32]
+    reranker_embeddings: Embeddings | None
     reranker: NDArray[np.float32] | None
     reranker_bias: NDArray[np.float32] | None
     shortlister: Shortlister
@@ -104,7 +109,7 @@ class Artifact:
 
     @property
     def encoder_path(self) -> Path:
-        """The ONNX encoder."""
+        """The ONNX graph of all that the encoder does after the embeddings."""
         return self.path / FILES.encoder
 
 
@@ -234,8 +239,8 @@ def _checksum_line(content: bytes) -> bytes:
 
 def _load(path: Path, manifest: Manifest) -> Artifact:
     sizes = manifest.dimensions
-    for name in (FILES.encoder, FILES.encoder_weights):  # opened by the server alone
-        _require(name in manifest.files, f"{MANIFEST_FILE} lists no {name}")
+    # Opened by the server alone.
+    _require(FILES.encoder in manifest.files, f"{MANIFEST_FILE} lists no {FILES.encoder}")
     featurizer = open_featurizer(path)
     _require(featurizer.kind == manifest.featurizer.kind, "featurizer.json is of another kind than the manifest says")
     _require(
@@ -248,8 +253,10 @@ def _load(path: Path, manifest: Manifest) -> Artifact:
     )
     labels = TextTable.open(path, FILES.labels)
     _require(len(labels) == sizes.num_labels, f"{FILES.labels}: {len(labels)} labels, not {sizes.num_labels}")
-    reranker, reranker_bias = None, None
+    reranker_embeddings, reranker, reranker_bias = None, None, None
     if sizes.reranker_dim:
+        shape = (sizes.num_features, sizes.reranker_dim)
+        reranker_embeddings = Embeddings(_load_array(path, FILES.reranker_embeddings, np.float32, shape), NO_SCALES)
         reranker = _load_array(path, FILES.reranker, np.float32, (sizes.num_labels, sizes.reranker_dim))
         reranker_bias = _load_array(path, FILES.reranker_bias, np.float32, (sizes.num_labels,))
     weights, scales = _load_weights(
@@ -261,14 +268,21 @@ def _load(path: Path, manifest: Manifest) -> Artifact:
         featurizer=featurizer,
         labels=labels,
         label_counts=_load_array(path, FILES.label_counts, np.int64, (sizes.num_labels,)),
+        embeddings=_load_embeddings(path, manifest),
         classifier=weights,
         classifier_scales=scales,
         bias=_load_array(path, FILES.classifier_bias, np.float32, (sizes.num_labels,)),
+        reranker_embeddings=reranker_embeddings,
         reranker=reranker,
         reranker_bias=reranker_bias,
         shortlister=_load_shortlister(path, manifest),
         sparse=_load_sparse(path, manifest) if manifest.scoring.sparse_weights else None,
     )
+
+
+def _load_embeddings(path: Path, manifest: Manifest) -> Embeddings:
+    shape = (manifest.dimensions.num_features, manifest.dimensions.dim)
+    return Embeddings(*_load_weights(path, manifest, FILES.embeddings, FILES.embeddings_scales, shape))
 
 
 def _load_sparse(path: Path, manifest: Manifest) -> SparseClassifier:

@@ -1,4 +1,4 @@
-"""Rows of dense weights, one for each label, in float32 or in int8 with a scale for each row.
+"""Rows of dense weights, one for each label or token, in float32 or in int8 with a scale for each row.
 
 Shapes: R rows, D dimensions, B queries.
 """

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 from numpy.typing import NDArray
 from typer.testing import CliRunner
@@ -21,6 +20,7 @@ from export.__main__ import EXIT_BAD_INPUT, app
 from export.artifact.scorer import Classifiers, rank
 from export.artifact.store import Artifact, ArtifactError, open_artifact
 from export.checkpoint import CHECKPOINT_FOLDER, MODEL_FILE, Checkpoint, write_checkpoint
+from export.onnx_encoder import run_encoder
 
 EXPORT = [sys.executable, "-m", "export"]
 # A plan and nothing to choose from, which takes no time to choose.
@@ -128,18 +128,17 @@ def test_the_loss_of_int8_is_told_and_the_artifact_ranks_nearly_the_same(
     assert "flat, int8" not in results["float32"].output
     full, rounded = (ranked(open_artifact(tmp_path / weights), demo_queries) for weights in results)
     assert 0.95 < (full[0] == rounded[0]).mean() < 1
-    assert np.abs(full[1] - rounded[1]).max() < 0.02
+    # Rounded embeddings bring a few queries another neighbour, and with it labels that the others do not have.
+    assert (np.abs(full[1] - rounded[1]).max(axis=1) < 0.02).mean() > 0.98
 
 
 def ranked(artifact: Artifact, queries: list[str]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Labels and scores of the best of each query, by the kernels that serve."""
     bags, scoring = artifact.featurizer.transform(queries), artifact.manifest.scoring
-    ids_BT, weights_BT = bags.padded()
-    session = onnxruntime.InferenceSession(str(artifact.encoder_path), providers=["CPUExecutionProvider"])
-    v_BD, z_Bd, x_hat_BD = session.run(["v", "z", "x_hat"], {"token_ids": ids_BT, "token_weights": weights_BT})
-    candidates = artifact.shortlister.search(z_Bd, v_BD)
+    encoded = run_encoder(artifact.encoder_path.read_bytes(), {"bag": artifact.embeddings.bag(bags)})
+    candidates = artifact.shortlister.search(encoded["z"], encoded["v"])
     sparse_logits_C = None if artifact.sparse is None else artifact.sparse.logits(candidates, bags)
-    classifier = Classifiers(x_hat_BD, artifact.classifier, artifact.classifier_scales, artifact.bias)
+    classifier = Classifiers(encoded["x_hat"], artifact.classifier, artifact.classifier_scales, artifact.bias)
     return rank(candidates, scoring.shares(), TOP_K, classifier, sparse_logits_C=sparse_logits_C)
 
 

@@ -10,13 +10,15 @@ import pytest
 from numpy.typing import NDArray
 
 from export import judge
+from export.artifact.embeddings import Embeddings
 from export.artifact.flat_index import FlatIndex
 from export.artifact.shortlist import LabelGraph, LabelSets, Shortlister
-from export.checkpoint import Checkpoint
+from export.checkpoint import Checkpoint, DenseArrays
 from export.exhaustive import ExhaustiveShortlister
 from export.indices import IndexBuilder
 from export.judge import RANKS, Figures, Judge
 from export.metrics import RankingMetrics, inverse_propensities
+from export.onnx_encoder import encoder_graph, run_encoder
 
 
 @pytest.fixture(scope="module")
@@ -102,17 +104,36 @@ def test_every_part_of_a_score_counts(checkpoint: Checkpoint, chunk_texts: int |
 
 def test_quantized_classifiers_are_judged_as_they_will_score(checkpoint: Checkpoint) -> None:
     """Rows that 8 bits cannot hold: one large weight takes all the codes, and what tells the labels apart is lost."""
-    classifier = checkpoint.model.classifier.copy()
+    model = checkpoint.model
+    embeddings, classifier, residuals = model.embeddings.copy(), model.classifier.copy(), model.residuals.copy()
     classifier[:, 0] = 1e4
-    spoilt = of_classifiers(replace(checkpoint, model=replace(checkpoint.model, classifier=classifier)))
-    x_hat_RD = spoilt.held_out.x_hat.copy()
-    x_hat_RD[:, 0] = 0
-    spoilt = replace(spoilt, held_out=replace(spoilt.held_out, x_hat=x_hat_RD))
-    best = np.argsort(-(x_hat_RD @ classifier.T + spoilt.model.bias), axis=1)[:, :1]
-    spoilt = with_labels(spoilt, best.tolist())
-    exact, rounded = (Judge(spoilt, int8=int8).figures(all_labels(spoilt)) for int8 in (False, True))
+    embeddings[:, 0] = residuals[0, 0] = 0  # which no text has anything of
+    spoilt = replace(model, embeddings=embeddings, classifier=classifier, residuals=residuals)
+    exact, rounded = figures_of_its_own_best(checkpoint, spoilt)
     assert exact.metrics["P@1"] == 100
     assert rounded.metrics["P@1"] < 90
+
+
+def test_quantized_embeddings_are_judged_as_they_will_encode(checkpoint: Checkpoint) -> None:
+    """As above, with a dimension that no label looks at."""
+    model = checkpoint.model
+    embeddings, classifier, residuals = model.embeddings.copy(), model.classifier.copy(), model.residuals.copy()
+    embeddings[:, 0] = 1e4
+    classifier[:, 0] = residuals[:, :, 0] = 0
+    spoilt = replace(model, embeddings=embeddings, classifier=classifier, residuals=residuals)
+    exact, rounded = figures_of_its_own_best(checkpoint, spoilt)
+    assert exact.metrics["P@1"] == 100
+    assert rounded.metrics["P@1"] < 90
+
+
+def figures_of_its_own_best(checkpoint: Checkpoint, model: DenseArrays) -> list[Figures]:
+    """Of a model in float32 and in int8, where the truth is what its classifiers in float32 find best."""
+    bags = checkpoint.held_out.bags
+    encoded = run_encoder(encoder_graph(model), {"bag": Embeddings.of(model.embeddings).bag(bags)})
+    held_out = replace(checkpoint.held_out, v=encoded["v"], x_hat=encoded["x_hat"])
+    best = np.argsort(-(held_out.x_hat @ model.classifier.T + model.bias), axis=1)[:, :1]
+    judged = with_labels(of_classifiers(replace(checkpoint, model=model, held_out=held_out)), best.tolist())
+    return [Judge(judged, int8=int8).figures(all_labels(judged)) for int8 in (False, True)]
 
 
 def test_the_labels_that_were_scored_are_counted(checkpoint: Checkpoint) -> None:

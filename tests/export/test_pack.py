@@ -44,10 +44,13 @@ def test_the_artifact_is_the_run(full_checkpoint: Checkpoint, full_indices: Indi
     for label in (0, 19, len(full_checkpoint.labels) - 1):
         assert (full_checkpoint.centroid_labels[mu.indptr[label] : mu.indptr[label + 1]] == label).all()
     assert artifact.manifest.metrics == full_checkpoint.metrics
+    assert np.array_equal(artifact.embeddings.rows, full_checkpoint.model.embeddings)
     assert np.array_equal(artifact.classifier, full_checkpoint.model.classifier)
     assert np.array_equal(artifact.bias, full_checkpoint.model.bias)
     assert full_checkpoint.reranker is not None
     assert sizes.reranker_dim == full_checkpoint.reranker.embeddings.shape[1]
+    assert artifact.reranker_embeddings is not None
+    assert np.array_equal(artifact.reranker_embeddings.rows, full_checkpoint.reranker.embeddings)
     assert np.array_equal(artifact.reranker, full_checkpoint.reranker.classifier)
     assert np.array_equal(artifact.reranker_bias, full_checkpoint.reranker.bias)
     assert np.array_equal(artifact.label_counts, full_checkpoint.label_counts)
@@ -78,7 +81,8 @@ def test_a_model_of_one_learner_and_no_other_part(
     sizes = artifact.manifest.dimensions
     assert (sizes.learners, sizes.reranker_dim) == (1, 0)
     assert sizes.shortlist_dim == sizes.dim == 16
-    assert (artifact.reranker, artifact.reranker_bias, artifact.sparse) == (None, None, None)
+    assert (artifact.reranker_embeddings, artifact.reranker, artifact.reranker_bias) == (None, None, None)
+    assert artifact.sparse is None
     assert [name for name in artifact.manifest.files if name.startswith(("reranker", "sparse"))] == []
     card = (tmp_path / "artifact" / FILES.model_card).read_text()
     assert "| classifiers over an encoder of 16 dimensions | 60.0 |" in card
@@ -137,12 +141,15 @@ def test_quantized_weights_are_within_half_a_step(
     mu = artifact.shortlister.representatives
     assert mu is not None
     pairs = [
+        (artifact.embeddings.rows, artifact.embeddings.scales, full_checkpoint.model.embeddings),
         (artifact.classifier, artifact.classifier_scales, full_checkpoint.model.classifier),
         (mu.vectors, mu.scales, full_checkpoint.centroids),
     ]
     for codes, scales, rows in pairs:
         assert codes.dtype == np.int8
         assert np.all(np.abs(codes * scales[:, None] - rows) <= 0.501 * scales[:, None])
+    assert artifact.reranker_embeddings is not None
+    assert np.array_equal(artifact.reranker_embeddings.rows, full_checkpoint.reranker.embeddings)
     assert np.array_equal(artifact.reranker, full_checkpoint.reranker.classifier)
     assert artifact.manifest.weights == "int8"
     assert artifact.manifest.model.version != unrounded.manifest.model.version
@@ -266,12 +273,13 @@ def test_votes_that_no_point_can_cast_are_not_published(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("part", ["embeddings", "classifier"])
 def test_weights_that_int8_cannot_hold_are_not_published(
-    full_checkpoint: Checkpoint, full_indices: Indices, tmp_path: Path
+    full_checkpoint: Checkpoint, full_indices: Indices, tmp_path: Path, part: str
 ) -> None:
-    classifier = full_checkpoint.model.classifier.copy()
-    classifier[3, 3] = np.nan
-    spoilt = replace(full_checkpoint, model=replace(full_checkpoint.model, classifier=classifier))
+    weights = getattr(full_checkpoint.model, part).copy()
+    weights[3, 3] = np.nan
+    spoilt = replace(full_checkpoint, model=replace(full_checkpoint.model, **{part: weights}))
     with pytest.raises(ValueError, match="NaN or infinity, which int8 cannot; export them as float32"):
         pack(spoilt, full_indices, tmp_path / "artifact", "demo", weights="int8")
     assert list(tmp_path.iterdir()) == []

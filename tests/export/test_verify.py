@@ -7,17 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
+from export.artifact.embeddings import Embeddings
 from export.artifact.hnsw_index import HnswIndex
 from export.artifact.index import HnswParams, StoredIndex
 from export.artifact.labels import TextTable
 from export.artifact.store import FILES
 from export.checkpoint import Checkpoint, DenseArrays
 from export.indices import Indices
-from export.onnx_encoder import write_encoder
+from export.onnx_encoder import run_encoder, write_encoder
 from export.pack import pack
 from export.plan import Side
 from export.verify import (
@@ -41,16 +41,15 @@ def refusal(checkpoint: Checkpoint, indices: Indices, folder: Path) -> str:
 def rewrite_encoder(
     folder: Path, model: DenseArrays, reranker: DenseArrays | None, projection: NDArray[np.float32] | None
 ) -> None:
-    for name in (FILES.encoder, FILES.encoder_weights):
-        (folder / name).unlink()
-    write_encoder(folder / FILES.encoder, FILES.encoder_weights, model, reranker, projection)
+    (folder / FILES.encoder).unlink()
+    write_encoder(folder / FILES.encoder, model, reranker, projection)
 
 
-def multiply(arrays: DenseArrays, *, embeddings: float = 1, last_residual: float = 1) -> DenseArrays:
-    """The arrays, all embeddings and the residual of the last learner multiplied."""
+def multiply_last_residual(arrays: DenseArrays, factor: float) -> DenseArrays:
+    """The arrays, the residual of the last learner multiplied."""
     residuals = arrays.residuals.copy()
-    residuals[-1] *= last_residual
-    return replace(arrays, embeddings=arrays.embeddings * np.float32(embeddings), residuals=residuals)
+    residuals[-1] *= factor
+    return replace(arrays, residuals=residuals)
 
 
 @pytest.mark.parametrize("artifact", ["full_artifact", "int8_artifact"])
@@ -65,14 +64,16 @@ def test_the_true_artifact_passes(
     assert (report.logit_error <= LOGIT_TOLERANCE) == (artifact == "full_artifact")
 
 
-@pytest.mark.parametrize("factors", [{"embeddings": 1.01}, {"last_residual": 0.0}, {"last_residual": float("nan")}])
+@pytest.mark.parametrize("factor", [0.0, 1.01, float("nan")])
 @pytest.mark.parametrize("part", ["model", "reranker"])
 def test_an_encoder_that_is_not_the_runs(
-    full_checkpoint: Checkpoint, full_indices: Indices, artifact_copy: Path, part: str, factors: dict[str, float]
+    full_checkpoint: Checkpoint, full_indices: Indices, artifact_copy: Path, part: str, factor: float
 ) -> None:
     parts = {"model": full_checkpoint.model, "reranker": full_checkpoint.reranker}
     rewrite_encoder(
-        artifact_copy, **parts | {part: multiply(parts[part], **factors)}, projection=full_indices.projection
+        artifact_copy,
+        **parts | {part: multiply_last_residual(parts[part], factor)},
+        projection=full_indices.projection,
     )
     assert "ONNX against torch: relative error is" in refusal(full_checkpoint, full_indices, artifact_copy)
 
@@ -89,9 +90,14 @@ def test_a_projection_that_is_not_the_indices(
 def test_what_the_indices_are_searched_with_is_v_times_the_projection(
     full_checkpoint: Checkpoint, full_indices: Indices, full_artifact: Path
 ) -> None:
-    session = onnxruntime.InferenceSession(str(full_artifact / FILES.encoder), providers=["CPUExecutionProvider"])
-    ids_RT, weights_RT = full_checkpoint.reference.bags.padded()
-    v_RD, z_Rd = session.run(["v", "z"], {"token_ids": ids_RT, "token_weights": weights_RT})
+    bags = full_checkpoint.reference.bags
+    assert full_checkpoint.reranker is not None
+    inputs = {
+        "bag": Embeddings.of(full_checkpoint.model.embeddings).bag(bags),
+        "bag_tilde": Embeddings.of(full_checkpoint.reranker.embeddings).bag(bags),
+    }
+    encoded = run_encoder((full_artifact / FILES.encoder).read_bytes(), inputs)
+    v_RD, z_Rd = encoded["v"], encoded["z"]
     np.testing.assert_allclose(z_Rd, v_RD @ full_indices.projection, atol=1e-4)
     assert z_Rd.shape == (len(v_RD), 24)
     assert not z_Rd[-1].any()
@@ -99,7 +105,15 @@ def test_what_the_indices_are_searched_with_is_v_times_the_projection(
 
 @pytest.mark.parametrize(
     "name",
-    [FILES.classifier, FILES.classifier_bias, FILES.representatives, FILES.reranker, FILES.reranker_bias],
+    [
+        FILES.embeddings,
+        FILES.classifier,
+        FILES.classifier_bias,
+        FILES.representatives,
+        FILES.reranker_embeddings,
+        FILES.reranker,
+        FILES.reranker_bias,
+    ],
 )
 def test_a_weight_tampered_with(
     full_checkpoint: Checkpoint, full_indices: Indices, artifact_copy: Path, name: str
@@ -113,7 +127,11 @@ def test_a_weight_tampered_with(
 
 @pytest.mark.parametrize(
     ("name", "scales_name"),
-    [(FILES.classifier, FILES.classifier_scales), (FILES.representatives, FILES.representatives_scales)],
+    [
+        (FILES.embeddings, FILES.embeddings_scales),
+        (FILES.classifier, FILES.classifier_scales),
+        (FILES.representatives, FILES.representatives_scales),
+    ],
 )
 @pytest.mark.parametrize("factor", [0, 0.99, 1.01, -1])
 def test_a_scale_tampered_with(
@@ -126,13 +144,23 @@ def test_a_scale_tampered_with(
     assert message.startswith(f"{name} does not read back as it was written")
 
 
-@pytest.mark.parametrize("name", [FILES.classifier, FILES.representatives])
+@pytest.mark.parametrize("name", [FILES.embeddings, FILES.classifier, FILES.representatives])
 def test_a_code_tampered_with(full_checkpoint: Checkpoint, full_indices: Indices, int8_copy: Path, name: str) -> None:
     codes = np.load(int8_copy / name)
     codes[3, 3] += np.int8(1 if codes[3, 3] < 100 else -1)
     np.save(int8_copy / name, codes)
     message = refusal(full_checkpoint, full_indices, int8_copy)
     assert message.startswith(f"{name} does not read back as it was written")
+
+
+def test_scales_of_rows_that_were_never_rounded(
+    full_checkpoint: Checkpoint, full_indices: Indices, artifact_copy: Path
+) -> None:
+    """Each row reads back as it was written, and yet the bags are not the run's."""
+    scales_V = np.full(len(full_checkpoint.model.embeddings), 100, np.float32)
+    np.save(artifact_copy / FILES.embeddings_scales, scales_V)
+    message = refusal(full_checkpoint, full_indices, artifact_copy)
+    assert message.startswith(f"{FILES.embeddings} against the run: error of a bag is")
 
 
 def test_labels_in_another_order(full_checkpoint: Checkpoint, full_indices: Indices, artifact_copy: Path) -> None:

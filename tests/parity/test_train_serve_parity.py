@@ -12,7 +12,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -23,6 +22,7 @@ from export.artifact.sparse import SPARSE_SLOPE
 from export.artifact.store import Artifact, open_artifact
 from export.checkpoint import Checkpoint, DenseArrays, read_checkpoint
 from export.indices import IndexBuilder, Indices
+from export.onnx_encoder import run_encoder
 from export.pack import pack
 from server.encoder import Encoder
 from server.predictor import Predictor
@@ -138,19 +138,19 @@ def test_served_features_are_the_trained_ones(trained: Trained, artifact: Artifa
 
 
 def test_onnx_representations_are_those_of_torch(trained: Trained, artifact: Artifact) -> None:
-    session = onnxruntime.InferenceSession(str(artifact.encoder_path), providers=["CPUExecutionProvider"])
-    ids_BT, weights_BT = trained.bags.padded()
-    names = [output.name for output in session.get_outputs()]
+    bags = {"bag": artifact.embeddings.bag(trained.bags)}
+    if artifact.reranker_embeddings is not None:
+        bags["bag_tilde"] = artifact.reranker_embeddings.bag(trained.bags)
+    outputs = run_encoder(artifact.encoder_path.read_bytes(), bags)
     projected = artifact.manifest.dimensions.shortlist_dim < artifact.manifest.dimensions.dim
-    assert sorted(names) == sorted([*trained.representations, *(["z"] if projected else [])])
-    outputs = session.run(names, {"token_ids": ids_BT, "token_weights": weights_BT})
+    assert sorted(outputs) == sorted([*trained.representations, *(["z"] if projected else [])])
     expected = trained.representations | {"z": trained.z}
-    for name, actual_BD in zip(names, outputs, strict=True):
+    for name, actual_BD in outputs.items():
         assert_close(actual_BD, expected[name], REPRESENTATION_TOLERANCE)
 
 
 def test_served_representations_and_logits_are_those_of_torch(trained: Trained, artifact: Artifact) -> None:
-    encoded = Encoder(artifact.encoder_path).encode(trained.bags)
+    encoded = Encoder(artifact).encode(trained.bags)
     for name, expected_BD in (trained.representations | {"z": trained.z}).items():
         assert_close(getattr(encoded, name), expected_BD, REPRESENTATION_TOLERANCE)
     assert_close(encoded.x_hat @ artifact.classifier.T + artifact.bias, trained.logits, LOGIT_TOLERANCE)
@@ -158,7 +158,7 @@ def test_served_representations_and_logits_are_those_of_torch(trained: Trained, 
 
 def test_an_empty_query_is_zero_everywhere(trained: Trained, artifact: Artifact) -> None:
     empty = np.flatnonzero(trained.bags.lengths() == 0)
-    encoded = Encoder(artifact.encoder_path).encode(trained.bags.take(empty))
+    encoded = Encoder(artifact).encode(trained.bags.take(empty))
     assert len(empty)
     assert not any(representation_BD.any() for representation_BD in encoded)
     assert not any(representation_BD[empty].any() for representation_BD in trained.representations.values())

@@ -1,4 +1,4 @@
-"""Batches of unequal queries through the ONNX encoder."""
+"""Batches of unequal queries through the encoder."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def artifact(
 
 @pytest.fixture(scope="module")
 def encoder(artifact: Artifact) -> Encoder:
-    return Encoder(artifact.encoder_path)
+    return Encoder(artifact)
 
 
 def random_bags(lengths: list[int], num_features: int) -> Bags:
@@ -55,7 +55,6 @@ def one_by_one(encoder: Encoder, bags: Bags) -> Representations:
         [0],
         [0, 0, 0],
         [1, 2, 3, 4, 5],
-        # A long query among short ones is padded apart from them.
         [5] * 200 + [3_000] + [0, 1] + [40] * 3,
     ],
     ids=["one", "empty", "all-empty", "like", "unequal"],

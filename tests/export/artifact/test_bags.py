@@ -1,4 +1,4 @@
-"""Ragged bags: selected and padded."""
+"""Ragged bags: selected."""
 
 from __future__ import annotations
 
@@ -22,26 +22,3 @@ def test_take_selects_repeats_and_reorders() -> None:
 
 def test_take_of_nothing() -> None:
     assert len(BAGS.take(np.empty(0, np.int64))) == 0
-
-
-def test_padding_adds_zeros_behind() -> None:
-    ids, weights = BAGS.padded()
-    assert ids.tolist() == [[1, 2, 0, 0], [0, 0, 0, 0], [3, 4, 5, 6]]
-    assert np.array_equal(weights != 0, ids != 0)
-
-
-def test_padding_fills_up_to_a_multiple() -> None:
-    ids, weights = BAGS.take(np.array([0, 2])).padded(8)
-    assert ids.tolist() == [[1, 2] + [0] * 6, [3, 4, 5, 6] + [0] * 4]
-    assert np.array_equal(weights != 0, ids != 0)
-
-
-def test_a_single_bag_is_a_row() -> None:
-    ids, weights = BAGS.take(np.array([0])).padded()
-    assert ids.tolist() == [[1, 2]]
-    assert weights.shape == (1, 2)
-
-
-def test_empty_bags_are_a_rectangle_without_width() -> None:
-    ids, weights = BAGS.take(np.array([1, 1])).padded()
-    assert ids.shape == weights.shape == (2, 0)

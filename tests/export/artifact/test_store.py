@@ -32,7 +32,7 @@ EVERY_FILE = sorted(
     | {f"{stem}{suffix}" for stem in (FILES.labels, "vocabulary") for suffix in (".bin", ".offsets.npy")}
     | {FEATURIZER_FILE, IDF_FILE, TABLE_FILE, MANIFEST_FILE, MANIFEST_CHECKSUM_FILE}
 )
-SCALES_FILES = [FILES.classifier_scales, FILES.representatives_scales]
+SCALES_FILES = [FILES.embeddings_scales, FILES.classifier_scales, FILES.representatives_scales]
 FLOAT32_FILES = [name for name in EVERY_FILE if name not in SCALES_FILES]
 LISTED_FILES = [name for name in FLOAT32_FILES if name not in (MANIFEST_FILE, MANIFEST_CHECKSUM_FILE)]
 
@@ -62,6 +62,10 @@ def test_an_artifact_opens_as_it_was_described(full_artifact: Path) -> None:
     artifact = open_artifact(full_artifact)
     sizes = artifact.manifest.dimensions
     assert artifact.featurizer.num_features == sizes.num_features
+    assert artifact.embeddings.rows.shape == (sizes.num_features, sizes.dim)
+    assert artifact.embeddings.scales.shape == (0,)
+    assert artifact.reranker_embeddings is not None
+    assert artifact.reranker_embeddings.rows.shape == (sizes.num_features, sizes.reranker_dim)
     assert artifact.classifier.shape == (sizes.num_labels, sizes.dim)
     assert artifact.classifier_scales.shape == (0,)
     assert artifact.bias.shape == artifact.label_counts.shape == (sizes.num_labels,)
@@ -85,15 +89,20 @@ def test_an_artifact_in_int8_opens_with_a_scale_for_each_row(int8_artifact: Path
     artifact = open_artifact(int8_artifact)
     sizes, mu = artifact.manifest.dimensions, artifact.shortlister.representatives
     assert mu is not None
-    assert artifact.classifier.dtype == mu.vectors.dtype == np.int8
+    assert artifact.embeddings.rows.dtype == artifact.classifier.dtype == mu.vectors.dtype == np.int8
+    assert artifact.embeddings.scales.shape == (sizes.num_features,)
     assert artifact.classifier_scales.shape == (sizes.num_labels,)
     assert mu.scales.shape == (sizes.num_representatives,)
     assert artifact.reranker is not None
-    assert artifact.reranker.dtype == np.float32
+    assert artifact.reranker_embeddings is not None
+    assert artifact.reranker.dtype == artifact.reranker_embeddings.rows.dtype == np.float32
 
 
 def test_large_arrays_are_mapped_and_read_only(full_artifact: Path) -> None:
     artifact = open_artifact(full_artifact)
+    assert isinstance(artifact.embeddings.rows.base, np.memmap)
+    assert artifact.reranker_embeddings is not None
+    assert isinstance(artifact.reranker_embeddings.rows.base, np.memmap)
     assert isinstance(artifact.classifier.base, np.memmap)
     assert artifact.reranker is not None
     assert isinstance(artifact.reranker.base, np.memmap)
@@ -189,10 +198,10 @@ def test_a_listed_path_that_is_no_plain_name(artifact_copy: Path, reseal: Reseal
     assert "field files" in refusal(artifact_copy)
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None, [1], 1.5])
+@pytest.mark.parametrize("version", [0, 1, 3, "2", None, [1], 1.5])
 def test_another_format_version(artifact_copy: Path, reseal: Reseal, version: object) -> None:
     reseal(artifact_copy, lambda manifest: manifest.update(format_version=version))
-    assert f"format version {version!r}; this program reads version 1" in refusal(artifact_copy)
+    assert f"format version {version!r}; this program reads version 2" in refusal(artifact_copy)
 
 
 def set_field(path: str, value: object) -> Callable[[Fields], None]:
@@ -307,7 +316,7 @@ def test_no_folder_an_empty_one_a_file_and_an_impossible_name(tmp_path: Path) ->
         ("num_features", 1, "the featurizer has"),
         ("dim", 3, FILES.classifier),  # a dimension more for each learner
         ("shortlist_dim", 1, FILES.centroids),
-        ("reranker_dim", 1, FILES.reranker),
+        ("reranker_dim", 1, FILES.reranker_embeddings),
         ("num_labels", 1, FILES.labels),
         ("num_representatives", 1, FILES.centroid_labels),
         ("num_points", 1, FILES.point_labels_indptr),
@@ -351,11 +360,15 @@ def test_representatives_that_are_not_in_the_order_of_their_labels(artifact_copy
     assert f"{FILES.centroid_labels} does not ascend" in refusal(artifact_copy)
 
 
-def test_representatives_of_other_dimensions(artifact_copy: Path, reseal: Reseal) -> None:
-    vectors = np.load(artifact_copy / FILES.representatives)
-    np.save(artifact_copy / FILES.representatives, vectors[:, :-1])
+@pytest.mark.parametrize("name", [FILES.embeddings, FILES.reranker_embeddings, FILES.representatives])
+@pytest.mark.parametrize("kept", [np.s_[:, :-1], np.s_[1:]], ids=["a dimension less", "a row less"])
+def test_vectors_of_another_shape(
+    artifact_copy: Path, reseal: Reseal, name: str, kept: slice | tuple[slice, slice]
+) -> None:
+    vectors = np.load(artifact_copy / name)
+    np.save(artifact_copy / name, vectors[kept])
     reseal(artifact_copy)
-    assert f"{FILES.representatives} has shape {vectors[:, :-1].shape}, not {vectors.shape}" in refusal(artifact_copy)
+    assert f"{name} has shape {vectors[kept].shape}, not {vectors.shape}" in refusal(artifact_copy)
 
 
 @pytest.mark.parametrize("name", SCALES_FILES)
@@ -396,6 +409,8 @@ def test_weights_of_another_type_than_the_manifest_says(
 @pytest.mark.parametrize(
     "name",
     [
+        FILES.embeddings,
+        FILES.reranker_embeddings,
         FILES.classifier,
         FILES.classifier_bias,
         FILES.representatives,
