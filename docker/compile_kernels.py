@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,10 +83,11 @@ def main() -> None:
     """Raise RuntimeError where the toy model does not answer as it must."""
     checkpoint = toy_checkpoint()
     graph, flat = (IndexPlan(backend, HNSW, NEIGHBOURS) for backend in ("hnswlib", "flat"))  # flat has a kernel too
-    indices = IndexBuilder(checkpoint).build(ShortlistPlan(DIM, centroids=flat, points=graph))
+    plan = ShortlistPlan(DIM, centroids=flat, points=graph)
+    plans: dict[Weights, ShortlistPlan] = {"float32": plan, "int8": plan.in_int8()}  # each kernels of its own
     with tempfile.TemporaryDirectory() as folder:
-        for weights in get_args(Weights):  # each a kernel of its own
-            artifact = Path(folder) / weights
+        for weights, plan in plans.items():
+            artifact, indices = Path(folder) / weights, IndexBuilder(checkpoint).build(plan)
             pack(checkpoint, indices, artifact, name="toy", weights=weights)
             predictor = Predictor(open_artifact(artifact))
             for queries in (TEXTS, TEXTS[:1]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from export.artifact.index import Backend, HnswParams
@@ -23,6 +23,10 @@ class IndexPlan:
     params: HnswParams
     neighbours: int
 
+    def in_int8(self) -> IndexPlan:
+        """See `ShortlistPlan.in_int8`."""
+        return replace(self, backend="hnsw-int8") if self.backend == "hnswlib" else self
+
 
 @dataclass(frozen=True, slots=True)
 class ShortlistPlan:
@@ -42,6 +46,11 @@ class ShortlistPlan:
         if self.centroids is None:
             return "points"
         return "centroids" if self.points is None else "union"
+
+    def in_int8(self) -> ShortlistPlan:
+        """The same graphs over vectors in int8, in place of hnswlib's; other backends stay."""
+        sides = {side: plan.in_int8() for side, plan in self.sides().items()}
+        return replace(self, centroids=sides.get("centroids"), points=sides.get("points"))
 
     def sides(self) -> dict[Side, IndexPlan]:
         """The indices that there are."""

@@ -1,6 +1,6 @@
 """The default index: an HNSW graph by hnswlib.
 
-Shapes: B queries, N vectors, D dimensions, K neighbours.
+Shapes: B queries, N vectors, D dimensions, K neighbours; of the graph as in `hnsw_graph`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ import hnswlib
 import numpy as np
 from numpy.typing import NDArray
 
+from export.artifact.hnsw_graph import NO_LINK, HnswGraph
 from export.artifact.index import HnswParams
+from export.artifact.weight_rows import read_only
 
 # The file begins with 8-byte integers; these say where in a node's record its label and its vector begin. The label
 # comes right after the vector.
 _LABEL_PLACE, _VECTOR_PLACE, _HEADER_BYTES = 4, 5, 48
+_COUNT_MASK = 0xFFFF  # of the number before a list of links; the other half are flags
 
 
 class HnswIndex:
@@ -66,6 +69,32 @@ class HnswIndex:
         """See `StoredIndex.vectors`; a copy."""
         return np.asarray(self._graph.get_items(np.arange(self.count)), np.float32)
 
+    def graph(self) -> HnswGraph:
+        """The links alone; copies.
+
+        Raises:
+            ValueError: the nodes are in another order than the vectors, which `build` makes in none but theirs.
+        """
+        state = self._graph.__getstate__()[0]
+        if not np.array_equal(state["label_lookup_internal"], state["label_lookup_external"]):
+            raise ValueError("the nodes of the graph are in another order than its vectors; build it on one thread")
+        levels_N = state["element_levels"][: self.count]
+        records = state["data_level0"].reshape(-1, state["size_data_per_element"])[: self.count]
+        links_NM = _lists(records[:, : 4 * (state["max_M0"] + 1)])
+        entry = state["enterpoint_node"]
+        upper_nodes_U = np.union1d(np.flatnonzero(levels_N > 0), [entry]).astype(np.int32)
+        upper_bounds = np.concatenate([[0], np.cumsum(levels_N[upper_nodes_U])]).astype(np.int32)
+        upper_RM = _lists(state["link_lists"].reshape(-1, state["size_links_per_element"]))
+        numbers_RM = np.searchsorted(upper_nodes_U, upper_RM).astype(np.int32)
+        upper_links_RM = np.where(upper_RM == NO_LINK, np.int32(NO_LINK), numbers_RM)
+        return HnswGraph(
+            read_only(links_NM),
+            read_only(upper_nodes_U),
+            read_only(upper_bounds),
+            read_only(upper_links_RM),
+            int(np.searchsorted(upper_nodes_U, entry)),
+        )
+
     def search(self, queries_BD: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """See `NeighbourIndex.search`."""
         if queries_BD.shape[1] != self._graph.dim:
@@ -95,6 +124,15 @@ class HnswIndex:
                 continue
             ids_K[:k], similarities_K[:k] = found[0], 1 - distances[0]
             return
+
+
+def _lists(records: NDArray[np.int8]) -> NDArray[np.int32]:
+    """Lists of links, each filled up with NO_LINK, of records that begin with how many there are: [.., M]."""
+    numbers = np.ascontiguousarray(records).view(np.uint32)
+    counts = numbers[:, :1] & _COUNT_MASK
+    links = numbers[:, 1:].astype(np.int32)
+    links[np.arange(links.shape[1]) >= counts] = NO_LINK
+    return links
 
 
 def _require_dim(path: Path, dim: int) -> None:

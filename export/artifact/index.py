@@ -13,7 +13,7 @@ from typing import Literal, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-Backend = Literal["hnswlib", "usearch", "flat"]
+Backend = Literal["hnswlib", "hnsw-int8", "usearch", "flat"]
 _MIN_HNSW_M = 2
 
 
@@ -113,6 +113,12 @@ def _hnswlib() -> type[StoredIndex]:
     return HnswIndex
 
 
+def _int8() -> type[StoredIndex]:
+    from export.artifact.int8_index import Int8Index
+
+    return Int8Index
+
+
 def _flat() -> type[StoredIndex]:
     from export.artifact.flat_index import FlatIndex
 
@@ -129,6 +135,7 @@ def _usearch() -> type[StoredIndex]:
 
 _BACKENDS: dict[Backend, Callable[[], type[StoredIndex]]] = {
     "hnswlib": _hnswlib,
+    "hnsw-int8": _int8,
     "usearch": _usearch,
     "flat": _flat,
 }

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from export.__main__ import EXIT_BAD_INPUT, app
+from export.artifact.index import Backend
 from export.artifact.scorer import Classifiers, rank
 from export.artifact.store import Artifact, ArtifactError, open_artifact
 from export.checkpoint import CHECKPOINT_FOLDER, MODEL_FILE, Checkpoint, write_checkpoint
@@ -130,6 +131,27 @@ def test_the_loss_of_int8_is_told_and_the_artifact_ranks_nearly_the_same(
     assert 0.95 < (full[0] == rounded[0]).mean() < 1
     # Rounded embeddings bring a few queries another neighbour, and with it labels that the others do not have.
     assert (np.abs(full[1] - rounded[1]).max(axis=1) < 0.02).mean() > 0.98
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("--weights", "int8"), "hnsw-int8"),
+        (("--weights", "float32"), "hnswlib"),
+        (("--weights", "int8", "--backend", "hnswlib"), "hnswlib"),
+        (("--weights", "float32", "--backend", "hnsw-int8"), "hnsw-int8"),
+    ],
+)
+def test_the_graph_is_in_int8_with_the_weights_unless_its_backend_is_pinned(
+    demo_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], expected: Backend
+) -> None:
+    monkeypatch.setattr("export.plan.FLAT_MAX_NUMBERS", 0)  # the demo has too few points for a graph
+    result = CliRunner().invoke(app, [str(demo_run), str(tmp_path / "artifact"), *PINNED, *options])
+    assert result.exit_code == 0, result.output
+    assert ("hnsw-int8" in result.output) == (expected == "hnsw-int8")
+    points = open_artifact(tmp_path / "artifact").manifest.points
+    assert points is not None
+    assert points.backend == expected
 
 
 def ranked(artifact: Artifact, queries: list[str]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -100,7 +100,7 @@ FILES_OF_KIND = {
 }
 
 
-@pytest.mark.parametrize("backend", ["hnswlib", "flat", "usearch"])
+@pytest.mark.parametrize("backend", get_args(Backend))
 @pytest.mark.parametrize(("kind", "alpha"), FILES_OF_KIND)
 def test_a_shortlist_has_the_files_that_it_needs_and_opens(
     make_checkpoint: Callable[..., Checkpoint],
@@ -126,7 +126,7 @@ def test_one_compiled_kernel_searches_every_kind_of_artifact(
     """An image that carries the kernel for one of them compiles nothing for the others."""
     checkpoint = make_checkpoint(parts=False)
     kernels = []
-    for kind, backend in product(("union", "points", "centroids"), ("hnswlib", "flat")):
+    for kind, backend in product(("union", "points", "centroids"), ("hnswlib", "hnsw-int8", "flat")):
         target = tmp_path / f"{kind} {backend}"
         pack(checkpoint, build_indices(checkpoint, dim=8, backend=backend, kind=kind), target, "demo")
         open_artifact(target).shortlister.search(np.ones((2, 8), np.float32), np.ones((2, 16), np.float32))

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from export.artifact.index import HnswParams
 from export.artifact.shortlist import LabelSets
 from export.artifact.store import open_artifact
 from export.checkpoint import Checkpoint, read_checkpoint
 from export.indices import IndexBuilder
 from export.pack import pack
-from export.plan import SearchSpace, ShortlistKind, ShortlistPlan
+from export.plan import IndexPlan, SearchSpace, ShortlistKind, ShortlistPlan
 from export.tradeoff import Choice, Trial, choose_plan, judge_int8
 
 SMALL = SearchSpace(
@@ -223,6 +224,15 @@ def test_int8_is_judged_by_what_it_will_serve(demo_builder: IndexBuilder, choice
     assert trial.figures.labels == choice.chosen.figures.labels
     assert trial.figures.precision == pytest.approx(choice.chosen.figures.precision, abs=2)
     assert trial.search_us is not None
+
+
+def test_a_plan_in_int8_is_the_same_but_for_the_vectors_of_hnswlibs_graphs() -> None:
+    graph = IndexPlan("hnswlib", HnswParams(8, 100, 30), neighbours=20)
+    rounded = replace(graph, backend="hnsw-int8")
+    others = [replace(graph, backend="flat"), replace(graph, backend="usearch"), None]
+    assert ShortlistPlan(8, graph, graph).in_int8() == ShortlistPlan(8, rounded, rounded)
+    for other in others:
+        assert ShortlistPlan(8, other, graph).in_int8() == ShortlistPlan(8, other, rounded)
 
 
 def test_centroids_alone_cast_no_votes(make_checkpoint: Callable[..., Checkpoint]) -> None:

@@ -12,12 +12,13 @@ from collections.abc import Callable
 from dataclasses import astuple
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 
 from export.artifact.featurizer import FEATURIZER_FILE, IDF_FILE, TABLE_FILE
+from export.artifact.index import Backend
 from export.artifact.manifest import MANIFEST_CHECKSUM_FILE, MANIFEST_FILE, Manifest
 from export.artifact.store import FILES, ArtifactError, Verification, open_artifact, read_manifest, write_artifact
 from export.checkpoint import Checkpoint
@@ -438,7 +439,7 @@ def test_pickled_numbers_are_never_loaded(artifact_copy: Path, reseal: Reseal) -
     assert "Python objects" in refusal(artifact_copy)
 
 
-@pytest.fixture(scope="module", params=["hnswlib", "flat", "usearch"])
+@pytest.fixture(scope="module", params=get_args(Backend))
 def artifact_of_backend(
     request: pytest.FixtureRequest,
     make_checkpoint: Callable[..., Checkpoint],
@@ -475,7 +476,7 @@ def test_an_index_that_ends_early(backend_copy: Path, reseal: Reseal, kept: int)
     assert f"{FILES.points} " in refusal(backend_copy)
 
 
-@pytest.mark.parametrize("backend", ["hnswlib", "flat", "usearch"])
+@pytest.mark.parametrize("backend", get_args(Backend))
 def test_an_index_of_another_backend_than_the_manifest_says(backend_copy: Path, reseal: Reseal, backend: str) -> None:
     own = read_manifest(backend_copy).points
     assert own is not None
