@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from export.artifact.manifest import Weights
 from export.readers.progress import console
 
 EXIT_BAD_INPUT = 2
@@ -22,6 +23,9 @@ def synth_artifact(
         int, typer.Option(help="Texts to ask, with their labels, written beside the artifact.")
     ] = 10_000,
     sparse_term: Annotated[bool, typer.Option(help="With the sparse linear term, as trained models have it.")] = True,
+    weights: Annotated[
+        Weights, typer.Option(help="Type of embeddings, classifiers, representatives and vectors of the index.")
+    ] = "float32",
     seed: Annotated[int, typer.Option(help="Of everything made up.")] = 0,
 ) -> None:
     """Make an artifact of made-up data, packed and verified as any other, and TARGET.queries.jsonl to ask it.
@@ -35,7 +39,7 @@ def synth_artifact(
 
     beside = target.with_name(target.name + QUERIES_SUFFIX)
     try:
-        make_artifact(target, beside, ModelSizes(labels, points, dim, queries, sparse_term), seed)
+        make_artifact(target, beside, ModelSizes(labels, points, dim, queries, sparse_term), seed, weights)
     except (ValueError, OSError, ArtifactError, VerificationError) as error:
         console.print(f"synth-artifact: {error}", style="red", markup=False, soft_wrap=True)
         raise typer.Exit(EXIT_BAD_INPUT) from error

@@ -21,6 +21,7 @@ from scipy.sparse import csr_matrix
 from export.artifact.featurizer import Bags, FeaturizerConfig, TextFeaturizer
 from export.artifact.index import HnswParams
 from export.artifact.labels import TextTable
+from export.artifact.manifest import Weights
 from export.artifact.shortlist import LabelSets
 from export.artifact.sparse import SparseClassifier
 from export.checkpoint import Checkpoint, DenseArrays, HeldOut, Reference
@@ -98,7 +99,7 @@ class MadeUpTexts:
         return [(self.texts[row], [_label(label) for label in labels[bounds[row] : bounds[row + 1]]]) for row in rows]
 
 
-def make_artifact(target: Path, queries: Path, sizes: ModelSizes, seed: int) -> None:
+def make_artifact(target: Path, queries: Path, sizes: ModelSizes, seed: int, weights: Weights = "float32") -> None:
     """Make the artifact `target` and the file `queries` to ask it, JSON Lines of texts and labels.
 
     Raises:
@@ -109,7 +110,7 @@ def make_artifact(target: Path, queries: Path, sizes: ModelSizes, seed: int) -> 
         raise FileExistsError(f"{target} exists; choose another place, or remove it")
     made_up = MadeUpTexts.make(sizes, seed)
     checkpoint = make_checkpoint(made_up, sizes, seed)
-    pack(checkpoint, make_indices(checkpoint, seed), target, "synthetic")
+    pack(checkpoint, make_indices(checkpoint, seed, weights), target, "synthetic", weights=weights)
     lines = (json.dumps({"text": text, "labels": names}) + "\n" for text, names in made_up.queries())
     queries.write_text("".join(lines))
 
@@ -154,10 +155,11 @@ def make_checkpoint(made_up: MadeUpTexts, sizes: ModelSizes, seed: int) -> Check
     )
 
 
-def make_indices(checkpoint: Checkpoint, seed: int) -> Indices:
+def make_indices(checkpoint: Checkpoint, seed: int, weights: Weights) -> Indices:
     """A graph over the training points in a space of fewer dimensions, as the exporter most often chooses it."""
     dim = min(_SHORTLIST_DIM, checkpoint.model.embeddings.shape[1])
-    return IndexBuilder(checkpoint, seed).build(ShortlistPlan(dim=dim, centroids=None, points=_PLAN))
+    plan = ShortlistPlan(dim=dim, centroids=None, points=_PLAN)
+    return IndexBuilder(checkpoint, seed).build(plan.in_int8() if weights == "int8" else plan)
 
 
 def _word(number: int) -> str:

@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from export.artifact.manifest import FORMAT_VERSION
+from export.artifact.manifest import FORMAT_VERSION, Weights
 from export.artifact.store import open_artifact
 from export.readers import open_dataset
 from export.readers.progress import console
@@ -28,32 +28,32 @@ class GrowthRow:
     in_process: InProcess
 
 
-def measure_growth(folder: Path, num_labels: int, dim: int, count: int) -> GrowthRow:
+def measure_growth(folder: Path, num_labels: int, dim: int, weights: Weights, count: int) -> GrowthRow:
     """Ask the artifact of this size, made where it is not there yet, `count` queries.
 
     Raises:
         GrowthError: it cannot be made.
         ArtifactError: what is there cannot be opened.
     """
-    path = synthetic_artifact(folder, num_labels, dim)
+    path = synthetic_artifact(folder, num_labels, dim, weights)
     artifact = open_artifact(path)
     queries = [row.query for row in open_dataset(queries_of(path), "test").rows()]
     return GrowthRow(num_labels, artifact_size(path), measure_in_process(artifact, queries, count))
 
 
-def synthetic_artifact(folder: Path, num_labels: int, dim: int) -> Path:
+def synthetic_artifact(folder: Path, num_labels: int, dim: int, weights: Weights) -> Path:
     """The path of the artifact of this size, made by the command in a process of its own where it is not there yet.
 
     Raises:
         GrowthError: the command failed.
     """
-    path = folder / f"format-{FORMAT_VERSION}-{num_labels}-labels-{dim}-dim"
+    path = folder / f"format-{FORMAT_VERSION}-{num_labels}-labels-{dim}-dim-{weights}"
     if path.exists():
         return path
     folder.mkdir(parents=True, exist_ok=True)
     console.print(f"making {path}; it is kept for the next time", markup=False, soft_wrap=True)
     command = [sys.executable, "-m", "loadtest", "synth-artifact", str(path), "--labels", str(num_labels)]
-    command += ["--points", str(num_labels), "--dim", str(dim)]
+    command += ["--points", str(num_labels), "--dim", str(dim), "--weights", weights]
     done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise GrowthError(f"{path}: {(done.stderr.strip().splitlines() or ['no output'])[-1]}")

@@ -10,7 +10,8 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from export.artifact.featurizer import Query
-from export.artifact.store import ArtifactError, open_artifact
+from export.artifact.manifest import Weights
+from export.artifact.store import ArtifactError, open_artifact, read_manifest
 from export.readers import DataError, open_dataset
 from export.readers.progress import console
 from loadtest.bench.growth import GrowthError, measure_growth, queries_of, synthetic_artifact
@@ -151,10 +152,15 @@ class Bench:
             self.results.cached = load(cached, self.plan.seconds, clients=CONNECTIONS)
 
     def _measure_growth(self) -> None:
-        for size in self.plan.sizes:
-            self.results.growth.append(measure_growth(self.plan.scale_folder, size, self.plan.dim, self.plan.queries))
+        plan = self.plan
+        for size in plan.sizes:
+            self.results.growth.append(measure_growth(plan.scale_folder, size, plan.dim, self._weights(), plan.queries))
 
     def _measure_sharing(self) -> None:
-        path = synthetic_artifact(self.plan.scale_folder, self.plan.sizes[-1], self.plan.dim)
+        path = synthetic_artifact(self.plan.scale_folder, self.plan.sizes[-1], self.plan.dim, self._weights())
         queries = [row.query for row in open_dataset(queries_of(path), "test").rows()]
         self.results.sharing = measure_sharing(path, self.plan.sharing_workers, queries, self.plan.seconds)
+
+    def _weights(self) -> Weights:
+        """Those of the synthetic artifacts: the same as of the artifact that is measured."""
+        return read_manifest(self.plan.artifact).weights

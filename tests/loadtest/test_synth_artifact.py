@@ -58,6 +58,15 @@ def test_the_same_seed_makes_the_same_model(made, tmp_path):
         assert (open_artifact(target).manifest.model.version == version) is same
 
 
+def test_int8_is_that_of_its_index_too(made, tmp_path):
+    assert synth_artifact(tmp_path / "int8", "--weights", "int8").exit_code == 0
+    backends = {
+        manifest.weights: manifest.points.backend
+        for manifest in (open_artifact(path).manifest for path in (made, tmp_path / "int8"))
+    }
+    assert backends == {"float32": "hnswlib", "int8": "hnsw-int8"}
+
+
 def test_labels_without_texts_and_names_that_are_taken_are_refused(made, tmp_path):
     for target, arguments, words in (
         (tmp_path / "new", ("--points", "100"), "num_points is 100; it must be at least 150"),
