@@ -40,7 +40,7 @@ class CheckpointError(Exception):
 class CheckpointSummary(Frozen):
     """`checkpoint.json`: what is not an array."""
 
-    format_version: Literal[1] = 1
+    format_version: Literal[2] = 2
     vocabulary_sha256: str
     alpha: float
     beta: float

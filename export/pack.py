@@ -117,6 +117,7 @@ def _write_files(checkpoint: Checkpoint, indices: Indices, weights: Weights, fol
         np.save(folder / FILES.sparse_indptr, checkpoint.sparse.indptr)
         np.save(folder / FILES.sparse_indices, checkpoint.sparse.indices)
         np.save(folder / FILES.sparse_values, checkpoint.sparse.values)
+        np.save(folder / FILES.sparse_words, checkpoint.sparse.words)
         np.save(folder / FILES.sparse_bias, checkpoint.sparse.bias)
         np.save(folder / FILES.sparse_head, checkpoint.sparse.head)
         np.save(folder / FILES.sparse_posting_indptr, checkpoint.sparse.posting_indptr)

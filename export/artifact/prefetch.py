@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
+import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.core.cgutils import get_or_insert_function
@@ -36,7 +37,7 @@ _prefetch_line = cast("Callable[[int], None]", intrinsic(_lower))
 
 
 @njit(nogil=True, inline="always")
-def prefetch(array: NDArray[Any], begin: int, end: int) -> None:
+def prefetch(array: NDArray[Any], begin: int | np.uint64, end: int | np.uint64) -> None:
     """Ask for `array[begin:end]`, of a contiguous array of one axis or more, and do not wait."""
     start, stride = array.ctypes.data, array.strides[0]
     for address in range(start + begin * stride, start + end * stride, _CACHE_LINE_BYTES):

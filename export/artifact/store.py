@@ -33,6 +33,7 @@ from export.artifact.manifest import (
 )
 from export.artifact.shortlist import LabelGraph, LabelSets, Representatives, Shortlister, label_bounds
 from export.artifact.sparse import MAX_HEADS, SparseClassifier
+from export.artifact.token_bits import is_arranged, num_words
 from export.artifact.weight_rows import NO_SCALES
 
 logger = logging.getLogger(__name__)
@@ -67,6 +68,7 @@ class ArtifactFiles:
     sparse_indptr: str = "sparse.indptr.npy"
     sparse_indices: str = "sparse.indices.npy"
     sparse_values: str = "sparse.values.npy"
+    sparse_words: str = "sparse.words.npy"
     sparse_bias: str = "sparse.bias.npy"
     sparse_head: str = "sparse.head.npy"
     sparse_posting_indptr: str = "sparse.postings.indptr.npy"
@@ -300,12 +302,15 @@ def _load_sparse(path: Path, manifest: Manifest) -> SparseClassifier:
     )
     indices = _load_array(path, FILES.sparse_indices, np.int32, (by_label,))
     _require_ids(FILES.sparse_indices, indices, "token", sizes.num_features)
+    words = _load_array(path, FILES.sparse_words, np.uint64, (num_words(indptr) + 1,))
+    _require(is_arranged(indptr, indices, words), f"{FILES.sparse_words} is not that of {FILES.sparse_indices}")
     posting_heads = _load_array(path, FILES.sparse_posting_heads, np.uint16, (by_token,))
     _require_ids(FILES.sparse_posting_heads, posting_heads, "head label", num_heads)
     return SparseClassifier(
         indptr=indptr,
         indices=indices,
         values=_load_finite(path, FILES.sparse_values, by_label),
+        words=words,
         bias=_load_finite(path, FILES.sparse_bias, sizes.num_labels),
         head=head,
         posting_indptr=posting_indptr,

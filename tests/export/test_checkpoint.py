@@ -187,7 +187,7 @@ def test_the_vocabulary_of_another_run(run_copy: Path) -> None:
 @pytest.mark.parametrize(
     ("field", "edit"),
     [
-        ("format_version", lambda summary: summary.update(format_version=2)),
+        ("format_version", lambda summary: summary.update(format_version=1)),
         ("surprise", lambda summary: summary.update(surprise=1)),
         ("alpha", lambda summary: summary.update(alpha="half")),
         ("beta", lambda summary: summary.pop("beta")),

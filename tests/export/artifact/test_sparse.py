@@ -127,7 +127,7 @@ def test_labels_of_many_weights_are_the_head() -> None:
     assert classifier.num_weights == len(tokens)
     assert sorted([*classifier.values, *classifier.posting_values]) == values.tolist()
     dtypes = [getattr(classifier, field.name).dtype.name for field in fields(SparseClassifier)]
-    assert dtypes == ["int64", "int32", "float32", "float32", "int32", "int64", "uint16", "float32"]
+    assert dtypes == ["int64", "int32", "float32", "uint64", "float32", "int32", "int64", "uint16", "float32"]
 
 
 def test_a_head_that_is_full_has_the_labels_of_most_weights() -> None:
@@ -223,6 +223,16 @@ def test_a_weight_that_is_no_number(artifact_copy: Path, reseal: Reseal, name: s
     assert f"{name} holds NaN or infinity" in refusal(artifact_copy)
 
 
+@pytest.mark.parametrize("word", [0, -1])
+def test_bits_of_other_weights(artifact_copy: Path, reseal: Reseal, word: int) -> None:
+    """Positions that they give are not checked again when a query is answered."""
+    words = np.load(artifact_copy / FILES.sparse_words)
+    words[word] += np.uint64(1)
+    np.save(artifact_copy / FILES.sparse_words, words)
+    reseal(artifact_copy)
+    assert f"{FILES.sparse_words} is not that of {FILES.sparse_indices}" in refusal(artifact_copy)
+
+
 def test_another_number_of_weights_than_the_manifest_says(artifact_copy: Path, reseal: Reseal) -> None:
     def grow(manifest: dict[str, Any]) -> None:
         manifest["scoring"]["sparse_weights"] += 1
@@ -238,6 +248,7 @@ def test_another_number_of_weights_than_the_manifest_says(artifact_copy: Path, r
         FILES.sparse_indptr,
         FILES.sparse_indices,
         FILES.sparse_values,
+        FILES.sparse_words,
         FILES.sparse_bias,
         FILES.sparse_head,
         FILES.sparse_posting_indptr,
