@@ -28,6 +28,8 @@ from server.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+_SERVER_TIMING = b"queue;dur=%.3f, featurize;dur=%.3f, encode;dur=%.3f, shortlist;dur=%.3f, score;dur=%.3f"
+
 
 class Prediction:
     """An ASGI application for this endpoint alone.
@@ -62,13 +64,13 @@ class Prediction:
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
-            (b"server-timing", timing.encode()),
+            (b"server-timing", timing),
         ]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
         return 200
 
-    async def answer(self, request: PredictRequest) -> tuple[bytes, str]:
+    async def answer(self, request: PredictRequest) -> tuple[bytes, bytes]:
         """Answer with `predictions` to a `query`, and with `results` to `queries`."""
         answers = await self._service.rank(self._to_asks(request))
         return self._to_json(answers, single=request.query is not None), server_timing(answers)
@@ -147,7 +149,7 @@ async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
             return body
 
 
-def server_timing(answers: Sequence[Answer[Ranked]]) -> str:
+def server_timing(answers: Sequence[Answer[Ranked]]) -> bytes:
     """Return the `Server-Timing` header in milliseconds: the longest queueing, and each stage over all batches.
 
     Where all was in the cache there are no times to tell.
@@ -163,11 +165,8 @@ def server_timing(answers: Sequence[Answer[Ranked]]) -> str:
             shortlist_s += stages.shortlist_s
             score_s += stages.score_s
     if not seen:
-        return "cache;desc=hit"
-    return (
-        f"queue;dur={queue_s * 1e3:.3f}, featurize;dur={featurize_s * 1e3:.3f}, encode;dur={encode_s * 1e3:.3f}, "
-        f"shortlist;dur={shortlist_s * 1e3:.3f}, score;dur={score_s * 1e3:.3f}"
-    )
+        return b"cache;desc=hit"
+    return _SERVER_TIMING % (queue_s * 1e3, featurize_s * 1e3, encode_s * 1e3, shortlist_s * 1e3, score_s * 1e3)
 
 
 def _check_length(length: int, limit: int, unit: str) -> None:

@@ -79,6 +79,11 @@ class TextTable(Sequence[str]):
             raise IndexError(f"text {index} of {len(self)}")
         return str(self._bytes[self._bounds[index] : self._bounds[index + 1]], "utf-8")
 
+    def take(self, ids: Iterable[int]) -> list[str]:
+        """Texts whose ids are known to be right."""
+        texts, bounds = self._bytes, self._bounds
+        return [str(texts[bounds[i] : bounds[i + 1]], "utf-8") for i in ids]
+
     def __iter__(self) -> Iterator[str]:
         for begin, end in pairwise(self._bounds):
             yield str(self._bytes[begin:end], "utf-8")
