@@ -39,8 +39,10 @@ demo: artifacts/demo/manifest.json ## train on the demo log, export, and serve i
 smoke: artifacts/demo/manifest.json ## the same on a free port: send queries, check the answers, stop
 	$(BIN)/python -m tests.smoke artifacts/demo runs/demo-log
 
-test: $(VENV)/.ready ## run the tests with coverage
-	$(BIN)/pytest --cov --cov-report=term
+# A file of tests stays in one process, which makes the models that its tests share once. With a thread each, because
+# libraries that start as many as there are CPUs in every process wait for one another.
+test: $(VENV)/.ready ## run the tests with coverage, several files at once
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --cov --cov-report=term
 
 lint: $(VENV)/.ready ## ruff, mypy and the import contracts
 	$(BIN)/ruff check .
