@@ -99,6 +99,16 @@ def export(
         int | None,
         typer.Option(min=1, help="Candidates looked at in a search. Fewer: faster.", rich_help_panel=_PIN),
     ] = None,
+    max_candidates: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Most labels of a query to score, by their votes, and with it the most an answer can have; 0: all. "
+            "Fewer: faster, above all the slowest queries. Default: the fewest within the limits.",
+            rich_help_panel=_PIN,
+            show_default=False,
+        ),
+    ] = None,
     plot: Annotated[
         Path | None, typer.Option(dir_okay=False, help="Write a PNG of accuracy against cost to this file.")
     ] = None,
@@ -117,6 +127,7 @@ def export(
             centroid_neighbours=DEFAULTS.centroid_neighbours if centroid_neighbours is None else (centroid_neighbours,),
             ms=DEFAULTS.ms if m is None else (m,),
             ef_search=ef_search,
+            max_candidates=DEFAULTS.max_candidates if max_candidates is None else _only(max_candidates),
             max_loss=max_loss,
             max_psp_loss=max_psp_loss,
         )
@@ -138,6 +149,11 @@ def export(
         soft_wrap=True,
     )
     console.print(f"published {artifact}; serve it: astec-serve {artifact}", soft_wrap=True)
+
+
+def _only(max_candidates: int) -> tuple[int, ...]:
+    """The single limit to choose from; none for 0."""
+    return (max_candidates,) if max_candidates else ()
 
 
 def _export(

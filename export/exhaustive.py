@@ -16,7 +16,9 @@ from export.artifact.shortlist import Candidates, LabelGraph, Shortlister
 
 
 class ExhaustiveShortlister(Shortlister):
-    """Brings all labels, with the votes of the points that it finds. Memory: 12 bytes for each query and label.
+    """Brings all labels, whatever the limit, with the votes of the points that it finds.
+
+    Memory: 12 bytes for each query and label.
 
     Args:
         shortlister: what it searches with.
@@ -41,7 +43,7 @@ class ExhaustiveShortlister(Shortlister):
 def search_exactly(shortlister: Shortlister) -> Shortlister:
     """The same by brute force, over the vectors that its indices hold."""
     centroids, points = (_exact(graph) for graph in (shortlister.centroids, shortlister.points))
-    return Shortlister(centroids, points, shortlister.representatives)
+    return Shortlister(centroids, points, shortlister.representatives, shortlister.max_candidates)
 
 
 def _exact(graph: LabelGraph | None) -> LabelGraph | None:

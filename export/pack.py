@@ -161,6 +161,7 @@ def _describe(
         featurizer=FeaturizerIdentity(kind=featurizer.kind, vocabulary_sha256=featurizer.vocabulary_sha256()),
         centroids=_describe_index(plan.centroids),
         points=_describe_index(plan.points),
+        max_candidates=plan.max_candidates,
         weights=weights,
         scoring=Scoring(
             alpha=checkpoint.alpha,

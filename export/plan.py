@@ -30,11 +30,12 @@ class IndexPlan:
 
 @dataclass(frozen=True, slots=True)
 class ShortlistPlan:
-    """The space of the indices and which there are; at least one."""
+    """The space of the indices and which there are, at least one; the most labels of a query to score, None: all."""
 
     dim: int
     centroids: IndexPlan | None
     points: IndexPlan | None
+    max_candidates: int | None = None
 
     def __post_init__(self) -> None:
         if self.centroids is None and self.points is None:
@@ -70,6 +71,7 @@ class SearchSpace:
         centroid_neighbours: hits of a query among the label representatives.
         ms: links of a node, the likeliest first: with very many vectors not all are tried.
         ef_search: candidates looked at while searching; None tries multiples of the neighbours.
+        max_candidates: most labels of a query to score, tried on the plan that is chosen by all else; none: all.
         max_loss: most points of P@k (the mean of P@1, P@3 and P@5) that may be lost.
         max_psp_loss: most points of PSP@k that may be lost.
     """
@@ -81,6 +83,7 @@ class SearchSpace:
     centroid_neighbours: tuple[int, ...] = (50, 100, 300)
     ms: tuple[int, ...] = (16, 8, 32)
     ef_search: int | None = None
+    max_candidates: tuple[int, ...] = (16, 24, 32, 48, 64, 96, 128)
     max_loss: float = 0.1
     max_psp_loss: float = 0.5
 
@@ -88,6 +91,11 @@ class SearchSpace:
         for name in ("kinds", "dims", "neighbours", "centroid_neighbours", "ms"):
             if not getattr(self, name):
                 raise ValueError(f"{name} is empty: there is nothing to choose from")
+
+    @property
+    def pinned_max_candidates(self) -> int | None:
+        """The limit where there is a single one."""
+        return self.max_candidates[0] if len(self.max_candidates) == 1 else None
 
     def neighbours_of(self, kind: ShortlistKind) -> dict[Side, tuple[int, ...]]:
         """The numbers of hits to choose from on each side of a shortlist."""

@@ -2,7 +2,8 @@
 
 First the neighbours in each space are found exactly, which needs no graph and shows what a dimension and a number of
 neighbours can reach. Then graphs are built for the cheapest that reach enough, and walked with growing care until they
-do as well. What decides is a count of operations, not a clock: equal models get equal plans on every machine.
+do as well. Last, the fewest labels of a query to score are found. What decides is a count of operations, not a clock:
+equal models get equal plans on every machine.
 
 Shapes: R held-out texts, N vectors, d dimensions of the indices, K neighbours.
 """
@@ -130,7 +131,7 @@ def _plan(
         ef_search = space.ef_search or round(ef_factor * neighbours)
         backend = space.backend_for(builder.count(side), dim)
         plans[side] = IndexPlan(backend, HnswParams(m, EF_CONSTRUCTION, max(ef_search, neighbours)), neighbours)
-    return ShortlistPlan(dim, plans.get("centroids"), plans.get("points"))
+    return ShortlistPlan(dim, plans.get("centroids"), plans.get("points"), space.pinned_max_candidates)
 
 
 class _Search:
@@ -155,7 +156,7 @@ class _Search:
             built += self._try_index(trial, m)
         self._trials += built
         if within := [trial for trial in built if self._is_within(trial)]:
-            return self._choose(min(within, key=lambda trial: trial.cost_us))
+            return self._choose(self._limit(min(within, key=lambda trial: trial.cost_us)))
         return self._most_accurate()
 
     def _most_accurate(self) -> Choice:
@@ -164,6 +165,17 @@ class _Search:
         built = [trial for m in self._space.ms for trial in self._try_index(ranked[-1], m)]
         self._trials += built
         return self._choose(max(built, key=lambda trial: trial.figures.precision))
+
+    def _limit(self, trial: Trial) -> Trial:
+        """The same with the smallest limit of labels that is within the limits of accuracy; itself where none is."""
+        if trial.plan is None or self._space.pinned_max_candidates is not None:
+            return trial
+        for max_candidates in track(sorted(self._space.max_candidates), "trying limits"):
+            limited = self.try_plan(replace(trial.plan, max_candidates=max_candidates))
+            self._trials.append(limited)
+            if self._is_within(limited):
+                return limited
+        return trial
 
     def _choose(self, trial: Trial) -> Choice:
         if trial.plan is None:
@@ -207,7 +219,8 @@ class _Search:
         hits = {
             side: self._find(_flat(builder.vectors(side, builder.dim)), builder.dim, k) for side, k in numbers.items()
         }
-        return self._trial(_plan(builder, self._space, builder.dim, numbers, self._space.ms[0]), "exact", hits)
+        plan = _plan(builder, self._space, builder.dim, numbers, self._space.ms[0])
+        return self._trial(replace(plan, max_candidates=None), "exact", hits)
 
     def _try_exact(self, kind: ShortlistKind, dim: int) -> Iterator[Trial]:
         """Every number of neighbours in a space, without an index."""
@@ -260,7 +273,9 @@ class _Search:
                 side: LabelGraph(found.take(rows), builder.labels(side), sides[side].neighbours)
                 for side, found in hits.items()
             }
-            return Shortlister(graphs.get("centroids"), graphs.get("points"), self._representatives)
+            return Shortlister(
+                graphs.get("centroids"), graphs.get("points"), self._representatives, plan.max_candidates
+            )
 
         figures = self._judge.figures(shortlister_of)
         search_us = sum(_search_cost_us(side, plan.dim, hits[name].count) for name, side in sides.items())

@@ -9,7 +9,8 @@ from rich.table import Table
 
 from export.tradeoff import NUM_REFERENCES, Trial
 
-_COLUMNS = ("shortlist", "dim", "neighbours", "index", "m", "ef", "labels", "P@1", "P@3", "P@5", "PSP@1", "PSP@5")
+_METRICS = ("P@1", "P@3", "P@5", "PSP@1", "PSP@5")
+_COLUMNS = ("shortlist", "dim", "neighbours", "index", "m", "ef", "most labels", "labels", *_METRICS)
 
 
 class _WholeTable(Table):
@@ -37,8 +38,8 @@ def tradeoff_markdown(trials: Sequence[Trial]) -> str:
 
 _MAX_CHARS = 500
 _CAPTION = (
-    "On held-out texts, in percent. labels: scored per text. cost: of searching and scoring, by a count of operations, "
-    "which decides; search: one query, measured."
+    "On held-out texts, in percent. labels: scored per text; most labels: of one. cost: of searching and scoring, by a "
+    "count of operations, which decides; search: one query, measured."
 )
 
 
@@ -68,6 +69,7 @@ def _cells(trial: Trial) -> Iterator[str]:
     yield trial.index if trial.weights == "float32" else f"{trial.index}, {trial.weights}"
     yield " + ".join(str(params.m) for params in graphs)
     yield " + ".join(str(params.ef_search) for params in graphs)
+    yield "" if trial.plan is None or trial.plan.max_candidates is None else str(trial.plan.max_candidates)
     yield f"{trial.figures.labels:.0f}"
-    for name in _COLUMNS[7:]:
+    for name in _METRICS:
         yield f"{trial.figures.metrics[name]:.2f}"

@@ -38,6 +38,7 @@ _MOST_TEXTS_FITTED = 200_000
 """A vocabulary of more texts would hold what occurs in next to none of them."""
 _SHORTLIST_DIM = 64
 _PLAN = IndexPlan("hnswlib", HnswParams(m=16, ef_construction=EF_CONSTRUCTION, ef_search=100), neighbours=50)
+_MAX_CANDIDATES = 64
 _REFERENCE_TEXTS = 64
 _REFERENCE_LABELS = 5
 _LOGIT_SCALE = 8.0
@@ -158,7 +159,7 @@ def make_checkpoint(made_up: MadeUpTexts, sizes: ModelSizes, seed: int) -> Check
 def make_indices(checkpoint: Checkpoint, seed: int, weights: Weights) -> Indices:
     """A graph over the training points in a space of fewer dimensions, as the exporter most often chooses it."""
     dim = min(_SHORTLIST_DIM, checkpoint.model.embeddings.shape[1])
-    plan = ShortlistPlan(dim=dim, centroids=None, points=_PLAN)
+    plan = ShortlistPlan(dim=dim, centroids=None, points=_PLAN, max_candidates=_MAX_CANDIDATES)
     return IndexBuilder(checkpoint, seed).build(plan.in_int8() if weights == "int8" else plan)
 
 

@@ -86,13 +86,18 @@ _GRAPH = HnswParams(m=8, ef_construction=100, ef_search=100)
 def build_indices() -> Callable[..., Indices]:
     """Indices of a checkpoint by a plan that is given, not searched for.
 
-    Arguments: the checkpoint, `dim` (None: all), `backend`, and `kind` of the shortlist.
+    Arguments: the checkpoint, `dim` (None: all), `backend`, `kind` of the shortlist, and `max_candidates` of it.
     """
     return _build_indices
 
 
 def _build_indices(
-    checkpoint: Checkpoint, *, dim: int | None = None, backend: Backend = "hnswlib", kind: ShortlistKind = "union"
+    checkpoint: Checkpoint,
+    *,
+    dim: int | None = None,
+    backend: Backend = "hnswlib",
+    kind: ShortlistKind = "union",
+    max_candidates: int | None = None,
 ) -> Indices:
     builder = IndexBuilder(checkpoint)
     plans = {
@@ -100,7 +105,8 @@ def _build_indices(
         "points": IndexPlan(backend, _GRAPH, checkpoint.point_neighbours),
     }
     chosen = {side: plan for side, plan in plans.items() if kind in (side, "union")}
-    return builder.build(ShortlistPlan(dim or builder.dim, chosen.get("centroids"), chosen.get("points")))
+    centroids, points = chosen.get("centroids"), chosen.get("points")
+    return builder.build(ShortlistPlan(dim or builder.dim, centroids, points, max_candidates))
 
 
 def _random_checkpoint(*, learners: int = 1, reranker_dim: int = 0, parts: bool = True) -> Checkpoint:

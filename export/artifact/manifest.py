@@ -145,7 +145,10 @@ class FileRecord(Frozen):
 
 
 class Manifest(Frozen):
-    """`manifest.json`, format version 2. What changes answers is here, not in the server's settings."""
+    """`manifest.json`, format version 2. What changes answers is here, not in the server's settings.
+
+    `max_candidates` labels of a query are scored at most; None: all that its hits bring.
+    """
 
     format_version: Literal[2]
     model: ModelIdentity
@@ -154,6 +157,7 @@ class Manifest(Frozen):
     featurizer: FeaturizerIdentity
     centroids: IndexDescription | None
     points: IndexDescription | None
+    max_candidates: Positive | None
     weights: Weights
     scoring: Scoring
     metrics: dict[str, float]

@@ -4,10 +4,11 @@ A query's candidates are the labels of its nearest label representatives (ANNS-m
 (ANNS-x), or of both. The indices may be searched in a space z of fewer dimensions than the representations v, which
 costs a fraction and hardly moves the neighbours. What a candidate is then scored by is exact: s_l(v) is the cosine
 similarity of v, whole, with the label's best representative. A candidate's vote is what share of the nearest points,
-weighted by similarity, carries it.
+weighted by similarity, carries it. Of many candidates those with the fewest votes may be dropped, before anything of
+theirs is read.
 
-Shapes: B queries, D dimensions, d dimensions of the indices, C candidates of all queries together, L labels, L'
-representatives, N training points.
+Shapes: B queries, D dimensions, d dimensions of the indices, C candidates of all queries together, M the most of a
+query, F labels that a query's hits bring, L labels, L' representatives, N training points.
 """
 
 from __future__ import annotations
@@ -96,17 +97,26 @@ class Shortlister:
         centroids: over label representatives, or None.
         points: over training points, or None.
         representatives: what similarities are measured with; None where nobody asks: all are 0 then.
+        max_candidates: M; of a query's labels those with the highest votes are kept, of equal votes those found first
+            (by representatives before points, by near ones before far ones). None: all.
 
     Raises:
-        ValueError: there is no index at all.
+        ValueError: there is no index at all, or no candidate is allowed.
     """
 
     def __init__(
-        self, centroids: LabelGraph | None, points: LabelGraph | None, representatives: Representatives | None
+        self,
+        centroids: LabelGraph | None,
+        points: LabelGraph | None,
+        representatives: Representatives | None,
+        max_candidates: int | None = None,
     ) -> None:
         if centroids is None and points is None:
             raise ValueError("a shortlist needs an index over label representatives or over training points")
+        if max_candidates is not None and max_candidates < 1:
+            raise ValueError(f"max_candidates is {max_candidates}; it must be at least 1, or None for no limit")
         self.centroids, self.points, self.representatives = centroids, points, representatives
+        self.max_candidates = max_candidates
 
     def search(self, z_Bd: NDArray[np.float32], v_BD: NDArray[np.float32]) -> Candidates:
         """The candidates of B representations v, whose projections into the space of the indices are z.
@@ -115,7 +125,8 @@ class Shortlister:
         """
         centroid_hits_BK, _, centroid_indptr, centroid_labels = _search(self.centroids, z_Bd)
         points = _search(self.points, z_Bd)
-        labels, votes, offsets = _join(z_Bd, centroid_hits_BK, centroid_indptr, centroid_labels, *points)
+        most = _NO_LIMIT if self.max_candidates is None else self.max_candidates
+        labels, votes, offsets = _join(z_Bd, centroid_hits_BK, centroid_indptr, centroid_labels, *points, most)
         return Candidates(labels, self.similarities(labels, offsets, v_BD), votes, offsets)
 
     def similarities(
@@ -140,6 +151,8 @@ _NOTHING: _Hits = (
     read_only(np.zeros(1, np.int64)),
     read_only(np.empty(0, np.int32)),
 )
+_NO_LIMIT = 2**31  # of label ids of 32 bits there are no more
+_HIGHEST_VOTE_BITS = int(np.float32(1).view(np.int32))
 
 
 def _search(graph: LabelGraph | None, z_Bd: NDArray[np.float32]) -> _Hits:
@@ -159,8 +172,9 @@ def _join(
     point_similarities_BK: NDArray[np.float32],
     point_indptr: NDArray[np.int64],
     point_labels: NDArray[np.int32],
+    most: int,
 ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int64]]:
-    """Each label that a query's hits bring, once, with its vote."""
+    """Each label that a query's hits bring, once, with its vote: the `most` with the highest votes."""
     num_queries = len(z_Bd)
     bound, largest = 0, 0
     for query in range(num_queries):
@@ -190,8 +204,44 @@ def _join(
                     for i in range(point_indptr[hit], point_indptr[hit + 1]):
                         at, size = _put(point_labels[i], query, owners, positions, labels, size)
                         votes[at] = min(votes[at] + share, np.float32(1))
+            begin = offsets[query]
+            if size - begin > most:
+                size = begin + _keep_best(labels[begin:size], votes[begin:size], most)
         offsets[query + 1] = size
     return labels[:size], votes[:size], offsets
+
+
+@njit(cache=True, nogil=True)
+def _keep_best(labels_F: NDArray[np.int32], votes_F: NDArray[np.float32], most: int) -> int:
+    """Bring the `most` labels with the highest votes to the front, in the order found; votes after them become 0."""
+    bits_F = votes_F.view(np.int32)  # in the order of the votes, none of which is negative
+    least = _least_kept(bits_F, most)
+    ties = most - np.sum(bits_F > least)
+    kept = 0
+    for i in range(len(bits_F)):
+        bits, label, vote = bits_F[i], labels_F[i], votes_F[i]
+        # Written whether kept or not: the processor would guess a branch wrong at every third label.
+        labels_F[kept], votes_F[kept] = label, vote
+        kept += int(bits > least or (bits == least and ties > 0))
+        ties -= int(bits == least)
+    votes_F[kept:] = 0
+    return kept
+
+
+@njit(cache=True, nogil=True)
+def _least_kept(bits_F: NDArray[np.int32], most: int) -> int:
+    """What at least `most` votes reach and at most `most` exceed, by bisection: that only reads in order."""
+    least, too_high = 0, _HIGHEST_VOTE_BITS + 1
+    while too_high - least > 1:
+        middle = (least + too_high) >> 1
+        count = np.sum(bits_F >= middle)
+        if count == most:
+            return middle
+        if count > most:
+            least = middle
+        else:
+            too_high = middle
+    return least
 
 
 @njit(cache=True, nogil=True, fastmath=True)

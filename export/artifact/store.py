@@ -344,7 +344,7 @@ def _load_shortlister(path: Path, manifest: Manifest) -> Shortlister:
     if manifest.points is not None:
         sets = _load_label_sets(path, sizes.num_points, sizes.num_labels)
         points = _load_graph(path / FILES.points, manifest.points, sets, sizes.shortlist_dim)
-    return Shortlister(centroids, points, representatives)
+    return Shortlister(centroids, points, representatives, manifest.max_candidates)
 
 
 def _load_graph(path: Path, description: IndexDescription, labels: LabelSets, dim: int) -> LabelGraph:

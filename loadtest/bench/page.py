@@ -67,7 +67,8 @@ def _searched(manifest: Manifest) -> str:
         for name, side in sides.items()
         if side is not None
     ]
-    return f"{' and '.join(indices)} in {manifest.dimensions.shortlist_dim} dimensions"
+    limit = "" if manifest.max_candidates is None else f", at most {manifest.max_candidates} labels scored"
+    return f"{' and '.join(indices)} in {manifest.dimensions.shortlist_dim} dimensions{limit}"
 
 
 def _sections(results: Results, plots: dict[str, str]) -> Iterable[str]:

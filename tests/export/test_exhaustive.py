@@ -54,7 +54,9 @@ def test_every_label_of_a_text_is_a_candidate(
     checkpoint: Checkpoint, shortlister: Shortlister, v: NDArray[np.float32]
 ) -> None:
     num_labels = len(checkpoint.labels)
+    limited = Shortlister(shortlister.centroids, shortlister.points, shortlister.representatives, max_candidates=2)
     candidates = ExhaustiveShortlister(shortlister, num_labels).search(v, v)
+    assert np.array_equal(ExhaustiveShortlister(limited, num_labels).search(v, v).votes, candidates.votes)
     assert np.diff(candidates.offsets).tolist() == [num_labels] * (len(v) - 1) + [0]
     assert candidates.labels.tolist() == list(range(num_labels)) * (len(v) - 1)
 
@@ -108,7 +110,9 @@ def test_by_brute_force_nothing_is_missed() -> None:
 
 
 def test_brute_force_keeps_the_rest(shortlister: Shortlister) -> None:
-    exact = search_exactly(shortlister)
+    limited = Shortlister(shortlister.centroids, shortlister.points, shortlister.representatives, max_candidates=2)
+    exact = search_exactly(limited)
+    assert exact.max_candidates == 2
     assert exact.representatives is shortlister.representatives
     assert exact.points is not None
     assert shortlister.points is not None

@@ -75,6 +75,7 @@ def test_bad_input_exits_2_and_names_it(demo_run: Path, tmp_path: Path) -> None:
         ("--centroid-neighbours", "0"),
         ("--m", "1"),
         ("--ef-search", "0"),
+        ("--max-candidates", "-1"),
         ("--max-loss", "-0.1"),
         ("--max-psp-loss", "-1"),
     ],
@@ -108,6 +109,20 @@ def test_what_is_named_is_taken_and_drawn(demo_run: Path, tmp_path: Path) -> Non
         10,
     )
     assert (manifest.points.graph.m, manifest.points.graph.ef_search) == (8, 20)
+
+
+@pytest.mark.parametrize(("option", "limit"), [("3", 3), ("0", None)])
+def test_the_most_labels_to_score_are_pinned(demo_run: Path, tmp_path: Path, option: str, limit: int | None) -> None:
+    target = tmp_path / "artifact"
+    result = CliRunner().invoke(app, [str(demo_run), str(target), *PINNED, "--max-candidates", option])
+    assert result.exit_code == 0, result.output
+    artifact = open_artifact(target)
+    assert artifact.manifest.max_candidates == artifact.shortlister.max_candidates == limit
+    labels_BK, _ = ranked(artifact, ["running shoes"])
+    assert (labels_BK >= 0).sum() == (TOP_K if limit is None else limit)
+    other = CliRunner().invoke(app, [str(demo_run), str(tmp_path / "other"), *PINNED, "--max-candidates", "4"])
+    assert other.exit_code == 0, other.output
+    assert open_artifact(tmp_path / "other").manifest.model.version != artifact.manifest.model.version
 
 
 def test_limits_that_nothing_is_within_are_told(demo_run: Path, tmp_path: Path) -> None:

@@ -165,8 +165,8 @@ def test_the_card_tells_what_the_plan_was_chosen_from(
     ]
     pack(full_checkpoint, full_indices, tmp_path / "artifact", "demo", trials=trials)
     card = (tmp_path / "artifact" / FILES.model_card).read_text()
-    assert "| all labels | all |  | exact |  |  | 31 | 10.00 | 30.00 | 50.00 | 10.00 | 50.00 |" in card
-    row = "| union | 24 | 20 + 15 | hnswlib, int8 | 8 + 8 | 100 + 100 | 31 | 10.00 | 30.00 | 50.00 | 10.00 | 50.00 |"
+    assert "| all labels | all |  | exact |  |  |  | 31 | 10.00 | 30.00 | 50.00 | 10.00 | 50.00 |" in card
+    row = "| union | 24 | 20 + 15 | hnswlib, int8 | 8 + 8 | 100 + 100 |  | 31 | 10.00 | 30.00 | 50.00 | 10.00 | 50.00 |"
     assert row in card
     assert "As given to the exporter." not in card
 

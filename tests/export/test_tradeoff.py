@@ -26,6 +26,7 @@ SMALL = SearchSpace(
     neighbours=(5, 20),
     centroid_neighbours=(30, 100, 200),
     ms=(4, 8),
+    max_candidates=(),
     max_loss=0.5,
     max_psp_loss=1,
 )
@@ -192,6 +193,35 @@ def test_wider_limits_are_cheaper(demo_builder: IndexBuilder, choice: Choice) ->
     assert wide.chosen.cost_us < choice.chosen.cost_us
 
 
+def test_the_fewest_labels_within_the_limits_are_scored(demo_builder: IndexBuilder, choice: Choice) -> None:
+    limited = choose_plan(demo_builder, replace(SMALL, max_candidates=(95, 1, 30, 60)))
+    assert choice.chosen is not None
+    assert limited.chosen is not None
+    assert limited.plan == replace(choice.plan, max_candidates=limited.plan.max_candidates)
+    assert limited.chosen.figures.labels < choice.chosen.figures.labels
+    assert limited.chosen.cost_us < choice.chosen.cost_us
+    assert is_within(limited.chosen, limited.trials)
+    *others, last = limited.trials[len(choice.trials) :]
+    assert last is limited.chosen
+    assert [plan_of(trial).max_candidates for trial in (*others, last)] == [1, 30, 60, 95][: len(others) + 1]
+    assert others
+    assert not any(is_within(trial, limited.trials) for trial in others)
+
+
+def test_limits_that_all_cost_too_much_are_not_taken(demo_builder: IndexBuilder, choice: Choice) -> None:
+    limited = choose_plan(demo_builder, replace(SMALL, max_candidates=(1, 2)))
+    assert limited.plan == choice.plan
+    assert [plan_of(trial).max_candidates for trial in limited.trials[-2:]] == [1, 2]
+
+
+def test_a_pinned_limit_is_that_of_every_plan_but_the_references(demo_builder: IndexBuilder) -> None:
+    pinned = choose_plan(demo_builder, replace(PINNED, max_candidates=(3,)))
+    assert pinned.plan.max_candidates == 3
+    assert [plan_of(trial).max_candidates for trial in pinned.trials[1:]] == [None] + [3] * (len(pinned.trials) - 2)
+    assert all(trial.figures.labels <= 3 for trial in pinned.trials[2:])
+    assert judge_int8(demo_builder, pinned.plan).figures.labels <= 3
+
+
 def test_few_vectors_are_searched_by_brute_force_where_no_backend_is_named(untrained: Checkpoint) -> None:
     choice = choose_plan(IndexBuilder(untrained), replace(SMALL, backend=None))
     assert {plan.backend for plan in choice.plan.sides().values()} == {"flat"}
@@ -275,6 +305,8 @@ def test_without_held_out_texts_the_only_plan_is_taken(untrained: Checkpoint, ki
         side: neighbours for side, neighbours in (("centroids", 9), ("points", 7)) if kind in (side, "union")
     }
     assert all(plan.params.ef_search == 19 and plan.params.m == 6 for plan in choice.plan.sides().values())
+    assert choice.plan.max_candidates is None
+    assert choose_plan(builder, replace(PINNED, kinds=("points",), max_candidates=(9,))).plan.max_candidates == 9
 
 
 def test_without_held_out_texts_int8_cannot_be_judged(untrained: Checkpoint) -> None:

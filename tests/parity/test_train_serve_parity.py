@@ -41,6 +41,7 @@ MODELS: dict[str, tuple[dict[str, Any], dict[str, Any]] | None] = {
     "one learner, points": ({"parts": False}, {"kind": "points", "dim": 8}),
     "one learner, re-ranker, centroids": ({"reranker_dim": 24, "parts": False}, {"kind": "centroids"}),
     "one learner, all parts, union": ({"reranker_dim": 24}, {"dim": 12}),
+    "one learner, all parts, 15 labels of a union": ({"reranker_dim": 24}, {"dim": 12, "max_candidates": 15}),
     "three learners, flat": ({"learners": 3, "parts": False}, {"dim": 24, "backend": "flat"}),
     "three learners, votes and sparse term, usearch": ({"learners": 3}, {"kind": "points", "backend": "usearch"}),
     "three learners, all parts, union": ({"learners": 3, "reranker_dim": 24}, {"dim": 32}),
@@ -236,14 +237,14 @@ def sparse_logits(trained: Trained) -> NDArray[np.float32]:
 
 
 def shortlist(trained: Trained, artifact: Artifact) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Similarity and vote of every label, [B, L] each; similarity -inf of what no hit brought."""
+    """Similarity and vote of every label, [B, L] each; similarity -inf of what no hit brought, or too few."""
     checkpoint, v_BD = trained.checkpoint, trained.representations["v"]
-    brought_BL = np.zeros(trained.logits.shape, bool)
+    found: list[dict[int, None]] = [{} for _ in v_BD]  # labels, in the order found
     votes_BL = np.zeros(trained.logits.shape, np.float32)
     if (centroids := artifact.shortlister.centroids) is not None:
         hits_BK, _ = centroids.index.search(trained.z, centroids.neighbours)
         for row, hits_K in enumerate(hits_BK):
-            brought_BL[row, checkpoint.centroid_labels[hits_K]] = True
+            found[row].update(dict.fromkeys(checkpoint.centroid_labels[hits_K].tolist()))
     if (points := artifact.shortlister.points) is not None:
         labels_of_points = np.split(checkpoint.point_labels.indices, checkpoint.point_labels.indptr[1:-1])
         hits_BK, similarities_BK = points.index.search(trained.z, points.neighbours)
@@ -251,9 +252,13 @@ def shortlist(trained: Trained, artifact: Artifact) -> tuple[NDArray[np.float32]
         for row, hits_K in enumerate(hits_BK):
             for hit, weight in zip(hits_K, weights_BK[row] / weights_BK[row].sum(), strict=True):
                 votes_BL[row, labels_of_points[hit]] += weight
-                brought_BL[row, labels_of_points[hit]] = True
+                found[row].update(dict.fromkeys(labels_of_points[hit].tolist()))
+    kept_BL = np.zeros(trained.logits.shape, bool)
+    for row, labels in enumerate(found):
+        best = sorted(labels, key=lambda label: -votes_BL[row, label])
+        kept_BL[row, best[: artifact.manifest.max_candidates]] = True
     norms_B1 = np.maximum(np.linalg.norm(v_BD, axis=1, keepdims=True), 1e-30)
     similarities_BL = np.full(trained.logits.shape, -1, np.float32)
     np.maximum.at(similarities_BL.T, checkpoint.centroid_labels, checkpoint.centroids @ (v_BD / norms_B1).T)
-    similarities_BL[~(brought_BL & v_BD.any(axis=1)[:, None])] = -np.inf
+    similarities_BL[~(kept_BL & v_BD.any(axis=1)[:, None])] = -np.inf
     return similarities_BL, votes_BL

@@ -93,18 +93,17 @@ def slow_similarity(mu: Representatives | None, label: int, v_D: NDArray[np.floa
 
 
 def slow_search(shortlister: Shortlister, z_d: NDArray[np.float32], v_D: NDArray[np.float32]) -> Scores:
-    """Similarity and vote of each label."""
+    """Similarity and vote of each label, in the order found."""
     if not z_d.any():
         return {}
-    brought = {label for _, labels in hits_of(shortlister.centroids, z_d) for label in labels}
-    votes: dict[int, float] = {}
+    votes = {label: 0.0 for _, labels in hits_of(shortlister.centroids, z_d) for label in labels}
     neighbours = list(hits_of(shortlister.points, z_d))
     total = sum(max(similarity, 1e-3) ** 6 for similarity, _ in neighbours)
     for similarity, labels in neighbours:
         for label in labels:
             votes[label] = votes.get(label, 0.0) + max(similarity, 1e-3) ** 6 / total
     mu = shortlister.representatives
-    return {label: (slow_similarity(mu, label, v_D), min(1.0, votes.get(label, 0.0))) for label in brought | set(votes)}
+    return {label: (slow_similarity(mu, label, v_D), min(1.0, vote)) for label, vote in votes.items()}
 
 
 def per_query(candidates: Candidates) -> Iterator[tuple[list[int], list[tuple[float, float]]]]:
@@ -134,7 +133,7 @@ def test_labels_similarities_and_votes(seed: int, kind: str, weights: str | None
     assert len(candidates.offsets) == num_queries + 1
     for query, (labels, scores) in enumerate(per_query(candidates)):
         expected = slow_search(shortlister, z_Bd[query], v_BD[query])
-        assert sorted(labels) == sorted(expected)
+        assert labels == list(expected)
         np.testing.assert_allclose(
             np.array(scores).reshape(-1, 2),
             [expected[label] for label in labels] or np.empty((0, 2)),
@@ -143,6 +142,54 @@ def test_labels_similarities_and_votes(seed: int, kind: str, weights: str | None
         )
         alone = shortlister.search(z_Bd[query : query + 1], v_BD[query : query + 1])
         assert list(per_query(alone)) == [(labels, scores)]
+
+
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(
+    seed=st.integers(0, 2**32),
+    kind=st.sampled_from(["centroids", "points", "union"]),
+    max_candidates=st.integers(1, 12),
+    num_queries=st.integers(0, 5),
+)
+def test_the_candidates_with_the_highest_votes_are_kept_of_equal_ones_those_found_first(
+    seed: int, kind: str, max_candidates: int, num_queries: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    num_labels = int(rng.integers(1, 20))
+    centroids = random_graph(rng, num_labels) if kind != "points" else None
+    points = random_graph(rng, num_labels) if kind != "centroids" else None
+    mu = random_representatives(rng, num_labels, int8=False)
+    limited, whole = Shortlister(centroids, points, mu, max_candidates), Shortlister(centroids, points, mu)
+    z_Bd = rng.integers(-1, 2, (num_queries, INDEX_DIM)).astype(np.float32)
+    v_BD = rng.standard_normal((num_queries, DIM)).astype(np.float32)
+    expected = [best_of(labels, scores, max_candidates) for labels, scores in per_query(whole.search(z_Bd, v_BD))]
+    assert list(per_query(limited.search(z_Bd, v_BD))) == expected
+    for query in range(num_queries):
+        rows = slice(query, query + 1)
+        assert list(per_query(limited.search(z_Bd[rows], v_BD[rows]))) == [expected[query]]
+
+
+def best_of(
+    labels: list[int], scores: list[tuple[float, float]], most: int
+) -> tuple[list[int], list[tuple[float, float]]]:
+    """The candidates with the highest votes, in the order found."""
+    kept = sorted(sorted(range(len(labels)), key=lambda i: -scores[i][1])[:most])
+    return [labels[i] for i in kept], [scores[i] for i in kept]
+
+
+def test_a_limit_keeps_the_best_in_the_order_found() -> None:
+    z_Bd = np.array([[0.4, 0.8, 0.4]], np.float32)
+    for max_candidates, kept in ((1, [7]), (2, [7, 6]), (3, [7, 6, 8]), (4, [3, 7, 6, 8]), (None, [3, 9, 7, 6, 8])):
+        # Labels 6 and 8 are equally near; 3 and 9 have no vote, and 3 is the nearer one of them.
+        shortlister = Shortlister(axes_of([9, 3]), axes_of([6, 7, 8]), None, max_candidates)
+        assert shortlister.search(z_Bd, z_Bd).labels.tolist() == kept
+
+
+def test_votes_of_labels_that_are_dropped_do_not_leak_into_the_next_query() -> None:
+    z_Bd = np.array([[1, 0.5, 0.1], [1, 0.5, 0.1]], np.float32)
+    candidates = Shortlister(None, axes_of([4, 5, 6]), None, 1).search(z_Bd, z_Bd)
+    assert candidates.offsets.tolist() == [0, 1, 2]
+    assert candidates.votes[0] == candidates.votes[1] < 1
 
 
 def axes_of(labels: list[int]) -> LabelGraph:
@@ -183,6 +230,12 @@ def test_a_zero_vector_has_no_candidates() -> None:
 def test_no_index_is_no_shortlist() -> None:
     with pytest.raises(ValueError, match="needs an index over label representatives or over training points"):
         Shortlister(None, None, None)
+
+
+@pytest.mark.parametrize("max_candidates", [0, -1])
+def test_a_limit_that_leaves_nothing_is_refused(max_candidates: int) -> None:
+    with pytest.raises(ValueError, match=f"max_candidates is {max_candidates}; it must be at least 1"):
+        Shortlister(axes_of([0]), None, None, max_candidates)
 
 
 def test_the_bounds_of_labels_some_of_which_have_no_representative() -> None:
