@@ -10,7 +10,7 @@ from export.artifact.index import Backend, HnswParams
 ShortlistKind = Literal["points", "centroids", "union"]
 Side = Literal["centroids", "points"]
 
-EF_CONSTRUCTION = 100
+EF_CONSTRUCTION = 200
 # Comparing a query with every vector reads them in order: up to so many numbers that is done before a graph is walked.
 FLAT_MAX_NUMBERS = 1 << 18
 
@@ -83,7 +83,7 @@ class SearchSpace:
     centroid_neighbours: tuple[int, ...] = (50, 100, 300)
     ms: tuple[int, ...] = (16, 8, 32)
     ef_search: int | None = None
-    max_candidates: tuple[int, ...] = (16, 24, 32, 48, 64, 96, 128)
+    max_candidates: tuple[int, ...] = (32, 48, 64, 96, 128)
     max_loss: float = 0.1
     max_psp_loss: float = 0.5
 

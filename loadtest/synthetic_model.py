@@ -27,7 +27,7 @@ from export.artifact.sparse import SparseClassifier
 from export.checkpoint import Checkpoint, DenseArrays, HeldOut, Reference
 from export.indices import IndexBuilder, Indices
 from export.pack import pack
-from export.plan import EF_CONSTRUCTION, IndexPlan, ShortlistPlan
+from export.plan import IndexPlan, ShortlistPlan
 from export.readers.progress import track
 from trainer.bench.synthetic import SHAPES, make_training_data
 
@@ -37,7 +37,7 @@ _CHUNK_TEXTS = 8192
 _MOST_TEXTS_FITTED = 200_000
 """A vocabulary of more texts would hold what occurs in next to none of them."""
 _SHORTLIST_DIM = 64
-_PLAN = IndexPlan("hnswlib", HnswParams(m=16, ef_construction=EF_CONSTRUCTION, ef_search=100), neighbours=50)
+_PLAN = IndexPlan("hnswlib", HnswParams(m=16, ef_construction=100, ef_search=100), neighbours=50)
 _MAX_CANDIDATES = 64
 _REFERENCE_TEXTS = 64
 _REFERENCE_LABELS = 5
