@@ -74,11 +74,13 @@ async def test_a_request_past_its_deadline_gets_504_and_the_server_goes_on(serve
 
 async def test_a_client_that_left_is_not_waited_for(serve) -> None:
     async with serve(inference_threads=1, request_timeout_ms=60_000) as (app, client):
-        inbox = iter([{"type": "http.request", "body": b'{"query": "a"}'}, {"type": "http.disconnect"}])
         sent = []
 
-        async def receive():
-            return next(inbox)
+        class Exchange:
+            disconnected = True
+
+            async def receive(self):
+                return {"type": "http.request", "body": b'{"query": "a"}'}
 
         async def send(message) -> None:
             sent.append(message)
@@ -92,7 +94,7 @@ async def test_a_client_that_left_is_not_waited_for(serve) -> None:
             "query_string": b"",
         }
         with busy_inference(app):
-            await app(scope, receive, send)
+            await app(scope, Exchange().receive, send)
         metrics = (await client.get("/metrics")).text
     assert sent[0]["status"] == 499
     assert 'astec_shed_total{reason="client_left"} 1.0' in metrics
