@@ -163,10 +163,10 @@ class Service:
             kept = int(np.count_nonzero(scores[:kept] >= ask.min_score))  # Scores descend, so a count is a cut.
         if kept < len(scores):
             label_ids, scores = label_ids[:kept], scores[:kept]
-        ids = label_ids.tolist()
+        ids = label_ids.tolist()  # As many as scores; to have zip check it takes 0.65 us a query.
         predictions = [
             {"label_id": label_id, "label": label, "score": score}
-            for label_id, label, score in zip(ids, self.artifact.labels.take(ids), scores)  # noqa: B905 - 1 us a query
+            for label_id, label, score in zip(ids, self.artifact.labels.take(ids), scores)  # noqa: B905
         ]
         # numpy's float32 in its own shortest form: 0.7310586, not the 0.7310585975646973 of the nearest double.
         return orjson.dumps(predictions, option=orjson.OPT_SERIALIZE_NUMPY)

@@ -6,7 +6,7 @@ What a query reads of weights lies anywhere in gigabytes, so that the processor 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 _CACHE_LINE_BYTES = 64
 
 
-def _lower(_typing: Any, address: Any) -> Any:  # noqa: ANN401 - as numba calls it
+def _lower(_typing: object, address: types.Type) -> tuple[object, Callable[..., object]]:
     """LLVM's prefetch of the cache line at an address: to read, into all caches, of data."""
 
-    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:  # noqa: ANN401
+    def generate(_context: object, builder: ir.IRBuilder, _signature: object, arguments: Sequence[ir.Value]) -> object:
         pointer, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [pointer, flag, flag, flag])
         name = "llvm.prefetch.p0"

@@ -11,8 +11,8 @@ Shapes: L labels, W weights of all labels together, N words of all labels togeth
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from typing import cast
 
 import numpy as np
 from llvmlite import ir
@@ -30,10 +30,10 @@ _POSITION_BITS, _POSITION_MASK = np.uint64(6), np.uint64(63)
 _ONE, _HALF, _LOW = np.uint64(1), np.uint64(32), np.uint64(0xFFFFFFFF)
 
 
-def _lower(_typing: Any, word: Any) -> Any:  # noqa: ANN401 - as numba calls it
+def _lower(_typing: object, _word: types.Type) -> tuple[object, Callable[..., object]]:
     """The processor's count of the bits that are set."""
 
-    def generate(_context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> Any:  # noqa: ANN401
+    def generate(_context: object, builder: ir.IRBuilder, _signature: object, arguments: Sequence[ir.Value]) -> object:
         return builder.ctpop(arguments[0])
 
     return types.uint64(types.uint64), generate
