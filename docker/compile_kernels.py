@@ -8,6 +8,7 @@ Shapes: V vocabulary, D dimensions, N texts, each its own label.
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from export.indices import IndexBuilder
 from export.pack import pack
 from export.plan import IndexPlan, ShortlistPlan
 from server.predictor import Predictor
+from server.ranking_json import to_json
 
 # The kernels read ASCII by the byte, and anything else by the code point: the first text and all together have both.
 TEXTS = ("red running shoes", "blue running shoes", "red rain jacket", "blue rain jacket", "warm café socks")
@@ -91,8 +93,9 @@ def main() -> None:
             pack(checkpoint, indices, artifact, name="toy", weights=weights)
             predictor = Predictor(open_artifact(artifact))
             for queries in (TEXTS, TEXTS[:1]):
-                rankings, _ = predictor.predict(queries, top_k=1)
-                best = [int(ranking.label_ids[0]) for ranking in rankings]
+                rankings, _ = predictor.rank(queries, top_k=1)
+                answers = to_json(rankings, [1] * len(queries), [0.0] * len(queries), predictor.artifact.labels)
+                best = [json.loads(answer)[0]["label_id"] for answer in answers]
                 if best != list(range(len(queries))):
                     raise RuntimeError(f"the toy model ({weights}) ranks labels {best} first, not each text's own")
     print(f"The toy model ranks {len(TEXTS)} of {len(TEXTS)} texts right.")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from export.artifact.flat_index import FlatIndex
 from export.artifact.index import StoredIndex
-from export.artifact.shortlist import Candidates, LabelGraph, Shortlister
+from export.artifact.shortlist import LabelGraph, Shortlist, Shortlister
 
 
 class ExhaustiveShortlister(Shortlister):
@@ -29,15 +29,15 @@ class ExhaustiveShortlister(Shortlister):
         super().__init__(shortlister.centroids, shortlister.points, shortlister.representatives)
         self._labels_L = np.arange(num_labels, dtype=np.int32)
 
-    def search(self, z_Bd: NDArray[np.float32], v_BD: NDArray[np.float32]) -> Candidates:
-        """See `Shortlister.search`: L candidates of each query with a known token."""
-        near = super().search(z_Bd, v_BD)
+    def shortlist(self, z_Bd: NDArray[np.float32]) -> Shortlist:
+        """See `Shortlister.shortlist`: L labels of each query with a known token."""
+        near = super().shortlist(z_Bd)
         known_B = z_Bd.any(axis=1)
         offsets = np.concatenate([[0], np.cumsum(known_B * len(self._labels_L))]).astype(np.int64)
         labels = np.tile(self._labels_L, int(known_B.sum()))
         votes = np.zeros(len(labels), np.float32)
         votes[np.repeat(offsets[:-1], np.diff(near.offsets)) + near.labels] = near.votes
-        return Candidates(labels, self.similarities(labels, offsets, v_BD), votes, offsets)
+        return Shortlist(labels, votes, offsets)
 
 
 def search_exactly(shortlister: Shortlister) -> Shortlister:

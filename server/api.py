@@ -53,11 +53,12 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def predict_route(prediction: Prediction) -> APIRoute:
-    """Return the route that documents `/predict` from the signature of what answers it, and hands requests over."""
+    """Return the route that documents `/predict` from the signature of what reads requests, and hands them over."""
     route = APIRoute(
         PREDICT_PATH,
-        prediction.answer,
+        prediction.to_asks,
         name="predict",
+        description="Answers with `predictions` to a `query`, and with `results` to `queries`.",
         methods=["POST"],
         summary="Rank labels for one query or several",
         response_model=SingleResponse | BatchResponse,

@@ -45,50 +45,62 @@ class Observer(Protocol):
         """Note that a batch left the queue; one wait in seconds per item of it."""
 
 
-class Answer(NamedTuple, Generic[Result]):
-    """An item's result and the seconds it queued for."""
+class Answers(NamedTuple, Generic[Result]):
+    """The results of a submission's items, in order, and the longest that one of them queued, in seconds."""
 
-    result: Result
+    results: list[Result]
     queue_s: float
 
 
 class _Submission(Generic[Item, Result]):
     """Items that one caller awaits. Its future is done early if the caller left, time was up or an item failed."""
 
-    __slots__ = ("answers", "deadline_s", "future", "items", "missing", "queued_at_s", "taken")
+    __slots__ = ("deadline_s", "future", "items", "missing", "queue_s", "queued_at_s", "results", "taken")
 
     def __init__(
-        self, items: Sequence[Item], future: asyncio.Future[list[Answer[Result]]], queued_at_s: float, timeout_s: float
+        self, items: Sequence[Item], future: asyncio.Future[Answers[Result]], queued_at_s: float, timeout_s: float
     ) -> None:
         self.items = items
         self.future = future
         self.queued_at_s = queued_at_s
         self.deadline_s = queued_at_s + timeout_s
+        self.queue_s = 0.0  # Of the items that left the queue last.
         self.taken = 0  # Items that have left the queue.
-        self.missing = len(items)  # Items without an answer.
-        self.answers: dict[int, Answer[Result]] = {}
+        self.missing = len(items)  # Items without a result.
+        self.results: dict[int, Result] = {}
+
+    def deliver(self, begin: int, results: list[Result]) -> None:
+        """Take the results of the items from `begin` on, and answer the caller when none is missing any more."""
+        self.missing -= len(results)
+        if self.missing == 0 and not self.results:
+            self._answer(results)  # All of them at once, as most come.
+            return
+        self.results.update(enumerate(results, begin))
+        if self.missing == 0:
+            # In order of the items, whichever came first.
+            self._answer([self.results[position] for position in range(len(self.items))])
+
+    def _answer(self, results: list[Result]) -> None:
+        if not self.future.done():
+            self.future.set_result(Answers(results, self.queue_s))
 
 
-class _Place(NamedTuple, Generic[Item, Result]):
-    """An item of a batch: which one of which submission, and the seconds it queued for."""
+class _Part(NamedTuple, Generic[Item, Result]):
+    """What of a batch is one submission's: its items from `begin` to `end`."""
 
     submission: _Submission[Item, Result]
-    position: int
-    queue_s: float
-
-    @property
-    def item(self) -> Item:
-        return self.submission.items[self.position]
+    begin: int
+    end: int
 
 
-_Batch = list[_Place[Item, Result]]
+_Batch = list[_Part[Item, Result]]
 
 
 class Batcher(Generic[Item, Result]):
-    """Gathers items into batches and hands each caller its own answers.
+    """Gathers items into batches and hands each caller its own answers. Belongs to the event loop that makes it.
 
     Args:
-        process: Starts to compute one batch and returns the future of as many results as items, in the same order.
+        process: Computes one batch, or starts to: the future of as many results as items, in the same order.
         max_batch_size: The most items in a batch.
         queue_capacity: The most items that wait; batches in flight do not count.
         concurrency: The most batches in flight.
@@ -115,21 +127,21 @@ class Batcher(Generic[Item, Result]):
         self._timeout_s = timeout_s
         self._batch_timeout_s = batch_timeout_us / 1e6
         self._observer = observer
+        self._loop = asyncio.get_running_loop()
         # Both by arrival, and keyed, so that whoever is answered or leaves is forgotten in O(1). As all wait equally
         # long, the first of the unanswered is also the first to expire: one alarm is enough for all of them.
         self._queue: OrderedDict[_Submission[Item, Result], None] = OrderedDict()
         self._unanswered: OrderedDict[_Submission[Item, Result], None] = OrderedDict()
         self._queued_items = 0
         self._in_flight = 0
-        self._forming: asyncio.Handle | None = None
         self._deadline_alarm: asyncio.TimerHandle | None = None
         self._company_alarm: asyncio.TimerHandle | None = None
         self._retries: set[asyncio.Task[None]] = set()
         self._closed = False
         self._drained = asyncio.Event()
 
-    async def submit(self, items: Sequence[Item]) -> list[Answer[Result]]:
-        """Queue all items or none, and return their answers in order.
+    async def submit(self, items: Sequence[Item]) -> Answers[Result]:
+        """Queue all items or none, and return their answers.
 
         Raises:
             QueueFullError: There is no room for all of the items.
@@ -137,8 +149,12 @@ class Batcher(Generic[Item, Result]):
             DeadlineError: The time was up; what was still queued is not computed.
             Exception: Whatever `process` raised for one of the items on its own.
         """
-        submission = self._admit(items, asyncio.get_running_loop())
+        submission = self._admit(items)
         try:
+            # What else arrived in this turn of the loop is queued before the first of it goes on and takes all.
+            await asyncio.sleep(0)
+            if submission in self._queue:
+                self._form_batches()
             return await submission.future
         finally:
             if submission in self._unanswered:
@@ -154,7 +170,7 @@ class Batcher(Generic[Item, Result]):
             if alarm is not None:
                 alarm.cancel()
 
-    def _admit(self, items: Sequence[Item], loop: asyncio.AbstractEventLoop) -> _Submission[Item, Result]:
+    def _admit(self, items: Sequence[Item]) -> _Submission[Item, Result]:
         if self._closed:
             raise ClosedError("The server is shutting down and takes no more queries.")
         if self._queued_items + len(items) > self._queue_capacity:
@@ -163,15 +179,12 @@ class Batcher(Generic[Item, Result]):
                 f"there is no room for {len(items)} more."
             )
         now_s = time.perf_counter()  # Not the loop's clock, which may tick in milliseconds.
-        submission: _Submission[Item, Result] = _Submission(items, loop.create_future(), now_s, self._timeout_s)
+        submission: _Submission[Item, Result] = _Submission(items, self._loop.create_future(), now_s, self._timeout_s)
         self._queue[submission] = self._unanswered[submission] = None
         self._queued_items += len(items)
         self._observer.queue_changed(self._queued_items)
         if self._deadline_alarm is None:
-            self._deadline_alarm = loop.call_later(self._timeout_s + ALARM_SLACK_S, self._on_deadline)
-        if self._forming is None and self._in_flight < self._concurrency:
-            # Not at once: what else arrived in this turn of the loop is submitted before the callback runs.
-            self._forming = loop.call_soon(self._form_batches)
+            self._deadline_alarm = self._loop.call_later(self._timeout_s + ALARM_SLACK_S, self._on_deadline)
         return submission
 
     def _forget(self, submission: _Submission[Item, Result]) -> None:
@@ -183,7 +196,6 @@ class Batcher(Generic[Item, Result]):
             self._observer.queue_changed(self._queued_items)
 
     def _form_batches(self) -> None:
-        self._forming = None
         while self._queue and self._in_flight < self._concurrency and not self._waits_for_company():
             if batch := self._take_batch(time.perf_counter()):
                 self._start(batch)
@@ -193,7 +205,7 @@ class Batcher(Generic[Item, Result]):
             return False
         left_s = next(iter(self._queue)).queued_at_s + self._batch_timeout_s - time.perf_counter()
         if left_s > 0 and self._company_alarm is None:
-            self._company_alarm = asyncio.get_running_loop().call_later(left_s, self._on_company_alarm)
+            self._company_alarm = self._loop.call_later(left_s, self._on_company_alarm)
         return left_s > 0
 
     def _on_company_alarm(self) -> None:
@@ -202,7 +214,8 @@ class Batcher(Generic[Item, Result]):
 
     def _take_batch(self, now_s: float) -> _Batch[Item, Result]:
         batch: _Batch[Item, Result] = []
-        while self._queue and len(batch) < self._max_batch_size:
+        waits_s: list[float] = []
+        while self._queue and len(waits_s) < self._max_batch_size:
             submission = next(iter(self._queue))
             if submission.deadline_s <= now_s:
                 self._expire(submission)
@@ -210,33 +223,41 @@ class Batcher(Generic[Item, Result]):
                 self._forget(submission)
                 continue
             begin, queue_s = submission.taken, now_s - submission.queued_at_s
-            end = min(len(submission.items), begin + self._max_batch_size - len(batch))
-            batch.extend([_Place(submission, position, queue_s) for position in range(begin, end)])
-            submission.taken = end
+            end = min(len(submission.items), begin + self._max_batch_size - len(waits_s))
+            batch.append(_Part(submission, begin, end))
+            waits_s += [queue_s] * (end - begin)
+            submission.taken, submission.queue_s = end, queue_s
             self._queued_items -= end - begin
             if end == len(submission.items):
                 del self._queue[submission]
         self._observer.queue_changed(self._queued_items)
         if batch:
-            self._observer.batch_formed([place.queue_s for place in batch])
+            self._observer.batch_formed(waits_s)
         return batch
 
     def _start(self, batch: _Batch[Item, Result]) -> None:
         self._in_flight += 1
-        self._compute(batch).add_done_callback(partial(self._on_computed, batch))
+        results = self._compute(batch)
+        if not results.done():
+            results.add_done_callback(partial(self._on_computed, batch))
+        elif self._queue:
+            # The loop computed it itself. Others that wait for the loop have their turn before the next batch.
+            self._loop.call_soon(self._on_computed, batch, results)
+        else:
+            self._on_computed(batch, results)
 
     def _compute(self, batch: _Batch[Item, Result]) -> asyncio.Future[list[Result]]:
         try:
-            return self._process([place.item for place in batch])
+            return self._process([item for submission, begin, end in batch for item in submission.items[begin:end]])
         except Exception as error:
-            failed: asyncio.Future[list[Result]] = asyncio.get_running_loop().create_future()
+            failed: asyncio.Future[list[Result]] = self._loop.create_future()
             failed.set_exception(error)
             return failed
 
     def _on_computed(self, batch: _Batch[Item, Result], results: asyncio.Future[list[Result]]) -> None:
-        if len(batch) > 1 and _error_of(results, len(batch)) is not None:
+        if _error_of(results, batch) is not None and (len(batch) > 1 or batch[0].end - batch[0].begin > 1):
             # The worker stays taken while the items are tried one by one, so that only the culprit fails.
-            retry = asyncio.get_running_loop().create_task(self._compute_one_by_one(batch))
+            retry = self._loop.create_task(self._compute_one_by_one(batch))
             self._retries.add(retry)
             retry.add_done_callback(self._retries.discard)
             return
@@ -245,32 +266,30 @@ class Batcher(Generic[Item, Result]):
 
     async def _compute_one_by_one(self, batch: _Batch[Item, Result]) -> None:
         try:
-            for place in batch:
-                if not place.submission.future.done():
-                    results = self._compute([place])
-                    await asyncio.wait([results])
-                    self._answer([place], results)
+            for submission, begin, end in batch:
+                for position in range(begin, end):
+                    if not submission.future.done():
+                        single = [_Part(submission, position, position + 1)]
+                        results = self._compute(single)
+                        await asyncio.wait([results])
+                        self._answer(single, results)
         finally:
             self._end()
 
     def _answer(self, batch: _Batch[Item, Result], results: asyncio.Future[list[Result]]) -> None:
         if results.cancelled():
-            for place in batch:
-                place.submission.future.cancel()
-        elif (error := _error_of(results, len(batch))) is not None:
-            for place in batch:
-                _fail(place.submission, error)
+            for part in batch:
+                part.submission.future.cancel()
+        elif (error := _error_of(results, batch)) is not None:
+            for part in batch:
+                _fail(part.submission, error)
         else:
-            for (submission, position, queue_s), result in zip(batch, results.result(), strict=True):
-                self._deliver(submission, position, Answer(result, queue_s))
-
-    def _deliver(self, submission: _Submission[Item, Result], position: int, answer: Answer[Result]) -> None:
-        submission.answers[position] = answer
-        submission.missing -= 1
-        if submission.missing == 0 and not submission.future.done():
-            # In order of the items, whichever came first.
-            submission.future.set_result([submission.answers[place] for place in range(len(submission.items))])
-            del self._unanswered[submission]
+            computed, used = results.result(), 0
+            for submission, begin, end in batch:
+                submission.deliver(begin, computed[used : used + end - begin])
+                used += end - begin
+                if submission.missing == 0:
+                    self._unanswered.pop(submission, None)
 
     def _end(self) -> None:
         self._in_flight -= 1
@@ -286,7 +305,7 @@ class Batcher(Generic[Item, Result]):
             oldest = next(iter(self._unanswered))
             if oldest.deadline_s > now_s:
                 left_s = oldest.deadline_s - now_s + ALARM_SLACK_S
-                self._deadline_alarm = asyncio.get_running_loop().call_later(left_s, self._on_deadline)
+                self._deadline_alarm = self._loop.call_later(left_s, self._on_deadline)
                 return
             self._expire(oldest)
             self._forget(oldest)
@@ -298,14 +317,16 @@ class Batcher(Generic[Item, Result]):
 def _fail(submission: _Submission[Item, Result], error: BaseException) -> None:
     if not submission.future.done():
         submission.future.set_exception(error)
+        submission.future.exception()  # Seen: asyncio need not report it where the caller left in the same moment.
 
 
-def _error_of(results: asyncio.Future[list[Result]], num_items: int) -> BaseException | None:
+def _error_of(results: asyncio.Future[list[Result]], batch: _Batch[Item, Result]) -> BaseException | None:
     """Return why a batch has no results to hand out, or None where it has or was cancelled."""
     if results.cancelled():
         return None
     if (error := results.exception()) is not None:
         return error
-    if len(results.result()) != num_items:
-        return RuntimeError(f"A batch of {num_items} items came back with {len(results.result())} results.")
+    num_results, num_items = len(results.result()), sum([end - begin for _, begin, end in batch])
+    if num_results != num_items:
+        return RuntimeError(f"A batch of {num_items} items came back with {num_results} results.")
     return None

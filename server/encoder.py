@@ -39,6 +39,9 @@ class Encoder:
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # What a run needs is little and gone at its end: to plan and keep it took longer than to ask for it.
+        options.enable_mem_pattern = False
+        options.enable_cpu_mem_arena = False
         path = str(artifact.encoder_path)
         self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         # Without a projection the indices are searched with v.

@@ -175,9 +175,8 @@ class Metrics:
 
     def batch_computed(self, times: StageTimes) -> None:
         """Record the stage times of one batch."""
-        seconds = (times.featurize_s, times.encode_s, times.shortlist_s, times.score_s)
-        for stage, stage_s in zip(STAGES, seconds, strict=True):
-            _LAYOUT.stage_s[stage].observe(self._row, stage_s)
+        for cells, stage_s in zip(_LAYOUT.stage_s.values(), times, strict=True):
+            cells.observe(self._row, stage_s)
 
     def queue_changed(self, length: int) -> None:
         """Record the number of queued queries."""

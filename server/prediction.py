@@ -11,7 +11,7 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from export.artifact.featurizer import Bag, Query
-from server.batcher import Answer
+from server.batcher import Answers
 from server.errors import (
     BodyTooLargeError,
     ClientLeftError,
@@ -39,8 +39,12 @@ class Prediction:
 
     def __init__(self, service: Service, settings: Settings) -> None:
         self._service = service
-        self._settings = settings
         self._hangups = Hangups()
+        # Attributes of settings take longer to read than all that is compared with them.
+        self._max_body_bytes = settings.max_body_bytes
+        self._max_queries = settings.max_queries
+        self._max_query_chars = settings.max_query_chars
+        self._max_query_features = settings.max_query_features
         self._answer_head = b'{"model":%b,' % orjson.dumps(service.model_name)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -51,45 +55,44 @@ class Prediction:
         """Serve one request and return the status of the answer."""
         try:
             require_ready(self._service)
-            content = await read_body(scope, receive, self._settings.max_body_bytes)
+            content = await read_body(scope, receive, self._max_body_bytes)
             request = PredictRequest.model_validate_json(content)
             with self._hangups.watch(receive):
-                body, timing = await self.answer(request)
+                answers = await self._service.rank(self.to_asks(request))
         except Exception as error:
             response = to_response(error)
             if response.status_code == InternalError.status:
                 logger.exception("a prediction failed")
             await response(scope, receive, send)
             return response.status_code
+        body = self._to_json(answers.results, single=request.query is not None)
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
-            (b"server-timing", timing),
+            (b"server-timing", server_timing(answers)),
         ]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
         return 200
 
-    async def answer(self, request: PredictRequest) -> tuple[bytes, bytes]:
-        """Answer with `predictions` to a `query`, and with `results` to `queries`."""
-        answers = await self._service.rank(self._to_asks(request))
-        return self._to_json(answers, single=request.query is not None), server_timing(answers)
-
-    def _to_json(self, answers: Sequence[Answer[Ranked]], *, single: bool) -> bytes:
-        lists = [b'"predictions":%b' % answer.result.predictions for answer in answers]
+    def _to_json(self, results: Sequence[Ranked], *, single: bool) -> bytes:
         if single:
-            return b"%b%b}" % (self._answer_head, lists[0])
-        return b'%b"results":[{%b}]}' % (self._answer_head, b"},{".join(lists))
+            return b'%b"predictions":%b}' % (self._answer_head, results[0].predictions)
+        lists = [b'{"predictions":%b}' % ranked.predictions for ranked in results]
+        return b'%b"results":[%b]}' % (self._answer_head, b",".join(lists))
 
-    def _to_asks(self, request: PredictRequest) -> list[Ask]:
-        """Check what depends on the settings and the model, and name every field that fails."""
+    def to_asks(self, request: PredictRequest) -> list[Ask]:
+        """Check what depends on the settings and the model, and name every field that fails.
+
+        Raises:
+            InvalidFieldError: The request cannot be answered as it is.
+        """
         try:
             queries = queries_of(request)
         except ValueError as error:
             raise InvalidFieldError([FieldError(field="body", message=str(error))]) from error
-        if len(queries) > self._settings.max_queries:
-            limit = self._settings.max_queries
-            message = f"{len(queries)} queries are more than the limit of {limit}; split the request"
+        if len(queries) > self._max_queries:
+            message = f"{len(queries)} queries are more than the limit of {self._max_queries}; split the request"
             raise InvalidFieldError([FieldError(field="queries", message=message)])
         asks: list[Ask] = []
         errors: list[FieldError] = []
@@ -105,10 +108,10 @@ class Prediction:
 
     def _to_query(self, query: str | Features) -> Query:
         if isinstance(query, str):
-            _check_length(len(query), self._settings.max_query_chars, "characters")
+            _check_length(len(query), self._max_query_chars, "characters")
             converted: Query = query
         else:
-            _check_length(len(query.ids), self._settings.max_query_features, "ids")
+            _check_length(len(query.ids), self._max_query_features, "ids")
             ids = np.array(query.ids, dtype=np.int32)
             weights = np.ones(len(ids)) if query.weights is None else np.array(query.weights)
             with np.errstate(over="ignore"):  # what becomes infinite is refused by `check`
@@ -149,24 +152,16 @@ async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
             return body
 
 
-def server_timing(answers: Sequence[Answer[Ranked]]) -> bytes:
+def server_timing(answers: Answers[Ranked]) -> bytes:
     """Return the `Server-Timing` header in milliseconds: the longest queueing, and each stage over all batches.
 
     Where all was in the cache there are no times to tell.
     """
-    queue_s = featurize_s = encode_s = shortlist_s = score_s = 0.0
-    seen: set[int] = set()
-    for (_, stages), wait_s in answers:
-        queue_s = max(queue_s, wait_s)
-        if stages is not None and id(stages) not in seen:
-            seen.add(id(stages))
-            featurize_s += stages.featurize_s
-            encode_s += stages.encode_s
-            shortlist_s += stages.shortlist_s
-            score_s += stages.score_s
-    if not seen:
+    batches = list({id(ranked.stages): ranked.stages for ranked in answers.results if ranked.stages}.values())
+    if not batches:
         return b"cache;desc=hit"
-    return _SERVER_TIMING % (queue_s * 1e3, featurize_s * 1e3, encode_s * 1e3, shortlist_s * 1e3, score_s * 1e3)
+    stages_s = batches[0] if len(batches) == 1 else [sum(stage_s) for stage_s in zip(*batches, strict=True)]
+    return _SERVER_TIMING % (answers.queue_s * 1e3, *[stage_s * 1e3 for stage_s in stages_s])
 
 
 def _check_length(length: int, limit: int, unit: str) -> None:

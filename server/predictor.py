@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from time import perf_counter
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from export.artifact.featurizer import Bags, Query
-from export.artifact.scorer import Classifiers, rank
-from export.artifact.shortlist import Candidates
+from export.artifact.featurizer import Query
+from export.artifact.ranker import Ranker
 from export.artifact.store import Artifact
 from export.artifact.weight_rows import NO_SCALES
-from server.encoder import Encoder, Representations
+from server.encoder import Encoder
 
 
 class StageTimes(NamedTuple):
@@ -25,6 +23,13 @@ class StageTimes(NamedTuple):
     encode_s: float
     shortlist_s: float
     score_s: float
+
+
+class Rankings(NamedTuple):
+    """Of B queries the best labels first: `label_ids` int64 [B, K], -1 after the last, and `scores` float32 [B, K]."""
+
+    label_ids: NDArray[np.int64]
+    scores: NDArray[np.float32]
 
 
 class Ranking(NamedTuple):
@@ -43,7 +48,7 @@ class Predictor:
     def __init__(self, artifact: Artifact) -> None:
         self.artifact = artifact
         self._encoder = Encoder(artifact)
-        self._shares = artifact.manifest.scoring.shares()
+        self._ranker = _ranker(artifact)
 
     def check(self, query: Query) -> None:
         """Raises QueryKindError for a query that this model cannot read."""
@@ -55,21 +60,21 @@ class Predictor:
         Raises:
             QueryKindError: for a query that `check` refuses.
         """
+        (labels_BK, scores_BK), times = self.rank(queries, top_k)
+        found_B = np.count_nonzero(labels_BK >= 0, axis=1).tolist()
+        return [Ranking(labels_BK[i, :found], scores_BK[i, :found]) for i, found in enumerate(found_B)], times
+
+    def rank(self, queries: Sequence[Query], top_k: int) -> tuple[Rankings, StageTimes]:
+        """What `predict` does, as the arrays that it comes in."""
         artifact = self.artifact
         begun = perf_counter()
         bags = artifact.featurizer.transform(queries)
         featurized = perf_counter()
-        representations = self._encoder.encode(bags)
+        v_BD, z_Bd, x_hat_BD, x_tilde_BD = self._encoder.encode(bags)
         encoded = perf_counter()
-        candidates = artifact.shortlister.search(representations.z, representations.v)
+        shortlist = artifact.shortlister.shortlist(z_Bd)
         shortlisted = perf_counter()
-        labels_BK, scores_BK = self._rank(candidates, bags, representations, top_k)
-        rankings = [
-            Ranking(labels_K[: end - begin], scores_K[: end - begin])
-            for labels_K, scores_K, (begin, end) in zip(
-                labels_BK, scores_BK, pairwise(candidates.offsets.tolist()), strict=True
-            )
-        ]
+        rankings = Rankings(*self._ranker.rank(shortlist, v_BD, x_hat_BD, x_tilde_BD, bags, top_k))
         scored = perf_counter()
         return rankings, StageTimes(
             featurized - begun, encoded - featurized, shortlisted - encoded, scored - shortlisted
@@ -78,17 +83,18 @@ class Predictor:
     def shortlist(self, queries: Sequence[Query]) -> list[NDArray[np.int32]]:
         """The labels that `predict` would score for each query, unordered."""
         representations = self._encoder.encode(self.artifact.featurizer.transform(queries))
-        candidates = self.artifact.shortlister.search(representations.z, representations.v)
-        return np.split(candidates.labels, candidates.offsets[1:-1])
+        labels, _, offsets = self.artifact.shortlister.shortlist(representations.z)
+        return np.split(labels, offsets[1:-1])
 
-    def _rank(
-        self, candidates: Candidates, bags: Bags, representations: Representations, top_k: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        artifact = self.artifact
-        reranker, sparse_logits_C = None, None
-        if artifact.reranker is not None and artifact.reranker_bias is not None:
-            reranker = Classifiers(representations.x_tilde, artifact.reranker, NO_SCALES, artifact.reranker_bias)
-        if artifact.sparse is not None and self._shares.sparse > 0:
-            sparse_logits_C = artifact.sparse.logits(candidates, bags)
-        classifier = Classifiers(representations.x_hat, artifact.classifier, artifact.classifier_scales, artifact.bias)
-        return rank(candidates, self._shares, top_k, classifier, reranker, sparse_logits_C)
+
+def _ranker(artifact: Artifact) -> Ranker:
+    reranker = None
+    if artifact.reranker is not None and artifact.reranker_bias is not None:
+        reranker = (artifact.reranker, NO_SCALES, artifact.reranker_bias)
+    return Ranker(
+        artifact.manifest.scoring.shares(),
+        (artifact.classifier, artifact.classifier_scales, artifact.bias),
+        artifact.shortlister.representatives,
+        artifact.sparse,
+        reranker,
+    )

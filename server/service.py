@@ -8,16 +8,14 @@ import logging
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-import numpy as np
-import orjson
-
 from export.artifact.featurizer import Bag, Query, TextFeaturizer, fold
 from export.artifact.store import Artifact
-from server.batcher import Answer, Batcher, ClosedError, DeadlineError, QueueFullError
+from server.batcher import Answers, Batcher, ClosedError, DeadlineError, QueueFullError
 from server.cache import LruCache
 from server.inference import Inference
 from server.metrics import Metrics, ShedReason
-from server.predictor import Ranking, StageTimes
+from server.predictor import StageTimes
+from server.ranking_json import to_json
 from server.settings import Settings
 from server.threads import InferenceThreads
 from server.warmup import warm_predictor
@@ -96,41 +94,40 @@ class Service:
         """Raise QueryKindError where the model cannot take this kind of query."""
         self._predictor.check(query)
 
-    async def rank(self, asks: Sequence[Ask]) -> list[Answer[Ranked]]:
-        """Return the rankings in order, each with the time it queued.
+    async def rank(self, asks: Sequence[Ask]) -> Answers[Ranked]:
+        """Return the rankings in order, and how long they queued.
 
         Raises:
             QueueFullError, DeadlineError, ClosedError: As `Batcher.submit`.
         """
-        answers = await (self._compute(asks) if self._cache is None else self._recall(asks, self._cache))
-        empty = 0
-        for answer in answers:
-            empty += answer.result.predictions == NO_PREDICTIONS
-        self._metrics.queries_ranked(len(answers), empty)
-        return answers
-
-    async def _compute(self, asks: Sequence[Ask]) -> list[Answer[Ranked]]:
         try:
-            return await self._batcher.submit(asks)
+            answers = await (self._batcher.submit(asks) if self._cache is None else self._recall(asks, self._cache))
         except tuple(SHED_REASONS) as error:
             self._metrics.queries_shed(SHED_REASONS[type(error)], len(asks))
             raise
+        empty = 0
+        for ranked in answers.results:
+            empty += ranked.predictions == NO_PREDICTIONS
+        self._metrics.queries_ranked(len(asks), empty)
+        return answers
 
-    async def _recall(self, asks: Sequence[Ask], cache: LruCache[CacheKey, bytes]) -> list[Answer[Ranked]]:
+    async def _recall(self, asks: Sequence[Ask], cache: LruCache[CacheKey, bytes]) -> Answers[Ranked]:
         """Answer from the cache what it knows, and compute only the rest."""
         keys = [self._cache_key(ask) for ask in asks]
         known = {
-            position: Answer(Ranked(predictions, None), 0.0)
+            position: Ranked(predictions, None)
             for position, key in enumerate(keys)
             if (predictions := cache.get(key)) is not None
         }
         unknown = [position for position in range(len(asks)) if position not in known]
-        computed = await self._compute([asks[position] for position in unknown]) if unknown else []
-        for position, answer in zip(unknown, computed, strict=True):
-            cache.put(keys[position], answer.result.predictions)
+        computed = Answers[Ranked]([], 0.0)
+        if unknown:
+            computed = await self._batcher.submit([asks[position] for position in unknown])
+        for position, ranked in zip(unknown, computed.results, strict=True):
+            cache.put(keys[position], ranked.predictions)
         self._metrics.cache_asked(len(known), len(unknown), len(cache))
-        known.update(zip(unknown, computed, strict=True))
-        return [known[position] for position in range(len(asks))]
+        known.update(zip(unknown, computed.results, strict=True))
+        return Answers([known[position] for position in range(len(asks))], computed.queue_s)
 
     def _cache_key(self, ask: Ask) -> CacheKey:
         query, featurizer = ask.query, self.artifact.featurizer
@@ -144,7 +141,7 @@ class Service:
 
     def _process(self, asks: list[Ask]) -> asyncio.Future[list[Ranked]]:
         batch = self._inference.run(asks)
-        batch.add_done_callback(self._note_stages)
+        batch.add_done_callback(self._note_stages)  # In a later turn of the loop: clients come before metrics.
         return batch
 
     def _note_stages(self, batch: asyncio.Future[list[Ranked]]) -> None:
@@ -153,20 +150,7 @@ class Service:
 
     def _rank_batch(self, asks: list[Ask]) -> list[Ranked]:
         """Run where `Inference` says; label texts are read here too, because a page fault blocks."""
-        rankings, stages = self._predictor.predict([ask.query for ask in asks], max([ask.top_k for ask in asks]))
-        return [Ranked(self._to_json(ranking, ask), stages) for ask, ranking in zip(asks, rankings, strict=True)]
-
-    def _to_json(self, ranking: Ranking, ask: Ask) -> bytes:
-        label_ids, scores = ranking.label_ids, ranking.scores
-        kept = ask.top_k
-        if ask.min_score > 0:
-            kept = int(np.count_nonzero(scores[:kept] >= ask.min_score))  # Scores descend, so a count is a cut.
-        if kept < len(scores):
-            label_ids, scores = label_ids[:kept], scores[:kept]
-        ids = label_ids.tolist()  # As many as scores; to have zip check it takes 0.65 us a query.
-        predictions = [
-            {"label_id": label_id, "label": label, "score": score}
-            for label_id, label, score in zip(ids, self.artifact.labels.take(ids), scores)  # noqa: B905
-        ]
-        # numpy's float32 in its own shortest form: 0.7310586, not the 0.7310585975646973 of the nearest double.
-        return orjson.dumps(predictions, option=orjson.OPT_SERIALIZE_NUMPY)
+        most = [ask.top_k for ask in asks]
+        rankings, stages = self._predictor.rank([ask.query for ask in asks], max(most))
+        arrays = to_json(rankings, most, [ask.min_score for ask in asks], self.artifact.labels)
+        return [Ranked(predictions, stages) for predictions in arrays]

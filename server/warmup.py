@@ -11,6 +11,7 @@ from export.artifact.featurizer import Bag, Query, QueryKindError
 from export.artifact.store import Artifact
 from server.predictor import Predictor
 from server.prefault import prefault
+from server.ranking_json import to_json
 
 logger = logging.getLogger(__name__)
 
@@ -29,8 +30,9 @@ def warm_predictor(artifact: Artifact) -> Predictor:
     mapped_bytes = prefault(artifact.path)
     mapped_s = perf_counter()
     queries = _queries(predictor)
-    predictor.predict(queries, _TOP_K)
-    predictor.predict(queries[:1], _TOP_K)
+    for batch in (queries, queries[:1]):
+        rankings, _ = predictor.rank(batch, _TOP_K)
+        to_json(rankings, [_TOP_K] * len(batch), [0.0] * len(batch), artifact.labels)
     logger.info(
         "brought %.0f MB of mapped files into memory in %.2f s, predicted first in %.2f s",
         mapped_bytes / 1e6,

@@ -18,14 +18,14 @@ OFFSETS_SUFFIX = ".offsets.npy"
 class TextTable(Sequence[str]):
     """Texts 0..n-1, decoded one at a time when asked for.
 
-    Args:
+    Attributes:
         blob: the UTF-8 bytes of all texts, one after the other, uint8 [bytes].
         offsets: where each text begins, and the end of the last, int64 [n + 1].
     """
 
     def __init__(self, blob: NDArray[np.uint8], offsets: NDArray[np.int64]) -> None:
-        self._blob = blob
-        self._offsets = offsets
+        self.blob = blob
+        self.offsets = offsets
         # To slice a memory-mapped array makes an array object, which takes longer than all the rest of a look-up.
         self._bytes = blob.data
         self._bounds = offsets.data
@@ -56,17 +56,17 @@ class TextTable(Sequence[str]):
 
     def save(self, folder: Path, stem: str) -> None:
         """Write the two files `open` reads."""
-        (folder / f"{stem}{BLOB_SUFFIX}").write_bytes(self._blob.tobytes())
-        np.save(folder / f"{stem}{OFFSETS_SUFFIX}", self._offsets)
+        (folder / f"{stem}{BLOB_SUFFIX}").write_bytes(self.blob.tobytes())
+        np.save(folder / f"{stem}{OFFSETS_SUFFIX}", self.offsets)
 
     def sha256(self) -> str:
         """Identity of the texts and their order."""
-        digest = sha256(self._offsets.tobytes())
-        digest.update(self._blob.tobytes())
+        digest = sha256(self.offsets.tobytes())
+        digest.update(self.blob.tobytes())
         return digest.hexdigest()
 
     def __len__(self) -> int:
-        return len(self._offsets) - 1
+        return len(self.offsets) - 1
 
     @overload
     def __getitem__(self, index: int) -> str: ...
@@ -79,11 +79,6 @@ class TextTable(Sequence[str]):
             raise IndexError(f"text {index} of {len(self)}")
         return str(self._bytes[self._bounds[index] : self._bounds[index + 1]], "utf-8")
 
-    def take(self, ids: Iterable[int]) -> list[str]:
-        """Texts whose ids are known to be right."""
-        texts, bounds = self._bytes, self._bounds
-        return [str(texts[bounds[i] : bounds[i + 1]], "utf-8") for i in ids]
-
     def __iter__(self) -> Iterator[str]:
         for begin, end in pairwise(self._bounds):
             yield str(self._bytes[begin:end], "utf-8")
@@ -91,14 +86,22 @@ class TextTable(Sequence[str]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, TextTable):
             return NotImplemented
-        return np.array_equal(self._offsets, other._offsets) and np.array_equal(self._blob, other._blob)
+        return np.array_equal(self.offsets, other.offsets) and np.array_equal(self.blob, other.blob)
 
     def __hash__(self) -> int:
-        return hash((len(self), len(self._blob)))
+        return hash((len(self), len(self.blob)))
 
     def _check(self, blob_bytes: int, stem: str) -> None:
-        offsets = self._offsets
+        offsets = self.offsets
         if offsets.dtype != np.int64 or offsets.ndim != 1 or len(offsets) == 0:
             raise ValueError(f"{stem}{OFFSETS_SUFFIX} must be int64 [n + 1], not {offsets.dtype} {offsets.shape}")
         if offsets[0] != 0 or offsets[-1] != blob_bytes or np.any(np.diff(offsets) < 0):
             raise ValueError(f"{stem}{OFFSETS_SUFFIX} does not partition the {blob_bytes} bytes of {stem}{BLOB_SUFFIX}")
+        try:
+            str(self._bytes, "utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{stem}{BLOB_SUFFIX} is not UTF-8: {error}") from error
+        # Bytes 10xxxxxx go on with a character that began before them.
+        begins = offsets[:-1][np.diff(offsets) > 0]
+        if np.any((self.blob[begins] & 0xC0) == 0x80):
+            raise ValueError(f"{stem}{OFFSETS_SUFFIX} parts a character of {stem}{BLOB_SUFFIX}")

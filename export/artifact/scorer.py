@@ -56,11 +56,8 @@ def rank(
     Raises:
         ValueError: a part has a share and is not given.
     """
-    if reranker is None and shares.reranker > 0:
-        raise ValueError(f"the share of reranker is {shares.reranker}, but it is not given")
-    if sparse_logits_C is None and shares.sparse > 0:
-        raise ValueError(f"the share of sparse is {shares.sparse}, but it is not given")
-    return _rank(
+    require_parts(shares, sparse=sparse_logits_C is not None, reranker=reranker is not None)
+    return best_labels(
         candidates.labels,
         candidates.similarities,
         candidates.votes,
@@ -73,8 +70,15 @@ def rank(
     )
 
 
+def require_parts(shares: PartShares, *, sparse: bool, reranker: bool) -> None:
+    """Raise ValueError where a part has a share and is not given."""
+    for name, share, given in (("reranker", shares.reranker, reranker), ("sparse", shares.sparse, sparse)):
+        if share > 0 and not given:
+            raise ValueError(f"the share of {name} is {share}, but it is not given")
+
+
 @njit(cache=True, nogil=True, fastmath=True)
-def _rank(
+def best_labels(
     labels_C: NDArray[np.int32],
     similarities_C: NDArray[np.float32],
     votes_C: NDArray[np.float32],
@@ -95,6 +99,7 @@ def _rank(
     reranker: float,
     top_k: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """See `rank`."""
     num_queries, slope = len(offsets) - 1, np.float32(SPARSE_SLOPE)
     best = np.full((num_queries, top_k), -1, np.int64)
     scores = np.zeros((num_queries, top_k), np.float32)

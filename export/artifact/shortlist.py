@@ -14,6 +14,7 @@ query, F labels that a query's hits bring, L labels, L' representatives, N train
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -44,9 +45,20 @@ class LabelSets:
         return cls(read_only(np.arange(len(labels) + 1, dtype=np.int64)), labels)
 
 
+class Shortlist(NamedTuple):
+    """Distinct labels of each query: query b owns `[offsets[b] : offsets[b + 1]]`.
+
+    Shapes: `labels` int32 [C], `votes` float32 [C], `offsets` int64 [B + 1].
+    """
+
+    labels: NDArray[np.int32]
+    votes: NDArray[np.float32]
+    offsets: NDArray[np.int64]
+
+
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Distinct labels of each query: query b owns `[offsets[b] : offsets[b + 1]]`.
+    """A shortlist, and how similar each of its labels is to its query.
 
     Shapes: `labels` int32 [C], `similarities` and `votes` float32 [C], `offsets` int64 [B + 1].
     """
@@ -119,15 +131,16 @@ class Shortlister:
         self.max_candidates = max_candidates
 
     def search(self, z_Bd: NDArray[np.float32], v_BD: NDArray[np.float32]) -> Candidates:
-        """The candidates of B representations v, whose projections into the space of the indices are z.
+        """The candidates of B representations v, whose projections into the space of the indices are z."""
+        labels, votes, offsets = self.shortlist(z_Bd)
+        return Candidates(labels, self.similarities(labels, offsets, v_BD), votes, offsets)
 
-        A zero vector, of a query without a known token, has none.
-        """
+    def shortlist(self, z_Bd: NDArray[np.float32]) -> Shortlist:
+        """The labels that what is found near z brings; of a zero vector, for a query without a known token, none."""
         centroid_hits_BK, _, centroid_indptr, centroid_labels = _search(self.centroids, z_Bd)
         points = _search(self.points, z_Bd)
         most = _NO_LIMIT if self.max_candidates is None else self.max_candidates
-        labels, votes, offsets = _join(z_Bd, centroid_hits_BK, centroid_indptr, centroid_labels, *points, most)
-        return Candidates(labels, self.similarities(labels, offsets, v_BD), votes, offsets)
+        return Shortlist(*_join(z_Bd, centroid_hits_BK, centroid_indptr, centroid_labels, *points, most))
 
     def similarities(
         self, labels_C: NDArray[np.int32], offsets: NDArray[np.int64], v_BD: NDArray[np.float32]
@@ -136,7 +149,7 @@ class Shortlister:
         mu = self.representatives
         if mu is None:
             return np.zeros(len(labels_C), np.float32)
-        return _similarities(labels_C, offsets, v_BD, mu.indptr, mu.vectors, mu.scales)
+        return best_similarities(labels_C, offsets, v_BD, mu.indptr, mu.vectors, mu.scales)
 
 
 def label_bounds(labels: NDArray[np.int32], num_labels: int) -> NDArray[np.int64]:
@@ -245,7 +258,7 @@ def _least_kept(bits_F: NDArray[np.int32], most: int) -> int:
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _similarities(
+def best_similarities(
     labels_C: NDArray[np.int32],
     offsets: NDArray[np.int64],
     v_BD: NDArray[np.float32],

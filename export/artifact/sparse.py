@@ -42,6 +42,19 @@ _TOKENS_AHEAD = 4
 _ONE, _HALF, _LOW = np.uint64(1), np.uint64(32), np.uint64(0xFFFFFFFF)
 
 
+SparseArrays = tuple[
+    NDArray[np.int64],
+    NDArray[np.uint64],
+    NDArray[np.int32],
+    NDArray[np.float32],
+    NDArray[np.float32],
+    NDArray[np.int32],
+    NDArray[np.int64],
+    NDArray[np.uint16],
+    NDArray[np.float32],
+]
+
+
 @dataclass(frozen=True, slots=True)
 class SparseClassifier:
     """1-vs-all linear classifiers u_l with bias c_l, those of the head by token, all others by label.
@@ -108,12 +121,18 @@ class SparseClassifier:
 
     def logits(self, candidates: Candidates, bags: Bags) -> NDArray[np.float32]:
         """u_l . x + c_l of every candidate, float32 [C]; `bags` are those of the candidates' queries."""
-        return _logits(
+        return sparse_logits(
             candidates.labels,
             candidates.offsets,
             bags.ids,
             bags.weights,
             bags.offsets,
+            *self.arrays(),
+        )
+
+    def arrays(self) -> SparseArrays:
+        """As `sparse_logits` takes them."""
+        return (
             self.indptr,
             self.words,
             self.indices,
@@ -131,7 +150,7 @@ def _bounds(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 @njit(cache=True, nogil=True)
-def _logits(
+def sparse_logits(
     labels_C: NDArray[np.int32],
     candidate_offsets: NDArray[np.int64],
     token_ids: NDArray[np.int32],
@@ -147,6 +166,7 @@ def _logits(
     posting_heads: NDArray[np.uint16],
     posting_values: NDArray[np.float32],
 ) -> NDArray[np.float32]:
+    """u_l . x + c_l of every candidate, float32 [C]."""
     sums_H = np.empty(MAX_HEADS if len(posting_heads) else 0, np.float32)
     logits_C = np.empty(len(labels_C), np.float32)
     most = 0

@@ -2,12 +2,13 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.batcher import Answer, Batcher, ClosedError, DeadlineError, QueueFullError
+from server.batcher import Answers, Batcher, ClosedError, DeadlineError, QueueFullError
 
 FAR_S = 3600.0
 
@@ -89,7 +90,7 @@ def make_batcher(
     return batcher, recorder
 
 
-def submit(batcher: Batcher[int, int], *items: int) -> "asyncio.Task[list[Answer[int]]]":
+def submit(batcher: Batcher[int, int], *items: int) -> "asyncio.Task[Answers[int]]":
     return asyncio.create_task(batcher.submit(items))
 
 
@@ -99,16 +100,16 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-def results(answers: list[Answer[int]]) -> list[int]:
-    return [answer.result for answer in answers]
+def results(answers: Answers[int]) -> list[int]:
+    return answers.results
 
 
 async def test_a_single_item_is_not_kept_waiting() -> None:
     batcher, recorder = make_batcher(Worker(gated=False))
-    (answer,) = await batcher.submit([21])
-    assert answer.result == 42
-    assert recorder.waits_s == [[answer.queue_s]]
-    assert answer.queue_s >= 0
+    answers = await batcher.submit([21])
+    assert answers.results == [42]
+    assert recorder.waits_s == [[answers.queue_s]]
+    assert answers.queue_s >= 0
 
 
 async def test_what_queued_while_the_worker_was_busy_forms_the_next_batch() -> None:
@@ -353,6 +354,86 @@ async def test_drain_does_not_wait_for_company() -> None:
     assert results(await lonely) == [2]
 
 
+class Inline:
+    """A computation on the event loop itself: done when it returns."""
+
+    def __init__(self, poison: frozenset[int] = frozenset()) -> None:
+        self.batches: list[list[int]] = []
+        self._poison = poison
+
+    def __call__(self, items: list[int]) -> asyncio.Future[list[int]]:
+        self.batches.append(items)
+        future: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
+        if self._poison.intersection(items):
+            future.set_exception(ArithmeticError("poison"))
+        else:
+            future.set_result([2 * item for item in items])
+        return future
+
+
+def make_inline(inline: Inline, size: int) -> Batcher[int, int]:
+    return Batcher[int, int](
+        inline, max_batch_size=size, queue_capacity=100, concurrency=1, timeout_s=FAR_S, observer=Recorder()
+    )
+
+
+async def test_on_the_event_loop_what_arrives_in_the_same_turn_is_computed_together() -> None:
+    inline = Inline()
+    batcher = make_inline(inline, size=4)
+    tasks = [submit(batcher, item) for item in range(3)]
+    assert [results(await task) for task in tasks] == [[0], [2], [4]]
+    assert results(await batcher.submit([7])) == [14]
+    assert inline.batches == [[0, 1, 2], [7]]
+
+
+async def test_on_the_event_loop_others_have_their_turn_between_batches() -> None:
+    inline = Inline()
+    batcher = make_inline(inline, size=2)
+    turns: list[int] = []
+
+    async def other() -> None:
+        while not tasks[-1].done():
+            turns.append(len(inline.batches))
+            await asyncio.sleep(0)
+
+    tasks = [submit(batcher, 2 * item, 2 * item + 1) for item in range(4)]
+    await other()
+    assert [results(await task) for task in tasks] == [[0, 2], [4, 6], [8, 10], [12, 14]]
+    assert max(after - before for before, after in pairwise(turns)) == 1
+    await batcher.drain()
+
+
+async def test_on_the_event_loop_poison_fails_alone() -> None:
+    inline = Inline(poison=frozenset({2}))
+    batcher = make_inline(inline, size=4)
+    tasks = [submit(batcher, item) for item in (1, 2, 3)]
+    await asyncio.wait(tasks)
+    assert [type(task.exception()) for task in tasks] == [type(None), ArithmeticError, type(None)]
+    assert inline.batches == [[1, 2, 3], [1], [2], [3]]
+    await batcher.drain()
+
+
+async def test_who_leaves_before_its_turn_leaves_the_batch_to_the_next() -> None:
+    inline = Inline()
+    batcher = make_inline(inline, size=4)
+    tasks = [submit(batcher, item) for item in (1, 2, 3)]
+    await asyncio.sleep(0)
+    tasks[0].cancel()
+    assert [results(await task) for task in tasks[1:]] == [[4], [6]]
+    assert tasks[0].cancelled()
+    assert inline.batches == [[2, 3]]
+
+
+async def test_drain_on_the_event_loop_finishes_all_batches() -> None:
+    inline = Inline()
+    batcher = make_inline(inline, size=1)
+    tasks = [submit(batcher, item) for item in (1, 2, 3)]
+    await asyncio.sleep(0)
+    await batcher.drain()
+    assert inline.batches == [[1], [2], [3]]
+    assert [results(await task) for task in tasks] == [[2], [4], [6]]
+
+
 Action = tuple[str, int]
 ACTIONS = st.lists(
     st.one_of(
@@ -382,7 +463,7 @@ def test_whatever_happens_each_item_gets_its_own_answer_once(
 async def scenario(actions: list[Action], size: int, capacity: int, concurrency: int, poison: frozenset[int]) -> None:
     worker = Worker(poison=poison)
     batcher, recorder = make_batcher(worker, size=size, capacity=capacity, concurrency=concurrency)
-    submissions: list[tuple[list[int], asyncio.Task[list[Answer[int]]]]] = []
+    submissions: list[tuple[list[int], asyncio.Task[Answers[int]]]] = []
     left_while_queued: set[int] = set()
     fresh = 0
     for action, number in actions:

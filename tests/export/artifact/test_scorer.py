@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from export.artifact.manifest import PartShares
 from export.artifact.quantization import LARGEST, quantize_int8
-from export.artifact.scorer import Classifiers, _rank, rank
+from export.artifact.scorer import Classifiers, best_labels, rank
 from export.artifact.shortlist import Candidates
 from export.artifact.weight_rows import NO_SCALES
 
@@ -193,10 +193,10 @@ def test_one_compiled_kernel_serves_models_with_and_without_a_part() -> None:
     """Images carry that kernel compiled; another would cost every start its compilation."""
     candidates, classifier = candidates_of([[0, 1]]), classifiers_of([[1]], [[1], [1]], [0, 0])
     rank(candidates, CLASSIFIER_ALONE, 1, classifier)
-    compiled = list(_rank.signatures)
+    compiled = list(best_labels.signatures)
     every_part = PartShares.of(0.5, 0.5, 0.5, 0.5)
     rank(candidates, every_part, 1, classifier, classifier, np.zeros(2, np.float32))
-    assert _rank.signatures == compiled
+    assert best_labels.signatures == compiled
 
 
 @pytest.mark.parametrize(

@@ -71,3 +71,17 @@ def test_pickled_offsets_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "labels.offsets.npy", np.array([0, None], object), allow_pickle=True)
     with pytest.raises(ValueError, match="Python objects"):
         TextTable.open(tmp_path, "labels")
+
+
+def test_bytes_that_are_not_utf8_are_refused(tmp_path: Path) -> None:
+    TextTable.from_texts(["a", "bc"]).save(tmp_path, "labels")
+    (tmp_path / "labels.bin").write_bytes(b"a\xffc")
+    with pytest.raises(ValueError, match=r"labels\.bin is not UTF-8: .*0xff in position 1"):
+        TextTable.open(tmp_path, "labels")
+
+
+def test_offsets_inside_a_character_are_refused(tmp_path: Path) -> None:
+    TextTable.from_texts(["ü", "", "a"]).save(tmp_path, "labels")
+    np.save(tmp_path / "labels.offsets.npy", np.array([0, 1, 1, 3], np.int64))
+    with pytest.raises(ValueError, match=r"labels\.offsets\.npy parts a character of labels\.bin"):
+        TextTable.open(tmp_path, "labels")
