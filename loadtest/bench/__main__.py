@@ -13,6 +13,7 @@ from export.readers import DataError
 from export.readers.progress import console
 from loadtest.bench.page import Setting, write_page
 from loadtest.bench.plots import draw_growth, draw_latency_against_rate
+from loadtest.bench.results import HALF_OPEN
 from loadtest.bench.run import PARTS, Bench, Plan
 from loadtest.plot import draw_latency_over_time
 
@@ -98,9 +99,10 @@ def bench(
 def _write(output: Path, setting: Setting, measured: Bench) -> Path:
     output.mkdir(parents=True, exist_ok=True)
     results, plots = measured.results, {}
-    if results.half is not None:
+    if HALF_OPEN in results.half:
         plots["half"] = f"{setting.stamp}-half-rate.png"
-        draw_latency_over_time(results.half.measured, "open loop at half of saturation", output / plots["half"])
+        measured_half = results.half[HALF_OPEN].measured
+        draw_latency_over_time(measured_half, f"open loop at half of {HALF_OPEN}", output / plots["half"])
     if results.curve:
         plots["curve"] = f"{setting.stamp}-latency-rate.png"
         draw_latency_against_rate(results.curve, output / plots["curve"])

@@ -81,8 +81,8 @@ def _sections(results: Results, plots: dict[str, str]) -> Iterable[str]:
         yield _peers(results)
     if results.saturated:
         yield _throughput(results)
-    if results.half is not None:
-        yield _half(results.half) + _picture(plots, "half")
+    if results.half:
+        yield _half(results) + _picture(plots, "half")
     if results.curve:
         yield _curve(results.curve) + _picture(plots, "curve")
     if results.growth:
@@ -159,11 +159,20 @@ def _precision(results: Results, name: str) -> list[str]:
     return [f"{metrics[figure]:.2f}" if figure in metrics else "-" for figure in _SHORT_ACCURACY]
 
 
-def _half(half: Load) -> str:
-    report = half.report
-    head = ["open loop", "answers/s", "p50 ms", "p99 ms", "p99.9 ms", "errors", "generator CPU"]
-    row = [f"{report.asked_rate:.0f}/s for {report.duration_s:.0f} s", *_load_cells(half)]
-    return f"## At half of saturation\n\n{table(head, [row])}"
+def _half(results: Results) -> str:
+    head = ["open loop at half of", "asked", "answers/s", "p50 ms", "p99 ms", "p99.9 ms", "errors", "generator CPU"]
+    rows = [
+        [of, f"{half.report.asked_rate:.0f}/s for {half.report.duration_s:.0f} s", *_load_cells(half)]
+        for of, half in results.half.items()
+    ]
+    note = ""
+    if results.overload is not None:
+        overload = results.overload.report
+        note = (
+            f"\n\nAn open loop that asked for {overload.asked_rate:.0f}/s, the closed loop's rate, got "
+            f"{overload.achieved_rate:.0f}/s: that is its saturation."
+        )
+    return f"## At half of saturation\n\n{table(head, rows)}{note}"
 
 
 def _curve(curve: Sequence[Report]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ from export.readers.progress import console
 from loadtest.bench.growth import GrowthError, measure_growth, queries_of, synthetic_artifact
 from loadtest.bench.in_process import measure_in_process
 from loadtest.bench.over_http import CONNECTIONS, Contender, answer_bytes, compare, load
-from loadtest.bench.results import ECHO, OURS, Results
+from loadtest.bench.results import ECHO, HALF_CLOSED, HALF_ECHO, HALF_OPEN, OURS, Results
 from loadtest.bench.rivals import Rival, train_rivals
 from loadtest.bench.serving import ServeError, echo_command, ours_command, served
 from loadtest.bench.sharing import measure_sharing
@@ -40,7 +40,7 @@ class Plan:
         train: the file that `artifact` was trained on, for the peers; None: no peers.
         workers: server processes of ours, of the echo and of the peers.
         rounds: closed loops on each server in turn.
-        seconds, half_seconds: length of a closed loop and of the open one at half of saturation.
+        seconds, half_seconds: length of a closed loop and of the open one at half of its saturation.
         queries: asked one at a time in process.
         sizes: numbers of labels of the synthetic artifacts, rising; the last is that of the workers' memory.
         scale_folder: where those are made and kept.
@@ -138,12 +138,24 @@ class Bench:
             ]
             results.saturated = compare([ours, echo, *rivals], plan.rounds, plan.seconds, CONNECTIONS)
             results.alone = compare([ours, echo], plan.rounds, plan.seconds / 2, 1)
-            saturation = results.saturated[OURS].report.achieved_rate
+            rates = {name: one.report.achieved_rate for name, one in results.saturated.items()}
             if "half" in plan.parts:
-                results.half = load(ours, plan.half_seconds, rate=saturation / 2)
+                self._measure_half(ours, echo, rates)
             if "curve" in plan.parts:
                 for share in _CURVE_SHARES:
-                    results.curve.append(load(ours, plan.seconds, rate=share * saturation).report)
+                    results.curve.append(load(ours, plan.seconds, rate=share * rates[OURS]).report)
+
+    def _measure_half(self, ours: Contender, echo: Contender, closed: Mapping[str, float]) -> None:
+        """Open loops at half of what saturates the server, and the echo.
+
+        Clients that wait for an answer before they ask again fill batches that clients who come by chance do not: the
+        closed loop's rate is more than an open loop ever gets. The echo tells what is not the model's latency.
+        """
+        seconds, results = self.plan.half_seconds, self.results
+        results.overload = load(ours, self.plan.seconds, rate=closed[OURS])
+        results.half[HALF_OPEN] = load(ours, seconds, rate=results.overload.report.achieved_rate / 2)
+        results.half[HALF_CLOSED] = load(ours, seconds / 2, rate=closed[OURS] / 2)
+        results.half[HALF_ECHO] = load(echo, seconds / 2, rate=closed[ECHO] / 2)
 
     def _measure_cache(self, queries: list[Query]) -> None:
         command = ours_command(self.plan.artifact, self.plan.workers, "--cache-entries", str(_CACHE_ENTRIES))
