@@ -35,6 +35,16 @@ class ClosedError(BatcherError):
     """The batcher is draining and takes no more work."""
 
 
+class CallerLeftError(BatcherError):
+    """Nobody waits for the answer any more, so it was not computed."""
+
+
+class Caller(Protocol):
+    """Who waits for a submission, until `disconnected`. Looked at when it would be computed, as that costs nothing."""
+
+    disconnected: bool
+
+
 class Observer(Protocol):
     """What the batcher tells the metrics."""
 
@@ -55,12 +65,18 @@ class Answers(NamedTuple, Generic[Result]):
 class _Submission(Generic[Item, Result]):
     """Items that one caller awaits. Its future is done early if the caller left, time was up or an item failed."""
 
-    __slots__ = ("deadline_s", "future", "items", "missing", "queue_s", "queued_at_s", "results", "taken")
+    __slots__ = ("caller", "deadline_s", "future", "items", "missing", "queue_s", "queued_at_s", "results", "taken")
 
     def __init__(
-        self, items: Sequence[Item], future: asyncio.Future[Answers[Result]], queued_at_s: float, timeout_s: float
+        self,
+        items: Sequence[Item],
+        caller: Caller | None,
+        future: asyncio.Future[Answers[Result]],
+        queued_at_s: float,
+        timeout_s: float,
     ) -> None:
         self.items = items
+        self.caller = caller
         self.future = future
         self.queued_at_s = queued_at_s
         self.deadline_s = queued_at_s + timeout_s
@@ -140,16 +156,17 @@ class Batcher(Generic[Item, Result]):
         self._closed = False
         self._drained = asyncio.Event()
 
-    async def submit(self, items: Sequence[Item]) -> Answers[Result]:
+    async def submit(self, items: Sequence[Item], caller: Caller | None = None) -> Answers[Result]:
         """Queue all items or none, and return their answers.
 
         Raises:
             QueueFullError: There is no room for all of the items.
             ClosedError: The batcher is draining.
             DeadlineError: The time was up; what was still queued is not computed.
+            CallerLeftError: The caller is no longer there when the items would be computed.
             Exception: Whatever `process` raised for one of the items on its own.
         """
-        submission = self._admit(items)
+        submission = self._admit(items, caller)
         try:
             # What else arrived in this turn of the loop is queued before the first of it goes on and takes all.
             await asyncio.sleep(0)
@@ -170,7 +187,7 @@ class Batcher(Generic[Item, Result]):
             if alarm is not None:
                 alarm.cancel()
 
-    def _admit(self, items: Sequence[Item]) -> _Submission[Item, Result]:
+    def _admit(self, items: Sequence[Item], caller: Caller | None) -> _Submission[Item, Result]:
         if self._closed:
             raise ClosedError("The server is shutting down and takes no more queries.")
         if self._queued_items + len(items) > self._queue_capacity:
@@ -179,7 +196,9 @@ class Batcher(Generic[Item, Result]):
                 f"there is no room for {len(items)} more."
             )
         now_s = time.perf_counter()  # Not the loop's clock, which may tick in milliseconds.
-        submission: _Submission[Item, Result] = _Submission(items, self._loop.create_future(), now_s, self._timeout_s)
+        submission: _Submission[Item, Result] = _Submission(
+            items, caller, self._loop.create_future(), now_s, self._timeout_s
+        )
         self._queue[submission] = self._unanswered[submission] = None
         self._queued_items += len(items)
         self._observer.queue_changed(self._queued_items)
@@ -219,6 +238,8 @@ class Batcher(Generic[Item, Result]):
             submission = next(iter(self._queue))
             if submission.deadline_s <= now_s:
                 self._expire(submission)
+            elif submission.caller is not None and submission.caller.disconnected:
+                _fail(submission, CallerLeftError("The client closed the connection before its answer was ready."))
             if submission.future.done():
                 self._forget(submission)
                 continue

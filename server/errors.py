@@ -10,7 +10,7 @@ from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.exceptions import HTTPException
 
-from server.batcher import ClosedError, DeadlineError, QueueFullError
+from server.batcher import CallerLeftError, ClosedError, DeadlineError, QueueFullError
 
 MEDIA_TYPE = "application/problem+json"
 MAX_FIELD_ERRORS = 20
@@ -131,6 +131,8 @@ def to_server_error(error: Exception) -> ServerError:
             return TimedOutError(str(error))
         case ClosedError():
             return UnavailableError(str(error))
+        case CallerLeftError():
+            return ClientLeftError(str(error))
         case _:
             return InternalError("The server failed to answer; its log has the details.")
 

@@ -11,7 +11,7 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from export.artifact.featurizer import Bag, Query
-from server.batcher import Answers
+from server.batcher import Answers, Caller
 from server.errors import (
     BodyTooLargeError,
     ClientLeftError,
@@ -21,7 +21,6 @@ from server.errors import (
     UnavailableError,
     to_response,
 )
-from server.hangup import Hangups
 from server.schema import Features, PredictRequest, queries_of
 from server.service import Ask, Ranked, Service
 from server.settings import Settings
@@ -39,7 +38,6 @@ class Prediction:
 
     def __init__(self, service: Service, settings: Settings) -> None:
         self._service = service
-        self._hangups = Hangups()
         # Attributes of settings take longer to read than all that is compared with them.
         self._max_body_bytes = settings.max_body_bytes
         self._max_queries = settings.max_queries
@@ -57,8 +55,7 @@ class Prediction:
             require_ready(self._service)
             content = await read_body(scope, receive, self._max_body_bytes)
             request = PredictRequest.model_validate_json(content)
-            with self._hangups.watch(receive):
-                answers = await self._service.rank(self.to_asks(request))
+            answers = await self._service.rank(self.to_asks(request), caller_of(receive))
         except Exception as error:
             response = to_response(error)
             if response.status_code == InternalError.status:
@@ -126,6 +123,16 @@ def require_ready(service: Service) -> None:
         raise UnavailableError("The model is loading.")
     if service.state == "draining":
         raise UnavailableError("The server is shutting down.")
+
+
+def caller_of(receive: Receive) -> Caller | None:
+    """Return who waits for the answer to a request, or None where the server does not let its applications see.
+
+    ASGI tells of a hang-up only who awaits `receive`, for which every request that waits would need a task. uvicorn's
+    exchange, of which `receive` is a method, has a flag.
+    """
+    exchange: Caller | None = getattr(receive, "__self__", None)
+    return exchange if hasattr(exchange, "disconnected") else None
 
 
 async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 from export.artifact.featurizer import Bag, Query, TextFeaturizer, fold
 from export.artifact.store import Artifact
-from server.batcher import Answers, Batcher, ClosedError, DeadlineError, QueueFullError
+from server.batcher import Answers, Batcher, Caller, CallerLeftError, ClosedError, DeadlineError, QueueFullError
 from server.cache import LruCache
 from server.inference import Inference
 from server.metrics import Metrics, ShedReason
@@ -26,7 +26,8 @@ SHED_REASONS: dict[type[BaseException], ShedReason] = {
     QueueFullError: "queue_full",
     DeadlineError: "deadline",
     ClosedError: "draining",
-    asyncio.CancelledError: "client_left",
+    CallerLeftError: "client_left",
+    asyncio.CancelledError: "draining",  # A server that stops cancels what outlasts its patience.
 }
 NO_PREDICTIONS = b"[]"
 
@@ -94,14 +95,17 @@ class Service:
         """Raise QueryKindError where the model cannot take this kind of query."""
         self._predictor.check(query)
 
-    async def rank(self, asks: Sequence[Ask]) -> Answers[Ranked]:
+    async def rank(self, asks: Sequence[Ask], caller: Caller | None) -> Answers[Ranked]:
         """Return the rankings in order, and how long they queued.
 
         Raises:
-            QueueFullError, DeadlineError, ClosedError: As `Batcher.submit`.
+            QueueFullError, DeadlineError, ClosedError, CallerLeftError: As `Batcher.submit`.
         """
         try:
-            answers = await (self._batcher.submit(asks) if self._cache is None else self._recall(asks, self._cache))
+            if self._cache is None:
+                answers = await self._batcher.submit(asks, caller)
+            else:
+                answers = await self._recall(asks, caller, self._cache)
         except tuple(SHED_REASONS) as error:
             self._metrics.queries_shed(SHED_REASONS[type(error)], len(asks))
             raise
@@ -111,7 +115,9 @@ class Service:
         self._metrics.queries_ranked(len(asks), empty)
         return answers
 
-    async def _recall(self, asks: Sequence[Ask], cache: LruCache[CacheKey, bytes]) -> Answers[Ranked]:
+    async def _recall(
+        self, asks: Sequence[Ask], caller: Caller | None, cache: LruCache[CacheKey, bytes]
+    ) -> Answers[Ranked]:
         """Answer from the cache what it knows, and compute only the rest."""
         keys = [self._cache_key(ask) for ask in asks]
         known = {
@@ -122,7 +128,7 @@ class Service:
         unknown = [position for position in range(len(asks)) if position not in known]
         computed = Answers[Ranked]([], 0.0)
         if unknown:
-            computed = await self._batcher.submit([asks[position] for position in unknown])
+            computed = await self._batcher.submit([asks[position] for position in unknown], caller)
         for position, ranked in zip(unknown, computed.results, strict=True):
             cache.put(keys[position], ranked.predictions)
         self._metrics.cache_asked(len(known), len(unknown), len(cache))

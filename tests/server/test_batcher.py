@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.batcher import Answers, Batcher, ClosedError, DeadlineError, QueueFullError
+from server.batcher import Answers, Batcher, CallerLeftError, ClosedError, DeadlineError, QueueFullError
 
 FAR_S = 3600.0
 
@@ -188,6 +188,55 @@ async def test_a_cancelled_caller_frees_its_places_and_is_not_computed() -> None
     await blocking
     assert leaver.cancelled()
     assert worker.processed == [0, 3, 4]
+
+
+class Client:
+    def __init__(self) -> None:
+        self.disconnected = False
+
+
+async def test_a_caller_that_hung_up_while_it_queued_is_not_computed() -> None:
+    worker = Worker()
+    batcher, recorder = make_batcher(worker)
+    blocking = submit(batcher, 0)
+    await settle()
+    clients = [Client() for _ in range(3)]
+    tasks = [asyncio.create_task(batcher.submit([item], client)) for item, client in enumerate(clients, 1)]
+    await settle()
+    clients[1].disconnected = True
+    worker.open()
+    await asyncio.wait([blocking, *tasks])
+    assert [type(task.exception()) for task in tasks] == [type(None), CallerLeftError, type(None)]
+    assert worker.batches == [[0], [1, 3]]
+    assert recorder.lengths[-1] == 0
+
+
+async def test_a_caller_that_hangs_up_while_it_is_computed_takes_nothing_from_others() -> None:
+    worker = Worker()
+    batcher, _ = make_batcher(worker)
+    clients = [Client(), Client()]
+    tasks = [asyncio.create_task(batcher.submit([item], client)) for item, client in enumerate(clients)]
+    await settle()
+    clients[0].disconnected = True
+    worker.open()
+    assert [results(await task) for task in tasks] == [[0], [2]]
+
+
+async def test_a_queue_of_callers_that_hung_up_makes_room_at_once() -> None:
+    worker = Worker()
+    batcher, recorder = make_batcher(worker, size=1, capacity=4)
+    blocking = submit(batcher, 0)
+    await settle()
+    gone = Client()
+    tasks = [asyncio.create_task(batcher.submit([item], gone)) for item in range(1, 5)]
+    await settle()
+    gone.disconnected = True
+    worker.open()
+    await asyncio.wait([blocking, *tasks])
+    assert {type(task.exception()) for task in tasks} == {CallerLeftError}
+    assert recorder.lengths[-1] == 0
+    assert results(await batcher.submit([5, 6, 7, 8])) == [10, 12, 14, 16]
+    assert worker.processed == [0, 5, 6, 7, 8]
 
 
 async def test_cancelling_in_the_moment_before_the_batch_forms_still_drops_the_item() -> None:

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import httpx
+import uvicorn
 from fastapi import FastAPI
 
 from server.app import create_app
+from server.listeners import open_listeners, url_of
 from server.metrics import MetricsBoard
 from server.settings import Settings
 
@@ -99,6 +101,36 @@ async def test_a_client_that_left_is_not_waited_for(serve) -> None:
     assert sent[0]["status"] == 499
     assert 'astec_shed_total{reason="client_left"} 1.0' in metrics
     assert 'astec_requests_total{route="/predict",status="499"} 1.0' in metrics
+
+
+async def test_a_real_client_that_closes_its_connection_is_not_computed(opened_artifact) -> None:
+    settings = Settings(artifact=opened_artifact.path, inference_threads=1, request_timeout_ms=60_000)
+    app = create_app(settings, opened_artifact, MetricsBoard(1).metrics(0))
+    (listener,) = open_listeners("127.0.0.1", 0, 1)
+    # The protocol that the server runs on: what tells of the hang-up is its own.
+    server = uvicorn.Server(uvicorn.Config(app, http="httptools", log_config=None))
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    async with httpx.AsyncClient(base_url=url_of(listener)) as client:
+        while not server.started:
+            await asyncio.sleep(0.01)
+        with busy_inference(app):
+            in_flight = asyncio.create_task(client.post("/predict", json=QUERY))
+            while "astec_batch_size_count 1.0" not in (await client.get("/metrics")).text:
+                await asyncio.sleep(0)
+            _, writer = await asyncio.open_connection(*listener.getsockname())
+            writer.write(b'POST /predict HTTP/1.1\r\nHost: t\r\nContent-Length: 14\r\n\r\n{"query": "b"}')
+            await queued(client, 1)
+            writer.close()
+            await writer.wait_closed()
+            # The server has seen the end of the connection when it answers one that came after it.
+            await client.get("/healthz")
+        assert (await in_flight).status_code == 200
+        await queued(client, 0)
+        metrics = (await client.get("/metrics")).text
+    server.should_exit = True
+    await serving
+    assert 'astec_shed_total{reason="client_left"} 1.0' in metrics
+    assert "astec_batch_size_count 1.0" in metrics
 
 
 async def test_before_the_model_is_loaded_only_liveness_answers(opened_artifact) -> None:
