@@ -36,6 +36,7 @@ _NO_SPARSE: SparseArrays = (
     _NO_BOUNDS,
     read_only(np.empty(0, np.uint16)),
     NO_SCALES,
+    0,
 )
 
 

@@ -52,6 +52,7 @@ SparseArrays = tuple[
     NDArray[np.int64],
     NDArray[np.uint16],
     NDArray[np.float32],
+    int,
 ]
 
 
@@ -142,6 +143,7 @@ class SparseClassifier:
             self.posting_indptr,
             self.posting_heads,
             self.posting_values,
+            int(self.head.max(initial=-1)) + 1,
         )
 
 
@@ -165,9 +167,10 @@ def sparse_logits(
     posting_indptr: NDArray[np.int64],
     posting_heads: NDArray[np.uint16],
     posting_values: NDArray[np.float32],
+    num_heads: int,
 ) -> NDArray[np.float32]:
     """u_l . x + c_l of every candidate, float32 [C]."""
-    sums_H = np.empty(MAX_HEADS if len(posting_heads) else 0, np.float32)
+    sums_H = np.empty(num_heads, np.float32)
     logits_C = np.empty(len(labels_C), np.float32)
     most = 0
     for query in range(len(token_offsets) - 1):
