@@ -5,6 +5,8 @@ Shapes: B queries, D dimensions (d of the indices, D~ of the re-ranker).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from threading import local
 from typing import NamedTuple
 
 import numpy as np
@@ -27,11 +29,31 @@ class Representations(NamedTuple):
     x_tilde: NDArray[np.float32]
 
 
+class _Single:
+    """The session for one query at a time, between arrays that stay: to make them anew takes a third of such a run."""
+
+    def __init__(self, session: onnxruntime.InferenceSession, outputs: Sequence[str]) -> None:
+        self._session, self._binding = session, session.io_binding()
+        self.inputs = {node.name: np.zeros((1, node.shape[1]), np.float32) for node in session.get_inputs()}
+        found = {node.name: np.empty((1, node.shape[1]), np.float32) for node in session.get_outputs()}
+        for bind, arrays in ((self._binding.bind_input, self.inputs), (self._binding.bind_output, found)):
+            for name, array in arrays.items():
+                bind(name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
+        self._outputs = [found[name] for name in outputs]
+
+    def run(self) -> list[NDArray[np.float32]]:
+        """Outputs in their order, from what is in `inputs`; the next run writes over them."""
+        self._session.run_with_iobinding(self._binding)
+        return self._outputs
+
+
 class Encoder:
     """The embeddings of an artifact and an onnxruntime session, on the calling thread. Thread-safe."""
 
     def __init__(self, artifact: Artifact) -> None:
-        self._embeddings, self._reranker_embeddings = artifact.embeddings, artifact.reranker_embeddings
+        self._embeddings = {"bag": artifact.embeddings}
+        if artifact.reranker_embeddings is not None:
+            self._embeddings["bag_tilde"] = artifact.reranker_embeddings
         onnxruntime.disable_telemetry_events()
         options = onnxruntime.SessionOptions()
         # A model this small is done before a second thread has woken up; parallelism comes from batches and workers.
@@ -47,15 +69,29 @@ class Encoder:
         # Without a projection the indices are searched with v.
         projected = any(output.name == "z" for output in self._session.get_outputs())
         self._outputs = ["v", "z" if projected else "v", "x_hat"]
-        if self._reranker_embeddings is not None:
+        if artifact.reranker_embeddings is not None:
             self._outputs.append("x_tilde")
+        self._own = local()
 
     def encode(self, bags: Bags) -> Representations:
-        """The representations of B bags; an empty bag gives zeros."""
-        inputs = {"bag": self._embeddings.bag(bags)}
-        if self._reranker_embeddings is not None:
-            inputs["bag_tilde"] = self._reranker_embeddings.bag(bags)
-        outputs = self._session.run(self._outputs, inputs)
-        if self._reranker_embeddings is None:
-            outputs.append(np.empty((len(bags), 0), np.float32))
-        return Representations(*outputs)
+        """The representations of B bags; an empty bag gives zeros.
+
+        Those of a single bag are the calling thread's until it calls again.
+        """
+        if len(bags) == 1:
+            single = self._single()
+            for name, embeddings in self._embeddings.items():
+                embeddings.bag(bags, single.inputs[name])
+            outputs = single.run()
+        else:
+            inputs = {name: embeddings.bag(bags) for name, embeddings in self._embeddings.items()}
+            outputs = self._session.run(self._outputs, inputs)
+        v_BD, z_Bd, x_hat_BD, *reranked = outputs
+        return Representations(v_BD, z_Bd, x_hat_BD, reranked[0] if reranked else np.empty((len(bags), 0), np.float32))
+
+    def _single(self) -> _Single:
+        try:
+            single: _Single = self._own.single
+        except AttributeError:
+            single = self._own.single = _Single(self._session, self._outputs)
+        return single

@@ -42,9 +42,15 @@ class Embeddings:
         codes_VD, scales_V = quantize_int8(rows_VD)
         return cls(read_only(codes_VD), read_only(scales_V))
 
-    def bag(self, bags: Bags) -> NDArray[np.float32]:
-        """sum_t x_t e_t of each of B bags, float32 [B, D]: the same in any batch, and zeros of an empty bag."""
-        return _bag(self.rows, self.scales, bags.ids, bags.weights, bags.offsets)
+    def bag(self, bags: Bags, bag_BD: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """sum_t x_t e_t of each of B bags, float32 [B, D]: the same in any batch, and zeros of an empty bag.
+
+        Written to `bag_BD` where it is given, else to a new array.
+        """
+        if bag_BD is None:
+            bag_BD = np.empty((len(bags), self.rows.shape[1]), np.float32)
+        _bag(self.rows, self.scales, bags.ids, bags.weights, bags.offsets, bag_BD)
+        return bag_BD
 
 
 @njit(cache=True, nogil=True, fastmath=True)
@@ -54,9 +60,10 @@ def _bag(
     ids: NDArray[np.int32],
     weights: NDArray[np.float32],
     offsets: NDArray[np.int64],
-) -> NDArray[np.float32]:
-    num_queries, dim = len(offsets) - 1, rows_VD.shape[1]
-    bag_BD = np.zeros((num_queries, dim), np.float32)
+    bag_BD: NDArray[np.float32],
+) -> None:
+    num_queries, dim = bag_BD.shape
+    bag_BD[:] = 0
     for query in range(num_queries):
         for token in range(offsets[query], offsets[query + 1]):
             row, ahead, weight = ids[token], ids[min(token + ROWS_AHEAD, len(ids) - 1)], weights[token]
@@ -66,4 +73,3 @@ def _bag(
                 weight *= scales[row]
             for d in range(dim):
                 bag_BD[query, d] += weight * np.float32(rows_VD[row, d])
-    return bag_BD

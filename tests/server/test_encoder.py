@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -44,7 +45,8 @@ def random_bags(lengths: list[int], num_features: int) -> Bags:
 
 
 def one_by_one(encoder: Encoder, bags: Bags) -> Representations:
-    alone = [encoder.encode(bags.take(np.array([row]))) for row in range(len(bags))]
+    # Copies, as the next single query is written over the last.
+    alone = [[part.copy() for part in encoder.encode(bags.take(np.array([row])))] for row in range(len(bags))]
     return Representations(*(np.concatenate(parts) for parts in zip(*alone, strict=True)))
 
 
@@ -70,6 +72,17 @@ def test_a_batch_is_its_queries_bit_for_bit(artifact: Artifact, encoder: Encoder
         assert np.array_equal(one_BD, other_BD)
         assert not one_BD[np.array(lengths) == 0].any()
     assert together.v[np.array(lengths) > 0].any(axis=1).all()
+
+
+def test_single_queries_of_two_threads_do_not_meet(artifact: Artifact, encoder: Encoder) -> None:
+    bags = random_bags([4, 9], artifact.featurizer.num_features)
+    mine, other = (bags.take(np.array([row])) for row in range(2))
+    found = encoder.encode(mine)
+    before = [part.copy() for part in found]
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(encoder.encode, other).result()
+    for part, part_before in zip(found, before, strict=True):
+        assert np.array_equal(part, part_before)
 
 
 def test_no_queries_at_all(artifact: Artifact, encoder: Encoder) -> None:
