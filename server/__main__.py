@@ -18,7 +18,7 @@ from server.settings import ENV_PREFIX, Settings
 # What computes is imported late, by the functions below: numpy's and onnxruntime's libraries look at the environment
 # when they are loaded, and neither a wrong flag nor --help has to wait for them.
 if TYPE_CHECKING:
-    from export.artifact.store import Artifact
+    from server.models import Models
 
 # Queries are computed side by side, each on one thread. Threads of a library would compete with those, and a process
 # that has any cannot be forked. onnxruntime's is one that reports to its makers.
@@ -54,18 +54,20 @@ def serve(**given: str | int | bool | Path | None) -> None:
     raise typer.Exit(exit_code)
 
 
-def _open(settings: Settings) -> Artifact:
+def _open(settings: Settings) -> Models:
     """Refuses a broken artifact before a port is bound or a process started."""
-    from export.artifact.store import ArtifactError, open_artifact
+    from export.artifact.store import ArtifactError
+    from server.models import Models
 
     try:
-        return open_artifact(settings.artifact, settings.verify)
+        return Models(settings.artifact, settings.verify)
     except ArtifactError as error:
         raise UsageError(str(error)) from error
 
 
-def _serve(settings: Settings, artifact: Artifact) -> int:
-    from server.app import create_app
+def _serve(settings: Settings, models: Models) -> int:
+    from server.app import AstecApi, create_app
+    from server.crew import num_places
     from server.http_server import serve_http
     from server.listeners import ListenError, open_listeners, url_of
     from server.metrics import MetricsBoard
@@ -80,17 +82,26 @@ def _serve(settings: Settings, artifact: Artifact) -> int:
     try:
         # Compiled kernels take 50 MB, a copy in each worker unless they are there before it is forked. The predictor
         # ends here, with a session of onnxruntime that never had a thread; each worker makes its own.
-        warm_predictor(artifact)
+        warm_predictor(models.current)
     except Exception as error:  # of any library
-        typer.echo(f"astec-serve: the model in {artifact.path} does not predict: {error}", err=True)
+        typer.echo(f"astec-serve: the model in {models.current.path} does not predict: {error}", err=True)
         return EXIT_STARTUP_FAILED
-    board = MetricsBoard(settings.workers)
+    board = MetricsBoard(num_places(settings.workers))
+
+    def make_app(place: int) -> AstecApi:
+        models.settle()  # A worker knows no way back, and would keep the previous artifact mapped for all its life.
+        return create_app(settings, models.current, board.metrics(place))
+
     return serve_http(
-        lambda slot: create_app(settings, artifact, board.metrics(slot)),
+        make_app,
         listeners,
+        releases=models,
         on_ready=lambda: _announce(url, settings),
-        on_death=board.retire,
+        on_end=board.retire,
+        on_drain=AstecApi.drain,
+        on_rollout=board.reloaded,
         access_log=settings.access_log,
+        drain_s=settings.drain_timeout_s,
         shutdown_timeout_s=settings.shutdown_timeout_s,
     )
 

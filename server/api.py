@@ -13,7 +13,7 @@ from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from server.errors import MEDIA_TYPE, Problem
+from server.errors import MEDIA_TYPE, Problem, UnavailableError
 from server.metrics import Metrics
 from server.prediction import Prediction, require_ready
 from server.schema import BatchResponse, SingleResponse, Status
@@ -82,7 +82,10 @@ async def healthz(request: Request) -> Response:
 @router.get("/readyz", summary="Does the server take queries?", response_model=Status, responses=_problems(503))
 async def readyz(request: Request) -> Response:
     """Answer 503 until a real prediction has passed, and while the server shuts down."""
-    require_ready(request.app.state.service)
+    service: Service = request.app.state.service
+    require_ready(service)
+    if service.state == "draining":
+        raise UnavailableError("The server is shutting down; it still answers on open connections.")
     return _json({"status": "ready"})
 
 

@@ -43,6 +43,10 @@ class AstecApi(FastAPI):
         install_error_handlers(self)
         self.add_middleware(RequestMetrics, metrics=metrics)
 
+    def drain(self) -> None:
+        """Say on `/readyz` that the server is about to stop; everything else goes on."""
+        self.state.service.drain()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; predictions without the middleware and the router, which take longer than they do."""
         if scope["type"] != "http" or scope["path"] != PREDICT_PATH or scope["method"] != "POST":

@@ -1,77 +1,97 @@
-"""An ASGI application on uvicorn with uvloop and httptools, in one process or in several that share memory."""
+"""An ASGI application on uvicorn with uvloop and httptools, in forked processes that share memory."""
 
 from __future__ import annotations
 
-import gc
 import signal
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import uvicorn
 from starlette.types import ASGIApp
 
-from server.supervisor import Beat, Supervisor, exit_cleanly
+from server.crew import Beat
+from server.draining_server import DrainingServer
+from server.listeners import let_nobody_in
+from server.rollout import Outcome, Releases, SameRelease
+from server.supervisor import Supervisor
+
+App = TypeVar("App", bound=ASGIApp)
 
 # What a worker takes to stop beside the requests that are still open: to end its threads and its interpreter.
 _STOP_MARGIN_S = 3.0
+_MIN_CUT_OFF_S = 1
 _BEAT_S = 1
 
 
 def serve_http(
-    make_app: Callable[[int], ASGIApp],
+    make_app: Callable[[int], App],
     listeners: Sequence[socket.socket],
     *,
+    releases: Releases | None = None,
     on_ready: Callable[[], None],
-    on_death: Callable[[int], None] = lambda slot: None,
+    on_end: Callable[[int, bool], None] = lambda place, died: None,
+    on_drain: Callable[[App], None] = lambda app: None,
+    on_rollout: Callable[[Outcome], None] = lambda outcome: None,
     access_log: bool = False,
+    drain_s: int = 0,
     shutdown_timeout_s: int = 10,
 ) -> int:
-    """Serve until SIGTERM or SIGINT: on one listener in this process, on several by a forked worker each.
+    """Serve until SIGTERM or SIGINT, a forked worker on each listener; SIGHUP replaces the workers one by one.
 
     Args:
-        make_app: Makes the application of a worker, in its process, given its slot.
+        make_app: Makes the application of a worker, in its process, given its place (see `Crew`).
         listeners: Bound sockets, one for each worker.
+        releases: What workers are forked with; None where that never changes.
         on_ready: Called once, when all workers answer.
-        on_death: Called with the slot of a worker that died.
+        on_end: Called with the place of a worker that ended, and whether nobody had asked it to.
+        on_drain: Called in a worker, with its application, when it takes no new connections any more.
+        on_rollout: Called at the end of each replacement of the workers.
         access_log: Whether to log every request.
-        shutdown_timeout_s: Seconds that open requests get when the server stops.
+        drain_s: Seconds for which a worker that stops answers on open connections.
+        shutdown_timeout_s: Seconds that open requests get when a worker stops, `drain_s` included.
 
     Returns:
         The exit code: 0, or `EXIT_STARTUP_FAILED` where an application does not start.
     """
 
-    def work(slot: int, beat: Beat) -> None:
+    def work(place: int, beat: Beat) -> None:
         # A socket takes connections as long as one process has it, and nobody would answer them here.
-        _close(listener for number, listener in enumerate(listeners) if number != slot)
-        _serve(make_app(slot), listeners[slot], beat, access_log, shutdown_timeout_s)
+        listener = listeners[place % len(listeners)]
+        for other in listeners:
+            if other is not listener:
+                other.close()
+        app = make_app(place)
+        config = _config(app, access_log, shutdown_timeout_s - drain_s)
+        server = DrainingServer(config, listener, drain_s, lambda: on_drain(app))
 
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # also in the workers
-    if len(listeners) == 1:
-        # uvicorn raises again the signal that it stopped for.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, exit_cleanly)
-        _serve(make_app(0), listeners[0], _once(on_ready), access_log, shutdown_timeout_s)
-        return 0
-    supervisor = Supervisor(
+        async def notify() -> None:
+            if not beat():
+                server.should_exit = True
+
+        config.callback_notify = notify
+        server.run(sockets=[listener])
+
+    def close_listeners() -> None:
+        for listener in listeners:
+            let_nobody_in(listener)
+            listener.close()
+
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # Until the supervisor takes it.
+    return Supervisor(
         work,
         len(listeners),
+        releases=releases or SameRelease(),
         on_ready=on_ready,
-        on_death=on_death,
-        on_stop=lambda: _close(listeners),
+        on_end=on_end,
+        on_rollout=on_rollout,
+        on_stop=close_listeners,
         stop_timeout_s=shutdown_timeout_s + _STOP_MARGIN_S,
-    )
-    # The collector writes to the objects that it looks at, and each page written to is a page no longer shared.
-    gc.collect()
-    gc.freeze()
-    return supervisor.run()
+    ).run()
 
 
-def _serve(app: ASGIApp, listener: socket.socket, beat: Beat, access_log: bool, shutdown_timeout_s: int) -> None:
-    async def notify() -> None:
-        if not beat():
-            server.should_exit = True
-
-    config = uvicorn.Config(
+def _config(app: ASGIApp, access_log: bool, cut_off_s: int) -> uvicorn.Config:
+    return uvicorn.Config(
         app,
         lifespan="on",
         loop="uvloop",
@@ -79,27 +99,7 @@ def _serve(app: ASGIApp, listener: socket.socket, beat: Beat, access_log: bool, 
         ws="none",
         log_config=None,
         access_log=access_log,
-        timeout_graceful_shutdown=shutdown_timeout_s,
+        timeout_graceful_shutdown=max(_MIN_CUT_OFF_S, cut_off_s),
         server_header=False,
-        callback_notify=notify,
         timeout_notify=_BEAT_S,
     )
-    server = uvicorn.Server(config)
-    server.run(sockets=[listener])
-
-
-def _close(listeners: Iterable[socket.socket]) -> None:
-    for listener in listeners:
-        listener.close()
-
-
-def _once(on_ready: Callable[[], None]) -> Beat:
-    """A beat whose first one is news."""
-    calls = iter([on_ready])
-
-    def beat() -> bool:
-        for call in calls:
-            call()
-        return True
-
-    return beat

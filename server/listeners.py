@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import socket
+import struct
+from contextlib import suppress
+
+# Linux' number; Python has no name for it.
+_SO_ATTACH_FILTER = 26
+# Classic BPF over a TCP segment: load the byte of the flags; where SYN is set go on, else skip one; drop; keep.
+_STEPS = ((0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 2**32 - 1))
+_DROP_SYN = b"".join(struct.pack("HBBI", *step) for step in _STEPS)
 
 
 class ListenError(Exception):
@@ -43,6 +52,18 @@ def open_listeners(host: str, port: int, count: int) -> list[socket.socket]:
             "Stop what listens there, or choose another --port or --host."
         ) from error
     return listeners
+
+
+def let_nobody_in(listener: socket.socket) -> None:
+    """Have the kernel begin no more connections to a socket; those that it began are still to be accepted.
+
+    Whoever is in the queue of a socket that closes is reset, after sending a request perhaps. Without newcomers the
+    queue can be emptied first. A newcomer is ignored, tries again, and is refused once the socket is closed.
+    """
+    program = ctypes.create_string_buffer(_DROP_SYN, len(_DROP_SYN))
+    description = struct.pack("HP", len(_STEPS), ctypes.addressof(program))
+    with suppress(OSError):  # A sandbox may have no filters; then the queue is emptied as far as that goes.
+        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, description)
 
 
 def url_of(listener: socket.socket) -> str:

@@ -26,6 +26,7 @@ from prometheus_client.utils import floatToGoString
 
 from server.memory import process_memory
 from server.predictor import StageTimes
+from server.rollout import OUTCOMES, Outcome
 
 # Five buckets a decade from 50 microseconds to 5 seconds: a prediction takes well under the library's first bucket.
 LATENCY_BUCKETS_S = tuple(float(f"{50e-6 * 10 ** (step / 5):.3g}") for step in range(26))
@@ -74,6 +75,8 @@ class _Layout:
         self.queries, self.empty, self.cache_hits, self.cache_misses = self._cells(4)
         kinds: list[tuple[str, int | str]] = list(product(ROUTES, (*STATUSES, OTHER)))
         self.requests = dict(zip(kinds, self._cells(len(kinds)), strict=True))
+        self.worker_deaths, *reloads = self._cells(1 + len(OUTCOMES))
+        self.reloads = dict(zip(OUTCOMES, reloads, strict=True))
         self.shed = dict(zip(SHED_REASONS, self._cells(len(SHED_REASONS)), strict=True))
         self.request_s = {route: self._histogram(LATENCY_BUCKETS_S) for route in ROUTES}
         self.stage_s = {stage: self._histogram(LATENCY_BUCKETS_S) for stage in STAGES}
@@ -96,15 +99,16 @@ _CELL_BYTES = 8
 
 
 class MetricsBoard:
-    """The shared memory: a row per worker. Made before the workers are forked, so that all of them see the same.
+    """The shared memory: a row per worker, and one of their parent's. Made before the workers are forked.
 
     Args:
-        slots: The number of workers.
+        slots: The most workers that there are at a time.
     """
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
-        self._memory = memoryview(mmap(-1, slots * _LAYOUT.cells * _CELL_BYTES)).cast("d")
+        self._memory = memoryview(mmap(-1, (slots + 1) * _LAYOUT.cells * _CELL_BYTES)).cast("d")
+        self._parent = self.row(slots)
 
     def metrics(self, slot: int) -> Metrics:
         """Return the metrics that the worker in `slot` writes; one that replaces another goes on counting where it was.
@@ -116,11 +120,16 @@ class MetricsBoard:
             raise ValueError(f"slot {slot} is not one of the {self.slots} slots of the board")
         return Metrics(self, self.row(slot))
 
-    def retire(self, slot: int) -> None:
-        """Erase the gauges of a worker that died; its counters stay, for they must never go down."""
+    def retire(self, slot: int, died: bool = False) -> None:
+        """Erase the gauges of a worker that ended; its counters stay, for they must never go down."""
+        self._parent[_LAYOUT.worker_deaths] += died
         row = self.row(slot)
         for cell in range(_LAYOUT.gauges):
             row[cell] = 0
+
+    def reloaded(self, outcome: Outcome) -> None:
+        """Record how a replacement of the workers went."""
+        self._parent[_LAYOUT.reloads[outcome]] += 1
 
     def row(self, slot: int) -> memoryview[float]:
         """Return the cells of one worker."""
@@ -128,7 +137,7 @@ class MetricsBoard:
 
     def total(self) -> list[float]:
         """Return the sum over the workers, cell by cell."""
-        total: list[float] = np.asarray(self._memory).reshape(self.slots, _LAYOUT.cells).sum(axis=0).tolist()
+        total: list[float] = np.asarray(self._memory).reshape(self.slots + 1, _LAYOUT.cells).sum(axis=0).tolist()
         return total
 
     def pids(self) -> dict[int, int]:
@@ -212,6 +221,7 @@ class _Exposition(Collector):
         if self._model is not None:
             model.add_metric(self._model, 1)
         yield model
+        yield from _worker_families(total)
         yield from _process_families(self._board.pids())
 
 
@@ -258,6 +268,16 @@ def _cache_families(total: Sequence[float]) -> Iterator[Metric]:
         "astec_cache_misses", "Queries that the cache did not know.", value=total[_LAYOUT.cache_misses]
     )
     yield GaugeMetricFamily("astec_cache_entries", "Answers in the cache.", value=total[_LAYOUT.cache_entries])
+
+
+def _worker_families(total: Sequence[float]) -> Iterator[Metric]:
+    yield CounterMetricFamily(
+        "astec_worker_deaths", "Workers that ended without being asked.", value=total[_LAYOUT.worker_deaths]
+    )
+    reloads = CounterMetricFamily("astec_reloads", "Replacements of all workers.", labels=["outcome"])
+    for outcome, cell in _LAYOUT.reloads.items():
+        reloads.add_metric([outcome], total[cell])
+    yield reloads
 
 
 def _process_families(pids: dict[int, int]) -> Iterable[Metric]:

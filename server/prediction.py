@@ -118,10 +118,10 @@ class Prediction:
 
 
 def require_ready(service: Service) -> None:
-    """Raise UnavailableError unless the service takes queries."""
+    """Raise UnavailableError unless the service answers queries, as it does while it drains."""
     if service.state == "loading":
         raise UnavailableError("The model is loading.")
-    if service.state == "draining":
+    if service.state == "stopping":
         raise UnavailableError("The server is shutting down.")
 
 

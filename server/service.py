@@ -50,13 +50,13 @@ class Ranked(NamedTuple):
 
 
 class Service:
-    """Ranks labels for queries, in batches, on threads of its own; loading, then ready, then draining."""
+    """Ranks labels for queries, in batches, on threads of its own; loading, ready, draining, then stopping."""
 
     def __init__(self, settings: Settings, artifact: Artifact, metrics: Metrics) -> None:
         self.artifact = artifact
         model = artifact.manifest.model
         self.model_name = {"name": model.name, "version": model.version}
-        self.state: Literal["loading", "ready", "draining"] = "loading"
+        self.state: Literal["loading", "ready", "draining", "stopping"] = "loading"
         self._settings = settings
         self._metrics = metrics
         self._cache = LruCache[CacheKey, bytes](settings.cache_entries) if settings.cache_entries else None
@@ -83,9 +83,13 @@ class Service:
         self.state = "ready"
         logger.info("serving model %(name)s, version %(version)s", self.model_name)
 
+    def drain(self) -> None:
+        """Answer on, but say to who asks that others should be asked."""
+        self.state = "draining"
+
     async def stop(self) -> None:
         """Finish accepted work, then give the threads back."""
-        self.state = "draining"
+        self.state = "stopping"
         await self._batcher.drain()
         self.threads.close()
         gc.unfreeze()

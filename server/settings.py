@@ -108,7 +108,14 @@ class Settings(BaseSettings):
         "but an entry takes about a kilobyte, and each worker learns its own.",
     )
     shutdown_timeout_s: int = Field(
-        default=10, ge=1, description="Seconds that a stopping server gives open requests before it cuts them off."
+        default=10, ge=1, description="Seconds that a stopping worker gives open requests before it cuts them off."
+    )
+    drain_s: int = Field(
+        default=5,
+        ge=0,
+        description="Seconds, of the shutdown timeout, for which a stopping worker answers on open connections, asking "
+        "their clients to close them. Connections that idle for 5 s are closed anyway: less may cut off a client that "
+        "is about to send, more only waits for those that never do.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe level to log."
@@ -124,6 +131,11 @@ class Settings(BaseSettings):
     def max_inline_s(self) -> float:
         """The longest batch computed on the event loop: none where several threads could compute side by side."""
         return self.inline_batch_us / 1e6 if self.threads_per_worker == 1 else 0.0
+
+    @property
+    def drain_timeout_s(self) -> int:
+        """Seconds of the drain, which ends within the shutdown timeout."""
+        return min(self.drain_s, self.shutdown_timeout_s)
 
     @property
     def max_queries(self) -> int:

@@ -1,6 +1,6 @@
 """Workers that do as they are told, under the real supervisor, in a process that has one thread.
 
-Usage: python supervised_workers.py BEHAVIOUR [STOP_TIMEOUT_S]; what happens is told on stdout, a line each.
+Usage: python supervised_workers.py BEHAVIOUR STOP_TIMEOUT_S; what happens is told on stdout, a line each.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import signal
 import sys
 import time
 
-from server.supervisor import Beat, Supervisor
+from server.crew import Beat
+from server.supervisor import Supervisor
 
 SLOTS = 2
 BEAT_S = 0.02
@@ -20,13 +21,48 @@ def tell(*words: object) -> None:
     os.write(1, f"{' '.join(map(str, words))}\n".encode())
 
 
-def work(slot: int, beat: Beat, behaviour: str, deaths: int) -> None:
+class Releases:
+    """Numbers. The second is refused, cannot be loaded, or has a worker that cannot start, as the behaviour says."""
+
+    def __init__(self, behaviour: str) -> None:
+        self.behaviour = behaviour
+        self.current, self.previous, self.next = 1, 0, 1
+
+    def propose(self) -> None:
+        self.next += 1
+
+    def rehearse(self) -> None:
+        tell("rehearsing", self.next)
+        if (self.behaviour, self.next) == ("refuses", 2):
+            raise ValueError("the second release is no good")
+        if (self.behaviour, self.next) == ("crashes", 2):
+            os.kill(os.getpid(), signal.SIGSEGV)
+        while self.behaviour == "rehearses-for-ever":
+            time.sleep(BEAT_S)
+
+    def adopt(self) -> None:
+        if (self.behaviour, self.next) == ("unloadable", 2):
+            raise ValueError("the second release cannot be loaded")
+        self.previous, self.current = self.current, self.next
+
+    def revert(self) -> None:
+        self.current = self.previous or self.current
+        self.settle()
+
+    def settle(self) -> None:
+        self.previous = 0
+
+
+def work(place: int, beat: Beat, behaviour: str, deaths: int, release: int) -> None:
+    slot = place % SLOTS
     if slot == 1 and (behaviour, deaths) in {("fails", 0), ("fails-to-follow", 1)}:
+        sys.exit(7)
+    if slot == 1 and (behaviour, release) == ("fails-to-start", 2):
         sys.exit(7)
     if behaviour == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-    tell("working", slot, os.getpid())
+    tell("working", slot, os.getpid(), "in", place, "with", release)
     while beat():
         time.sleep(BEAT_S)
     tell("orphaned", slot)
@@ -35,16 +71,19 @@ def work(slot: int, beat: Beat, behaviour: str, deaths: int) -> None:
 if __name__ == "__main__":
     behaviour, stop_timeout_s = sys.argv[1], float(sys.argv[2])
     dead: list[int] = []
+    releases = Releases(behaviour)
 
-    def bury(slot: int) -> None:
-        dead.append(slot)
-        tell("dead", slot)
+    def note_end(place: int, died: bool) -> None:
+        dead.extend([place] * died)
+        tell("dead" if died else "left", place)
 
     supervisor = Supervisor(
-        lambda slot, beat: work(slot, beat, behaviour, len(dead)),
+        lambda place, beat: work(place, beat, behaviour, len(dead), releases.current),
         SLOTS,
+        releases=releases,
         on_ready=lambda: tell("ready"),
-        on_death=bury,
+        on_end=note_end,
+        on_rollout=lambda outcome: tell("rollout", outcome),
         on_stop=lambda: tell("stopping"),
         stop_timeout_s=stop_timeout_s,
         silence_timeout_s=0.5,

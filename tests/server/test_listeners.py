@@ -4,7 +4,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from server.listeners import ListenError, open_listeners, url_of
+from server.listeners import ListenError, let_nobody_in, open_listeners, url_of
 
 
 @contextmanager
@@ -58,3 +58,18 @@ def test_the_url_of_a_listener_is_one_for_a_browser() -> None:
         assert url_of(listener) == f"http://127.0.0.1:{listener.getsockname()[1]}"
     with listening("::1", 0, 1) as (listener,):
         assert url_of(listener) == f"http://[::1]:{listener.getsockname()[1]}"
+
+
+def test_a_listener_that_lets_nobody_in_keeps_those_who_were() -> None:
+    with listening("127.0.0.1", 0, 1) as (listener,), socket.create_connection(listener.getsockname()) as early:
+        let_nobody_in(listener)
+        with socket.socket() as late:
+            late.settimeout(0.2)
+            with pytest.raises(TimeoutError):
+                late.connect(listener.getsockname())
+        early.sendall(b"hello")
+        accepted, _ = listener.accept()
+        with accepted:
+            accepted.settimeout(10)
+            assert accepted.recv(5) == b"hello"
+        assert taken(listener) == 0

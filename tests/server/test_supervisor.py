@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from server.rollout import SameRelease
 from server.supervisor import EXIT_STARTUP_FAILED, Supervisor
 
 PATIENCE_S = 30.0
@@ -66,7 +67,7 @@ def test_workers_start_once_and_stop_together(number: signal.Signals) -> None:
         run.process.send_signal(number)
         assert run.end() == 0
     assert run.said.count("ready") == run.said.count("stopping") == 1
-    assert not any(line.startswith("dead") for line in run.said)
+    assert not any(line.startswith(("dead", "left")) for line in run.said)
     for worker in workers:
         with pytest.raises(ProcessLookupError):
             os.kill(worker, 0)
@@ -144,16 +145,89 @@ def test_a_process_with_several_threads_is_not_forked() -> None:
     thread = threading.Thread(target=done.wait)
     thread.start()
     supervisor = Supervisor(
-        lambda slot, beat: None,
+        lambda place, beat: None,
         1,
+        releases=SameRelease(),
         on_ready=lambda: None,
-        on_death=lambda slot: None,
+        on_end=lambda place, died: None,
+        on_rollout=lambda outcome: None,
         on_stop=lambda: None,
         stop_timeout_s=0,
     )
     try:
-        with pytest.raises(RuntimeError, match=r"threads cannot be forked; .* use one worker"):
+        with pytest.raises(RuntimeError, match="threads cannot be forked; load no library"):
             supervisor.run()
     finally:
         done.set()
         thread.join()
+
+
+def test_a_hangup_signal_replaces_the_workers_one_after_the_other() -> None:
+    with supervised() as run:
+        run.read_until("ready")
+        first = [run.read_worker(slot) for slot in (0, 1)]
+        run.process.send_signal(signal.SIGHUP)
+        for slot in (0, 1):
+            run.read_until(f"left {slot}")
+            with pytest.raises(ProcessLookupError):
+                os.kill(first[slot], 0)
+        run.process.send_signal(signal.SIGHUP)
+        run.read_until("left 2")
+        run.read_until("left 3")
+        run.process.terminate()
+        assert run.end() == 0
+    working = [line.split() for line in run.said if line.startswith("working")]
+    places = [(place, release) for _, _, _, _, place, _, release in working]
+    assert sorted(places[:2]) == [("0", "1"), ("1", "1")]
+    assert places[2:] == [("2", "2"), ("3", "2"), ("0", "3"), ("1", "3")]
+    assert run.said.count("rollout done") == 2
+    assert not any(line.startswith("dead") for line in run.said)
+
+
+@pytest.mark.parametrize("behaviour", ["refuses", "crashes", "unloadable"])
+def test_a_release_that_is_no_good_touches_no_worker(behaviour: str) -> None:
+    with supervised(behaviour) as run:
+        run.read_until("ready")
+        workers = [run.read_worker(slot) for slot in (0, 1)]
+        run.process.send_signal(signal.SIGHUP)
+        run.read_until("rollout refused")
+        os.kill(workers[1], signal.SIGKILL)
+        run.read_worker(1, other_than=workers[1])
+        os.kill(workers[0], 0)
+        assert {line.split()[-1] for line in run.said if line.startswith("working")} == {"1"}
+        run.process.send_signal(signal.SIGHUP)  # the third release is good again
+        run.read_until("rollout done")
+        run.process.terminate()
+        assert run.end() == 0
+
+
+def test_a_release_whose_workers_do_not_start_is_taken_back_where_it_was() -> None:
+    with supervised("fails-to-start") as run:
+        run.read_until("ready")
+        workers = [run.read_worker(slot) for slot in (0, 1)]
+        run.process.send_signal(signal.SIGHUP)
+        run.read_until("rollout rolled_back")
+        os.kill(workers[1], 0)  # nobody took its place
+        run.process.terminate()
+        assert run.end() == 0
+    working = [line.split() for line in run.said if line.startswith("working 0")]
+    assert [(place, release) for _, _, _, _, place, _, release in working] == [("0", "1"), ("2", "2"), ("0", "1")]
+
+
+def test_workers_that_ignore_their_successors_are_killed_after_the_timeout() -> None:
+    with supervised("stubborn", stop_timeout_s=0.2) as run:
+        run.read_until("ready")
+        run.process.send_signal(signal.SIGHUP)
+        for line in ("left 0", "left 1", "rollout done"):
+            run.read_until(line)
+        run.process.terminate()
+        assert run.end() == 0
+
+
+def test_a_server_stops_while_it_replaces_its_workers() -> None:
+    with supervised("rehearses-for-ever") as run:
+        run.read_until("ready")
+        run.process.send_signal(signal.SIGHUP)
+        run.read_until("rehearsing 2")
+        run.process.terminate()
+        assert run.end() == 0  # the end of the output too: the rehearsal is over
