@@ -5,7 +5,8 @@ Shapes: B queries, D dimensions (d of the indices, D~ of the re-ranker).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from threading import local
 from typing import NamedTuple
 
@@ -14,7 +15,11 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from export.artifact.featurizer import Bags
-from export.artifact.store import Artifact
+from export.artifact.manifest import Dimensions
+from export.artifact.store import Artifact, ArtifactError
+
+_OUTSIDE = b"location"
+"""The key, in a graph's bytes, of what says that a matrix lies in another file."""
 
 
 class Representations(NamedTuple):
@@ -32,10 +37,10 @@ class Representations(NamedTuple):
 class _Single:
     """The session for one query at a time, between arrays that stay: to make them anew takes a third of such a run."""
 
-    def __init__(self, session: onnxruntime.InferenceSession, outputs: Sequence[str]) -> None:
+    def __init__(self, session: onnxruntime.InferenceSession, outputs: Sequence[str], dims: Mapping[str, int]) -> None:
         self._session, self._binding = session, session.io_binding()
-        self.inputs = {node.name: np.zeros((1, node.shape[1]), np.float32) for node in session.get_inputs()}
-        found = {node.name: np.empty((1, node.shape[1]), np.float32) for node in session.get_outputs()}
+        self.inputs = {node.name: np.zeros((1, dims[node.name]), np.float32) for node in session.get_inputs()}
+        found = {node.name: np.empty((1, dims[node.name]), np.float32) for node in session.get_outputs()}
         for bind, arrays in ((self._binding.bind_input, self.inputs), (self._binding.bind_output, found)):
             for name, array in arrays.items():
                 bind(name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
@@ -48,7 +53,12 @@ class _Single:
 
 
 class Encoder:
-    """The embeddings of an artifact and an onnxruntime session, on the calling thread. Thread-safe."""
+    """The embeddings of an artifact and an onnxruntime session, on the calling thread. Thread-safe.
+
+    Raises:
+        ArtifactError: the graph is none, has a matrix outside of its file, or makes something else of a bag than the
+            representations that the manifest says.
+    """
 
     def __init__(self, artifact: Artifact) -> None:
         self._embeddings = {"bag": artifact.embeddings}
@@ -64,19 +74,26 @@ class Encoder:
         # What a run needs is little and gone at its end: to plan and keep it took longer than to ask for it.
         options.enable_mem_pattern = False
         options.enable_cpu_mem_arena = False
-        path = str(artifact.encoder_path)
-        self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self._session = _open_session(artifact.encoder_path, options)
         # Without a projection the indices are searched with v.
         projected = any(output.name == "z" for output in self._session.get_outputs())
+        sizes, path = artifact.manifest.dimensions, artifact.encoder_path
+        if not projected and sizes.shortlist_dim != sizes.dim:
+            raise ArtifactError(f"{path.name} in {path.parent} has no z of {sizes.shortlist_dim} dimensions")
         self._outputs = ["v", "z" if projected else "v", "x_hat"]
         if artifact.reranker_embeddings is not None:
             self._outputs.append("x_tilde")
+        self._dims = _dims(sizes)
         self._own = local()
+        self._try(path)
 
     def encode(self, bags: Bags) -> Representations:
         """The representations of B bags; an empty bag gives zeros.
 
         Those of a single bag are the calling thread's until it calls again.
+
+        Raises:
+            ValueError: the graph gave arrays of other dimensions, which kernels would read beyond.
         """
         if len(bags) == 1:
             single = self._single()
@@ -86,6 +103,9 @@ class Encoder:
         else:
             inputs = {name: embeddings.bag(bags) for name, embeddings in self._embeddings.items()}
             outputs = self._session.run(self._outputs, inputs)
+            for name, output in zip(self._outputs, outputs, strict=True):
+                if output.shape != (len(bags), self._dims[name]):
+                    raise ValueError(f"{name} has shape {output.shape}, not {(len(bags), self._dims[name])}")
         v_BD, z_Bd, x_hat_BD, *reranked = outputs
         return Representations(v_BD, z_Bd, x_hat_BD, reranked[0] if reranked else np.empty((len(bags), 0), np.float32))
 
@@ -93,5 +113,37 @@ class Encoder:
         try:
             single: _Single = self._own.single
         except AttributeError:
-            single = self._own.single = _Single(self._session, self._outputs)
+            single = self._own.single = _Single(self._session, self._outputs, self._dims)
         return single
+
+    def _try(self, path: Path) -> None:
+        """Encode an empty bag: of a matrix with NaN or infinity in it, not even its zeros make zeros."""
+        nothing = Bags(np.empty(0, np.int32), np.empty(0, np.float32), np.zeros(2, np.int64))
+        try:
+            representations = self.encode(nothing)
+        except Exception as error:  # of the library, too
+            raise ArtifactError(f"{path.name} in {path.parent} encodes no query: {error}") from error
+        if any(output.any() for output in representations):
+            raise ArtifactError(f"{path.name} in {path.parent} makes something of nothing: it holds NaN or infinity")
+
+
+def _open_session(path: Path, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
+    graph = path.read_bytes()
+    if _OUTSIDE in graph:
+        raise ArtifactError(f"{path.name} in {path.parent} has data outside of its file; export the run again")
+    try:
+        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the library has one for every kind of damage
+        raise ArtifactError(f"{path.name} in {path.parent} is no graph that onnxruntime runs: {error}") from error
+
+
+def _dims(sizes: Dimensions) -> dict[str, int]:
+    """Of the inputs and outputs that a graph may have."""
+    return {
+        "bag": sizes.dim,
+        "bag_tilde": sizes.reranker_dim,
+        "v": sizes.dim,
+        "z": sizes.shortlist_dim,
+        "x_hat": sizes.dim,
+        "x_tilde": sizes.reranker_dim,
+    }

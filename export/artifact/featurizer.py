@@ -17,12 +17,13 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
-from typing import ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from export.artifact.array_file import map_array
 from export.artifact.hashing import first_slot
 from export.artifact.labels import TextTable
 from export.artifact.token_table import build_table, check_table, find
@@ -35,6 +36,7 @@ TABLE_FILE = "vocabulary.table.npy"
 
 _ASCII_FOLD = bytes(ord(chr(c).lower() if chr(c).isalnum() else " ") for c in range(128)) + bytes(128)
 _FIT_CHUNK_TEXTS = 20_000
+_MAX_DESCRIPTION_BYTES = 1 << 16
 
 
 class QueryKindError(ValueError):
@@ -100,6 +102,9 @@ class FeaturizerConfig:
     max_chars: int = 512
 
     def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if type(value) is not int:
+                raise ValueError(f"{name} is {value!r}; it must be a whole number")
         if not 1 <= self.word_ngrams <= 4:
             raise ValueError(f"word_ngrams is {self.word_ngrams}; it must lie between 1 and 4")
         if not 0 <= self.min_char_ngram <= self.max_char_ngram <= 8:
@@ -270,18 +275,18 @@ def open_featurizer(folder: Path) -> Featurizer:
         ValueError: where its files do not belong together.
     """
     try:
-        description = json.loads((folder / FEATURIZER_FILE).read_text())
+        description = _read_description(folder / FEATURIZER_FILE)
         if description["kind"] == IdFeaturizer.kind:
-            return IdFeaturizer(int(description["num_features"]))
+            return IdFeaturizer(description["num_features"])
         config = FeaturizerConfig(**description["config"])
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(f"{FEATURIZER_FILE} does not describe a featurizer: {error!r}") from error
     vocabulary = TextTable.open(folder, VOCABULARY_STEM)
-    idf, table_S = (
-        np.asarray(np.load(folder / name, mmap_mode="r", allow_pickle=False)) for name in (IDF_FILE, TABLE_FILE)
-    )
+    idf, table_S = map_array(folder / IDF_FILE), map_array(folder / TABLE_FILE)
     if idf.dtype != np.float32 or idf.shape != (len(vocabulary),):
         raise ValueError(f"{IDF_FILE} is {idf.dtype} {idf.shape}, not float32 ({len(vocabulary)},)")
+    if not np.isfinite(idf).all():
+        raise ValueError(f"{IDF_FILE} holds NaN or infinity")
     try:
         check_table(table_S, len(vocabulary))
     except ValueError as error:
@@ -296,6 +301,12 @@ def fold(text: str, max_chars: int) -> str:
     # Twice: NFKC can bring upper case and separators into being, case folding can undo NFKC.
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text[:max_chars]).casefold())
     return "".join(c if unicodedata.category(c)[0] in "LNM" else " " for c in folded)[:max_chars]
+
+
+def _read_description(path: Path) -> Any:  # noqa: ANN401 - what JSON may hold
+    if (size := path.stat().st_size) > _MAX_DESCRIPTION_BYTES:
+        raise ValueError(f"it has {size} bytes, more than {_MAX_DESCRIPTION_BYTES}")
+    return json.loads(path.read_bytes())
 
 
 def _write_description(folder: Path, kind: str, num_features: int, config: dict[str, int], vocabulary: str) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from export.artifact.array_file import map_array
 from export.artifact.index import HnswParams, unit_rows
 from export.artifact.weight_rows import read_only
 
@@ -35,8 +36,8 @@ class FlatIndex:
     def load(cls, path: Path, dim: int, params: HnswParams) -> FlatIndex:
         """See `StoredIndex.load`."""
         try:
-            units_ND = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+            units_ND = map_array(path)
+        except (OSError, ValueError) as error:
             raise ValueError(f"{path.name} cannot be read: {error}") from error
         if units_ND.dtype != np.float32 or units_ND.ndim != 2 or units_ND.shape[1] != dim:
             raise ValueError(f"{path.name} is {units_ND.dtype} {units_ND.shape}, not float32 [vectors, {dim}]")

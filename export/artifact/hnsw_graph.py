@@ -49,7 +49,8 @@ class HnswGraph:
         _require_within("the entry", np.array([self.entry]), 0, num_upper)
         levels_U = self.upper_bounds[1:] - self.upper_bounds[:-1]
         first, last = int(self.upper_bounds[0]), int(self.upper_bounds[-1])
-        if first != 0 or last != num_lists or levels_U.min() < 0:
+        # Compared, not subtracted: differences of any 32 bits may overflow into the range.
+        if first != 0 or last != num_lists or (self.upper_bounds[1:] < self.upper_bounds[:-1]).any():
             raise ValueError(f"bounds of upper lists do not ascend from 0 to {num_lists}")
         level_R = np.arange(num_lists) - np.repeat(self.upper_bounds[:-1], levels_U)
         # Free places are read as the last node's, which may be in no upper level, and then left out.

@@ -12,14 +12,10 @@ import hnswlib
 import numpy as np
 from numpy.typing import NDArray
 
+from export.artifact.hnsw_file import link_lists, require_sound_file
 from export.artifact.hnsw_graph import NO_LINK, HnswGraph
 from export.artifact.index import HnswParams
 from export.artifact.weight_rows import read_only
-
-# The file begins with 8-byte integers; these say where in a node's record its label and its vector begin. The label
-# comes right after the vector.
-_LABEL_PLACE, _VECTOR_PLACE, _HEADER_BYTES = 4, 5, 48
-_COUNT_MASK = 0xFFFF  # of the number before a list of links; the other half are flags
 
 
 class HnswIndex:
@@ -44,7 +40,7 @@ class HnswIndex:
     @classmethod
     def load(cls, path: Path, dim: int, params: HnswParams) -> HnswIndex:
         """See `StoredIndex.load`."""
-        _require_dim(path, dim)
+        require_sound_file(path, dim)
         graph = hnswlib.Index(space="cosine", dim=dim)
         try:
             graph.load_index(str(path))
@@ -80,11 +76,11 @@ class HnswIndex:
             raise ValueError("the nodes of the graph are in another order than its vectors; build it on one thread")
         levels_N = state["element_levels"][: self.count]
         records = state["data_level0"].reshape(-1, state["size_data_per_element"])[: self.count]
-        links_NM = _lists(records[:, : 4 * (state["max_M0"] + 1)])
+        links_NM = link_lists(records[:, : 4 * (state["max_M0"] + 1)])
         entry = state["enterpoint_node"]
         upper_nodes_U = np.union1d(np.flatnonzero(levels_N > 0), [entry]).astype(np.int32)
         upper_bounds = np.concatenate([[0], np.cumsum(levels_N[upper_nodes_U])]).astype(np.int32)
-        upper_RM = _lists(state["link_lists"].reshape(-1, state["size_links_per_element"]))
+        upper_RM = link_lists(state["link_lists"].reshape(-1, state["size_links_per_element"]))
         numbers_RM = np.searchsorted(upper_nodes_U, upper_RM).astype(np.int32)
         upper_links_RM = np.where(upper_RM == NO_LINK, np.int32(NO_LINK), numbers_RM)
         return HnswGraph(
@@ -124,31 +120,3 @@ class HnswIndex:
                 continue
             ids_K[:k], similarities_K[:k] = found[0], 1 - distances[0]
             return
-
-
-def _lists(records: NDArray[np.int8]) -> NDArray[np.int32]:
-    """Lists of links, each filled up with NO_LINK, of records that begin with how many there are: [.., M]."""
-    numbers = np.ascontiguousarray(records).view(np.uint32)
-    counts = numbers[:, :1] & _COUNT_MASK
-    links = numbers[:, 1:].astype(np.int32)
-    links[np.arange(links.shape[1]) >= counts] = NO_LINK
-    return links
-
-
-def _require_dim(path: Path, dim: int) -> None:
-    """hnswlib takes the caller's word for it, and would read beyond the vectors of another dimension.
-
-    Raises:
-        ValueError: the file is missing, has no whole header, or has vectors of another dimension.
-    """
-    try:
-        with path.open("rb") as stream:
-            header = stream.read(_HEADER_BYTES)
-    except OSError as error:
-        raise ValueError(f"{path.name} cannot be read: {error}") from error
-    if len(header) != _HEADER_BYTES:
-        raise ValueError(f"{path.name} is no whole HNSW graph: it has no header")
-    places = np.frombuffer(header, np.uint64)
-    vector_bytes = int(places[_LABEL_PLACE]) - int(places[_VECTOR_PLACE])
-    if vector_bytes != 4 * dim:
-        raise ValueError(f"{path.name} has vectors of {vector_bytes} bytes, not of {dim} dimensions")

@@ -11,6 +11,8 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
+from export.artifact.array_file import map_array
+
 BLOB_SUFFIX = ".bin"
 OFFSETS_SUFFIX = ".offsets.npy"
 
@@ -45,7 +47,7 @@ class TextTable(Sequence[str]):
         Raises:
             ValueError: where the two files do not belong together.
         """
-        offsets = np.load(folder / f"{stem}{OFFSETS_SUFFIX}", mmap_mode="r", allow_pickle=False)
+        offsets = map_array(folder / f"{stem}{OFFSETS_SUFFIX}")
         blob_path = folder / f"{stem}{BLOB_SUFFIX}"
         size = blob_path.stat().st_size
         # An empty file cannot be mapped.
@@ -95,7 +97,8 @@ class TextTable(Sequence[str]):
         offsets = self.offsets
         if offsets.dtype != np.int64 or offsets.ndim != 1 or len(offsets) == 0:
             raise ValueError(f"{stem}{OFFSETS_SUFFIX} must be int64 [n + 1], not {offsets.dtype} {offsets.shape}")
-        if offsets[0] != 0 or offsets[-1] != blob_bytes or np.any(np.diff(offsets) < 0):
+        # Compared, not subtracted: differences of any 64 bits may overflow into the range.
+        if offsets[0] != 0 or offsets[-1] != blob_bytes or np.any(offsets[1:] < offsets[:-1]):
             raise ValueError(f"{stem}{OFFSETS_SUFFIX} does not partition the {blob_bytes} bytes of {stem}{BLOB_SUFFIX}")
         try:
             str(self._bytes, "utf-8")

@@ -20,6 +20,8 @@ Positive = Annotated[int, Field(ge=1, lt=2**40)]
 Weights = Literal["float32", "int8"]
 """Type of embeddings, classifiers and label representatives; a re-ranker's are float32."""
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Integer = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+"""One that every reader of JSON can hold."""
 
 
 class Frozen(BaseModel):
@@ -161,7 +163,7 @@ class Manifest(Frozen):
     weights: Weights
     scoring: Scoring
     metrics: dict[str, float]
-    training: dict[str, str | int | float | bool | None]
+    training: dict[str, str | Integer | float | bool | None]
     files: dict[FileName, FileRecord]
 
     @model_validator(mode="after")

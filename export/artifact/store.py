@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from export.artifact.array_file import map_array
 from export.artifact.embeddings import Embeddings
 from export.artifact.featurizer import Featurizer, open_featurizer
 from export.artifact.files import sha256_of, write_folder_atomically
@@ -42,6 +43,8 @@ Verification = Literal["hashes", "sizes"]
 """What of an artifact's files is compared with its manifest: every byte, or names and sizes only."""
 
 _MAX_MANIFEST_BYTES = 4 << 20
+_MAX_QUOTED_CHARS = 100  # of what a manifest says, in an error
+_CHUNK_BYTES = 1 << 20  # of an array, small enough to stay in a cache while it is looked at twice
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +147,12 @@ def open_artifact(path: Path, verify: Verification = "hashes") -> Artifact:
 
     Args:
         path: a folder that `write_artifact` published.
-        verify: "sizes" opens faster, but a file that was damaged without changing its size may crash the process.
+        verify: "sizes" opens faster; of what was damaged without changing its size, and of weights that are no
+            numbers, it finds only what would lead a search out of its arrays.
 
     Raises:
         ArtifactError: a file is missing, unlisted, of a wrong size or hash, a link or outside the folder, the format
-            version is unknown, or the files contradict one another.
+            version is unknown, the files contradict one another, or a weight is NaN or infinite.
     """
     try:
         manifest = read_manifest(path)
@@ -156,7 +160,10 @@ def open_artifact(path: Path, verify: Verification = "hashes") -> Artifact:
     except OSError as error:
         raise ArtifactError(f"{path} cannot be read: {error}. Check the path and its permissions") from error
     try:
-        return _load(path, manifest)
+        artifact = _load(path, manifest)
+        if verify == "hashes":
+            _require_finite_weights(artifact)
+        return artifact
     except (ValueError, RuntimeError, KeyError, EOFError, OSError) as error:
         raise ArtifactError(f"{path} cannot be loaded although its {verify} are right: {error}. {_REEXPORT}") from error
 
@@ -179,22 +186,36 @@ def read_manifest(path: Path) -> Manifest:
     if checksum_path.read_bytes() != _checksum_line(content):
         raise ArtifactError(f"{MANIFEST_FILE} does not match {MANIFEST_CHECKSUM_FILE} in {path}. {_REEXPORT}")
     try:
-        fields: Any = json.loads(content)
+        fields: Any = json.loads(content, object_pairs_hook=_distinct_keys)
     except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{manifest_path} is not JSON: {error}. {_REEXPORT}") from error
     version = fields.get("format_version") if isinstance(fields, dict) else None
     if version != FORMAT_VERSION:
         raise ArtifactError(
-            f"{manifest_path} has format version {version!r}; this program reads version {FORMAT_VERSION}. "
+            f"{manifest_path} has format version {_quoted(version)}; this program reads version {FORMAT_VERSION}. "
             "Export the run again with this version of astec, or serve it with the version that exported it"
         )
     try:
         return Manifest.model_validate(fields)
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
+        field = ".".join(str(part) for part in first["loc"])[:_MAX_QUOTED_CHARS]
         where = f"{manifest_path}: field {field}" if field else str(manifest_path)
         raise ArtifactError(f"{where}: {first['msg']}. {_REEXPORT}") from error
+
+
+def _distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, where other programs might see the one or the other of two equal keys."""
+    fields: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in fields:
+            raise ArtifactError(f"{MANIFEST_FILE} has the key {_quoted(key)} twice in one object. {_REEXPORT}")
+        fields[key] = value
+    return fields
+
+
+def _quoted(value: object) -> str:
+    return repr(value)[:_MAX_QUOTED_CHARS]
 
 
 def verify_files(path: Path, manifest: Manifest, verify: Verification = "hashes") -> None:
@@ -260,7 +281,7 @@ def _load(path: Path, manifest: Manifest) -> Artifact:
         shape = (sizes.num_features, sizes.reranker_dim)
         reranker_embeddings = Embeddings(_load_array(path, FILES.reranker_embeddings, np.float32, shape), NO_SCALES)
         reranker = _load_array(path, FILES.reranker, np.float32, (sizes.num_labels, sizes.reranker_dim))
-        reranker_bias = _load_array(path, FILES.reranker_bias, np.float32, (sizes.num_labels,))
+        reranker_bias = _load_finite(path, FILES.reranker_bias, sizes.num_labels)
     weights, scales = _load_weights(
         path, manifest, FILES.classifier, FILES.classifier_scales, (sizes.num_labels, sizes.dim)
     )
@@ -273,7 +294,7 @@ def _load(path: Path, manifest: Manifest) -> Artifact:
         embeddings=_load_embeddings(path, manifest),
         classifier=weights,
         classifier_scales=scales,
-        bias=_load_array(path, FILES.classifier_bias, np.float32, (sizes.num_labels,)),
+        bias=_load_finite(path, FILES.classifier_bias, sizes.num_labels),
         reranker_embeddings=reranker_embeddings,
         reranker=reranker,
         reranker_bias=reranker_bias,
@@ -361,7 +382,8 @@ def _load_label_sets(path: Path, num_points: int, num_labels: int) -> LabelSets:
 
 def _load_indptr(path: Path, name: str, count: int) -> NDArray[np.int64]:
     indptr = _load_array(path, name, np.int64, (count + 1,))
-    _require(int(indptr[0]) == 0 and not np.any(np.diff(indptr) < 0), f"{name} does not ascend from 0")
+    # Compared, not subtracted: differences of any 64 bits may overflow into the range.
+    _require(int(indptr[0]) == 0 and not np.any(indptr[1:] < indptr[:-1]), f"{name} does not ascend from 0")
     return indptr
 
 
@@ -379,18 +401,38 @@ def _require_ids(name: str, ids: NDArray[Any], kind: str, count: int, least: int
 
 def _load_finite(path: Path, name: str, count: int) -> NDArray[np.float32]:
     array = _load_array(path, name, np.float32, (count,))
-    # NaN spreads to both extremes; looking at these allocates nothing.
-    _require(not count or bool(np.isfinite([array.min(), array.max()]).all()), f"{name} holds NaN or infinity")
+    _require(_is_finite(array), f"{name} holds NaN or infinity")
     return array
 
 
 def _load_array(path: Path, name: str, dtype: type[np.generic], shape: tuple[int, ...]) -> NDArray[Any]:
-    # A zero-length array cannot be mapped. It is made read-only as the others are, a type of its own to numba.
-    array = np.load(path / name, mmap_mode="r" if np.prod(shape) else None, allow_pickle=False)
-    array.setflags(write=False)
+    array = map_array(path / name)
     _require(array.dtype == dtype, f"{name} is {array.dtype}, not {np.dtype(dtype)}")
     _require(array.shape == shape, f"{name} has shape {array.shape}, not {shape}")
-    return np.asarray(array)
+    return array
+
+
+def _require_finite_weights(artifact: Artifact) -> None:
+    """Look at all rows of weights in float32, on all CPUs."""
+    mu, reranker_embeddings = artifact.shortlister.representatives, artifact.reranker_embeddings
+    rows = {
+        FILES.embeddings: artifact.embeddings.rows,
+        FILES.classifier: artifact.classifier,
+        FILES.representatives: None if mu is None else mu.vectors,
+        FILES.reranker_embeddings: None if reranker_embeddings is None else reranker_embeddings.rows,
+        FILES.reranker: artifact.reranker,
+    }
+    numbers = {name: array for name, array in rows.items() if array is not None and array.dtype == np.float32}
+    with ThreadPoolExecutor() as pool:
+        for name, finite in zip(numbers, pool.map(_is_finite, numbers.values()), strict=True):
+            _require(finite, f"{name} holds NaN or infinity")
+
+
+def _is_finite(array: NDArray[Any]) -> bool:
+    num_rows = 1 + _CHUNK_BYTES // max(1, array[:1].nbytes)
+    chunks = (array[begin : begin + num_rows] for begin in range(0, len(array), num_rows))
+    # NaN spreads to both extremes; looking at these allocates nothing.
+    return all(np.isfinite([chunk.min(), chunk.max()]).all() for chunk in chunks)
 
 
 def _require(condition: bool, problem: str) -> None:
