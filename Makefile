@@ -8,20 +8,31 @@ DEMO := runs/demo artifacts/demo
 ARTIFACT ?= artifacts/demo
 DATA ?= runs/demo-log
 TRAIN ?= $(DATA)
+SBOM ?= serve
+TOOLS := build/tools
+LOCK = $(TOOLS)/bin/uv pip compile --no-config --quiet --universal --python-version 3.11 --generate-hashes \
+	--excludes locks/excluded.in --custom-compile-command 'make lock' $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo smoke test lint bench clean
+.PHONY: help setup demo smoke test lint bench lock audit sbom clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
+ifdef LOCKED
+	$(BIN)/pip install --quiet --require-hashes --requirement locks/build.txt
+	$(BIN)/pip install --quiet --require-hashes --no-build-isolation --requirement locks/dev.txt
+	$(BIN)/pip install --quiet '$(TORCH)'
+	$(BIN)/pip install --quiet --no-build-isolation --no-deps --editable .
+else
 	$(BIN)/pip install --quiet '$(TORCH)'
 	$(BIN)/pip install --quiet --editable '.[dev]'
+endif
 	touch $@
 
-setup: $(VENV)/.ready ## make the virtual environment (TORCH=... picks another torch build)
+setup: $(VENV)/.ready ## make the virtual environment (TORCH=... picks another torch build, LOCKED=1 the versions in locks/)
 
 artifacts/demo/manifest.json: | $(VENV)/.ready
 	test -f runs/demo-log/train.jsonl.gz || $(BIN)/astec-train demo-log runs/demo-log
@@ -53,6 +64,31 @@ lint: $(VENV)/.ready ## ruff, mypy and the import contracts
 bench: | $(VENV)/.ready ## measure in process, over HTTP, beside peers and as labels grow (ARTIFACT=, DATA=, TRAIN=, BENCH=--quick)
 	test -f $(ARTIFACT)/manifest.json || $(MAKE) artifacts/demo/manifest.json
 	$(BIN)/python -m loadtest.bench $(ARTIFACT) $(DATA) --train $(TRAIN) $(BENCH)
+
+$(TOOLS)/.ready: locks/tools.txt
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/pip install --quiet --require-hashes --requirement locks/tools.txt
+	touch $@
+
+# The other locks follow that of everything, so that what passed the tests is what is installed.
+lock: $(TOOLS)/.ready ## write locks/ from pyproject.toml, keeping versions that still fit (UPGRADE=--upgrade for new ones)
+	$(LOCK) pyproject.toml --extra dev --output-file locks/dev.txt
+	$(LOCK) pyproject.toml --extra serve --constraint locks/dev.txt --output-file locks/serve.txt
+	$(LOCK) pyproject.toml --extra export --constraint locks/dev.txt --output-file locks/export.txt
+	$(LOCK) pyproject.toml --extra train --constraint locks/dev.txt --output-file locks/train.txt
+	$(LOCK) --group build --constraint locks/dev.txt --output-file locks/build.txt
+	$(LOCK) --group tools --output-file locks/tools.txt
+
+# Strict: an advisory database that cannot be asked fails, instead of finding nothing.
+audit: $(TOOLS)/.ready ## look all locked versions up in the Python advisory database (needs the network)
+	$(TOOLS)/bin/pip-audit --strict --disable-pip --require-hashes $(addprefix --requirement=,$(wildcard locks/*.txt))
+
+# Of the lock only what the image's Python and platform take. A lock has no dependency graph, which is warned about.
+sbom: $(TOOLS)/.ready ## write build/sbom.json (CycloneDX), what the server image installs (SBOM=train: the trainer's)
+	$(TOOLS)/bin/uv pip compile --no-config --quiet --no-deps --generate-hashes --python-version 3.11 \
+		--python-platform x86_64-manylinux_2_28 --output-file build/$(SBOM).txt locks/$(SBOM).txt
+	PYTHONWARNINGS=ignore $(TOOLS)/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible \
+		--output-file build/sbom.json build/$(SBOM).txt
 
 clean: ## remove what the targets above made
 	rm -rf $(VENV) build *.egg-info runs artifacts .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis

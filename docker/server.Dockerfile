@@ -11,21 +11,27 @@ FROM ${BASE_IMAGE} AS builder
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends g++ python3-dev \
     && rm -rf /var/lib/apt/lists/*
-RUN python3 -m venv /opt/astec
-ENV PATH=/opt/astec/bin:$PATH PIP_NO_CACHE_DIR=1
+# What builds has an environment of its own; the one that is shipped has no installer.
+RUN python3 -m venv /opt/build && python3 -m venv --without-pip /opt/astec
+ENV PATH=/opt/astec/bin:/opt/build/bin:$PATH PIP_NO_CACHE_DIR=1
 WORKDIR /src
-# Dependencies have a layer of their own, so that a change of the code neither fetches nor compiles them again.
-COPY pyproject.toml docker/requirements.py ./
+# Dependencies have a layer of their own, so that a change of the code neither fetches nor compiles them again. Every file
+# is fetched by its hash, build requirements too: pip would not check those of an isolated build.
+COPY locks locks
+RUN pip install --require-hashes --requirement locks/build.txt
 ARG CFLAGS
-RUN python requirements.py serve > requirements.txt \
-    && HNSWLIB_NO_NATIVE=1 CFLAGS="${CFLAGS}" CXXFLAGS="${CFLAGS}" pip install --requirement requirements.txt
+RUN HNSWLIB_NO_NATIVE=1 CFLAGS="${CFLAGS}" CXXFLAGS="${CFLAGS}" \
+    pip wheel --require-hashes --no-build-isolation --no-deps --wheel-dir /wheels --requirement locks/serve.txt \
+    && pip --python /opt/astec/bin/python install --no-index --no-deps /wheels/*.whl \
+    && rm -r /wheels
 COPY . .
-RUN pip install --no-deps .
+RUN pip wheel --no-build-isolation --no-deps --wheel-dir /wheels . \
+    && pip --python /opt/astec/bin/python install --no-index --no-deps /wheels/*.whl
 
 # To compile the kernels takes 7 of the 8 seconds that a start takes, in every container; so they
 # are compiled here, by predictions with a toy model, which also shows that the installation can predict.
 FROM builder AS kernels
-RUN python requirements.py export > requirements.txt && pip install --requirement requirements.txt
+RUN pip --python /opt/astec/bin/python install --require-hashes --requirement locks/export.txt
 ARG NUMBA_CPU_NAME
 # Features left to the CPU's name: numba takes a compiled kernel only where name and features are those it was made for.
 RUN NUMBA_CPU_NAME="${NUMBA_CPU_NAME}" NUMBA_CPU_FEATURES= NUMBA_CACHE_DIR=/opt/kernels python docker/compile_kernels.py

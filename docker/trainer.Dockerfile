@@ -10,21 +10,25 @@ FROM ${BASE_IMAGE} AS builder
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends g++ python3-dev \
     && rm -rf /var/lib/apt/lists/*
-RUN python3 -m venv /opt/astec
-ENV PATH=/opt/astec/bin:$PATH PIP_NO_CACHE_DIR=1
+# See server.Dockerfile, for these and for the hashes.
+RUN python3 -m venv /opt/build && python3 -m venv --without-pip /opt/astec
+ENV PATH=/opt/astec/bin:/opt/build/bin:$PATH PIP_NO_CACHE_DIR=1
 WORKDIR /src
+COPY locks locks
+RUN pip install --require-hashes --requirement locks/build.txt
+ARG CFLAGS
+RUN HNSWLIB_NO_NATIVE=1 CFLAGS="${CFLAGS}" CXXFLAGS="${CFLAGS}" \
+    pip wheel --require-hashes --no-build-isolation --no-deps --wheel-dir /wheels --requirement locks/train.txt \
+    && pip --python /opt/astec/bin/python install --no-index --no-deps /wheels/*.whl \
+    && rm -r /wheels
 # The package index's torch brings CUDA, several GB of it; TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu has the
-# one that does not.
+# one that does not. A build chosen so has no hash in the locks; of what else it needs, it takes what is locked.
 ARG TORCH=torch==2.13.0
 ARG TORCH_INDEX_URL=
-RUN pip install ${TORCH_INDEX_URL:+--extra-index-url "${TORCH_INDEX_URL}"} "${TORCH}"
-# Dependencies have a layer of their own, so that a change of the code neither fetches nor compiles them again.
-COPY pyproject.toml docker/requirements.py ./
-ARG CFLAGS
-RUN python requirements.py train > requirements.txt \
-    && HNSWLIB_NO_NATIVE=1 CFLAGS="${CFLAGS}" CXXFLAGS="${CFLAGS}" pip install --requirement requirements.txt
+RUN pip --python /opt/astec/bin/python install ${TORCH_INDEX_URL:+--extra-index-url "${TORCH_INDEX_URL}"} "${TORCH}"
 COPY . .
-RUN pip install --no-deps .
+RUN pip wheel --no-build-isolation --no-deps --wheel-dir /wheels . \
+    && pip --python /opt/astec/bin/python install --no-index --no-deps /wheels/*.whl
 
 FROM ${BASE_IMAGE}
 LABEL org.opencontainers.image.title="astec-trainer" \
