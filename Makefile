@@ -9,12 +9,16 @@ ARTIFACT ?= artifacts/demo
 DATA ?= runs/demo-log
 TRAIN ?= $(DATA)
 SBOM ?= serve
+ENGINE ?= docker
+# The host's network, for a free port; everything else is taken away. As in docker-compose.yml.
+HARDENED := --network host --read-only --tmpfs /tmp:size=64m --cap-drop ALL --user 10001 \
+	--security-opt no-new-privileges --memory 2g --pids-limit 256
 TOOLS := build/tools
 LOCK = $(TOOLS)/bin/uv pip compile --no-config --quiet --universal --python-version 3.11 --generate-hashes \
 	--excludes locks/excluded.in --custom-compile-command 'make lock' $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo smoke test lint bench lock audit sbom clean
+.PHONY: help setup demo smoke container test lint bench lock audit sbom clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -48,7 +52,12 @@ demo: artifacts/demo/manifest.json ## train on the demo log, export, and serve i
 	$(BIN)/astec-serve artifacts/demo --port $(PORT)
 
 smoke: artifacts/demo/manifest.json ## the same on a free port: send queries, check the answers, stop
-	$(BIN)/python -m tests.smoke artifacts/demo runs/demo-log
+	$(BIN)/python -m tests.smoke runs/demo-log $(BIN)/astec-serve artifacts/demo --port 0
+
+container: artifacts/demo/manifest.json ## build the server image, run it with no rights at all, send it the smoke queries
+	$(ENGINE) build --file docker/server.Dockerfile --tag astec-server .
+	$(BIN)/python -m tests.smoke runs/demo-log $(ENGINE) run --rm $(HARDENED) \
+		--volume '$(CURDIR)/artifacts/demo:/artifact:ro' astec-server --host 127.0.0.1 --port 0
 
 # A file of tests stays in one process, which makes the models that its tests share once. With a thread each, because
 # libraries that start as many as there are CPUs in every process wait for one another.

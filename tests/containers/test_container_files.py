@@ -8,12 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from server.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
 COMPOSE = (ROOT / "docker-compose.yml").read_text()
+SERVICES = yaml.safe_load(COMPOSE)["services"]
 
 
 def final_stage(dockerfile: Path) -> str:
@@ -75,6 +77,17 @@ def test_prometheus_scrapes_the_port_that_the_server_listens_on():
 def test_compose_stops_the_server_later_than_it_stops_itself():
     (grace_s,) = re.findall(r"stop_grace_period: (\d+)s", COMPOSE)
     assert int(grace_s) > Settings.model_fields["shutdown_timeout_s"].default
+
+
+@pytest.mark.parametrize("service", sorted(SERVICES))
+def test_compose_takes_every_right_from_a_service_and_limits_what_it_uses(service: str):
+    settings = SERVICES[service]
+    assert settings["read_only"] is True
+    assert settings["cap_drop"] == ["ALL"]
+    assert settings["security_opt"] == ["no-new-privileges:true"]
+    assert not {"privileged", "cap_add", "pid", "ipc", "network_mode", "devices"} & set(settings)
+    assert settings["deploy"]["resources"]["limits"].keys() == {"cpus", "memory", "pids"}
+    assert all(volume.endswith(":ro") for volume in settings["volumes"] if volume.startswith((".", "$")))
 
 
 def test_published_images_are_pinned_to_a_version():
