@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections import deque
 from collections.abc import Iterator
 from functools import partial
 from time import perf_counter
+
+import uvloop
 
 from loadtest.client import Client, open_client
 from loadtest.connection import CONNECTION, Answer
@@ -41,6 +44,18 @@ async def run_load(plan: LoadPlan, bodies: Iterator[bytes]) -> Measurement:
         except asyncio.CancelledError:
             return recorder.finish(interrupted=True)
         return recorder.finish(interrupted=False)
+
+
+def measure_load(plan: LoadPlan, bodies: Iterator[bytes]) -> Measurement:
+    """Run one load on an event loop of its own; as `run_load`.
+
+    Raises:
+        UnreachableError: if the server does not answer the probe.
+        KeyboardInterrupt: interrupted before anything was measured.
+    """
+    gc.freeze()  # collecting all that was loaded would look like a stall of the server
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(run_load(plan, bodies))
 
 
 class _OpenLoop:

@@ -1,7 +1,5 @@
 """`astec-loadtest run`: load on a server, reported and held against budgets."""
 
-import asyncio
-import gc
 import itertools
 import json
 from dataclasses import replace
@@ -9,13 +7,12 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
-import uvloop
 from rich.console import Console
 
 from export.artifact.featurizer import Query
 from loadtest.budgets import Budgets
 from loadtest.client import UnreachableError
-from loadtest.loops import run_load
+from loadtest.loops import measure_load
 from loadtest.plan import LoadPlan
 from loadtest.queries import QueryMix, demo_pool, encode_request, read_pool
 from loadtest.recorder import Measurement
@@ -140,10 +137,8 @@ def _run(plan: LoadPlan, pool: list[Query], mix: QueryMix, top_k: int) -> Measur
     bodies = (encode_request(query, top_k) for query in itertools.chain(pool[:1], mix))
     seconds = plan.warmup_s + plan.duration_s
     typer.echo(f"Loading {plan.endpoint} for {seconds:g} s; Ctrl-C ends it sooner and still reports.", err=True)
-    gc.freeze()  # collecting all that was imported would look like a stall of the server
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(run_load(plan, bodies))
+        return measure_load(plan, bodies)
     except UnreachableError as error:
         _fail(str(error))
     except KeyboardInterrupt:

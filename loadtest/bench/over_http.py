@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from statistics import mean
 
-import uvloop
-
 from export.artifact.featurizer import Query
 from export.readers.progress import console
 from loadtest.bench.in_process import TOP_K
 from loadtest.client import open_client
-from loadtest.loops import run_load
+from loadtest.loops import measure_load
 from loadtest.plan import LoadPlan
 from loadtest.queries import QueryMix, encode_request
 from loadtest.recorder import Measurement
@@ -67,9 +64,7 @@ def load(contender: Contender, seconds: float, *, rate: float | None = None, cli
     plan = LoadPlan(contender.url, rate, clients, seconds, warmup_s=min(1.0, seconds / 4))
     how = f"{clients} connections" if rate is None else f"{rate:.0f}/s"
     console.print(f"{contender.name}: {how} for {seconds:g} s", markup=False)
-    gc.freeze()  # collecting all that was loaded would look like a stall of the server
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        measured = runner.run(run_load(plan, contender.bodies()))
+    measured = measure_load(plan, contender.bodies())
     if measured.interrupted:
         raise KeyboardInterrupt  # which `run_load` has taken for itself, to end in order
     return Load(contender.name, build_report(plan, measured), measured)

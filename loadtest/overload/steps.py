@@ -1,0 +1,170 @@
+"""Multiples of what saturates a server, offered one after the other."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from export.readers.progress import step_progress
+from loadtest.connection import OK
+from loadtest.exposition import WorkersMemory, read_exposition, workers_memory
+from loadtest.loops import measure_load
+from loadtest.plan import LoadPlan
+from loadtest.recorder import Measurement
+
+# An answer after its deadline counts for nothing; the generator waits on, as what it breaks off is another load.
+_TIMEOUT_IN_DEADLINES = 3.0
+_QUEUE_FULL, _EXPIRED = "status_429", "status_504"
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """How load is offered.
+
+    Attributes:
+        url: of the server.
+        bodies: makes an endless stream of requests.
+        seconds: measured length of a step.
+        warmup_s: of each step before it is measured: a queue takes a moment to fill.
+        deadline_s: seconds after which an answer is worth nothing.
+        clients: of the closed loop.
+        max_in_flight: requests and connections at once; above all queues, or the generator would hold back.
+    """
+
+    url: str
+    bodies: Callable[[], Iterator[bytes]]
+    seconds: float
+    warmup_s: float
+    deadline_s: float
+    clients: int
+    max_in_flight: int
+
+    def measure(self, rate_per_s: float | None) -> Measurement:
+        """Offer an open loop, or a closed one where there is no rate.
+
+        Raises:
+            UnreachableError: the server does not answer.
+            KeyboardInterrupt: interrupted.
+        """
+        plan = LoadPlan(
+            self.url,
+            rate_per_s,
+            self.clients if rate_per_s is None else None,
+            self.seconds,
+            warmup_s=self.warmup_s,
+            timeout_s=_TIMEOUT_IN_DEADLINES * self.deadline_s,
+            max_in_flight=self.max_in_flight,
+        )
+        measured = measure_load(plan, self.bodies())
+        if measured.interrupted:
+            raise KeyboardInterrupt  # which the loop has taken for itself, to end in order
+        return measured
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What came of one multiple of saturation.
+
+    Attributes:
+        multiple: of what saturates the server.
+        window_s: seconds that were measured.
+        offered_per_s: requests due, a second.
+        goodput_per_s: of them, answered 200 within the deadline, a second.
+        late: answered 200 after the deadline.
+        queue_full: answered 429.
+        expired: answered 504.
+        errors: all that ended otherwise.
+        accepted_ms: p50 and p99 of what was answered 200, from due to answered; none where nothing was.
+        memory: of the workers after the step; None where the server does not tell.
+        generator_cpu: cores that the load generator kept busy, of those that the server may use as well.
+    """
+
+    multiple: float
+    window_s: float
+    offered_per_s: float
+    goodput_per_s: float
+    late: int
+    queue_full: int
+    expired: int
+    errors: int
+    accepted_ms: tuple[float, float] | None
+    memory: WorkersMemory | None
+    generator_cpu: float
+
+
+@dataclass(frozen=True, slots=True)
+class Overload:
+    """A server under rising load.
+
+    Attributes:
+        closed_per_s: answers a second to clients that wait for one before they ask again.
+        saturation_per_s: answers a second to an open loop at that rate: what the multiples are of.
+        memory: of the workers before the first step; None where the server does not tell.
+        steps: by rising multiple.
+    """
+
+    closed_per_s: float
+    saturation_per_s: float
+    memory: WorkersMemory | None
+    steps: list[Step]
+
+    @property
+    def kept_share(self) -> float | None:
+        """Goodput of the highest multiple over that of 1; None where one of them was not offered."""
+        goodputs = {step.multiple: step.goodput_per_s for step in self.steps}
+        highest = max(goodputs, default=0.0)
+        return goodputs[highest] / goodputs[1.0] if highest > 1 and goodputs.get(1.0) else None
+
+
+def measure_overload(offer: Offer, multiples: Sequence[float]) -> Overload:
+    """Find what saturates the server, then offer multiples of it.
+
+    Raises:
+        UnreachableError: the server does not answer.
+        OSError: it does not tell its metrics.
+        ValueError: it answers nothing within the deadline, so that there is nothing to multiply.
+    """
+    with step_progress("saturating", len(multiples) + 2) as done:
+        closed_per_s = _goodput_per_s(offer.measure(None), offer.deadline_s)
+        done(f"with {offer.clients} clients: {closed_per_s:.0f}/s")
+        if not closed_per_s:
+            raise ValueError(f"{offer.url} answered nothing within the deadline; raise --deadline-ms")
+        # Clients that wait fill batches that clients who come by chance do not: an open loop gets less.
+        saturated = offer.measure(closed_per_s)
+        saturation_per_s = saturated.completions / saturated.window_s
+        done(f"an open loop: {saturation_per_s:.0f}/s")
+        memory = workers_memory(read_exposition(offer.url))
+        steps = []
+        for multiple in multiples:
+            measured = offer.measure(multiple * saturation_per_s)
+            steps.append(summarize(measured, multiple, offer.deadline_s, workers_memory(read_exposition(offer.url))))
+            done(f"{multiple:g}x: {steps[-1].goodput_per_s:.0f}/s")
+    return Overload(closed_per_s, saturation_per_s, memory, steps)
+
+
+def summarize(measured: Measurement, multiple: float, deadline_s: float, memory: WorkersMemory | None) -> Step:
+    """Count what became of the requests of one step."""
+    kinds = Counter(measured.kinds.tolist())
+    accepted_s = measured.latency_s[measured.kinds == OK]
+    in_time = int(np.count_nonzero(accepted_s <= deadline_s))
+    p50_s, p99_s = np.percentile(accepted_s, (50, 99), method="inverted_cdf") if len(accepted_s) else (0.0, 0.0)
+    return Step(
+        multiple=multiple,
+        window_s=measured.window_s,
+        offered_per_s=len(measured.kinds) / measured.window_s,
+        goodput_per_s=in_time / measured.window_s,
+        late=len(accepted_s) - in_time,
+        queue_full=kinds[_QUEUE_FULL],
+        expired=kinds[_EXPIRED],
+        errors=sum(count for kind, count in kinds.items() if kind not in (OK, _QUEUE_FULL, _EXPIRED)),
+        accepted_ms=(float(p50_s) * 1e3, float(p99_s) * 1e3) if len(accepted_s) else None,
+        memory=memory,
+        generator_cpu=measured.cpu_share,
+    )
+
+
+def _goodput_per_s(measured: Measurement, deadline_s: float) -> float:
+    return summarize(measured, 1.0, deadline_s, None).goodput_per_s
