@@ -9,6 +9,7 @@ ARTIFACT ?= artifacts/demo
 DATA ?= runs/demo-log
 TRAIN ?= $(DATA)
 SBOM ?= serve
+SOAK_SECONDS ?= 600
 ENGINE ?= docker
 # The host's network, for a free port; everything else is taken away. As in docker-compose.yml.
 HARDENED := --network host --read-only --tmpfs /tmp:size=64m --cap-drop ALL --user 10001 \
@@ -18,7 +19,7 @@ LOCK = $(TOOLS)/bin/uv pip compile --no-config --quiet --universal --python-vers
 	--excludes locks/excluded.in --custom-compile-command 'make lock' $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo smoke container test lint bench lock audit sbom clean
+.PHONY: help setup demo smoke container test lint bench soak lock audit sbom clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -73,6 +74,10 @@ lint: $(VENV)/.ready ## ruff, mypy and the import contracts
 bench: | $(VENV)/.ready ## measure in process, over HTTP, beside peers and as labels grow (ARTIFACT=, DATA=, TRAIN=, BENCH=--quick)
 	test -f $(ARTIFACT)/manifest.json || $(MAKE) artifacts/demo/manifest.json
 	$(BIN)/python -m loadtest.bench $(ARTIFACT) $(DATA) --train $(TRAIN) $(BENCH)
+
+soak: | $(VENV)/.ready ## good and bad load and killed workers, every answer checked (SOAK_SECONDS=600, ARTIFACT=, SOAK=)
+	test -f $(ARTIFACT)/manifest.json || $(MAKE) artifacts/demo/manifest.json
+	$(BIN)/python -m loadtest.soak $(ARTIFACT) --seconds $(SOAK_SECONDS) $(SOAK)
 
 $(TOOLS)/.ready: locks/tools.txt
 	$(PYTHON) -m venv $(TOOLS)

@@ -14,11 +14,14 @@ class ProcessMemory:
         rss_bytes: every page of the process, shared ones in full.
         pss_bytes: every page divided by the number of processes that map it, so that a sum over workers is right.
         private_bytes: pages that no other process maps: what would be free again if this one ended.
+        anonymous_bytes: pages of no file, shared with its fork or not: what it has allocated, whoever else comes or
+            goes.
     """
 
     rss_bytes: int
     pss_bytes: int
     private_bytes: int
+    anonymous_bytes: int
 
 
 def process_memory(pid: int) -> ProcessMemory:
@@ -33,4 +36,5 @@ def process_memory(pid: int) -> ProcessMemory:
         rss_bytes=kib["Rss:"] << 10,
         pss_bytes=kib["Pss:"] << 10,
         private_bytes=(kib["Private_Clean:"] + kib["Private_Dirty:"]) << 10,
+        anonymous_bytes=kib["Anonymous:"] << 10,
     )

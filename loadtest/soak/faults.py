@@ -1,0 +1,47 @@
+"""What an operator, or the kernel, does to a server that runs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+
+from loadtest.bench.serving import Served
+from loadtest.soak.tally import Tally
+
+_REPLACED_WITHIN_S = 60.0
+_LOOK_S = 0.02
+
+
+async def kill_workers(server: Served, tally: Tally, every_s: float, seed: int) -> None:
+    """Kill a worker every so often until cancelled, each time when the last one has a successor."""
+    generator = random.Random(seed)
+    while True:
+        await asyncio.sleep(every_s)
+        before = server.workers()
+        victim = generator.choice(before)
+        tally.note_kill()
+        os.kill(victim, signal.SIGKILL)
+        tally.not_replaced += not await _is_replaced(server, tally, victim, len(before))
+
+
+async def reload(server: Served, tally: Tally, every_s: float) -> None:
+    """Ask the server to replace its workers, one after the other, every so often until cancelled."""
+    while True:
+        await asyncio.sleep(every_s)
+        tally.reloads += 1
+        os.kill(server.pid, signal.SIGHUP)
+
+
+async def _is_replaced(server: Served, tally: Tally, victim: int, count: int) -> bool:
+    gone = False
+    for _ in range(round(_REPLACED_WITHIN_S / _LOOK_S)):
+        now = server.workers()
+        if victim not in now and not gone:
+            gone = True
+            tally.note_gone()
+        if gone and len(now) >= count:
+            return True
+        await asyncio.sleep(_LOOK_S)
+    return False

@@ -1,0 +1,41 @@
+"""Requests whose answers are known before the server is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import orjson
+
+from export.artifact.featurizer import Query
+from export.artifact.store import Artifact
+from loadtest.queries import encode_request
+from server.predictor import Predictor
+from server.ranking_json import to_json
+
+TOP_K = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """The body of a request and that of its only right answer."""
+
+    body: bytes
+    answer: bytes
+
+
+def make_questions(artifact: Artifact, queries: Iterable[Query]) -> list[Question]:
+    """Ask the model in this process, one query at a time, as batches must not change an answer.
+
+    Raises:
+        QueryKindError: the model does not take such queries.
+    """
+    predictor, model = Predictor(artifact), artifact.manifest.model
+    head = b'{"model":%b,"predictions":' % orjson.dumps({"name": model.name, "version": model.version})
+    questions = []
+    for query in queries:
+        predictor.check(query)
+        rankings, _ = predictor.rank([query], TOP_K)
+        (predictions,) = to_json(rankings, [TOP_K], [0.0], artifact.labels)
+        questions.append(Question(encode_request(query, TOP_K), head + predictions + b"}"))
+    return questions

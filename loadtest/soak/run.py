@@ -1,0 +1,101 @@
+"""One soak: everything at once for a while."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from export.readers.progress import console, track
+from loadtest.bench.serving import Served
+from loadtest.client import Client, open_client
+from loadtest.plan import LoadPlan
+from loadtest.soak.attacks import attack_always, attacks
+from loadtest.soak.counters import watch_counters
+from loadtest.soak.faults import kill_workers, reload
+from loadtest.soak.memory import MemoryTrend, watch_memory
+from loadtest.soak.questions import Question
+from loadtest.soak.tally import Tally
+from loadtest.soak.users import use
+
+_USERS, _ATTACKERS = 32, 8
+_TIMEOUT_S = 10.0
+_WATCH_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class SoakPlan:
+    """What to do to a server, and for how long.
+
+    Attributes:
+        seconds: of the soak.
+        rate_per_s: good requests a second, about.
+        attacks_per_s: bad requests a second, about.
+        kill_every_s, reload_every_s: between two kills of a worker, and two SIGHUP; 0: never.
+        settle_s: of a process's life before its memory counts.
+        seed: of all that is drawn.
+    """
+
+    seconds: float
+    rate_per_s: float
+    attacks_per_s: float
+    kill_every_s: float
+    reload_every_s: float
+    settle_s: float
+    seed: int
+
+
+async def soak(server: Served, questions: Sequence[Question], plan: SoakPlan) -> tuple[Tally, MemoryTrend]:
+    """Load and disturb a server, and count what comes of it. Requests in flight at the end do not count.
+
+    Raises:
+        UnreachableError: the server does not answer to begin with.
+    """
+    tally, trend = Tally(), MemoryTrend(plan.settle_s)
+    load = LoadPlan(server.url, None, _USERS, plan.seconds, timeout_s=_TIMEOUT_S)
+    async with open_client(load) as client:
+        await client.probe(questions[0].body)
+        tasks = [asyncio.create_task(work) for work in _works(server, client, questions, plan, tally, trend)]
+        try:
+            await _wait(plan.seconds, tally, tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+    return tally, trend
+
+
+def _works(
+    server: Served,
+    client: Client,
+    questions: Sequence[Question],
+    plan: SoakPlan,
+    tally: Tally,
+    trend: MemoryTrend,
+) -> list[Coroutine[None, None, None]]:
+    address = urlsplit(server.url)
+    host, port = address.hostname or "", address.port or 80
+    kinds = attacks(questions[0].body, plan.seed)
+    pause_s, attack_pause_s = _USERS / plan.rate_per_s, _ATTACKERS / plan.attacks_per_s
+    works = [use(client, questions, tally, pause_s, plan.seed + user) for user in range(_USERS)]
+    works += [
+        attack_always(host, port, kinds, tally, attack_pause_s, plan.seed + number) for number in range(_ATTACKERS)
+    ]
+    works += [watch_memory(server, trend, _WATCH_S), watch_counters(server.url, tally, _WATCH_S)]
+    if plan.kill_every_s:
+        works.append(kill_workers(server, tally, plan.kill_every_s, plan.seed))
+    if plan.reload_every_s:
+        works.append(reload(server, tally, plan.reload_every_s))
+    return works
+
+
+async def _wait(seconds: float, tally: Tally, tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Let them work, behind a progress bar; what fails of itself ends the soak."""
+    ticks = max(1, round(seconds))
+    for tick in track(range(ticks), "soaking"):
+        done, _ = await asyncio.wait(tasks, timeout=seconds / ticks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+        if tick % 60 == 59:
+            console.print(f"{tick + 1} s: {tally.sent} requests, {tally.wrong} wrong, {tally.lost.total()} lost")

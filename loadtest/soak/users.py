@@ -1,0 +1,40 @@
+"""Good load: users who each ask, look at the answer, and wait a moment."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from time import perf_counter
+
+from loadtest.client import Client
+from loadtest.connection import CONNECTION, OK, Answer
+from loadtest.soak.questions import Question
+from loadtest.soak.tally import Tally
+
+# Full queue, draining, deadline passed: the server's documented ways to say no to a good request.
+_REFUSALS = ("status_429", "status_503", "status_504")
+
+
+async def use(client: Client, questions: Sequence[Question], tally: Tally, pause_s: float, seed: int) -> None:
+    """Ask until cancelled, `pause_s` between an answer and the next question on average."""
+    generator = random.Random(seed)
+    while True:
+        question = generator.choice(questions)
+        sent_s = perf_counter()
+        note_answer(tally, question, await client.ask(question.body), sent_s)
+        await asyncio.sleep(generator.uniform(0, 2 * pause_s))
+
+
+def note_answer(tally: Tally, question: Question, answer: Answer, sent_s: float) -> None:
+    """Count how a question that was sent at `sent_s` has just ended."""
+    if answer.kind == OK:
+        right = answer.detail == question.answer
+        tally.right += right
+        tally.wrong += not right
+    elif answer.kind in _REFUSALS:
+        tally.refused[answer.kind] += 1
+    elif answer.kind == CONNECTION and tally.ended_by_kill(sent_s):
+        tally.cut += 1
+    else:
+        tally.lost[answer.kind] += 1
