@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from typing import Literal, Protocol, get_args
 
@@ -15,6 +16,8 @@ OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
 RETRY_AFTER_S = 1.0
 """Seconds until a worker that could not start is tried again."""
+
+_REHEARSAL_NICENESS = 19
 
 
 class Releases(Protocol):
@@ -93,6 +96,7 @@ class Rollout:
         self._rehearsal.join()
 
     def _rehearse(self) -> None:
+        os.nice(_REHEARSAL_NICENESS)  # Verification takes all CPUs; queries come first.
         try:
             self._releases.rehearse()
             require_single_thread()

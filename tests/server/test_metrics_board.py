@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from server.errors import ServerError
 from server.metrics import OTHER, ROUTES, STATUSES, Metrics, MetricsBoard
 from server.predictor import StageTimes
+from server.rollout import OUTCOMES
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -118,6 +119,19 @@ def test_each_worker_shows_its_process() -> None:
         assert value(metrics, f"process_{name}", worker="0") is None
     board.retire(1)
     assert value(metrics, "process_resident_memory_bytes", worker="1") is None
+
+
+def test_what_the_parent_counts_is_seen_by_every_worker() -> None:
+    board = MetricsBoard(2)
+    worker = board.metrics(1)
+    for outcome in OUTCOMES:
+        assert value(worker, "astec_reloads_total", outcome=outcome) == 0
+    board.reloaded("rolled_back")
+    board.retire(0, died=True)
+    board.retire(0, died=False)
+    assert value(worker, "astec_reloads_total", outcome="rolled_back") == 1
+    assert value(worker, "astec_reloads_total", outcome="done") == 0
+    assert value(worker, "astec_worker_deaths_total") == 1
 
 
 def test_a_slot_that_is_not_there_is_refused() -> None:

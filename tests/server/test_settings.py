@@ -40,3 +40,8 @@ def test_every_knob_says_what_it_does() -> None:
     for name, field in Settings.model_fields.items():
         assert field.description, name
         assert field.description.endswith("."), name
+
+
+def test_a_drain_ends_within_the_shutdown_timeout() -> None:
+    assert Settings(artifact="a", drain_s=4, shutdown_timeout_s=9).drain_timeout_s == 4
+    assert Settings(artifact="a", drain_s=9, shutdown_timeout_s=4).drain_timeout_s == 4
