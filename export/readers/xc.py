@@ -24,7 +24,7 @@ from export.readers.sparse_file import RowCountError, SparseFile
 
 OLD_HEADER: Final = "rows features labels"
 NEW_HEADER: Final = "rows columns"
-_is_label_list = re.compile(r"(?:\d{1,18}(?:,\d{1,18})*)?", re.ASCII).fullmatch
+_is_label_list = re.compile(r"(?:\d{1,18}+(?:,\d{1,18}+)*+)?+", re.ASCII).fullmatch
 
 
 class XcDataset(Dataset):

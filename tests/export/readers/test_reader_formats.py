@@ -1,10 +1,6 @@
 """Every format, plain and gzipped, gives the rows that were written; the content decides, not the name."""
 
 import gzip
-import json
-import string
-from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from export.artifact.featurizer import Bag
-from export.readers import DataError, open_dataset, open_queries
+from export.readers import open_dataset, open_queries
 
 TEXT_ROWS = [
     ("red shoes", ["shoes", "red-shoes"]),
@@ -210,29 +206,3 @@ def test_any_sparse_rows_survive_writing_and_reading(tmp_path, put_rows, format_
     rows = [({0: 1.0}, [1]), *rows]
     path = put_rows(tmp_path, format_name, rows, gz=gz)
     assert sparse_rows(open_dataset(path, "train")) == as_float32(rows)
-
-
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["text", "labels"]), inner),
-    max_leaves=6,
-)
-almost_jsonl = st.lists(json_values.map(lambda value: json.dumps(value).encode()), max_size=5).map(b"\n".join)
-almost_anything = st.text(string.printable + "\ufeff\x00é").map(str.encode)
-headers = st.sampled_from(
-    [b"", b"3 4 5\n", b"2 9\n", b"\xef\xbb\xbf", b"\x1f\x8b", b"\x1f\x8b\x08\x00", b"__label__a "]
-)
-contents = st.tuples(headers, st.binary(max_size=200) | almost_jsonl | almost_anything).map(b"".join)
-
-
-@given(content=contents, gz=st.booleans(), cut=st.integers(0, 30), skip_bad_lines=st.booleans())
-@settings(deterministic, max_examples=300)
-def test_arbitrary_bytes_raise_nothing_but_data_error(tmp_path: Path, put, content, gz, cut, skip_bad_lines):
-    path = put(tmp_path / "trn_X_Xf.txt", content, gz=gz)
-    if gz:
-        path.write_bytes(path.read_bytes()[: max(1, path.stat().st_size - cut)])
-    put(tmp_path / "trn_X_Y.txt", content)
-    with suppress(DataError):
-        list(open_dataset(path, "train").rows(skip_bad_lines=skip_bad_lines))
-    with suppress(DataError):
-        list(open_queries(path))
