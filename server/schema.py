@@ -6,6 +6,8 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
+# Lists end at their first error: half a million of them in one body would take seconds to tell.
+
 
 class RequestModel(BaseModel):
     """What a client sends: unknown fields and silent conversions are refused."""
@@ -16,8 +18,10 @@ class RequestModel(BaseModel):
 class Features(RequestModel):
     """A query as feature ids, for models trained on pre-featurised data."""
 
-    ids: list[Annotated[int, Field(ge=0, le=2**31 - 1)]] = Field(description="Distinct feature ids.")
-    weights: list[Annotated[float, Field(allow_inf_nan=False)]] | None = Field(
+    ids: Annotated[list[Annotated[int, Field(ge=0, le=2**31 - 1)]], Field(fail_fast=True)] = Field(
+        description="Distinct feature ids."
+    )
+    weights: Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(fail_fast=True)] | None = Field(
         default=None, description="One weight per id; 1 each where left out."
     )
 
@@ -61,7 +65,9 @@ class PredictRequest(RequestModel):
     )
 
     query: QueryJson | None = Field(default=None, description="A text, or feature ids for models that take those.")
-    queries: list[QueryJson] | None = Field(default=None, min_length=1, description="Queries, answered in order.")
+    queries: Annotated[list[QueryJson], Field(fail_fast=True)] | None = Field(
+        default=None, min_length=1, description="Queries, answered in order."
+    )
     top_k: int = Field(default=5, ge=1, le=100, description="Most labels per query.")
     min_score: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False, description="Labels below it are left out.")
 

@@ -95,9 +95,69 @@ async def test_more_queries_than_the_queue_can_ever_hold_get_422(serve) -> None:
 
 async def test_only_the_first_of_many_errors_are_listed(serve) -> None:
     async with serve() as (_, client):
-        problem = assert_problem(await client.post("/predict", json={"queries": [None] * 500}), 422)
+        unknown = {f"field{number}": number for number in range(500)}
+        problem = assert_problem(await client.post("/predict", json={"query": "a"} | unknown), 422)
     assert problem["detail"] == "The request has 500 invalid fields."
     assert len(problem["errors"]) == 20
+
+
+async def test_a_list_is_read_to_its_first_error(serve) -> None:
+    async with serve() as (_, client):
+        problem = assert_problem(await client.post("/predict", json={"queries": ["a"] + [None] * 100_000}), 422)
+    assert [error["field"] for error in problem["errors"]] == ["queries.1"]
+
+
+async def test_more_errors_than_can_be_told_are_counted(serve) -> None:
+    async with serve() as (_, client):
+        unknown = {f"field{number}": number for number in range(50_000)}
+        problem = assert_problem(await client.post("/predict", json={"query": "a"} | unknown), 422)
+    assert problem["errors"] == [{"field": "body", "message": "There are 50000 invalid fields, too many to tell"}]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b'{"query": "a", "top_k": %s}' % (b"9" * 1_000_000), 400),
+        (b'{"query": "a", "top_k": %s}' % (b"9" * 400), 422),
+        (b'{"query": "a", "top_k": -0}', 422),
+        (b'{"query": "a", "min_score": -0.0}', 200),
+        (b'{"query": "a", "min_score": 0.%s}' % (b"9" * 1_000_000), 200),
+        (b'{"query": "a", "min_score": 1e-999}', 200),
+        (b'{"query": "a", "x": %s}' % (b'{"y":' * 100_000), 400),
+        (b'{"query": "\\u0000\\uffff"}', 200),
+        (b'\xef\xbb\xbf{"query": "a"}', 400),
+        (b'{"query": "a"} {"query": "b"}', 400),
+        (b"null", 422),
+    ],
+    ids=[
+        "long-integer",
+        "big-integer",
+        "minus-zero",
+        "minus-zero-score",
+        "long-fraction",
+        "tiny",
+        "deep-in-a-field",
+        "nul",
+        "byte-order-mark",
+        "two-values",
+        "null",
+    ],
+)
+async def test_odd_json_gets_a_documented_answer(serve, body: bytes, status: int) -> None:
+    async with serve() as (_, client):
+        response = await client.post("/predict", content=body)
+    assert response.status_code == status, response.text
+
+
+async def test_of_keys_that_repeat_the_last_counts_as_in_javascript_and_python(serve) -> None:
+    async with serve() as (app, client):
+        label = app.state.service.artifact.labels[0]
+        twice = await client.post(
+            "/predict", content=b'{"query": 7, "top_k": 0, "query": "%s", "top_k": 3}' % label.encode()
+        )
+        once = await client.post("/predict", json={"query": label, "top_k": 3})
+    assert once.json()["predictions"]
+    assert twice.json() == once.json()
 
 
 async def test_errors_never_quote_the_query(serve) -> None:
