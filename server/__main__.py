@@ -29,6 +29,8 @@ _NO_LIBRARY_THREADS = {
     "ORT_DISABLE_TELEMETRY": "1",
 }
 
+Given = str | int | float | bool | Path | list[str] | None
+
 cli = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
@@ -36,7 +38,7 @@ class UsageError(Exception):
     """The server cannot start as asked; the message says why and what to do."""
 
 
-def serve(**given: str | int | bool | Path | None) -> None:
+def serve(**given: Given) -> None:
     """Serve ARTIFACT over HTTP until interrupted.
 
     Every flag can also be set in the environment: ASTEC_QUEUE_CAPACITY for --queue-capacity. A flag wins.
@@ -66,8 +68,10 @@ def _open(settings: Settings) -> Models:
 
 
 def _serve(settings: Settings, models: Models) -> int:
+    from server.api_keys import ApiKeysError
     from server.app import AstecApi, create_app
     from server.crew import num_places
+    from server.guard import open_guard
     from server.http_server import serve_http
     from server.listeners import ListenError, open_listeners, url_of
     from server.metrics import MetricsBoard
@@ -75,9 +79,13 @@ def _serve(settings: Settings, models: Models) -> int:
     from server.warmup import warm_predictor
 
     try:
+        guard = open_guard(settings)
         listeners = open_listeners(settings.host, settings.port, settings.workers)
-    except ListenError as error:
+        admin = [] if settings.admin_port is None else open_listeners(settings.host, settings.admin_port, 1)
+    except (ApiKeysError, ListenError) as error:
         raise UsageError(str(error)) from error
+    if admin:  # The system may have picked the port.
+        settings = settings.model_copy(update={"admin_port": admin[0].getsockname()[1]})
     url = url_of(listeners[0])
     try:
         # Compiled kernels take 50 MB, a copy in each worker unless they are there before it is forked. The predictor
@@ -90,7 +98,7 @@ def _serve(settings: Settings, models: Models) -> int:
 
     def make_app(place: int) -> AstecApi:
         models.settle()  # A worker knows no way back, and would keep the previous artifact mapped for all its life.
-        return create_app(settings, models.current, board.metrics(place))
+        return create_app(settings, models.current, board.metrics(place), guard)
 
     return serve_http(
         make_app,
@@ -103,6 +111,7 @@ def _serve(settings: Settings, models: Models) -> int:
         access_log=settings.access_log,
         drain_s=settings.drain_timeout_s,
         shutdown_timeout_s=settings.shutdown_timeout_s,
+        shared_listeners=admin,
     )
 
 
@@ -112,9 +121,11 @@ def _announce(url: str, settings: Settings) -> None:
         f"Serving on {url} with {workers}, inference threads each: {settings.threads_per_worker} "
         f"(try it there, API documentation at {url}/docs)"
     )
+    if settings.admin_port is not None:
+        typer.echo(f"Metrics on port {settings.admin_port} alone")
 
 
-def _settings(given: dict[str, str | int | bool | Path | None]) -> Settings:
+def _settings(given: dict[str, Given]) -> Settings:
     try:
         return Settings.model_validate({name: value for name, value in given.items() if value is not None})
     except ValidationError as error:

@@ -12,14 +12,18 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.exceptions import HTTPException
 
 from server.errors import MEDIA_TYPE, Problem, UnavailableError
+from server.guard import Guard
 from server.metrics import Metrics
 from server.prediction import Prediction, require_ready
 from server.schema import BatchResponse, SingleResponse, Status
 from server.service import Service
 
 PREDICT_PATH = "/predict"
+MODEL_PATH = "/v1/model"
+GUARDED_PATHS = (PREDICT_PATH, MODEL_PATH)
 PLAYGROUND = files("server").joinpath("static", "index.html").read_bytes()
 PLAYGROUND_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:"
@@ -38,9 +42,11 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the OpenAPI entries of the errors an endpoint may answer."""
     reasons = {
         400: "The body is not JSON, or not UTF-8",
+        401: "The server asks for a key, and the request shows none that it knows",
+        404: "It is on the port for operators only",
         413: "The body is too large",
         422: "A field is invalid",
-        429: "The queue is full",
+        429: "The queue is full, or the key has asked for as much as it may",
         503: "The model is loading, or the server is shutting down",
         504: "The deadline passed",
     }
@@ -63,7 +69,7 @@ def predict_route(prediction: Prediction) -> APIRoute:
         summary="Rank labels for one query or several",
         response_model=SingleResponse | BatchResponse,
         response_description="Labels, best first. `Server-Timing` has the milliseconds of each stage.",
-        responses=_problems(400, 413, 422, 429, 503, 504),
+        responses=_problems(400, 401, 413, 422, 429, 503, 504),
         generate_unique_id_function=lambda route: route.name,
     )
     route.app = prediction
@@ -89,20 +95,34 @@ async def readyz(request: Request) -> Response:
     return _json({"status": "ready"})
 
 
-@router.get("/v1/model", summary="What is served?", response_model=dict[str, Any], responses=_problems(503))
+@router.get(MODEL_PATH, summary="What is served?", response_model=dict[str, Any], responses=_problems(401, 503))
 async def model(request: Request) -> Response:
     """Answer with the public part of the artifact's manifest."""
+    guard: Guard | None = request.app.state.guard
+    if guard is not None:
+        guard.client_of(request.scope)
     service: Service = request.app.state.service
     require_ready(service)
     return _json(service.artifact.manifest.public())
 
 
-@router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+@router.get("/metrics", summary="Prometheus metrics", response_class=Response, responses=_problems(404))
 async def metrics(request: Request) -> Response:
     """Answer in Prometheus' text format, for all workers."""
+    require_admin_port(request)
     recorded: Metrics = request.app.state.metrics
     # On a thread, because the memory of a large process takes the system milliseconds to add up.
     return Response(await asyncio.to_thread(recorded.exposition), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def require_admin_port(request: Request) -> None:
+    """Raise the error of an unknown path where there is a port for operators and the request came on another.
+
+    The port is that of the connection's socket, not what the client writes into a header.
+    """
+    admin_port: int | None = request.app.state.admin_port
+    if admin_port is not None and (request.scope["server"] or ("", None))[1] != admin_port:
+        raise HTTPException(404)
 
 
 @router.get("/", include_in_schema=False)

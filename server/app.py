@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Receive, Scope, Send
 
 from export.artifact.store import Artifact
-from server.api import PREDICT_PATH, predict_route, router
+from server.api import GUARDED_PATHS, PREDICT_PATH, predict_route, router
 from server.errors import MEDIA_TYPE, install_error_handlers
+from server.guard import Guard
 from server.metrics import Metrics
 from server.middleware import RequestMetrics
 from server.prediction import Prediction
@@ -26,7 +29,7 @@ DESCRIPTION = "Matches short texts to the most relevant of up to millions of lab
 class AstecApi(FastAPI):
     """FastAPI, but what carries the load goes past it, and its errors have one media type in the schema."""
 
-    def __init__(self, service: Service, prediction: Prediction, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, service: Service, metrics: Metrics, guard: Guard | None) -> None:
         super().__init__(
             title="astec",
             version=API_VERSION,
@@ -36,11 +39,23 @@ class AstecApi(FastAPI):
         )
         self.state.service = service
         self.state.metrics = metrics
-        self._prediction = prediction
+        self.state.guard = guard
+        self.state.admin_port = settings.admin_port
+        self._prediction = Prediction(service, settings, metrics, guard)
+        # Answers that other origins may read need the middleware's headers, so they take the long way.
+        self._direct_path = None if settings.cors_origin else PREDICT_PATH
         self._metrics = metrics
         self.include_router(router)
-        self.router.routes.append(predict_route(prediction))
+        self.router.routes.append(predict_route(self._prediction))
         install_error_handlers(self)
+        if settings.cors_origin:
+            self.add_middleware(
+                CORSMiddleware,
+                allow_origins=settings.cors_origin,
+                allow_methods=["GET", "POST"],
+                allow_headers=["Authorization", "Content-Type"],
+                expose_headers=["Retry-After", "Server-Timing"],
+            )
         self.add_middleware(RequestMetrics, metrics=metrics)
 
     def drain(self) -> None:
@@ -49,7 +64,7 @@ class AstecApi(FastAPI):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; predictions without the middleware and the router, which take longer than they do."""
-        if scope["type"] != "http" or scope["path"] != PREDICT_PATH or scope["method"] != "POST":
+        if scope["type"] != "http" or scope["path"] != self._direct_path or scope["method"] != "POST":
             await super().__call__(scope, receive, send)
             return
         started_s = time.perf_counter()
@@ -62,6 +77,11 @@ class AstecApi(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI schema, without the media type that FastAPI adds to every response with a model."""
         schema = super().openapi()
+        if self.state.guard is not None:
+            schema["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+            for path in GUARDED_PATHS:
+                for operation in schema["paths"][path].values():
+                    operation["security"] = [{"key": []}]
         for path in schema["paths"].values():
             for operation in path.values():
                 for response in operation["responses"].values():
@@ -71,7 +91,7 @@ class AstecApi(FastAPI):
         return schema
 
 
-def create_app(settings: Settings, artifact: Artifact, metrics: Metrics) -> AstecApi:
+def create_app(settings: Settings, artifact: Artifact, metrics: Metrics, guard: Guard | None = None) -> AstecApi:
     """Return the application of one worker.
 
     It may be made before a fork: the model's session and the threads begin when it starts up. `/readyz` answers 200
@@ -81,16 +101,22 @@ def create_app(settings: Settings, artifact: Artifact, metrics: Metrics) -> Aste
         settings: The server's settings.
         artifact: The model, open.
         metrics: What this worker counts.
+        guard: Who may ask, and how much; None: everybody, as much as they like.
     """
-    service = Service(settings, artifact, metrics)
-    return AstecApi(service, Prediction(service, settings), metrics)
+    return AstecApi(settings, Service(settings, artifact, metrics), metrics, guard)
 
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     service: Service = app.state.service
+    guard: Guard | None = app.state.guard
     await service.start()
+    if guard is not None:
+        guard.refresh()  # The parent may have read the file long ago.
+    watch = None if guard is None else asyncio.create_task(guard.watch())
     try:
         yield
     finally:
         await service.stop()
+        if watch is not None:
+            watch.cancel()

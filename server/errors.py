@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
@@ -71,6 +72,16 @@ class MalformedJsonError(ServerError):
     status, slug, title = 400, "malformed-json", "Malformed JSON"
 
 
+class UnauthorizedError(ServerError):
+    """The request shows no key that the server knows."""
+
+    status, slug, title = 401, "unauthorized", "Unauthorized"
+
+    def headers(self) -> dict[str, str]:
+        """Return the header that says how a key is shown (RFC 6750)."""
+        return {"WWW-Authenticate": "Bearer"}
+
+
 class BodyTooLargeError(ServerError):
     """The body is larger than the server takes."""
 
@@ -96,6 +107,25 @@ class OverloadedError(ServerError):
     """The queue is full."""
 
     status, slug, title, retry_after_s = 429, "queue-full", "Queue full", 1
+
+
+class RateLimitedError(ServerError):
+    """The client has asked for as many queries as its key allows.
+
+    Args:
+        detail: What the client sees.
+        wait_s: Seconds after which it may ask again.
+    """
+
+    status, slug, title = 429, "rate-limited", "Rate limited"
+
+    def __init__(self, detail: str, wait_s: float) -> None:
+        super().__init__(detail)
+        self._wait_s = wait_s
+
+    def headers(self) -> dict[str, str]:
+        """Return when to try again, in whole seconds as the header wants it."""
+        return {"Retry-After": str(math.ceil(self._wait_s))}
 
 
 class ClientLeftError(ServerError):

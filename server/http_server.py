@@ -36,6 +36,7 @@ def serve_http(
     access_log: bool = False,
     drain_s: int = 0,
     shutdown_timeout_s: int = 10,
+    shared_listeners: Sequence[socket.socket] = (),
 ) -> int:
     """Serve until SIGTERM or SIGINT, a forked worker on each listener; SIGHUP replaces the workers one by one.
 
@@ -50,6 +51,7 @@ def serve_http(
         access_log: Whether to log every request.
         drain_s: Seconds for which a worker that stops answers on open connections.
         shutdown_timeout_s: Seconds that open requests get when a worker stops, `drain_s` included.
+        shared_listeners: Bound sockets of which each worker takes connections too, whoever comes first.
 
     Returns:
         The exit code: 0, or `EXIT_STARTUP_FAILED` where an application does not start.
@@ -70,11 +72,12 @@ def serve_http(
                 server.should_exit = True
 
         config.callback_notify = notify
-        server.run(sockets=[listener])
+        server.run(sockets=[listener, *shared_listeners])
 
     def close_listeners() -> None:
         for listener in listeners:
             let_nobody_in(listener)
+        for listener in (*listeners, *shared_listeners):
             listener.close()
 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # Until the supervisor takes it.

@@ -32,14 +32,14 @@ from server.rollout import OUTCOMES, Outcome
 LATENCY_BUCKETS_S = tuple(float(f"{50e-6 * 10 ** (step / 5):.3g}") for step in range(26))
 BATCH_SIZE_BUCKETS = tuple(float(2**power) for power in range(11))
 
-ShedReason = Literal["queue_full", "deadline", "draining", "client_left"]
+ShedReason = Literal["queue_full", "deadline", "draining", "client_left", "rate_limited"]
 SHED_REASONS: tuple[ShedReason, ...] = get_args(ShedReason)
 STAGES = ("featurize", "encode", "shortlist", "score")
 
 # A row has a place for each of these, so they are fixed. What is none of them counts as "other".
 OTHER = "other"
 ROUTES = ("/predict", "/", "/healthz", "/readyz", "/metrics", "/v1/model", OTHER)
-STATUSES = (200, 400, 404, 405, 413, 422, 429, 499, 500, 503, 504)
+STATUSES = (200, 400, 401, 404, 405, 413, 422, 429, 499, 500, 503, 504)
 
 # A `_created` series beside every other one says when it began; nothing here needs to know.
 disable_created_metrics()  # type: ignore[no-untyped-call]

@@ -18,9 +18,12 @@ from server.errors import (
     FieldError,
     InternalError,
     InvalidFieldError,
+    RateLimitedError,
     UnavailableError,
     to_response,
 )
+from server.guard import Guard
+from server.metrics import Metrics
 from server.schema import Features, PredictRequest, queries_of
 from server.service import Ask, Ranked, Service
 from server.settings import Settings
@@ -36,8 +39,10 @@ class Prediction:
     A prediction takes about as long as a web framework's routing, request and response objects do, so it does without.
     """
 
-    def __init__(self, service: Service, settings: Settings) -> None:
+    def __init__(self, service: Service, settings: Settings, metrics: Metrics, guard: Guard | None) -> None:
         self._service = service
+        self._metrics = metrics
+        self._guard = guard
         # Attributes of settings take longer to read than all that is compared with them.
         self._max_body_bytes = settings.max_body_bytes
         self._max_queries = settings.max_queries
@@ -52,10 +57,14 @@ class Prediction:
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> int:
         """Serve one request and return the status of the answer."""
         try:
+            client = "" if self._guard is None else self._guard.client_of(scope)
             require_ready(self._service)
             content = await read_body(scope, receive, self._max_body_bytes)
             request = PredictRequest.model_validate_json(content)
-            answers = await self._service.rank(self.to_asks(request), caller_of(receive))
+            asks = self.to_asks(request)
+            if self._guard is not None:
+                self._charge(self._guard, client, len(asks))
+            answers = await self._service.rank(asks, caller_of(receive))
         except Exception as error:
             response = to_response(error)
             if response.status_code == InternalError.status:
@@ -71,6 +80,13 @@ class Prediction:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
         return 200
+
+    def _charge(self, guard: Guard, client: str, queries: int) -> None:
+        try:
+            guard.charge(client, queries)
+        except RateLimitedError:
+            self._metrics.queries_shed("rate_limited", queries)
+            raise
 
     def _to_json(self, results: Sequence[Ranked], *, single: bool) -> bytes:
         if single:

@@ -5,16 +5,19 @@ These knobs change operations only; what changes answers lives in the artifact's
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from server.cpus import usable_cpus
 
 ENV_PREFIX = "ASTEC_"
 _MAX_DEFAULT_WORKERS = 16
+# What a browser sends: a scheme, a host, a port that is not the usual one, and no path.
+_ORIGIN = re.compile(r"https?://[a-z0-9.\[\]:-]+")
 
 
 def _default_workers() -> int:
@@ -29,6 +32,39 @@ class Settings(BaseSettings):
     artifact: Path = Field(description="Directory of the artifact to serve.")
     host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 opens the server to the network.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 lets the system pick a free one.")
+    admin_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="A second port, on the same address, that alone answers /metrics; what else there is, both answer. "
+        "Default: /metrics is on the one port, for every client to read.",
+    )
+    api_keys_file: Path | None = Field(
+        default=None,
+        description="File with a line name:key for each key that may ask, in a header Authorization: Bearer KEY. "
+        "It is looked at once a second, so that keys come and go without a restart. Default: everybody may ask.",
+    )
+    rate_limit_qps: float = Field(
+        default=0,
+        ge=0,
+        le=1e9,
+        allow_inf_nan=False,
+        description="Queries per second that the keys of one name may ask, over all workers; beyond it 429. A lower "
+        "limit leaves more for the others, but is kept where there is nobody else, too. 0: no limit.",
+    )
+    rate_limit_burst: int = Field(
+        default=0,
+        ge=0,
+        le=1_000_000_000,
+        description="Queries that a name may ask at once after a pause. Larger forgives clients that come in bursts, "
+        "which fill the queue for all. 0: as many as in a second.",
+    )
+    cors_origin: Annotated[list[str], NoDecode] = Field(
+        default_factory=list,
+        description="Origin, such as https://example.com, whose web pages may ask from a browser; repeat it, or "
+        "separate several by commas, for more. Requests then go through the web framework, which takes longer. "
+        "Default: none.",
+    )
     workers: int = Field(
         default_factory=_default_workers,
         ge=1,
@@ -121,6 +157,28 @@ class Settings(BaseSettings):
         default="info", description="Least severe level to log."
     )
     access_log: bool = Field(default=False, description="Log a line per request; slows every request.")
+
+    @field_validator("rate_limit_qps")
+    @classmethod
+    def _has_keys(cls, rate_limit_qps: float, info: ValidationInfo) -> float:
+        if rate_limit_qps and info.data.get("api_keys_file") is None:
+            raise ValueError("limits are per key; name the file of keys with --api-keys-file, or leave the limit out")
+        return rate_limit_qps
+
+    @field_validator("cors_origin", mode="before")
+    @classmethod
+    def _split_origins(cls, given: object) -> object:
+        if not isinstance(given, str):
+            return given
+        return [origin.strip() for origin in given.split(",") if origin.strip()]
+
+    @field_validator("cors_origin")
+    @classmethod
+    def _are_origins(cls, origins: list[str]) -> list[str]:
+        for origin in origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} is not an origin, as in https://example.com or http://localhost:3000")
+        return origins
 
     @property
     def threads_per_worker(self) -> int:
