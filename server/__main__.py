@@ -112,6 +112,7 @@ def _serve(settings: Settings, models: Models) -> int:
         drain_s=settings.drain_timeout_s,
         shutdown_timeout_s=settings.shutdown_timeout_s,
         shared_listeners=admin,
+        client_timeout_s=settings.client_timeout_s,
     )
 
 

@@ -16,6 +16,7 @@ from export.artifact.store import Artifact
 from server.api import GUARDED_PATHS, PREDICT_PATH, predict_route, router
 from server.errors import MEDIA_TYPE, install_error_handlers
 from server.guard import Guard
+from server.http_protocol import METRICS
 from server.metrics import Metrics
 from server.middleware import RequestMetrics
 from server.prediction import Prediction
@@ -107,7 +108,7 @@ def create_app(settings: Settings, artifact: Artifact, metrics: Metrics, guard: 
 
 
 @asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Metrics]]:
     service: Service = app.state.service
     guard: Guard | None = app.state.guard
     await service.start()
@@ -115,7 +116,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         guard.refresh()  # The parent may have read the file long ago.
     watch = None if guard is None else asyncio.create_task(guard.watch())
     try:
-        yield
+        yield {METRICS: app.state.metrics}
     finally:
         await service.stop()
         if watch is not None:

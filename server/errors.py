@@ -72,6 +72,12 @@ class MalformedJsonError(ServerError):
     status, slug, title = 400, "malformed-json", "Malformed JSON"
 
 
+class MalformedHttpError(ServerError):
+    """The request is not HTTP."""
+
+    status, slug, title = 400, "malformed-http", "Malformed HTTP"
+
+
 class UnauthorizedError(ServerError):
     """The request shows no key that the server knows."""
 
@@ -80,6 +86,12 @@ class UnauthorizedError(ServerError):
     def headers(self) -> dict[str, str]:
         """Return the header that says how a key is shown (RFC 6750)."""
         return {"WWW-Authenticate": "Bearer"}
+
+
+class RequestTimeoutError(ServerError):
+    """The request did not come to its end in time."""
+
+    status, slug, title = 408, "request-timeout", "Request timeout"
 
 
 class BodyTooLargeError(ServerError):
@@ -126,6 +138,12 @@ class RateLimitedError(ServerError):
     def headers(self) -> dict[str, str]:
         """Return when to try again, in whole seconds as the header wants it."""
         return {"Retry-After": str(math.ceil(self._wait_s))}
+
+
+class HeadTooLargeError(ServerError):
+    """The request line and the headers are larger than the server takes."""
+
+    status, slug, title = 431, "head-too-large", "Head too large"
 
 
 class ClientLeftError(ServerError):

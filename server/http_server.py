@@ -5,15 +5,17 @@ from __future__ import annotations
 import signal
 import socket
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from server.crew import Beat
 from server.draining_server import DrainingServer
+from server.http_protocol import BoundedHttp
 from server.listeners import let_nobody_in
 from server.rollout import Outcome, Releases, SameRelease
+from server.slow_clients import SlowClients
 from server.supervisor import Supervisor
 
 App = TypeVar("App", bound=ASGIApp)
@@ -37,6 +39,7 @@ def serve_http(
     drain_s: int = 0,
     shutdown_timeout_s: int = 10,
     shared_listeners: Sequence[socket.socket] = (),
+    client_timeout_s: int = 10,
 ) -> int:
     """Serve until SIGTERM or SIGINT, a forked worker on each listener; SIGHUP replaces the workers one by one.
 
@@ -52,6 +55,7 @@ def serve_http(
         drain_s: Seconds for which a worker that stops answers on open connections.
         shutdown_timeout_s: Seconds that open requests get when a worker stops, `drain_s` included.
         shared_listeners: Bound sockets of which each worker takes connections too, whoever comes first.
+        client_timeout_s: Seconds that a client gets to send a request, or to take its answer.
 
     Returns:
         The exit code: 0, or `EXIT_STARTUP_FAILED` where an application does not start.
@@ -67,7 +71,10 @@ def serve_http(
         config = _config(app, access_log, shutdown_timeout_s - drain_s)
         server = DrainingServer(config, listener, drain_s, lambda: on_drain(app))
 
+        slow_clients = SlowClients(client_timeout_s // _BEAT_S)
+
         async def notify() -> None:
+            slow_clients.look(cast(set[BoundedHttp], server.server_state.connections))
             if not beat():
                 server.should_exit = True
 
@@ -98,7 +105,7 @@ def _config(app: ASGIApp, access_log: bool, cut_off_s: int) -> uvicorn.Config:
         app,
         lifespan="on",
         loop="uvloop",
-        http="httptools",
+        http=BoundedHttp,
         ws="none",
         log_config=None,
         access_log=access_log,

@@ -23,6 +23,17 @@ class QueryFreeFormatter(JsonFormatter):
         return "" if kind is None else "".join([*traceback.format_tb(stack), f"{kind.__module__}.{kind.__qualname__}"])
 
 
+class PathOnlyFilter(logging.Filter):
+    """Leave out of the access log what follows the path: no endpoint reads it, but a client may put a query there."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Keep every record of uvicorn's access log, which has the path and its query string as third argument."""
+        if isinstance(record.args, tuple):
+            client, method, path, *rest = record.args
+            record.args = (client, method, str(path).partition("?")[0], *rest)
+        return True
+
+
 def log_config(settings: Settings) -> dict[str, Any]:
     """Return the `logging.config.dictConfig` schema for the server and its workers."""
     level = settings.log_level.upper()
@@ -38,10 +49,16 @@ def log_config(settings: Settings) -> dict[str, Any]:
                 "reserved_attrs": [*logging.makeLogRecord({}).__dict__, "message", "asctime", "color_message"],
             }
         },
+        "filters": {"path_only": {"()": "server.logs.PathOnlyFilter"}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stderr"}},
         "root": {"handlers": ["stderr"], "level": level},
         "loggers": {
             "uvicorn": {"handlers": [], "level": level, "propagate": True},
-            "uvicorn.access": {"handlers": [], "level": "INFO", "propagate": settings.access_log},
+            "uvicorn.access": {
+                "handlers": [],
+                "level": "INFO",
+                "filters": ["path_only"],
+                "propagate": settings.access_log,
+            },
         },
     }

@@ -125,6 +125,13 @@ class Settings(BaseSettings):
         ge=1,
         description="Largest request body in bytes; beyond it 413. Bounds a request's memory.",
     )
+    client_timeout_s: int = Field(
+        default=10,
+        ge=1,
+        le=86_400,
+        description="Seconds that a client gets to send a request, or to take its answer, before its "
+        "connection is closed. Longer suits slow networks; shorter frees what stalled clients hold.",
+    )
     max_query_chars: int = Field(
         default=4096, ge=1, description="Longest text query in characters; beyond it 422. Bounds the time of a query."
     )
