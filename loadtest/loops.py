@@ -37,7 +37,8 @@ async def run_load(plan: LoadPlan, bodies: Iterator[bytes]) -> Measurement:
         recorder = Recorder(window_start_s, end_s)
         try:
             if plan.rate_per_s is not None:
-                open_loop = _OpenLoop(client, bodies, recorder, plan.max_in_flight, end_s + plan.timeout_s)
+                give_up_s = end_s + plan.timeout_s if plan.waits_for_slots else perf_counter()
+                open_loop = _OpenLoop(client, bodies, recorder, plan.max_in_flight, give_up_s)
                 await open_loop.run(end_s, plan.rate_per_s)
             else:
                 await _ClosedLoop(client, bodies, recorder, end_s).run(plan.clients or 1)

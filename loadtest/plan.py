@@ -11,7 +11,9 @@ _OPEN_LOOP_CONNECTIONS = 32
 class LoadPlan:
     """One run: where to, how much, how long.
 
-    Exactly one of `rate_per_s` (open loop) and `clients` (closed loop) is set.
+    Exactly one of `rate_per_s` (open loop) and `clients` (closed loop) is set. What an open loop finds no slot for, of
+    `max_in_flight`, waits for one where it `waits_for_slots`, and is given up at once where it does not: a wait in the
+    generator that no answer can make good would else be part of every latency after it.
 
     Raises:
         ValueError: if a value is out of range; the message names it and the remedy.
@@ -24,6 +26,7 @@ class LoadPlan:
     warmup_s: float = 1.0
     timeout_s: float = 5.0
     max_in_flight: int = 1000
+    waits_for_slots: bool = True
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import inspect
 import logging.config
 import os
+import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -96,9 +98,11 @@ def _serve(settings: Settings, models: Models) -> int:
         return EXIT_STARTUP_FAILED
     board = MetricsBoard(num_places(settings.workers))
 
+    ask_for_reload = partial(os.kill, os.getpid(), signal.SIGHUP)
+
     def make_app(place: int) -> AstecApi:
         models.settle()  # A worker knows no way back, and would keep the previous artifact mapped for all its life.
-        return create_app(settings, models.current, board.metrics(place), guard)
+        return create_app(settings, models.current, board.metrics(place), guard, ask_for_reload)
 
     return serve_http(
         make_app,

@@ -14,7 +14,7 @@ from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
-from server.errors import MEDIA_TYPE, Problem, UnavailableError
+from server.errors import MEDIA_TYPE, ForbiddenError, Problem, UnavailableError
 from server.guard import Guard
 from server.metrics import Metrics
 from server.prediction import Prediction, require_ready
@@ -23,7 +23,8 @@ from server.service import Service
 
 PREDICT_PATH = "/predict"
 MODEL_PATH = "/v1/model"
-GUARDED_PATHS = (PREDICT_PATH, MODEL_PATH)
+RELOAD_PATH = "/v1/model/reload"
+GUARDED_PATHS = (PREDICT_PATH, MODEL_PATH, RELOAD_PATH)
 PLAYGROUND = files("server").joinpath("static", "index.html").read_bytes()
 PLAYGROUND_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:"
@@ -43,6 +44,7 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     reasons = {
         400: "The body is not JSON, or not UTF-8",
         401: "The server asks for a key, and the request shows none that it knows",
+        403: "The key is not the operator's, or the server asks for no keys, so that it knows no operator",
         404: "It is on the port for operators only",
         413: "The body is too large",
         422: "A field is invalid",
@@ -106,6 +108,26 @@ async def model(request: Request) -> Response:
     return _json(service.artifact.manifest.public())
 
 
+@router.post(
+    RELOAD_PATH,
+    summary="Serve what the path of the artifact leads to now",
+    status_code=202,
+    response_model=Status,
+    response_description="It has begun. `/v1/model` and `astec_reloads_total` tell how it ends.",
+    responses=_problems(401, 403, 404),
+)
+async def reload(request: Request) -> Response:
+    """Have the workers replaced one by one, if the next artifact is sound; until then they serve the one before."""
+    require_admin_port(request)
+    guard: Guard | None = request.app.state.guard
+    ask_for_reload: Callable[[], None] | None = request.app.state.ask_for_reload
+    if guard is None or ask_for_reload is None:
+        raise ForbiddenError("Nobody may ask for this here. Start the server with a file of keys, or send it SIGHUP.")
+    guard.require_operator(request.scope)
+    ask_for_reload()
+    return _json({"status": "accepted"}, 202)
+
+
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response, responses=_problems(404))
 async def metrics(request: Request) -> Response:
     """Answer in Prometheus' text format, for all workers."""
@@ -131,5 +153,5 @@ async def playground(request: Request) -> Response:
     return HTMLResponse(PLAYGROUND, headers={"Content-Security-Policy": PLAYGROUND_POLICY})
 
 
-def _json(content: object) -> Response:
-    return Response(orjson.dumps(content), media_type="application/json")
+def _json(content: object, status: int = 200) -> Response:
+    return Response(orjson.dumps(content), status, media_type="application/json")

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from export.artifact.store import Artifact
 from server.api import GUARDED_PATHS, PREDICT_PATH, predict_route, router
-from server.errors import MEDIA_TYPE, install_error_handlers
+from server.batcher import QueueFullError
+from server.errors import MEDIA_TYPE, OverloadedError, install_error_handlers, to_response
 from server.guard import Guard
-from server.http_protocol import METRICS
-from server.metrics import Metrics
+from server.http_protocol import GATEKEEPER
+from server.metrics import OTHER, Metrics
 from server.middleware import RequestMetrics
 from server.prediction import Prediction
 from server.service import Service
@@ -30,7 +32,14 @@ DESCRIPTION = "Matches short texts to the most relevant of up to millions of lab
 class AstecApi(FastAPI):
     """FastAPI, but what carries the load goes past it, and its errors have one media type in the schema."""
 
-    def __init__(self, settings: Settings, service: Service, metrics: Metrics, guard: Guard | None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        service: Service,
+        metrics: Metrics,
+        guard: Guard | None,
+        ask_for_reload: Callable[[], None] | None,
+    ) -> None:
         super().__init__(
             title="astec",
             version=API_VERSION,
@@ -41,11 +50,15 @@ class AstecApi(FastAPI):
         self.state.service = service
         self.state.metrics = metrics
         self.state.guard = guard
+        self.state.ask_for_reload = ask_for_reload
         self.state.admin_port = settings.admin_port
         self._prediction = Prediction(service, settings, metrics, guard)
         # Answers that other origins may read need the middleware's headers, so they take the long way.
         self._direct_path = None if settings.cors_origin else PREDICT_PATH
+        self._direct_target = None if settings.cors_origin else PREDICT_PATH.encode()
+        self._service = service
         self._metrics = metrics
+        self._queue_full = to_response(QueueFullError("All places in the queue are taken."))
         self.include_router(router)
         self.router.routes.append(predict_route(self._prediction))
         install_error_handlers(self)
@@ -75,6 +88,18 @@ class AstecApi(FastAPI):
         finally:
             self._metrics.request_answered(PREDICT_PATH, status, time.perf_counter() - started_s)
 
+    def refusal(self, method: bytes, target: bytes) -> Response | None:
+        """Return the answer to a prediction that the queue has no place for, whatever its body, or None."""
+        if not self._service.full or target != self._direct_target or method != b"POST":
+            return None
+        self._metrics.queries_shed("queue_full", 1)
+        self._metrics.request_refused(PREDICT_PATH, OverloadedError.status)
+        return self._queue_full
+
+    def request_refused(self, status: int) -> None:
+        """Record what was refused before it was a request."""
+        self._metrics.request_refused(OTHER, status)
+
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI schema, without the media type that FastAPI adds to every response with a model."""
         schema = super().openapi()
@@ -92,7 +117,13 @@ class AstecApi(FastAPI):
         return schema
 
 
-def create_app(settings: Settings, artifact: Artifact, metrics: Metrics, guard: Guard | None = None) -> AstecApi:
+def create_app(
+    settings: Settings,
+    artifact: Artifact,
+    metrics: Metrics,
+    guard: Guard | None = None,
+    ask_for_reload: Callable[[], None] | None = None,
+) -> AstecApi:
     """Return the application of one worker.
 
     It may be made before a fork: the model's session and the threads begin when it starts up. `/readyz` answers 200
@@ -103,12 +134,13 @@ def create_app(settings: Settings, artifact: Artifact, metrics: Metrics, guard: 
         artifact: The model, open.
         metrics: What this worker counts.
         guard: Who may ask, and how much; None: everybody, as much as they like.
+        ask_for_reload: Has the parent replace its workers, and their model; None where nobody can.
     """
-    return AstecApi(settings, Service(settings, artifact, metrics), metrics, guard)
+    return AstecApi(settings, Service(settings, artifact, metrics), metrics, guard, ask_for_reload)
 
 
 @asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Metrics]]:
+async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, FastAPI]]:
     service: Service = app.state.service
     guard: Guard | None = app.state.guard
     await service.start()
@@ -116,7 +148,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Metrics]]:
         guard.refresh()  # The parent may have read the file long ago.
     watch = None if guard is None else asyncio.create_task(guard.watch())
     try:
-        yield {METRICS: app.state.metrics}
+        yield {GATEKEEPER: app}
     finally:
         await service.stop()
         if watch is not None:

@@ -156,6 +156,11 @@ class Batcher(Generic[Item, Result]):
         self._closed = False
         self._drained = asyncio.Event()
 
+    @property
+    def full(self) -> bool:
+        """Whether there is no place for a single item."""
+        return self._queued_items >= self._queue_capacity
+
     async def submit(self, items: Sequence[Item], caller: Caller | None = None) -> Answers[Result]:
         """Queue all items or none, and return their answers.
 

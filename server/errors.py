@@ -88,6 +88,12 @@ class UnauthorizedError(ServerError):
         return {"WWW-Authenticate": "Bearer"}
 
 
+class ForbiddenError(ServerError):
+    """The key that the request shows is not for this."""
+
+    status, slug, title = 403, "forbidden", "Forbidden"
+
+
 class RequestTimeoutError(ServerError):
     """The request did not come to its end in time."""
 

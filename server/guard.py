@@ -8,7 +8,7 @@ import math
 from starlette.types import Scope
 
 from server.api_keys import ApiKeys
-from server.errors import RateLimitedError, UnauthorizedError
+from server.errors import ForbiddenError, RateLimitedError, UnauthorizedError
 from server.rate_limit import RateLimit
 from server.settings import Settings
 
@@ -22,10 +22,12 @@ class Guard:
     Args:
         keys: The keys.
         rate_limit: How much each client may ask; None: as much as it likes.
+        operator: The name of who may also change what is served.
     """
 
-    def __init__(self, keys: ApiKeys, rate_limit: RateLimit | None) -> None:
+    def __init__(self, keys: ApiKeys, rate_limit: RateLimit | None, operator: str) -> None:
         self._keys = keys
+        self._operator = operator
         self._rate_limit = rate_limit
         self._know_names()
 
@@ -46,6 +48,16 @@ class Guard:
                     raise UnauthorizedError("The key is not one of this server's. Is it complete, and still valid?")
                 return name
         raise UnauthorizedError('This server asks for a key. Send the header "Authorization: Bearer KEY".')
+
+    def require_operator(self, scope: Scope) -> None:
+        """Let in a request of the operator.
+
+        Raises:
+            UnauthorizedError: It shows no key, or one that is not in the file.
+            ForbiddenError: Its key is another's.
+        """
+        if self.client_of(scope) != self._operator:
+            raise ForbiddenError("This key is for asking only. Use one of the operator's.")
 
     def charge(self, client: str, queries: int) -> None:
         """Count the queries of a request.
@@ -81,4 +93,4 @@ def open_guard(settings: Settings) -> Guard | None:
         return None
     limit = settings.rate_limit_qps
     burst = settings.rate_limit_burst or math.ceil(limit)
-    return Guard(ApiKeys(settings.api_keys_file), RateLimit(limit, burst) if limit else None)
+    return Guard(ApiKeys(settings.api_keys_file), RateLimit(limit, burst) if limit else None, settings.operator)

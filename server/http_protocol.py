@@ -3,37 +3,48 @@
 from __future__ import annotations
 
 import asyncio
-from http import HTTPStatus
 from typing import Any, Protocol, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from starlette.responses import Response
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from server.errors import HeadTooLargeError, MalformedHttpError, RequestTimeoutError, ServerError, to_response
 
 MAX_HEAD_BYTES = 32_768
-METRICS = "metrics"
-"""The place of a `RefusalCounter` in the state that an application yields when it starts up; it may yield none."""
+GATEKEEPER = "gatekeeper"
+"""The place of a `Gatekeeper` in the state that an application yields when it starts up; it may yield none."""
+
+_CLOSE = (b"connection", b"close")
 
 
-class RefusalCounter(Protocol):
-    """What counts refusals, of which the application does not hear."""
+class Gatekeeper(Protocol):
+    """What is asked about requests of which the application does not hear."""
+
+    def refusal(self, method: bytes, target: bytes) -> Response | None:
+        """Return the answer to a request that there is no room for, whatever its body, or None."""
 
     def request_refused(self, status: int) -> None:
         """Record what was refused before it was a request."""
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """A connection whose client cannot make the parser keep what belongs to no body and comes to no end.
+    """A connection whose client cannot make the server do or keep what nobody is going to use.
 
     httptools joins the pieces of a header at each read, so that one without an end would take memory, and time by the
     square of it. The same is true of the trailers of a chunked body. Bodies themselves are counted by who reads them.
+
+    A task, a body that is parsed and a response of its own cost most of what an answer does, so what there is no room
+    for is refused by its head: where two of three requests are refused, their price decides what is left for the third.
     """
 
     transport: asyncio.Transport
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  (uvicorn's)
         super().__init__(*args, **kwargs)
+        self._gatekeeper: Gatekeeper | None = self.app_state.get(GATEKEEPER)
         self._unfinished_bytes = 0
+        self._moves = False  # whether this read ends a head, or holds a part of a body
+        self._refused = False  # whether what comes in belongs to a request that has its answer
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, in pieces that no limit is hidden in."""
@@ -46,69 +57,92 @@ class BoundedHttp(HttpToolsProtocol):
             self._parse(data[begin : begin + MAX_HEAD_BYTES])
 
     def _parse(self, data: bytes) -> None:
-        before = self.cycle
-        held_bytes = 0 if before is None else len(before.body)
+        self._moves = False
         super().data_received(data)
-        cycle = self.cycle
-        if cycle is not before:
-            self._unfinished_bytes = 0  # A head came to its end, as in most reads.
+        if self._moves:
+            self._unfinished_bytes = 0
             return
-        if self.transport.is_closing():
-            return
-        if cycle is not None and self.scope is cycle.scope:
-            if not cycle.more_body or len(cycle.body) > held_bytes:
-                self._unfinished_bytes = 0
-                return
-            if cycle.response_complete and not _is_chunked(self.headers):
-                return  # The rest of a body that nobody wants any more is not kept.
         self._unfinished_bytes += len(data)
-        if self._unfinished_bytes > MAX_HEAD_BYTES:
+        if self._unfinished_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             self.refuse(HeadTooLargeError(f"The head is larger than the limit of {MAX_HEAD_BYTES} bytes."))
+
+    def on_headers_complete(self) -> None:
+        """Refuse a request that there is no room for, unless it waits for the one before it; else begin with it."""
+        self._moves = True
+        # A refusal leaves no line in an access log, so who wants one pays for it.
+        if self._gatekeeper is not None and not self.access_log and self._is_idle():
+            refusal = self._gatekeeper.refusal(self.parser.get_method(), self.url)
+            if refusal is not None:
+                self._refused = True
+                self._write(refusal)
+                return
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a part of a body, unless its request was refused."""
+        self._moves = True
+        if not self._refused:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Note the end of a request; after one that was refused the connection is ready for the next."""
+        if not self._refused:
+            super().on_message_complete()
+            return
+        self._refused = False
+        if self.parser.should_keep_alive() and _CLOSE not in self.server_state.default_headers:  # as in a drain
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+        else:
+            self.transport.close()
 
     def waits_for_client(self) -> bool:
         """Return whether the next step is the client's: to send more of a request, or to take more of an answer."""
-        cycle = self.cycle
         if self.flow.write_paused or self.transport.is_closing():
             return True
-        if cycle is None or cycle.response_complete:
+        if self._is_idle():
             return self.timeout_keep_alive_task is None  # Connections between two requests have a timer.
-        return cycle.more_body
+        return self.cycle.more_body
 
     def give_up(self) -> None:
         """End a connection whose client does not take its turn."""
-        cycle = cast(RequestResponseCycle | None, self.cycle)
         if self.flow.write_paused or self.transport.is_closing():
             self.transport.abort()
-        elif cycle is None and not self._unfinished_bytes:  # Nothing came, and nothing is to be answered.
-            self.transport.close()
+        elif self._refused or (not self._has_begun() and not self._unfinished_bytes):
+            self.transport.close()  # Nothing is to be answered.
         else:
             self.refuse(RequestTimeoutError("The request did not come to its end in time. Send it faster, or shorter."))
 
     def refuse(self, error: ServerError) -> None:
         """Answer what is coming in with an error, unless the answer would be taken for that of another, and close."""
         if self._is_next_to_be_answered():
-            response = to_response(error)
-            headers = [*self.server_state.default_headers, *response.raw_headers, (b"connection", b"close")]
-            lines = [b"HTTP/1.1 %d %b" % (error.status, HTTPStatus(error.status).phrase.encode())]
-            lines += [b"%b: %b" % header for header in headers]
-            self.transport.write(b"\r\n".join([*lines, b"", bytes(response.body)]))
-            metrics: RefusalCounter | None = self.app_state.get(METRICS)
-            if metrics is not None:
-                metrics.request_refused(error.status)
+            self._write(to_response(error), _CLOSE)
+            if self._gatekeeper is not None:
+                self._gatekeeper.request_refused(error.status)
         self.transport.close()
+
+    def _write(self, response: Response, *headers: tuple[bytes, bytes]) -> None:
+        fields = [*self.server_state.default_headers, *response.raw_headers, *headers]
+        lines = b"".join([b"%b: %b\r\n" % field for field in fields])
+        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[response.status_code], lines, bytes(response.body)))
+
+    def _has_begun(self) -> bool:
+        """Whether any request has become one of the application's."""
+        return cast(RequestResponseCycle | None, self.cycle) is not None
+
+    def _is_idle(self) -> bool:
+        """Whether the application has answered all that it was asked on this connection."""
+        return not self._has_begun() or self.cycle.response_complete
 
     def _is_next_to_be_answered(self) -> bool:
         """Whether the client has its answers to all requests before the one that is coming in."""
-        cycle = cast(RequestResponseCycle | None, self.cycle)
-        if cycle is None:
+        if self._refused:
+            return False
+        if self._is_idle():
             return True
-        is_body = cycle.more_body and self.scope is cycle.scope
-        return not cycle.response_started if is_body else cycle.response_complete
+        return self.cycle.more_body and self.scope is self.cycle.scope and not self.cycle.response_started
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is not HTTP."""
         self.refuse(MalformedHttpError(msg))
-
-
-def _is_chunked(headers: list[tuple[bytes, bytes]]) -> bool:
-    return any(name == b"transfer-encoding" for name, _ in headers)

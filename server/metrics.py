@@ -38,8 +38,8 @@ STAGES = ("featurize", "encode", "shortlist", "score")
 
 # A row has a place for each of these, so they are fixed. What is none of them counts as "other".
 OTHER = "other"
-ROUTES = ("/predict", "/", "/healthz", "/readyz", "/metrics", "/v1/model", OTHER)
-STATUSES = (200, 400, 401, 404, 405, 408, 413, 422, 429, 431, 499, 500, 503, 504)
+ROUTES = ("/predict", "/", "/healthz", "/readyz", "/metrics", "/v1/model", "/v1/model/reload", OTHER)
+STATUSES = (200, 202, 400, 401, 403, 404, 405, 408, 413, 422, 429, 431, 499, 500, 503, 504)
 
 # A `_created` series beside every other one says when it began; nothing here needs to know.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -167,9 +167,9 @@ class Metrics:
         self._row[known[route, status] if (route, status) in known else known[route, OTHER]] += 1
         _LAYOUT.request_s[route].observe(self._row, seconds)
 
-    def request_refused(self, status: int) -> None:
-        """Record what was refused before it was a request; it has neither a route nor a time."""
-        self._row[_LAYOUT.requests[OTHER, status]] += 1
+    def request_refused(self, route: str, status: int) -> None:
+        """Record what was refused before it was a request, so that it has no time."""
+        self._row[_LAYOUT.requests[route, status]] += 1
 
     def queries_ranked(self, total: int, empty: int) -> None:
         """Record ranked queries, `empty` of them without any label."""

@@ -95,6 +95,11 @@ class Service:
         gc.unfreeze()
         logger.info("drained")
 
+    @property
+    def full(self) -> bool:
+        """Whether any query that came now would be refused for want of a place; what the cache knows takes none."""
+        return self._cache is None and self.state in ("ready", "draining") and self._batcher.full
+
     def check(self, query: Query) -> None:
         """Raise QueryKindError where the model cannot take this kind of query."""
         self._predictor.check(query)

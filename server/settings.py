@@ -36,13 +36,18 @@ class Settings(BaseSettings):
         default=None,
         ge=0,
         le=65535,
-        description="A second port, on the same address, that alone answers /metrics; what else there is, both answer. "
-        "Default: /metrics is on the one port, for every client to read.",
+        description="A second port, on the same address, that alone answers /metrics and /v1/model/reload; what else "
+        "there is, both answer. Default: /metrics is on the one port, for every client to read.",
     )
     api_keys_file: Path | None = Field(
         default=None,
         description="File with a line name:key for each key that may ask, in a header Authorization: Bearer KEY. "
         "It is looked at once a second, so that keys come and go without a restart. Default: everybody may ask.",
+    )
+    operator: str = Field(
+        default="operator",
+        description="Name in the file of keys whose keys may also ask for the next model, POST /v1/model/reload. "
+        "Without a key of that name, or without the file, that takes a signal (SIGHUP) on the machine itself.",
     )
     rate_limit_qps: float = Field(
         default=0,

@@ -68,8 +68,8 @@ def overload(
         int,
         typer.Option(
             min=1,
-            help="Most requests, and connections, at once. Less than all queues of the server, and it is never "
-            "overloaded, as the generator holds back; more takes more files (ulimit -n, of both).",
+            help="Most requests, and connections, at once; what comes when all are busy is not sent. Less than all "
+            "queues of the server, and they never fill; more takes more files (ulimit -n, of both).",
         ),
     ] = 4096,
     min_goodput: Annotated[
@@ -118,7 +118,8 @@ def _url(target: str, workers: int) -> Iterator[str]:
         yield target
         return
     read_manifest(Path(target))
-    with served(ours_command(Path(target), workers)) as server:
+    # A thread each, as where there are as many workers as CPUs.
+    with served(ours_command(Path(target), workers, "--inference-threads", "1")) as server:
         yield server.url
 
 

@@ -10,7 +10,7 @@ from loadtest.overload.steps import Overload, Step
 
 _MIB = 1 << 20
 _COLUMNS = (
-    *("offered", "offered/s", "goodput/s", "429", "504", "200 too late", "other errors"),
+    *("offered", "offered/s", "goodput/s", "429", "504", "200 too late", "not sent", "other errors"),
     *("p50 [ms]", "p99 [ms]", "largest RSS [MiB]", "sum of PSS [MiB]", "generator's CPU"),
 )
 
@@ -64,7 +64,7 @@ def _cells(step: Step) -> list[str]:
     return [
         f"{step.multiple:g}x",
         *(f"{rate:,.0f}" for rate in (step.offered_per_s, step.goodput_per_s)),
-        *(f"{count:,}" for count in (step.queue_full, step.expired, step.late, step.errors)),
+        *(f"{count:,}" for count in (step.queue_full, step.expired, step.late, step.not_sent, step.errors)),
         p50_ms,
         p99_ms,
         _mib(memory.rss_bytes) if memory else "-",

@@ -13,7 +13,7 @@ from loadtest.connection import OK
 from loadtest.exposition import WorkersMemory, read_exposition, workers_memory
 from loadtest.loops import measure_load
 from loadtest.plan import LoadPlan
-from loadtest.recorder import Measurement
+from loadtest.recorder import NOT_SENT, Measurement
 
 # An answer after its deadline counts for nothing; the generator waits on, as what it breaks off is another load.
 _TIMEOUT_IN_DEADLINES = 3.0
@@ -31,7 +31,7 @@ class Offer:
         warmup_s: of each step before it is measured: a queue takes a moment to fill.
         deadline_s: seconds after which an answer is worth nothing.
         clients: of the closed loop.
-        max_in_flight: requests and connections at once; above all queues, or the generator would hold back.
+        max_in_flight: requests and connections at once; what comes when all are busy is not sent.
     """
 
     url: str
@@ -57,6 +57,7 @@ class Offer:
             warmup_s=self.warmup_s,
             timeout_s=_TIMEOUT_IN_DEADLINES * self.deadline_s,
             max_in_flight=self.max_in_flight,
+            waits_for_slots=False,
         )
         measured = measure_load(plan, self.bodies())
         if measured.interrupted:
@@ -76,6 +77,7 @@ class Step:
         late: answered 200 after the deadline.
         queue_full: answered 429.
         expired: answered 504.
+        not_sent: found all connections of the generator busy.
         errors: all that ended otherwise.
         accepted_ms: p50 and p99 of what was answered 200, from due to answered; none where nothing was.
         memory: of the workers after the step; None where the server does not tell.
@@ -89,6 +91,7 @@ class Step:
     late: int
     queue_full: int
     expired: int
+    not_sent: int
     errors: int
     accepted_ms: tuple[float, float] | None
     memory: WorkersMemory | None
@@ -159,7 +162,8 @@ def summarize(measured: Measurement, multiple: float, deadline_s: float, memory:
         late=len(accepted_s) - in_time,
         queue_full=kinds[_QUEUE_FULL],
         expired=kinds[_EXPIRED],
-        errors=sum(count for kind, count in kinds.items() if kind not in (OK, _QUEUE_FULL, _EXPIRED)),
+        not_sent=kinds[NOT_SENT],
+        errors=sum(count for kind, count in kinds.items() if kind not in (OK, _QUEUE_FULL, _EXPIRED, NOT_SENT)),
         accepted_ms=(float(p50_s) * 1e3, float(p99_s) * 1e3) if len(accepted_s) else None,
         memory=memory,
         generator_cpu=measured.cpu_share,

@@ -48,7 +48,7 @@ def run(
     ] = 60.0,
     reload_every_s: Annotated[
         float, typer.Option(min=0, help="Seconds between two rolling restarts by SIGHUP; 0: never.")
-    ] = 0.0,
+    ] = 45.0,
     settle_s: Annotated[
         float,
         typer.Option(min=0, help="Of a process's life before its memory counts; less takes warming up for a leak."),

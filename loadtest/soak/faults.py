@@ -17,13 +17,13 @@ _LOOK_S = 0.02
 async def kill_workers(server: Served, tally: Tally, every_s: float, seed: int) -> None:
     """Kill a worker every so often until cancelled, each time when the last one has a successor."""
     generator = random.Random(seed)
+    count = len(server.workers())  # more while they are replaced one by one
     while True:
         await asyncio.sleep(every_s)
-        before = server.workers()
-        victim = generator.choice(before)
+        victim = generator.choice(server.workers())
         tally.note_kill()
         os.kill(victim, signal.SIGKILL)
-        tally.not_replaced += not await _is_replaced(server, tally, victim, len(before))
+        tally.not_replaced += not await _is_replaced(server, tally, victim, count)
 
 
 async def reload(server: Served, tally: Tally, every_s: float) -> None:

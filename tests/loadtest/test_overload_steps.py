@@ -31,21 +31,24 @@ def measured(*requests: tuple[str, float], window_s: float = 2.0) -> Measurement
 
 
 def step(multiple: float, goodput_per_s: float) -> Step:
-    return Step(multiple, 2.0, 100.0, goodput_per_s, 0, 0, 0, 0, (1.0, 2.0), None, 0.5)
+    return Step(multiple, 2.0, 100.0, goodput_per_s, 0, 0, 0, 0, 0, (1.0, 2.0), None, 0.5)
 
 
 def test_goodput_is_what_was_answered_within_the_deadline_and_refusals_are_no_errors():
     requests = [("ok", 0.1), ("ok", 0.2), ("ok", 1.5), ("status_429", 0.001), ("status_504", 1.0), ("timeout", 3.0)]
+    requests += [("not_sent", 0.0)] * 2
     found = summarize(measured(*requests), 2.0, 1.0, None)
-    assert (found.offered_per_s, found.goodput_per_s) == (3.0, 1.0)
-    assert (found.late, found.queue_full, found.expired, found.errors) == (1, 1, 1, 1)
+    assert (found.offered_per_s, found.goodput_per_s) == (4.0, 1.0)
+    assert (found.late, found.queue_full, found.expired, found.not_sent, found.errors) == (1, 1, 1, 2, 1)
     assert found.accepted_ms == (200.0, 1500.0)
 
 
 def test_where_nothing_was_accepted_there_is_no_latency():
     found = summarize(measured(("status_429", 0.1)), 3.0, 1.0, None)
     assert found.accepted_ms is None
-    assert "| 3x | 0 | 0 | 1 | 0 | 0 | 0 | - | - | - | - | 50% |" in to_markdown(Overload(10.0, 10.0, None, [found]))
+    assert "| 3x | 0 | 0 | 1 | 0 | 0 | 0 | 0 | - | - | - | - | 50% |" in to_markdown(
+        Overload(10.0, 10.0, None, [found])
+    )
 
 
 @pytest.mark.parametrize(

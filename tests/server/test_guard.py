@@ -104,8 +104,27 @@ async def test_the_schema_asks_for_a_key_only_where_the_server_does(serve_with: 
         schema = (await client.get("/openapi.json")).json()
     assert schema["components"]["securitySchemes"] == {"key": {"type": "http", "scheme": "bearer"}}
     asking = {path for path, methods in schema["paths"].items() if any("security" in each for each in methods.values())}
-    assert asking == {"/predict", "/v1/model"}
+    assert asking == {"/predict", "/v1/model", "/v1/model/reload"}
     assert "401" in schema["paths"]["/v1/model"]["get"]["responses"]
+
+
+async def test_only_the_operator_may_ask_for_the_next_model(serve_with: ServeWith, keys_file: Path) -> None:
+    asked: list[str] = []
+    async with serve_with(api_keys_file=keys_file, operator="search") as (app, client):
+        app.state.ask_for_reload = lambda: asked.append("reload")
+        answers = [
+            await client.post("/v1/model/reload", headers=headers)
+            for headers in ({}, bearer(UNKNOWN), bearer(KEY), bearer(OTHER_KEY))
+        ]
+    assert [answer.status_code for answer in answers] == [401, 401, 403, 202]
+    assert answers[2].json()["type"] == "urn:astec:problem:forbidden"
+    assert asked == ["reload"]
+
+
+async def test_without_keys_nobody_may_ask_for_the_next_model(serve_with: ServeWith) -> None:
+    async with serve_with() as (app, client):
+        app.state.ask_for_reload = lambda: pytest.fail("the model would be reloaded")
+        assert (await client.post("/v1/model/reload")).status_code == 403
 
 
 async def test_a_running_server_takes_the_keys_of_a_new_file(serve_with: ServeWith, keys_file: Path) -> None:

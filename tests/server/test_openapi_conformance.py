@@ -30,7 +30,7 @@ from server.metrics import MetricsBoard
 from server.settings import Settings
 
 BASE_URL = "http://t"
-OPERATIONS = ["GET /healthz", "GET /metrics", "GET /readyz", "GET /v1/model", "POST /predict"]
+OPERATIONS = ["GET /healthz", "GET /metrics", "GET /readyz", "GET /v1/model", "POST /predict", "POST /v1/model/reload"]
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
