@@ -10,16 +10,15 @@ from typing import Any
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from export.artifact.store import Artifact
 from server.api import GUARDED_PATHS, PREDICT_PATH, predict_route, router
-from server.batcher import QueueFullError
-from server.errors import MEDIA_TYPE, OverloadedError, install_error_handlers, to_response
+from server.doorkeeper import Doorkeeper
+from server.errors import MEDIA_TYPE, install_error_handlers
 from server.guard import Guard
 from server.http_protocol import GATEKEEPER
-from server.metrics import OTHER, Metrics
+from server.metrics import Metrics
 from server.middleware import RequestMetrics
 from server.prediction import Prediction
 from server.service import Service
@@ -54,11 +53,8 @@ class AstecApi(FastAPI):
         self.state.admin_port = settings.admin_port
         self._prediction = Prediction(service, settings, metrics, guard)
         # Answers that other origins may read need the middleware's headers, so they take the long way.
-        self._direct_path = None if settings.cors_origin else PREDICT_PATH
-        self._direct_target = None if settings.cors_origin else PREDICT_PATH.encode()
-        self._service = service
+        self.direct_path = None if settings.cors_origin else PREDICT_PATH
         self._metrics = metrics
-        self._queue_full = to_response(QueueFullError("All places in the queue are taken."))
         self.include_router(router)
         self.router.routes.append(predict_route(self._prediction))
         install_error_handlers(self)
@@ -78,7 +74,7 @@ class AstecApi(FastAPI):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; predictions without the middleware and the router, which take longer than they do."""
-        if scope["type"] != "http" or scope["path"] != self._direct_path or scope["method"] != "POST":
+        if scope["type"] != "http" or scope["path"] != self.direct_path or scope["method"] != "POST":
             await super().__call__(scope, receive, send)
             return
         started_s = time.perf_counter()
@@ -87,18 +83,6 @@ class AstecApi(FastAPI):
             status = await self._prediction.serve(scope, receive, send)
         finally:
             self._metrics.request_answered(PREDICT_PATH, status, time.perf_counter() - started_s)
-
-    def refusal(self, method: bytes, target: bytes) -> Response | None:
-        """Return the answer to a prediction that the queue has no place for, whatever its body, or None."""
-        if not self._service.full or target != self._direct_target or method != b"POST":
-            return None
-        self._metrics.queries_shed("queue_full", 1)
-        self._metrics.request_refused(PREDICT_PATH, OverloadedError.status)
-        return self._queue_full
-
-    def request_refused(self, status: int) -> None:
-        """Record what was refused before it was a request."""
-        self._metrics.request_refused(OTHER, status)
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI schema, without the media type that FastAPI adds to every response with a model."""
@@ -140,7 +124,7 @@ def create_app(
 
 
 @asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, FastAPI]]:
+async def _lifespan(app: AstecApi) -> AsyncIterator[dict[str, Doorkeeper]]:
     service: Service = app.state.service
     guard: Guard | None = app.state.guard
     await service.start()
@@ -148,7 +132,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, FastAPI]]:
         guard.refresh()  # The parent may have read the file long ago.
     watch = None if guard is None else asyncio.create_task(guard.watch())
     try:
-        yield {GATEKEEPER: app}
+        yield {GATEKEEPER: Doorkeeper(service, app.state.metrics, app.direct_path)}
     finally:
         await service.stop()
         if watch is not None:

@@ -156,10 +156,9 @@ class Batcher(Generic[Item, Result]):
         self._closed = False
         self._drained = asyncio.Event()
 
-    @property
-    def full(self) -> bool:
-        """Whether there is no place for a single item."""
-        return self._queued_items >= self._queue_capacity
+    def has_room(self, items: int) -> bool:
+        """Whether the queue has places for so many items."""
+        return self._queued_items + items <= self._queue_capacity
 
     async def submit(self, items: Sequence[Item], caller: Caller | None = None) -> Answers[Result]:
         """Queue all items or none, and return their answers.
@@ -181,6 +180,8 @@ class Batcher(Generic[Item, Result]):
         finally:
             if submission in self._unanswered:
                 self._forget(submission)
+            # An error in the future remembers this frame, and what is a circle takes the collector to give back.
+            del submission
 
     async def drain(self) -> None:
         """Refuse new work and return once all accepted work is answered."""
@@ -195,7 +196,7 @@ class Batcher(Generic[Item, Result]):
     def _admit(self, items: Sequence[Item], caller: Caller | None) -> _Submission[Item, Result]:
         if self._closed:
             raise ClosedError("The server is shutting down and takes no more queries.")
-        if self._queued_items + len(items) > self._queue_capacity:
+        if not self.has_room(len(items)):
             raise QueueFullError(
                 f"{self._queued_items} of {self._queue_capacity} places in the queue are taken; "
                 f"there is no room for {len(items)} more."

@@ -7,8 +7,12 @@ import select
 import socket
 import time
 from collections.abc import Callable
+from typing import cast
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from server.acceptor import Acceptor
 
 _TICK_S = 0.1
 _ACCEPT_TICK_S = 0.01
@@ -35,6 +39,17 @@ class DrainingServer(uvicorn.Server):
         self._listener = listener
         self._drain_s = drain_s
         self._on_drain = on_drain
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start the application, then let clients in."""
+        await super().startup(sockets=[])
+        acceptors = [Acceptor(listener, self._protocol, self.config.backlog) for listener in sockets or []]
+        # They are servers as far as uvicorn uses one: to close it, and to wait until that is done.
+        self.servers = cast(list[asyncio.Server], acceptors)
+
+    def _protocol(self) -> asyncio.Protocol:
+        protocol_class = cast(type[HttpToolsProtocol], self.config.http_protocol_class)
+        return protocol_class(self.config, self.server_state, self.lifespan.state)
 
     async def main_loop(self) -> None:
         """Serve until asked to stop, then drain."""

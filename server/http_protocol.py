@@ -8,6 +8,7 @@ from typing import Any, Protocol, cast
 from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from server.cooldown import Readable
 from server.errors import HeadTooLargeError, MalformedHttpError, RequestTimeoutError, ServerError, to_response
 
 MAX_HEAD_BYTES = 32_768
@@ -22,6 +23,9 @@ class Gatekeeper(Protocol):
 
     def refusal(self, method: bytes, target: bytes) -> Response | None:
         """Return the answer to a request that there is no room for, whatever its body, or None."""
+
+    def let_wait(self, connection: Readable) -> None:
+        """Pause a connection whose request was refused, for as long as it shall be."""
 
     def request_refused(self, status: int) -> None:
         """Record what was refused before it was a request."""
@@ -94,6 +98,8 @@ class BoundedHttp(HttpToolsProtocol):
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
+            if self._gatekeeper is not None and not self.transport.is_closing():
+                self._gatekeeper.let_wait(self.flow)
         else:
             self.transport.close()
 

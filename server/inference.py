@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from time import perf_counter
+from functools import partial
+from time import perf_counter, thread_time
 from typing import Generic, TypeVar
 
 from server.threads import InferenceThreads
@@ -43,16 +44,18 @@ class Inference(Generic[Item, Result]):
             RuntimeError: The threads have been closed.
         """
         if len(batch) * self._item_s >= self._max_inline_s:
-            return self._threads.run(self._time, batch)
+            return self._threads.run(partial(self._time, thread_time), batch)
         results: asyncio.Future[list[Result]] = asyncio.get_running_loop().create_future()
         try:
-            results.set_result(self._time(batch))
+            results.set_result(self._time(perf_counter, batch))
         except Exception as error:
             results.set_exception(error)
         return results
 
-    def _time(self, batch: list[Item]) -> list[Result]:
-        begun_s = perf_counter()
+    def _time(self, clock: Callable[[], float], batch: list[Item]) -> list[Result]:
+        # A thread's own clock stands still while it waits for the interpreter, which the loop keeps busy under load:
+        # by any other, batches would seem too long for the loop just when it should compute them.
+        begun_s = clock()
         results = self._compute(batch)
-        self._item_s += _NEWS * ((perf_counter() - begun_s) / len(batch) - self._item_s)
+        self._item_s += _NEWS * ((clock() - begun_s) / len(batch) - self._item_s)
         return results

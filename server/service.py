@@ -79,6 +79,9 @@ class Service:
         # the tens of milliseconds for which it would otherwise stop every thread.
         gc.collect()
         gc.freeze()
+        # Answering leaves no circles, but a queue that fills looks like a heap that grows, over and over.
+        self._gc_thresholds = gc.get_threshold()
+        gc.set_threshold(50_000, 20, 20)
         self._metrics.serving(self.model_name["name"], self.model_name["version"])
         self.state = "ready"
         logger.info("serving model %(name)s, version %(version)s", self.model_name)
@@ -93,12 +96,13 @@ class Service:
         await self._batcher.drain()
         self.threads.close()
         gc.unfreeze()
+        gc.set_threshold(*self._gc_thresholds)
         logger.info("drained")
 
-    @property
-    def full(self) -> bool:
-        """Whether any query that came now would be refused for want of a place; what the cache knows takes none."""
-        return self._cache is None and self.state in ("ready", "draining") and self._batcher.full
+    def has_room(self, queries: int) -> bool:
+        """Whether the queue has places for so many queries; what the cache knows, or what fails, takes none."""
+        is_queueing = self._cache is None and self.state in ("ready", "draining")
+        return not is_queueing or self._batcher.has_room(queries)
 
     def check(self, query: Query) -> None:
         """Raise QueryKindError where the model cannot take this kind of query."""

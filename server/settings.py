@@ -86,7 +86,7 @@ class Settings(BaseSettings):
         "Default: the usable CPUs divided by the workers.",
     )
     inline_batch_us: int = Field(
-        default=2000,
+        default=5000,
         ge=0,
         le=1_000_000,
         description="Longest batch, in microseconds by what earlier ones took, that the event loop computes itself. "

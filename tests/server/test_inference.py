@@ -18,8 +18,10 @@ def threads() -> Iterator[InferenceThreads]:
 
 
 def where(items: list[float]) -> list[str]:
-    """A model as slow as its items say, which answers where it ran."""
-    time.sleep(sum(items))
+    """A model that computes for as long as its items say, and answers where it ran."""
+    end_s = time.thread_time() + sum(items)
+    while time.thread_time() < end_s:
+        pass
     return [threading.current_thread().name for _ in items]
 
 
@@ -43,6 +45,19 @@ async def test_a_model_that_became_slow_leaves_the_event_loop(threads: Inference
     places = [(await inference.run([0.06]))[0] for _ in range(12)]
     assert places[0] == LOOP_THREAD
     assert places[-1] == "inference-0"
+
+
+async def test_what_a_thread_waits_for_the_interpreter_does_not_keep_it_from_the_event_loop(
+    threads: InferenceThreads,
+) -> None:
+    def wait(items: list[None]) -> list[str]:
+        name = threading.current_thread().name
+        if name != LOOP_THREAD:
+            time.sleep(0.2)
+        return [name for _ in items]
+
+    inference = Inference(wait, threads, max_inline_s=0.1)
+    assert [(await inference.run([None]))[0] for _ in range(2)] == ["inference-0", LOOP_THREAD]
 
 
 async def test_without_time_of_the_event_loop_all_batches_go_to_threads(threads: InferenceThreads) -> None:
