@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 from export.artifact.manifest import Manifest
@@ -16,12 +12,12 @@ from loadtest.bench.in_process import PERCENTILES, InProcess
 from loadtest.bench.over_http import CONNECTIONS, Load, knee
 from loadtest.bench.results import ECHO, OURS, Results, Target, check_targets
 from loadtest.bench.sharing import Sharing
+from loadtest.machine import describe_machine
 from loadtest.report import Report
 
 _ACCURACY = ("P@1", "P@3", "P@5", "PSP@1", "PSP@5")
 _SHORT_ACCURACY = ("P@1", "P@5")
-_LIBRARIES = ("numpy", "numba", "hnswlib", "onnxruntime", "uvicorn", "uvloop", "httptools", "starlette")
-_MIB, _GIB = 1 << 20, 1 << 30
+_MIB = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +36,11 @@ def write_page(path: Path, setting: Setting, results: Results, plots: dict[str, 
 
 
 def _heading(setting: Setting) -> str:
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
     sizes, model = setting.manifest.dimensions, setting.manifest.model
-    versions = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
     options = ", ".join(f"{name} {value}" for name, value in setting.options.items())
     return (
         f"# Benchmark of {setting.stamp} UTC\n\n"
-        f"- hardware: {_cpu_model()}, {len(os.sched_getaffinity(0))} usable CPUs, shared with the load generator; "
-        f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / _GIB:.0f} GiB\n"
-        f"- system: {platform.system()} {platform.release()}; Python {platform.python_version()}; {versions}\n"
-        f"- commit: {commit.stdout.strip() or 'unknown'}\n"
+        f"{describe_machine()}"
         f"- model: {model.name} {model.version}: {sizes.num_labels:,} labels, {sizes.num_points:,} training points, "
         f"{sizes.num_features:,} tokens, D = {sizes.dim}, {setting.manifest.weights} weights\n"
         f"- shortlist: {_searched(setting.manifest)}\n"
@@ -250,14 +241,6 @@ def _rounded(values: Iterable[float]) -> list[str]:
 
 def _picture(plots: dict[str, str], section: str) -> str:
     return f"\n\n![{section}]({plots[section]})" if section in plots else ""
-
-
-def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

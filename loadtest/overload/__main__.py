@@ -15,6 +15,7 @@ from export.artifact.store import ArtifactError, read_manifest
 from export.readers.progress import console
 from loadtest.bench.serving import ServeError, ours_command, served
 from loadtest.client import UnreachableError
+from loadtest.machine import describe_machine
 from loadtest.overload.page import draw, to_markdown
 from loadtest.overload.steps import Offer, measure_overload
 from loadtest.queries import QueryMix, demo_pool, encode_request, read_pool
@@ -104,7 +105,12 @@ def overload(
     output.mkdir(parents=True, exist_ok=True)
     page = output / f"{stamp}-overload.md"
     draw(measured, page.with_suffix(".png"))
-    page.write_text(f"# Overload, {stamp} UTC\n\n{table}\n![overload]({page.stem}.png)\n")
+    settings = (
+        f"- server: {target}, workers {workers}\n- settings: {seconds:g} s a step after {warmup:g} s, deadline "
+        f"{deadline_ms:g} ms, at most {max_in_flight:,} requests at once\n"
+    )
+    head = f"# Overload, {stamp} UTC\n\n{describe_machine()}{settings}"
+    page.write_text(f"{head}\n{table}\n![overload]({page.stem}.png)\n")
     typer.echo(table, nl=False)
     console.print(f"wrote {page}", markup=False, soft_wrap=True)
     if measured.kept_share is not None and measured.kept_share < min_goodput:
