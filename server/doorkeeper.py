@@ -61,4 +61,5 @@ class Doorkeeper:
         self._metrics.request_refused(OTHER, status)
 
     def _see_them_queue(self) -> None:
+        self._service.announce(self._coming)
         self._coming = 0
