@@ -15,11 +15,12 @@ ENGINE ?= docker
 HARDENED := --network host --read-only --tmpfs /tmp:size=64m --cap-drop ALL --user 10001 \
 	--security-opt no-new-privileges --memory 2g --pids-limit 256
 TOOLS := build/tools
+PROMETHEUS := build/prometheus/usr/bin
 LOCK = $(TOOLS)/bin/uv pip compile --no-config --quiet --universal --python-version 3.11 --generate-hashes \
 	--excludes locks/excluded.in --custom-compile-command 'make lock' $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo smoke container test lint bench soak lock audit sbom clean
+.PHONY: help setup demo smoke container test lint prometheus bench soak lock audit sbom clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -63,7 +64,13 @@ container: artifacts/demo/manifest.json ## build the server image, run it with n
 # A file of tests stays in one process, which makes the models that its tests share once. With a thread each, because
 # libraries that start as many as there are CPUs in every process wait for one another.
 test: $(VENV)/.ready ## run the tests with coverage, several files at once
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --cov --cov-report=term
+	PATH="$(CURDIR)/$(PROMETHEUS):$$PATH" OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --cov --cov-report=term
+
+$(PROMETHEUS)/promtool:
+	mkdir -p build/prometheus
+	cd build/prometheus && apt-get download prometheus && dpkg --extract prometheus_*.deb .
+
+prometheus: $(PROMETHEUS)/promtool ## get Debian's Prometheus, which tests of the dashboard ask and else are skipped
 
 lint: $(VENV)/.ready ## ruff, mypy and the import contracts
 	$(BIN)/ruff check .
