@@ -98,6 +98,7 @@ def main() -> None:
                 best = [json.loads(answer)[0]["label_id"] for answer in answers]
                 if best != list(range(len(queries))):
                     raise RuntimeError(f"the toy model ({weights}) ranks labels {best} first, not each text's own")
+            predictor.explainer.explain(TEXTS[0], [0])
     print(f"The toy model ranks {len(TEXTS)} of {len(TEXTS)} texts right.")
 
 

@@ -65,13 +65,14 @@ class Prediction:
             if self._guard is not None:
                 self._charge(self._guard, client, len(asks))
             answers = await self._service.rank(asks, caller_of(receive))
+            explanation = await self._explain(asks[0], answers.results[0]) if request.explain else b""
         except Exception as error:
             response = to_response(error)
             if response.status_code == InternalError.status:
                 logger.exception("a prediction failed")
             await response(scope, receive, send)
             return response.status_code
-        body = self._to_json(answers.results, single=request.query is not None)
+        body = self._to_json(answers.results, explanation, single=request.query is not None)
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
@@ -88,9 +89,14 @@ class Prediction:
             self._metrics.queries_shed("rate_limited", queries)
             raise
 
-    def _to_json(self, results: Sequence[Ranked], *, single: bool) -> bytes:
+    async def _explain(self, ask: Ask, ranked: Ranked) -> bytes:
+        label_ids = [prediction["label_id"] for prediction in orjson.loads(ranked.predictions)]
+        explanation = await self._service.explain(ask.query, label_ids)
+        return b',"explanation":' + explanation.model_dump_json().encode()
+
+    def _to_json(self, results: Sequence[Ranked], explanation: bytes, *, single: bool) -> bytes:
         if single:
-            return b'%b"predictions":%b}' % (self._answer_head, results[0].predictions)
+            return b'%b"predictions":%b%b}' % (self._answer_head, results[0].predictions, explanation)
         lists = [b'{"predictions":%b}' % ranked.predictions for ranked in results]
         return b'%b"results":[%b]}' % (self._answer_head, b",".join(lists))
 
@@ -104,6 +110,9 @@ class Prediction:
             queries = queries_of(request)
         except ValueError as error:
             raise InvalidFieldError([FieldError(field="body", message=str(error))]) from error
+        if request.explain and request.query is None:
+            message = 'Only one query is explained at a time; send it as "query"'
+            raise InvalidFieldError([FieldError(field="explain", message=message)])
         if len(queries) > self._max_queries:
             message = f"{len(queries)} queries are more than the limit of {self._max_queries}; split the request"
             raise InvalidFieldError([FieldError(field="queries", message=message)])

@@ -14,6 +14,7 @@ from export.artifact.ranker import Ranker
 from export.artifact.store import Artifact
 from export.artifact.weight_rows import NO_SCALES
 from server.encoder import Encoder
+from server.explainer import Explainer
 
 
 class StageTimes(NamedTuple):
@@ -48,6 +49,7 @@ class Predictor:
     def __init__(self, artifact: Artifact) -> None:
         self.artifact = artifact
         self._encoder = Encoder(artifact)
+        self.explainer = Explainer(artifact, self._encoder)
         self._ranker = _ranker(artifact)
 
     def check(self, query: Query) -> None:

@@ -70,6 +70,11 @@ class PredictRequest(RequestModel):
     )
     top_k: int = Field(default=5, ge=1, le=100, description="Most labels per query.")
     min_score: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False, description="Labels below it are left out.")
+    explain: bool = Field(
+        default=False,
+        description="Also say why: what each part adds to a score, and which tokens speak for the label. With one "
+        "`query` only; takes a millisecond more.",
+    )
 
 
 def queries_of(request: PredictRequest) -> list[str | Features]:
@@ -104,10 +109,42 @@ class Predictions(BaseModel):
     predictions: list[Prediction]
 
 
+class TokenWeight(BaseModel):
+    """A token of the query, a word, a run of words or (behind a ~, with < and > for its edges) a piece of one."""
+
+    token: str
+    weight: float
+
+
+class ScoreParts(BaseModel):
+    """What each part adds to a score; together they are the score."""
+
+    classifier: float
+    similarity: float
+    sparse: float
+    votes: float
+    reranker: float
+
+
+class LabelExplanation(BaseModel):
+    """Why a label has its score; `tokens` are those of the sparse term, by what each adds to it before its sigmoid."""
+
+    parts: ScoreParts
+    tokens: list[TokenWeight]
+
+
+class Explanation(BaseModel):
+    """Why a ranking is as it is: the known tokens of the query by TF-IDF, and each of its labels in their order."""
+
+    tokens: list[TokenWeight]
+    labels: list[LabelExplanation]
+
+
 class SingleResponse(Predictions):
     """The answer to `query`."""
 
     model: ModelName
+    explanation: Explanation | None = Field(default=None, description="Where it was asked for.")
 
 
 class BatchResponse(BaseModel):

@@ -16,6 +16,7 @@ from server.inference import Inference
 from server.metrics import Metrics, ShedReason
 from server.predictor import StageTimes
 from server.ranking_json import to_json
+from server.schema import Explanation
 from server.settings import Settings
 from server.threads import InferenceThreads
 from server.warmup import warm_predictor
@@ -30,6 +31,8 @@ SHED_REASONS: dict[type[BaseException], ShedReason] = {
     asyncio.CancelledError: "draining",  # A server that stops cancels what outlasts its patience.
 }
 NO_PREDICTIONS = b"[]"
+MAX_EXPLAINING = 16
+"""Explanations at once; each takes a thread for milliseconds, beside the batches."""
 
 CacheKey = tuple[str, str | tuple[bytes, bytes], int, float]
 
@@ -59,6 +62,7 @@ class Service:
         self.state: Literal["loading", "ready", "draining", "stopping"] = "loading"
         self._settings = settings
         self._metrics = metrics
+        self._explaining = 0
         self._cache = LruCache[CacheKey, bytes](settings.cache_entries) if settings.cache_entries else None
 
     async def start(self) -> None:
@@ -132,6 +136,20 @@ class Service:
             empty += ranked.predictions == NO_PREDICTIONS
         self._metrics.queries_ranked(len(asks), empty)
         return answers
+
+    async def explain(self, query: Query, label_ids: Sequence[int]) -> Explanation:
+        """Return why a query's labels were ranked as they are.
+
+        Raises:
+            QueueFullError: Others wait for that already, as many as there may be.
+        """
+        if self._explaining >= MAX_EXPLAINING:
+            raise QueueFullError(f"{MAX_EXPLAINING} explanations are under way; there is no room for more.")
+        self._explaining += 1
+        try:
+            return await self.threads.run(lambda labels: self._predictor.explainer.explain(query, labels), label_ids)
+        finally:
+            self._explaining -= 1
 
     async def _recall(
         self, asks: Sequence[Ask], caller: Caller | None, cache: LruCache[CacheKey, bytes]

@@ -33,6 +33,8 @@ def warm_predictor(artifact: Artifact) -> Predictor:
     for batch in (queries, queries[:1]):
         rankings, _ = predictor.rank(batch, _TOP_K)
         to_json(rankings, [_TOP_K] * len(batch), [0.0] * len(batch), artifact.labels)
+    ranked = rankings.label_ids[0]
+    predictor.explainer.explain(queries[0], ranked[ranked >= 0].tolist())
     logger.info(
         "brought %.0f MB of mapped files into memory in %.2f s, predicted first in %.2f s",
         mapped_bytes / 1e6,

@@ -1,0 +1,104 @@
+"""Why a ranking is as it is: the parts of scores and the tokens behind them."""
+
+import asyncio
+
+import httpx
+import numpy as np
+import pytest
+
+from server.explainer import MAX_TOKENS
+from server.predictor import Predictor
+from server.service import MAX_EXPLAINING
+
+QUERIES = ("running shoes", "cheap garden hose", "kitchen tap", "a")
+
+
+async def ask(client: httpx.AsyncClient, **request: object) -> dict:
+    answer = await client.post("/predict", json=request)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+@pytest.mark.parametrize("query", QUERIES)
+async def test_the_parts_of_a_score_add_up_to_it(serve, query: str) -> None:
+    async with serve() as (_, client):
+        answer = await ask(client, query=query, top_k=10, explain=True)
+    labels = answer["explanation"]["labels"]
+    assert len(labels) == len(answer["predictions"])
+    for prediction, explained in zip(answer["predictions"], labels, strict=True):
+        assert sum(explained["parts"].values()) == pytest.approx(prediction["score"], abs=1e-5)
+        assert all(part >= 0 for part in explained["parts"].values())
+
+
+async def test_an_explained_answer_is_the_same_answer(serve) -> None:
+    async with serve() as (_, client):
+        for query in QUERIES:
+            plain = await ask(client, query=query, min_score=0.1)
+            explained = await ask(client, query=query, min_score=0.1, explain=True)
+            assert set(explained) - set(plain) == {"explanation"}
+            assert {name: explained[name] for name in plain} == plain
+
+
+async def test_the_tokens_of_a_query_are_its_known_ones_the_heaviest_first(serve) -> None:
+    async with serve() as (app, client):
+        featurizer = app.state.service.artifact.featurizer
+        query = app.state.service.artifact.labels[0]
+        tokens = (await ask(client, query=query, explain=True))["explanation"]["tokens"]
+        (bag,) = [featurizer.transform([query])]
+    weights = [token["weight"] for token in tokens]
+    assert weights == sorted(weights, reverse=True)
+    assert len(tokens) == min(MAX_TOKENS, len(bag.ids))
+    assert {token["token"] for token in tokens} <= set(featurizer.tokens(query))
+    assert weights[0] == pytest.approx(float(bag.weights.max()))
+
+
+def test_what_tokens_add_to_a_label_is_its_sparse_term(opened_artifact) -> None:
+    predictor, sparse = Predictor(opened_artifact), opened_artifact.sparse
+    assert sparse is not None
+    query = opened_artifact.labels[0]
+    (ranking,), _ = predictor.predict([query], 5)
+    explained = predictor.explainer.explain(query, ranking.label_ids.tolist())
+    bags = opened_artifact.featurizer.transform([query])
+    assert len(bags.ids) <= MAX_TOKENS or len(explained.labels[0].tokens) == MAX_TOKENS
+    share = opened_artifact.manifest.scoring.shares().sparse
+    for label_id, label in zip(ranking.label_ids.tolist(), explained.labels, strict=True):
+        if len(label.tokens) == MAX_TOKENS:  # Some may have been left out.
+            continue
+        logit = sum(token.weight for token in label.tokens) + float(sparse.bias[label_id])
+        assert label.parts.sparse == pytest.approx(share / (1 + np.exp(-2 * logit)), abs=1e-5)
+
+
+async def test_a_query_without_a_known_token_has_nothing_to_explain(serve) -> None:
+    async with serve() as (_, client):
+        answer = await ask(client, query="", explain=True)
+    assert (answer["predictions"], answer["explanation"]) == ([], {"tokens": [], "labels": []})
+
+
+async def test_several_queries_are_not_explained_at_once(serve) -> None:
+    async with serve() as (_, client):
+        answer = await client.post("/predict", json={"queries": ["a", "b"], "explain": True})
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [
+        {"field": "explain", "message": 'Only one query is explained at a time; send it as "query"'}
+    ]
+
+
+async def test_explanations_are_bounded_and_the_others_go_on(serve) -> None:
+    async with serve(inference_threads=1) as (app, client):
+        await ask(client, query="running shoes")  # Now that its time is known, the event loop computes the next one.
+        release = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        blocked = app.state.service.threads.run(
+            lambda event: asyncio.run_coroutine_threadsafe(event.wait(), loop).result(), release
+        )
+        waiting = [asyncio.create_task(app.state.service.explain("a", [])) for _ in range(MAX_EXPLAINING)]
+        await asyncio.sleep(0)
+        refused = await client.post("/predict", json={"query": "running shoes", "explain": True})
+        plain = await client.post("/predict", json={"query": "running shoes"})
+        release.set()
+        await blocked
+        assert [len((await task).labels) for task in waiting] == [0] * MAX_EXPLAINING
+        later = await client.post("/predict", json={"query": "running shoes", "explain": True})
+    assert refused.status_code == 429
+    assert refused.headers["retry-after"] == "1"
+    assert (plain.status_code, later.status_code) == (200, 200)
