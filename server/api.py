@@ -90,10 +90,7 @@ async def healthz(request: Request) -> Response:
 @router.get("/readyz", summary="Does the server take queries?", response_model=Status, responses=_problems(503))
 async def readyz(request: Request) -> Response:
     """Answer 503 until a real prediction has passed, and while the server shuts down."""
-    service: Service = request.app.state.service
-    require_ready(service)
-    if service.state == "draining":
-        raise UnavailableError("The server is shutting down; it still answers on open connections.")
+    require_open(request.app.state.service)
     return _json({"status": "ready"})
 
 
@@ -135,6 +132,13 @@ async def metrics(request: Request) -> Response:
     recorded: Metrics = request.app.state.metrics
     # On a thread, because the memory of a large process takes the system milliseconds to add up.
     return Response(await asyncio.to_thread(recorded.exposition), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def require_open(service: Service) -> None:
+    """Raise UnavailableError unless the service takes queries of clients that come now."""
+    require_ready(service)
+    if service.state == "draining":
+        raise UnavailableError("The server is shutting down; it still answers on open connections.")
 
 
 def require_admin_port(request: Request) -> None:

@@ -13,6 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Receive, Scope, Send
 
 from export.artifact.store import Artifact
+from server import open_inference
 from server.api import GUARDED_PATHS, PREDICT_PATH, predict_route, router
 from server.doorkeeper import Doorkeeper
 from server.errors import MEDIA_TYPE, install_error_handlers
@@ -20,6 +21,7 @@ from server.guard import Guard
 from server.http_protocol import GATEKEEPER
 from server.metrics import Metrics
 from server.middleware import RequestMetrics
+from server.open_inference_schema import request_schemas
 from server.prediction import Prediction
 from server.service import Service
 from server.settings import Settings
@@ -57,6 +59,8 @@ class AstecApi(FastAPI):
         self._metrics = metrics
         self.include_router(router)
         self.router.routes.append(predict_route(self._prediction))
+        protocol = open_inference.OpenInference(service, self._prediction, settings, guard, API_VERSION)
+        self.router.routes.extend(protocol.routes())
         install_error_handlers(self)
         if settings.cors_origin:
             self.add_middleware(
@@ -85,11 +89,15 @@ class AstecApi(FastAPI):
             self._metrics.request_answered(PREDICT_PATH, status, time.perf_counter() - started_s)
 
     def openapi(self) -> dict[str, Any]:
-        """Return the OpenAPI schema, without the media type that FastAPI adds to every response with a model."""
+        """Return the OpenAPI schema, with the requests that FastAPI does not read for us.
+
+        It has no media type but that of problem documents where FastAPI adds its own to every response with a model.
+        """
         schema = super().openapi()
+        schema["components"]["schemas"].update(request_schemas())
         if self.state.guard is not None:
             schema["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-            for path in GUARDED_PATHS:
+            for path in (*GUARDED_PATHS, *open_inference.GUARDED_PATHS):
                 for operation in schema["paths"][path].values():
                     operation["security"] = [{"key": []}]
         for path in schema["paths"].values():

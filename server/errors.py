@@ -1,4 +1,7 @@
-"""The error tree and its one mapping to RFC 9457 problem documents. No error ever quotes a query."""
+"""The error tree and its one mapping to RFC 9457 problem documents, or to what the Open Inference Protocol has instead.
+
+No error ever quotes a query.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from starlette.exceptions import HTTPException
 from server.batcher import CallerLeftError, ClosedError, DeadlineError, QueueFullError
 
 MEDIA_TYPE = "application/problem+json"
+OPEN_INFERENCE_PATH = "/v2"
 MAX_FIELD_ERRORS = 20
 MAX_FIELD_CHARS = 100
 # pydantic describes all or none, at 10 us each.
@@ -47,6 +51,12 @@ class Problem(BaseModel):
     status: int
     detail: str
     errors: list[FieldError] | None = None
+
+
+class ProtocolError(BaseModel):
+    """An error as the Open Inference Protocol describes it."""
+
+    error: str
 
 
 class ServerError(Exception):
@@ -92,6 +102,12 @@ class ForbiddenError(ServerError):
     """The key that the request shows is not for this."""
 
     status, slug, title = 403, "forbidden", "Forbidden"
+
+
+class UnknownModelError(ServerError):
+    """The request names a model, or a version of it, that is not served."""
+
+    status, slug, title = 404, "unknown-model", "Unknown model"
 
 
 class RequestTimeoutError(ServerError):
@@ -223,17 +239,33 @@ def field_path(location: Iterable[str | int]) -> str:
     return ".".join(str(part) for part in location if not str(part).startswith(":"))[:MAX_FIELD_CHARS] or "body"
 
 
-async def _on_error(_: Request, error: Exception) -> Response:
-    return to_response(error)
+async def _on_error(request: Request, error: Exception) -> Response:
+    server_error = to_server_error(error)
+    return _respond_to(request, server_error.problem(), server_error.headers())
 
 
-async def _on_http_exception(_: Request, error: Exception) -> Response:
+async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101  (registered for nothing else)
     problem = Problem(type="about:blank", title=error.detail, status=error.status_code, detail=error.detail)
-    return _respond(problem, dict(error.headers or {}))
+    return _respond_to(request, problem, dict(error.headers or {}))
+
+
+def _respond_to(request: Request, problem: Problem, headers: dict[str, Any]) -> Response:
+    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+    if path == OPEN_INFERENCE_PATH or path.startswith(f"{OPEN_INFERENCE_PATH}/"):
+        return _respond_by_protocol(problem, headers)
+    return _respond(problem, headers)
 
 
 def _respond(problem: Problem, headers: dict[str, Any]) -> Response:
     return Response(
         orjson.dumps(problem.model_dump(exclude_none=True)), problem.status, headers=headers, media_type=MEDIA_TYPE
     )
+
+
+def _respond_by_protocol(problem: Problem, headers: dict[str, Any]) -> Response:
+    """Return an error whose message names the fields, which the protocol has no place for, and by its statuses."""
+    message = "; ".join(f"{error.field}: {error.message}" for error in problem.errors or ()) or problem.detail
+    status = MalformedJsonError.status if problem.status == InvalidFieldError.status else problem.status
+    content = orjson.dumps(ProtocolError(error=message).model_dump())
+    return Response(content, status, headers=headers, media_type="application/json")

@@ -38,7 +38,25 @@ STAGES = ("featurize", "encode", "shortlist", "score")
 
 # A row has a place for each of these, so they are fixed. What is none of them counts as "other".
 OTHER = "other"
-ROUTES = ("/predict", "/", "/healthz", "/readyz", "/metrics", "/v1/model", "/v1/model/reload", OTHER)
+ROUTES = (
+    "/predict",
+    "/",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/v1/model",
+    "/v1/model/reload",
+    "/v2",
+    "/v2/health/live",
+    "/v2/health/ready",
+    "/v2/models/{name}",
+    "/v2/models/{name}/ready",
+    "/v2/models/{name}/infer",
+    "/v2/models/{name}/versions/{version}",
+    "/v2/models/{name}/versions/{version}/ready",
+    "/v2/models/{name}/versions/{version}/infer",
+    OTHER,
+)
 STATUSES = (200, 202, 400, 401, 403, 404, 405, 408, 413, 422, 429, 431, 499, 500, 503, 504)
 
 # A `_created` series beside every other one says when it began; nothing here needs to know.

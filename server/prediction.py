@@ -61,9 +61,7 @@ class Prediction:
             require_ready(self._service)
             content = await read_body(scope, receive, self._max_body_bytes)
             request = PredictRequest.model_validate_json(content)
-            asks = self.to_asks(request)
-            if self._guard is not None:
-                self._charge(self._guard, client, len(asks))
+            asks = self.admit(request, client)
             answers = await self._service.rank(asks, caller_of(receive))
             explanation = await self._explain(asks[0], answers.results[0]) if request.explain else b""
         except Exception as error:
@@ -81,6 +79,18 @@ class Prediction:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
         return 200
+
+    def admit(self, request: PredictRequest, client: str) -> list[Ask]:
+        """Return what to ask the service: checked, and charged to the client.
+
+        Raises:
+            InvalidFieldError: The request cannot be answered as it is.
+            RateLimitedError: The client has asked for as much as it may.
+        """
+        asks = self.to_asks(request)
+        if self._guard is not None:
+            self._charge(self._guard, client, len(asks))
+        return asks
 
     def _charge(self, guard: Guard, client: str, queries: int) -> None:
         try:
@@ -114,8 +124,7 @@ class Prediction:
             message = 'Only one query is explained at a time; send it as "query"'
             raise InvalidFieldError([FieldError(field="explain", message=message)])
         if len(queries) > self._max_queries:
-            message = f"{len(queries)} queries are more than the limit of {self._max_queries}; split the request"
-            raise InvalidFieldError([FieldError(field="queries", message=message)])
+            raise too_many_queries("queries", len(queries), self._max_queries)
         asks: list[Ask] = []
         errors: list[FieldError] = []
         for position, query in enumerate(queries):
@@ -140,6 +149,12 @@ class Prediction:
                 converted = Bag(ids, weights.astype(np.float32))
         self._service.check(converted)
         return converted
+
+
+def too_many_queries(field: str, queries: int, limit: int) -> InvalidFieldError:
+    """Return the error of a request with more queries than there may be."""
+    message = f"{queries} queries are more than the limit of {limit}; split the request"
+    return InvalidFieldError([FieldError(field=field, message=message)])
 
 
 def require_ready(service: Service) -> None:

@@ -145,7 +145,7 @@ async def test_every_endpoint_and_error_has_a_series_of_its_own(serve) -> None:
         paths = [*documented, "/"]
         for path in paths:
             expected = 200 if "get" in documented.get(path, {"get": None}) else 405
-            assert (await client.get(path)).status_code == expected
+            assert (await client.get(path.format(**app.state.service.model_name))).status_code == expected
         metrics = (await client.get("/metrics")).text
     assert set(paths) == set(ROUTES) - {OTHER}
     for path in paths:

@@ -30,7 +30,25 @@ from server.metrics import MetricsBoard
 from server.settings import Settings
 
 BASE_URL = "http://t"
-OPERATIONS = ["GET /healthz", "GET /metrics", "GET /readyz", "GET /v1/model", "POST /predict", "POST /v1/model/reload"]
+OPERATIONS = [
+    "GET /healthz",
+    "GET /metrics",
+    "GET /readyz",
+    "GET /v1/model",
+    "GET /v2",
+    "GET /v2/health/live",
+    "GET /v2/health/ready",
+    "GET /v2/models/{name}",
+    "GET /v2/models/{name}/ready",
+    "GET /v2/models/{name}/versions/{version}",
+    "GET /v2/models/{name}/versions/{version}/ready",
+    "POST /predict",
+    "POST /v1/model/reload",
+    "POST /v2/models/{name}/infer",
+    "POST /v2/models/{name}/versions/{version}/infer",
+]
+INFER = "/v2/models/{name}/infer"
+MODEL = {"name": "demo"}
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -44,6 +62,7 @@ CHECKS = [
 MODES = [
     *((operation, GenerationMode.POSITIVE) for operation in OPERATIONS),
     ("POST /predict", GenerationMode.NEGATIVE),
+    (f"POST {INFER}", GenerationMode.NEGATIVE),
 ]
 FUZZED = settings(
     derandomize=True,
@@ -98,6 +117,8 @@ def test_what_is_answered_is_documented(
 ) -> None:
     method, path = operation.split()
     case = data.draw(schema[path][method].as_strategy(generation_mode=mode))
+    if path == INFER:
+        case.path_parameters = MODEL  # A name that is made up would be all that is ever refused.
     case.validate_response(ask(case), checks=CHECKS)
 
 
@@ -120,3 +141,19 @@ def test_whatever_is_sent_the_answer_is_documented(
     response = ask(case)
     case.validate_response(response, checks=CHECKS)
     assert response.status_code in (200, 400, 422)
+
+
+@FUZZED
+@given(
+    body=BODIES, field=st.sampled_from(["", "id", "inputs", "outputs", "parameters"]), header=st.none() | st.integers(0)
+)
+def test_whatever_is_inferred_the_answer_is_documented(
+    schema: schemathesis.BaseSchema, ask: Ask, body: bytes, field: str, header: int | None
+) -> None:
+    inputs = b'{"inputs": [{"name": "query", "datatype": "BYTES", "shape": [1], "data": ["shoes"]}]'
+    sent = b'%b, "%b": %b}' % (inputs, field.encode(), body) if field else body
+    headers = {} if header is None else {"Inference-Header-Content-Length": str(header)}
+    case = schema[INFER]["POST"].Case(body=sent, media_type="application/json", path_parameters=MODEL, headers=headers)
+    response = ask(case)
+    case.validate_response(response, checks=CHECKS)
+    assert response.status_code in (200, 400)
