@@ -1,0 +1,47 @@
+"""A typed client of the HTTP API, sync and async. It needs httpx alone, and nothing else of this project."""
+
+from server.client.answers import ModelInfo, ModelName, Prediction, Ranking
+from server.client.async_client import AsyncAstecClient
+from server.client.errors import (
+    AstecError,
+    ConnectionFailedError,
+    DeadlinePassedError,
+    FieldProblem,
+    ForbiddenError,
+    InvalidFieldError,
+    Problem,
+    StatusError,
+    TimedOutError,
+    TooManyRequestsError,
+    UnauthorizedError,
+    UnavailableError,
+    UnexpectedAnswerError,
+)
+from server.client.exchange import RetryPolicy
+from server.client.queries import Features, Query
+from server.client.sync_client import AstecClient
+
+__all__ = [
+    "AstecClient",
+    "AstecError",
+    "AsyncAstecClient",
+    "ConnectionFailedError",
+    "DeadlinePassedError",
+    "Features",
+    "FieldProblem",
+    "ForbiddenError",
+    "InvalidFieldError",
+    "ModelInfo",
+    "ModelName",
+    "Prediction",
+    "Problem",
+    "Query",
+    "Ranking",
+    "RetryPolicy",
+    "StatusError",
+    "TimedOutError",
+    "TooManyRequestsError",
+    "UnauthorizedError",
+    "UnavailableError",
+    "UnexpectedAnswerError",
+]
