@@ -218,3 +218,14 @@ def _encode(arrays: DenseArrays, bags: Bags) -> tuple[NDArray[np.float32], NDArr
 def _run(module: str, *arguments: str) -> None:
     """Run a command of the product as its user does: another process, its output shown if it fails."""
     subprocess.run([sys.executable, "-m", module, *arguments], check=True)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell how many samples of the documentation were executed."""
+    name = "tests/docs/test_samples.py::test_a_sample_runs["
+    passed, failed = (
+        sum(report.nodeid.startswith(name) for report in terminalreporter.getreports(outcome))
+        for outcome in ("passed", "failed")
+    )
+    if passed + failed:
+        terminalreporter.write_line(f"documentation samples: {passed + failed} executed, {passed} passed")
