@@ -217,7 +217,8 @@ def to_response(error: Exception) -> Response:
 
 def install_error_handlers(app: FastAPI) -> None:
     """Make every error of `app` a problem document."""
-    for kind in (ServerError, ValidationError, QueueFullError, DeadlineError, ClosedError, Exception):
+    kinds = (ServerError, ValidationError, QueueFullError, DeadlineError, ClosedError, CallerLeftError, Exception)
+    for kind in kinds:
         app.add_exception_handler(kind, _on_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
 

@@ -17,7 +17,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from server.api import DirectRoute, require_open
-from server.errors import OPEN_INFERENCE_PATH, ProtocolError, UnknownModelError
+from server.errors import OPEN_INFERENCE_PATH, FieldError, InvalidFieldError, ProtocolError, UnknownModelError
 from server.guard import Guard
 from server.infer_request import HEADER, Inference, read_inference
 from server.open_inference_schema import (
@@ -146,6 +146,7 @@ class OpenInference:
         client = self._client_of(request)
         self._require_model(request)
         require_ready(self._service)
+        _require_plain(request)
         body = await read_body(request.scope, request.receive, self._max_body_bytes)
         inference = read_inference(body, request.headers.get(HEADER), self._max_queries)
         asks = self._prediction.admit(inference.request, client)
@@ -184,6 +185,13 @@ class OpenInference:
         if not tail:
             return Response(head, media_type="application/json")
         return Response(b"".join([head, *tail]), media_type=_BINARY, headers={HEADER: str(len(head))})
+
+
+def _require_plain(request: Request) -> None:
+    """Refuse compressed bodies, which Triton's client offers to send: a limit on their bytes would be none."""
+    if request.headers.get("content-encoding", "identity") != "identity":
+        message = "Compressed bodies are not read; send it without a request_compression_algorithm"
+        raise InvalidFieldError([FieldError(field="Content-Encoding", message=message)])
 
 
 def _json(content: BaseModel) -> Response:

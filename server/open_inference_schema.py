@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from server.tensors import Datatype
 
+MAX_SIZE = 2**31 - 1
+
 OutputName = Literal["labels", "label_ids", "scores"]
 
 
@@ -27,7 +29,7 @@ class InputParameters(ProtocolModel):
     """Where the elements of an input are."""
 
     binary_data_size: int | None = Field(
-        default=None, ge=0, description="Bytes of the tensor behind the JSON, where it has no `data`."
+        default=None, ge=0, le=MAX_SIZE, description="Bytes of the tensor behind the JSON, where it has no `data`."
     )
 
 
@@ -36,7 +38,7 @@ class QueryInput(ProtocolModel):
 
     name: Literal["query"]
     datatype: Literal["BYTES"]
-    shape: list[Annotated[int, Field(ge=1)]] = Field(min_length=1, max_length=1, description="[N]")
+    shape: list[Annotated[int, Field(ge=1, le=MAX_SIZE)]] = Field(min_length=1, max_length=1, description="[N]")
     parameters: InputParameters = InputParameters()
     data: Annotated[list[str], Field(fail_fast=True)] | None = Field(default=None, description="N texts.")
 
@@ -108,8 +110,8 @@ class InferRequest(ProtocolModel):
 
     id: str | None = Field(default=None, description="Comes back in the answer.")
     parameters: RequestParameters = RequestParameters()
-    inputs: Annotated[list[InferInput], Field(fail_fast=True)]
-    outputs: Annotated[list[RequestedOutput], Field(fail_fast=True)] = []
+    inputs: Annotated[list[InferInput], Field(fail_fast=True)] = Field(max_length=2)
+    outputs: Annotated[list[RequestedOutput], Field(fail_fast=True)] = Field(default=[], max_length=3)
 
 
 class TensorMetadata(ProtocolModel):

@@ -1,6 +1,7 @@
 """The Open Inference Protocol in JSON: what is answered, and what is refused and how."""
 
 import asyncio
+import json
 import re
 import threading
 from pathlib import Path
@@ -81,6 +82,7 @@ INVALID = [
     pytest.param({"inputs": [query("a", shape=[1, 1])]}, "inputs.0.shape: List should have at most 1", id="rank"),
     pytest.param({"inputs": [query("a", shape=[])]}, "inputs.0.shape: List should have at least 1", id="scalar"),
     pytest.param({"inputs": [query("a", shape=[-1])]}, "inputs.0.shape.0: Input should be greater", id="negative"),
+    pytest.param({"inputs": [query("a", shape=[10**300])]}, "inputs.0.shape.0: Input should be less", id="huge"),
     pytest.param({"inputs": [query()]}, "inputs.0.shape.0: Input should be greater", id="no-texts"),
     pytest.param({"inputs": [query("a", shape=[2])]}, "inputs.0: There are 1 elements, but 2 by the", id="fewer"),
     pytest.param({"inputs": [query("a", "b", shape=[1])]}, "inputs.0: There are 2 elements, but 1 by", id="more"),
@@ -99,6 +101,10 @@ INVALID = [
         {"inputs": [query("a"), top_k(3)], "parameters": {"top_k": 3}}, "parameters.top_k: It is an input", id="k-twice"
     ),
     pytest.param({"inputs": [query("a")], "outputs": [{"name": "label"}]}, "outputs.0.name: Input should", id="output"),
+    pytest.param({"inputs": [query("a"), *[top_k(3)] * 9]}, "inputs: List should have at most 2", id="inputs"),
+    pytest.param(
+        {"inputs": [query("a")], "outputs": [{"name": "labels"}] * 9}, "outputs: List should have at", id="outputs"
+    ),
     pytest.param({"inputs": [query("a", "b" * 11)]}, "queries.1: The query has 11 characters; the limit", id="long"),
     pytest.param({"inputs": [query(*"abcd")]}, "inputs.0: 4 queries are more than the limit of 3", id="many"),
 ]
@@ -202,6 +208,30 @@ async def test_a_deadline_that_passes_gets_504(serve) -> None:
         release.set()
         await blocked
     assert "No answer within the deadline of 1 ms" in error_of(late, 504)
+
+
+class Exchange:
+    """What uvicorn gives an application to receive from: it tells who has left."""
+
+    disconnected = True
+
+    async def receive(self) -> dict:
+        return {"type": "http.request", "body": json.dumps({"inputs": [query("a")]}).encode()}
+
+
+async def test_a_client_that_left_is_counted_and_nothing_is_raised(serve) -> None:
+    sent = []
+
+    async def send(message: dict) -> None:
+        sent.append(message)
+
+    async with serve() as (app, client):
+        scope = {"type": "http", "method": "POST", "path": INFER, "headers": [], "query_string": b"", "server": None}
+        await app(scope, Exchange().receive, send)
+        metrics = (await client.get("/metrics")).text
+    assert sent[0]["status"] == 499
+    assert 'astec_shed_total{reason="client_left"} 1.0' in metrics
+    assert "astec_batch_size_count 0.0" in metrics
 
 
 async def test_an_error_of_our_own_gets_500_without_internals(serve) -> None:

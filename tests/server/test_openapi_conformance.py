@@ -48,7 +48,6 @@ OPERATIONS = [
     "POST /v2/models/{name}/versions/{version}/infer",
 ]
 INFER = "/v2/models/{name}/infer"
-MODEL = {"name": "demo"}
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -98,6 +97,12 @@ def ask(app: AstecApi) -> Iterator[Ask]:
         yield lambda case: runner.run(client.send(to_httpx(case)))
 
 
+@pytest.fixture(scope="module")
+def model(app: AstecApi) -> dict[str, str]:
+    """The name and the version that are served."""
+    return app.state.service.model_name
+
+
 def to_httpx(case: schemathesis.Case) -> httpx.Request:
     """The bytes that schemathesis would have `requests` send."""
     request = requests.Request(**case.as_transport_kwargs(BASE_URL)).prepare()
@@ -113,12 +118,17 @@ def test_every_documented_operation_is_tried_below(schema: schemathesis.BaseSche
 @FUZZED
 @given(data=st.data())
 def test_what_is_answered_is_documented(
-    schema: schemathesis.BaseSchema, ask: Ask, operation: str, mode: GenerationMode, data: st.DataObject
+    schema: schemathesis.BaseSchema,
+    ask: Ask,
+    model: dict[str, str],
+    operation: str,
+    mode: GenerationMode,
+    data: st.DataObject,
 ) -> None:
     method, path = operation.split()
     case = data.draw(schema[path][method].as_strategy(generation_mode=mode))
-    if path == INFER:
-        case.path_parameters = MODEL  # A name that is made up would be all that is ever refused.
+    if "{name}" in path:  # One that is made up would be all that is ever refused.
+        case.path_parameters = {part: model[part] for part in model if f"{{{part}}}" in path}
     case.validate_response(ask(case), checks=CHECKS)
 
 
@@ -148,12 +158,14 @@ def test_whatever_is_sent_the_answer_is_documented(
     body=BODIES, field=st.sampled_from(["", "id", "inputs", "outputs", "parameters"]), header=st.none() | st.integers(0)
 )
 def test_whatever_is_inferred_the_answer_is_documented(
-    schema: schemathesis.BaseSchema, ask: Ask, body: bytes, field: str, header: int | None
+    schema: schemathesis.BaseSchema, ask: Ask, model: dict[str, str], body: bytes, field: str, header: int | None
 ) -> None:
     inputs = b'{"inputs": [{"name": "query", "datatype": "BYTES", "shape": [1], "data": ["shoes"]}]'
     sent = b'%b, "%b": %b}' % (inputs, field.encode(), body) if field else body
     headers = {} if header is None else {"Inference-Header-Content-Length": str(header)}
-    case = schema[INFER]["POST"].Case(body=sent, media_type="application/json", path_parameters=MODEL, headers=headers)
+    case = schema[INFER]["POST"].Case(
+        body=sent, media_type="application/json", path_parameters={"name": model["name"]}, headers=headers
+    )
     response = ask(case)
     case.validate_response(response, checks=CHECKS)
     assert response.status_code in (200, 400)

@@ -209,3 +209,13 @@ def test_the_client_understands_refusals(
     with pytest.raises(InferenceServerException, match=complaint) as refusal:
         client.infer(name or model["name"], inputs, headers=headers)
     assert refusal.value.status() == status
+
+
+def test_compression_is_refused_of_requests_and_left_out_of_answers(
+    client: InferenceServerClient, model: dict[str, str]
+) -> None:
+    inputs = [tensor("query", ["a"])]
+    with pytest.raises(InferenceServerException, match="Content-Encoding: Compressed bodies are not read"):
+        client.infer(model["name"], inputs, headers=shown_key(), request_compression_algorithm="gzip")
+    result = client.infer(model["name"], inputs, headers=shown_key(), response_compression_algorithm="gzip")
+    assert result.as_numpy("labels").shape == (1, 5)
