@@ -15,21 +15,13 @@ import typer
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from server.library_threads import forbid_library_threads
 from server.settings import ENV_PREFIX, Settings
 
-# What computes is imported late, by the functions below: numpy's and onnxruntime's libraries look at the environment
-# when they are loaded, and neither a wrong flag nor --help has to wait for them.
+# What computes is imported late, by the functions below: `forbid_library_threads` comes before, and neither a wrong
+# flag nor --help has to wait for it.
 if TYPE_CHECKING:
     from server.models import Models
-
-# Queries are computed side by side, each on one thread. Threads of a library would compete with those, and a process
-# that has any cannot be forked. onnxruntime's is one that reports to its makers.
-_NO_LIBRARY_THREADS = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "ORT_DISABLE_TELEMETRY": "1",
-}
 
 Given = str | int | float | bool | Path | list[str] | None
 
@@ -45,7 +37,7 @@ def serve(**given: Given) -> None:
 
     Every flag can also be set in the environment: ASTEC_QUEUE_CAPACITY for --queue-capacity. A flag wins.
     """
-    os.environ.update(_NO_LIBRARY_THREADS)
+    forbid_library_threads()
     try:
         settings = _settings(given)
         from server.logs import log_config

@@ -7,9 +7,11 @@ from functools import partial
 from pathlib import Path
 
 from export.artifact.featurizer import Query
+from export.readers.csv_column import CsvColumn, is_csv
 from export.readers.detection import QueriesFormat, detect_queries_format
 from export.readers.errors import BadLineError, DataError
 from export.readers.lines import decode_line, read_lines
+from export.readers.parquet_column import ParquetColumn, is_parquet
 from export.readers.progress import Advance, byte_progress
 from export.readers.sparse import parse_bag
 from export.readers.sparse_file import RowCountError, SparseFile
@@ -17,15 +19,17 @@ from export.readers.text import TEXT_FORMATS
 from export.readers.xc import NEW_HEADER, OLD_HEADER, split_labels
 
 NumberedLines = Callable[[Advance], Iterator[tuple[int, bytes]]]
+Reading = Callable[[Advance], Iterator[Query]]
 
 
-def open_queries(path: Path, *, progress: bool = True) -> Iterator[Query]:
-    """Stream the queries of a file: plain text, one per line, or any format of `open_dataset`, labels ignored.
+def open_queries(path: Path, *, column: str | None = None, progress: bool = True) -> Iterator[Query]:
+    """Stream the queries of a file: plain text, one per line, a table, or any format of `open_dataset`, labels ignored.
 
-    Queries come in the order of the lines; a blank line is an empty query (in JSON Lines it is ignored).
+    Queries come in the order of the lines; a blank line is an empty query (in JSON Lines and CSV it is ignored).
 
     Args:
         path: the file; of a pair of sparse files, the half with the features.
+        column: the name of the column of a CSV or Parquet file; None: `query`, `text` or the first.
         progress: show a progress bar, on a terminal.
 
     Raises:
@@ -33,17 +37,32 @@ def open_queries(path: Path, *, progress: bool = True) -> Iterator[Query]:
     """
     if path.is_dir():
         raise DataError(path, None, "is a folder", "Pass one file of queries")
-    lines, parse = _reading(path, detect_queries_format(path))
-    return _queries(path, lines, parse, progress=progress)
+    return _with_progress(path, _reading(path, column), shown=progress)
 
 
-def _queries(path: Path, lines: NumberedLines, parse: Callable[[str], Query], *, progress: bool) -> Iterator[Query]:
-    with byte_progress(f"reading {path.name}", path.stat().st_size, shown=progress) as advance:
-        try:
-            for number, line in lines(advance):
-                yield _parsed(path, number, line, parse)
-        except RowCountError as error:
-            raise DataError(path, error.line, str(error), "Copy or download the file again") from None
+def _with_progress(path: Path, reading: Reading, *, shown: bool) -> Iterator[Query]:
+    with byte_progress(f"reading {path.name}", path.stat().st_size, shown=shown) as advance:
+        yield from reading(advance)
+
+
+def _reading(path: Path, column: str | None) -> Reading:
+    if is_parquet(path):
+        return ParquetColumn.open(path, column).queries
+    if is_csv(path):
+        return CsvColumn.open(path, column).queries
+    if column is not None:
+        remedy = "Leave --column out, or pass a CSV or Parquet file"
+        raise DataError(path, None, f"a column {column!r} is asked for, but the file has no columns", remedy)
+    lines, parse = _lines_and_parser(path, detect_queries_format(path))
+    return lambda advance: _parse_all(path, lines(advance), parse)
+
+
+def _parse_all(path: Path, lines: Iterator[tuple[int, bytes]], parse: Callable[[str], Query]) -> Iterator[Query]:
+    try:
+        for number, line in lines:
+            yield _parsed(path, number, line, parse)
+    except RowCountError as error:
+        raise DataError(path, error.line, str(error), "Copy or download the file again") from None
 
 
 def _parsed(path: Path, number: int, line: bytes, parse: Callable[[str], Query]) -> Query:
@@ -53,7 +72,7 @@ def _parsed(path: Path, number: int, line: bytes, parse: Callable[[str], Query])
         raise DataError(path, number, str(error), "Fix or remove the line") from None
 
 
-def _reading(path: Path, name: QueriesFormat) -> tuple[NumberedLines, Callable[[str], Query]]:
+def _lines_and_parser(path: Path, name: QueriesFormat) -> tuple[NumberedLines, Callable[[str], Query]]:
     """How to take the file apart: its lines, and what to make of each."""
     if name == "plain":
         return partial(_text_lines, path), str.strip

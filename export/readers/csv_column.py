@@ -1,0 +1,67 @@
+"""The queries of a CSV file: one column of it, chosen by the names in its first row."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from export.readers.column import choose_column
+from export.readers.errors import BadLineError, DataError
+from export.readers.lines import decode_line, read_lines
+from export.readers.progress import Advance
+
+
+def is_csv(path: Path) -> bool:
+    """Whether the name says so: a line of CSV looks like any other text."""
+    return path.name.lower().removesuffix(".gz").endswith(".csv")
+
+
+@dataclass(frozen=True, slots=True)
+class CsvColumn:
+    """One column of a file: the path and the position, counted from 0."""
+
+    path: Path
+    position: int
+
+    @classmethod
+    def open(cls, path: Path, column: str | None) -> CsvColumn:
+        """Read the names and choose a column, see `choose_column`.
+
+        Raises:
+            DataError: no such column, or a file that is empty or cannot be read.
+        """
+        names = next((row for _, row in _rows(path)), None)
+        if names is None:
+            raise DataError(path, None, "the file is empty", "Pass a CSV file whose first row has the names of columns")
+        return cls(path, choose_column(path, names, column))
+
+    def queries(self, advance: Advance) -> Iterator[str]:
+        """Stream the texts; rows without any field, which are empty lines, are left out.
+
+        Raises:
+            DataError: the first row that is no CSV, is no UTF-8 or ends before the column.
+        """
+        rows = _rows(self.path, advance)
+        next(rows)
+        for line, row in rows:
+            if len(row) <= self.position:
+                problem = f"the row has {len(row)} fields, and the query is field {self.position + 1}"
+                raise DataError(self.path, line, problem, "Fix or remove the row")
+            yield row[self.position].strip()
+
+
+def _rows(path: Path, advance: Advance | None = None) -> Iterator[tuple[int, list[str]]]:
+    """Every row that is not empty, and the line that it ends on."""
+    # A line break inside quotes is part of its field, so lines go into the parser with theirs.
+    reader = csv.reader((decode_line(line) + "\n" for line in read_lines(path, advance)), strict=True)
+    try:
+        for row in reader:
+            if row:
+                yield reader.line_num, row
+    except csv.Error as error:
+        remedy = "Quote fields with commas, quotes or line breaks, and double the quotes inside"
+        raise DataError(path, reader.line_num, f"malformed CSV: {error}", remedy) from None
+    except BadLineError as error:
+        raise DataError(path, reader.line_num + 1, str(error), "Fix or remove the line") from None

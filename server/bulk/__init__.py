@@ -1,0 +1,1 @@
+"""Scoring files of queries: chunks to forked processes, answers to a file that can be continued."""

@@ -1,0 +1,124 @@
+"""Scoring many queries, from the first to the last or from where an earlier run was interrupted."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from export.artifact.featurizer import Query, QueryKindError
+from export.artifact.files import sha256_of
+from export.artifact.manifest import MANIFEST_FILE
+from export.artifact.store import Artifact
+from export.readers import DataError, open_queries
+from export.readers.progress import console
+from server.bulk.answers import AnswerFormat
+from server.bulk.part_file import open_part_file
+from server.bulk.pool import Chunk, Score, ScoringPool, scoring_pool
+from server.predictor import Predictor
+from server.warmup import warm_predictor
+
+CHUNK_QUERIES: Final = 1024
+"""Larger batches are no faster. Part of what an output is made of, as each chunk of a .gz is compressed on its own."""
+
+
+class Source(NamedTuple):
+    """Where queries come from: what opens them, and what tells them from others, as JSON has it."""
+
+    open: Callable[[], Iterable[Query]]
+    identity: Mapping[str, object]
+
+
+def texts_source(texts: list[str]) -> Source:
+    """Texts that are there already."""
+    return Source(lambda: texts, {"texts": texts})
+
+
+def file_source(path: Path, column: str | None) -> Source:
+    """A file, as `open_queries` reads it; a changed one is another source.
+
+    Raises:
+        OSError: There is no such file.
+    """
+    status = path.stat()
+    identity = {"input": str(path.resolve()), "input size": status.st_size, "input time": status.st_mtime_ns}
+    return Source(partial(open_queries, path, column=column), identity | {"column": column})
+
+
+class Job:
+    """The answers to all queries of a source, in their order and in a format.
+
+    Args:
+        artifact: What ranks.
+        source: The queries.
+        top_k: Most labels of a query.
+        answer_format: How answers are written.
+    """
+
+    def __init__(self, artifact: Artifact, source: Source, top_k: int, answer_format: AnswerFormat) -> None:
+        self._artifact = artifact
+        self._source = source
+        self._top_k = top_k
+        self._format = answer_format
+
+    def stream(self, workers: int) -> None:
+        """Write the answers to stdout.
+
+        Raises:
+            DataError: A query cannot be read.
+            QueryKindError: The model cannot take one.
+            ScoringProcessError: A process has died.
+        """
+        with self._pool(workers) as pool:
+            for answered in pool.map(_chunks(self._source.open(), 0)):
+                sys.stdout.buffer.write(answered.content)
+        sys.stdout.buffer.flush()
+
+    def write(self, output: Path, workers: int, *, restart: bool) -> None:
+        """Write the answers to a file, going on with those in its part file unless that is to `restart`.
+
+        Raises:
+            DataError, QueryKindError: As `stream`; nothing is left, as it would fail again.
+            ScoringProcessError: A process has died.
+            PartFileError: The part file is another's.
+        """
+        model = sha256_of(self._artifact.path / MANIFEST_FILE)
+        identity = {"artifact": model, "top-k": self._top_k, **self._source.identity}
+        with self._pool(workers) as pool, open_part_file(output, identity, restart) as part:
+            if part.num_queries:
+                console.print(f"going on after {part.num_queries:,} queries", markup=False, highlight=False)
+            try:
+                for answered in pool.map(_chunks(self._source.open(), part.num_queries)):
+                    part.write(*answered)
+            except (DataError, QueryKindError):
+                part.discard()
+                raise
+            part.publish(self._format)
+
+    def _pool(self, workers: int) -> AbstractContextManager[ScoringPool]:
+        """Forked before anything begins threads, as pyarrow and the progress bar do."""
+        # Compiled kernels take 50 MB, a copy in each process unless they are there before it is forked.
+        warm_predictor(self._artifact)
+        return scoring_pool(self._start, workers)
+
+    def _start(self) -> Score:
+        """Return what scores a chunk in one process, where the model's session is its own."""
+        predictor = Predictor(self._artifact)
+
+        def score(chunk: Chunk) -> bytes:
+            rankings, _ = predictor.rank(chunk.queries, self._top_k)
+            return self._format.encode(chunk.first_row, chunk.queries, rankings, self._artifact.labels)
+
+        return score
+
+
+def _chunks(queries: Iterable[Query], skipped: int) -> Iterator[Chunk]:
+    """All queries but those in front that are `skipped`, which end a chunk."""
+    iterator, first_row = islice(queries, skipped, None), skipped
+    while batch := list(islice(iterator, CHUNK_QUERIES)):
+        yield Chunk(first_row, batch)
+        first_row += len(batch)
