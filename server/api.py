@@ -20,11 +20,14 @@ from server.metrics import Metrics
 from server.prediction import Prediction, require_ready
 from server.schema import BatchResponse, SingleResponse, Status
 from server.service import Service
+from server.streaming import MEDIA_TYPE as NDJSON
+from server.streaming import PredictionStream
 
 PREDICT_PATH = "/predict"
+STREAM_PATH = "/predict/stream"
 MODEL_PATH = "/v1/model"
 RELOAD_PATH = "/v1/model/reload"
-GUARDED_PATHS = (PREDICT_PATH, MODEL_PATH, RELOAD_PATH)
+GUARDED_PATHS = (PREDICT_PATH, STREAM_PATH, MODEL_PATH, RELOAD_PATH)
 PLAYGROUND = files("server").joinpath("static", "index.html").read_bytes()
 PLAYGROUND_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:"
@@ -75,6 +78,27 @@ def predict_route(prediction: Prediction) -> APIRoute:
         generate_unique_id_function=lambda route: route.name,
     )
     route.app = prediction
+    return route
+
+
+def stream_route(stream: PredictionStream) -> APIRoute:
+    """Return the route that documents `/predict/stream`, and hands requests over."""
+    lines = {NDJSON: {"schema": {"type": "string"}, "example": '"red running shoes"\n{"query": "hose", "top_k": 3}\n'}}
+    route = APIRoute(
+        STREAM_PATH,
+        stream.describe,
+        name="predict_stream",
+        description="Takes a line for each request to `/predict`, or a JSON string for a query, and answers with a "
+        "line each, in order, while more is sent. One that fails gets a problem document with its number as `line`.",
+        methods=["POST"],
+        summary="Rank labels for a stream of queries",
+        response_class=Response,
+        response_description="A line for each line that is not blank.",
+        responses={200: {"content": {NDJSON: {"schema": {"type": "string"}}}}, **_problems(401, 503)},
+        openapi_extra={"requestBody": {"required": True, "content": lines}},
+        generate_unique_id_function=lambda route: route.name,
+    )
+    route.app = stream
     return route
 
 

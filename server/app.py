@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from export.artifact.store import Artifact
 from server import open_inference
-from server.api import GUARDED_PATHS, PREDICT_PATH, predict_route, router
+from server.api import GUARDED_PATHS, PREDICT_PATH, predict_route, router, stream_route
 from server.doorkeeper import Doorkeeper
 from server.errors import MEDIA_TYPE, install_error_handlers
 from server.guard import Guard
@@ -25,6 +25,7 @@ from server.open_inference_schema import request_schemas
 from server.prediction import Prediction
 from server.service import Service
 from server.settings import Settings
+from server.streaming import PredictionStream
 
 API_VERSION = "1"
 DESCRIPTION = "Matches short texts to the most relevant of up to millions of labels (DeepXML/Astec)."
@@ -59,6 +60,7 @@ class AstecApi(FastAPI):
         self._metrics = metrics
         self.include_router(router)
         self.router.routes.append(predict_route(self._prediction))
+        self.router.routes.append(stream_route(PredictionStream(self._prediction, service, settings)))
         protocol = open_inference.OpenInference(service, self._prediction, settings, guard, API_VERSION)
         self.router.routes.extend(protocol.routes())
         install_error_handlers(self)

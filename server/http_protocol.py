@@ -49,6 +49,8 @@ class BoundedHttp(HttpToolsProtocol):
         self._unfinished_bytes = 0
         self._moves = False  # whether this read ends a head, or holds a part of a body
         self._refused = False  # whether what comes in belongs to a request that has its answer
+        self.streamed = 0
+        """Steps that a client has taken in a stream: it sent a part though its answer had begun, or took one."""
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, in pieces that no limit is hidden in."""
@@ -85,8 +87,11 @@ class BoundedHttp(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Keep a part of a body, unless its request was refused."""
         self._moves = True
-        if not self._refused:
-            super().on_body(body)
+        if self._refused:
+            return
+        if self.cycle.response_started:
+            self.streamed += 1
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Note the end of a request; after one that was refused the connection is ready for the next."""
@@ -102,6 +107,11 @@ class BoundedHttp(HttpToolsProtocol):
                 self._gatekeeper.let_wait(self.flow)
         else:
             self.transport.close()
+
+    def resume_writing(self) -> None:
+        """Go on with an answer, of which the client has taken what was written."""
+        self.streamed += 1
+        super().resume_writing()
 
     def waits_for_client(self) -> bool:
         """Return whether the next step is the client's: to send more of a request, or to take more of an answer."""

@@ -40,6 +40,7 @@ STAGES = ("featurize", "encode", "shortlist", "score")
 OTHER = "other"
 ROUTES = (
     "/predict",
+    "/predict/stream",
     "/",
     "/healthz",
     "/readyz",

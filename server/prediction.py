@@ -57,8 +57,7 @@ class Prediction:
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> int:
         """Serve one request and return the status of the answer."""
         try:
-            client = "" if self._guard is None else self._guard.client_of(scope)
-            require_ready(self._service)
+            client = self.client_of(scope)
             content = await read_body(scope, receive, self._max_body_bytes)
             request = PredictRequest.model_validate_json(content)
             asks = self.admit(request, client)
@@ -70,7 +69,7 @@ class Prediction:
                 logger.exception("a prediction failed")
             await response(scope, receive, send)
             return response.status_code
-        body = self._to_json(answers.results, explanation, single=request.query is not None)
+        body = self.to_json(answers.results, explanation, single=request.query is not None)
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
@@ -79,6 +78,17 @@ class Prediction:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
         return 200
+
+    def client_of(self, scope: Scope) -> str:
+        """Return the name of the client that sent a request, empty where everybody may ask.
+
+        Raises:
+            UnauthorizedError: It shows no key that the server knows.
+            UnavailableError: The model is loading, or the server is shutting down.
+        """
+        client = "" if self._guard is None else self._guard.client_of(scope)
+        require_ready(self._service)
+        return client
 
     def admit(self, request: PredictRequest, client: str) -> list[Ask]:
         """Return what to ask the service: checked, and charged to the client.
@@ -104,7 +114,8 @@ class Prediction:
         explanation = await self._service.explain(ask.query, label_ids)
         return b',"explanation":' + explanation.model_dump_json().encode()
 
-    def _to_json(self, results: Sequence[Ranked], explanation: bytes, *, single: bool) -> bytes:
+    def to_json(self, results: Sequence[Ranked], explanation: bytes = b"", *, single: bool) -> bytes:
+        """Return the answer to a `query`, or to `queries`; an explanation is a member of it, behind a comma."""
         if single:
             return b'%b"predictions":%b%b}' % (self._answer_head, results[0].predictions, explanation)
         lists = [b'{"predictions":%b}' % ranked.predictions for ranked in results]

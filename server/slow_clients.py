@@ -8,9 +8,13 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from server.http_protocol import BoundedHttp
 
+_Step = tuple[RequestResponseCycle | None, int]
+
 
 class SlowClients:
-    """Ends connections that were waiting for their client, in the same request, at `max_looks` looks in a row.
+    """Ends connections that were waiting for their client, for the same step, at `max_looks` looks in a row.
+
+    A request is a step, and so is each part of a stream: that one may last, as long as it goes on.
 
     Looks are counted, not seconds: after a pause of this process nobody is late who only was not listened to.
 
@@ -20,17 +24,18 @@ class SlowClients:
 
     def __init__(self, max_looks: int) -> None:
         self._max_looks = max_looks
-        self._looks: dict[BoundedHttp, tuple[RequestResponseCycle | None, int]] = {}
+        self._looks: dict[BoundedHttp, tuple[_Step, int]] = {}
 
     def look(self, connections: Iterable[BoundedHttp]) -> None:
         """Look at all open connections."""
-        waiting: dict[BoundedHttp, tuple[RequestResponseCycle | None, int]] = {}
+        waiting: dict[BoundedHttp, tuple[_Step, int]] = {}
         for connection in connections:
             if not connection.waits_for_client():
                 continue
-            request, looks = self._looks.get(connection, (None, 0))
-            looks = looks + 1 if request is connection.cycle else 1
+            step = connection.cycle, connection.streamed
+            last, looks = self._looks.get(connection, (None, 0))
+            looks = looks + 1 if step == last else 1
             if looks > self._max_looks:
                 connection.give_up()
-            waiting[connection] = connection.cycle, looks
+            waiting[connection] = step, looks
         self._looks = waiting

@@ -86,7 +86,7 @@ def test_a_sample_runs(sample: Sample, address: str, tmp_path: Path) -> None:
     output = execute(sample, address, tmp_path)
     assert output.strip()
     if sample.language == "bash":
-        assert json.loads(output)["model"]["name"] == "demo"
+        assert json.loads(output.splitlines()[0])["model"]["name"] == "demo"
 
 
 def test_a_sample_that_fails_is_noticed(address: str, tmp_path: Path) -> None:

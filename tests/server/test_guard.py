@@ -106,7 +106,7 @@ async def test_the_schema_asks_for_a_key_only_where_the_server_does(serve_with: 
     asking = {path for path, methods in schema["paths"].items() if any("security" in each for each in methods.values())}
     models = ("/v2/models/{name}", "/v2/models/{name}/versions/{version}")
     protocol = {path + suffix for path in models for suffix in ("", "/infer")}
-    assert asking == {"/predict", "/v1/model", "/v1/model/reload"} | protocol
+    assert asking == {"/predict", "/predict/stream", "/v1/model", "/v1/model/reload"} | protocol
     assert "401" in schema["paths"]["/v1/model"]["get"]["responses"]
 
 

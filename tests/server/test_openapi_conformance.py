@@ -43,6 +43,7 @@ OPERATIONS = [
     "GET /v2/models/{name}/versions/{version}",
     "GET /v2/models/{name}/versions/{version}/ready",
     "POST /predict",
+    "POST /predict/stream",
     "POST /v1/model/reload",
     "POST /v2/models/{name}/infer",
     "POST /v2/models/{name}/versions/{version}/infer",
@@ -57,6 +58,9 @@ CHECKS = [
     negative_data_rejection,
     unsupported_method,
 ]
+# The lines are the bytes that the strategy draws: what else a line may be is for tests/server/test_streaming.py.
+schemathesis.serializer.alias("application/x-ndjson", "text/plain")
+
 # Without a parameter or a body there is nothing to forbid.
 MODES = [
     *((operation, GenerationMode.POSITIVE) for operation in OPERATIONS),
