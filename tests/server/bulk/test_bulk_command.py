@@ -27,7 +27,14 @@ MANY = 100_000
 
 def start(artifact: Path, *arguments: object) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "server.predict", str(artifact), *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell that runs the tests in the background ignores it, and so would the command.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 def run(artifact: Path, *arguments: object, code: int = 0) -> tuple[str, str]:
