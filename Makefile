@@ -63,8 +63,8 @@ container: artifacts/demo/manifest.json ## build the server image, run it with n
 
 # A file of tests stays in one process, which makes the models that its tests share once. With a thread each, because
 # libraries that start as many as there are CPUs in every process wait for one another.
-test: $(VENV)/.ready ## run the tests with coverage, several files at once
-	PATH="$(CURDIR)/$(PROMETHEUS):$$PATH" OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --cov --cov-report=term
+test: $(VENV)/.ready ## run the tests, several files at once (PYTEST='--cov --cov-report=term' for coverage)
+	PATH="$(CURDIR)/$(PROMETHEUS):$$PATH" OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(PYTEST)
 
 $(PROMETHEUS)/promtool:
 	mkdir -p build/prometheus
