@@ -150,7 +150,6 @@ class Batcher(Generic[Item, Result]):
         self._unanswered: OrderedDict[_Submission[Item, Result], None] = OrderedDict()
         self._queued_items = 0
         self._in_flight = 0
-        self._is_alone = False
         self._deadline_alarm: asyncio.TimerHandle | None = None
         self._company_alarm: asyncio.TimerHandle | None = None
         self._retries: set[asyncio.Task[None]] = set()
@@ -160,10 +159,6 @@ class Batcher(Generic[Item, Result]):
     def has_room(self, items: int) -> bool:
         """Whether the queue has places for so many items."""
         return self._queued_items + items <= self._queue_capacity
-
-    def announce(self, submissions: int) -> None:
-        """Say how many submissions are about to follow in this turn of the loop; one alone need not wait for others."""
-        self._is_alone = submissions == 1
 
     async def submit(self, items: Sequence[Item], caller: Caller | None = None) -> Answers[Result]:
         """Queue all items or none, and return their answers.
@@ -177,10 +172,8 @@ class Batcher(Generic[Item, Result]):
         """
         submission = self._admit(items, caller)
         try:
-            is_alone, self._is_alone = self._is_alone, False
-            if not is_alone:
-                # What else arrived in this turn of the loop is queued before the first of it goes on and takes all.
-                await asyncio.sleep(0)
+            # What else arrived in this turn of the loop is queued before the first of it goes on and takes all.
+            await asyncio.sleep(0)
             if submission in self._queue:
                 self._form_batches()
             return await submission.future

@@ -23,8 +23,8 @@ class Readable(Protocol):
 class Cooldown:
     """Lets connections wait after a refusal, so that not all that is offered has to be refused.
 
-    A refusal takes a fifth of what an answer does. Clients that ask for several times what a server can give would
-    have it refuse for half of its time, and get half of the answers. A few refusals make nobody wait.
+    A refusal takes a seventh of what an answer does. Clients that ask for several times what a server can give would
+    have it refuse for a third of its time, and get as many fewer answers. A few refusals make nobody wait.
 
     Args:
         rate_per_s: Refusals that need no wait.

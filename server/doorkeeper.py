@@ -61,5 +61,4 @@ class Doorkeeper:
         self._metrics.request_refused(OTHER, status)
 
     def _see_them_queue(self) -> None:
-        self._service.announce(self._coming)
         self._coming = 0

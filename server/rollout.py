@@ -7,7 +7,7 @@ import os
 import time
 from typing import Literal, Protocol, get_args
 
-from server.crew import Crew, fork, require_single_thread
+from server.crew import Crew, Worker, fork, require_single_thread
 
 logger = logging.getLogger(__name__)
 
@@ -79,8 +79,8 @@ class Rollout:
                 return None
             if self._rehearsal.exitcode != 0 or not self._adopt():
                 return "refused"
-        if self._crew.coming is not None:
-            self._receive()
+        if (coming := self._crew.coming) is not None:
+            self._receive(coming)
         elif self._slots and self._crew.has_room(self._slots[0]) and time.monotonic() >= self._due_s:
             self._crew.coming = self._crew.fork(self._slots[0])
         if self._slots:
@@ -114,10 +114,8 @@ class Rollout:
         self._adopted = True
         return True
 
-    def _receive(self) -> None:
+    def _receive(self, coming: Worker) -> None:
         """See whether the worker that is coming is ready, or will never be."""
-        coming = self._crew.coming
-        assert coming is not None  # noqa: S101
         if coming.ended:
             self._crew.coming = None
             logger.error("worker %d ended with code %s before it was ready", coming.place, coming.process.exitcode)

@@ -108,11 +108,6 @@ class Service:
         is_queueing = self._cache is None and self.state in ("ready", "draining")
         return not is_queueing or self._batcher.has_room(queries)
 
-    def announce(self, requests: int) -> None:
-        """Say how many requests are about to ask in this turn of the event loop."""
-        if self.state in ("ready", "draining"):
-            self._batcher.announce(requests)
-
     def check(self, query: Query) -> None:
         """Raise QueryKindError where the model cannot take this kind of query."""
         self._predictor.check(query)

@@ -79,7 +79,11 @@ def check_ids(ids: list[int], size: int, noun: str) -> None:
 def _first_repeated(ids: list[int]) -> int:
     """The id that occurs again first; one does."""
     seen: set[int] = set()
-    return next(i for i in ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]
+    position = 0
+    while ids[position] not in seen:
+        seen.add(ids[position])
+        position += 1
+    return ids[position]
 
 
 def shortened(word: str) -> str:

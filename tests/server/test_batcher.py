@@ -435,27 +435,6 @@ async def test_on_the_event_loop_what_arrives_in_the_same_turn_is_computed_toget
     assert inline.batches == [[0, 1, 2], [7]]
 
 
-async def test_on_the_event_loop_one_that_is_announced_alone_does_not_wait_for_others() -> None:
-    inline = Inline()
-    batcher = make_inline(inline, size=4)
-
-    async def turns_of(task: "asyncio.Task[Answers[int]]") -> int:
-        turns = 0
-        while not task.done():
-            turns += 1
-            await asyncio.sleep(0)
-        return turns
-
-    batcher.announce(1)
-    alone = await turns_of(submit(batcher, 1))
-    unannounced = await turns_of(submit(batcher, 2))  # An announcement is for one turn.
-    assert alone == unannounced - 1
-    batcher.announce(2)
-    tasks = [submit(batcher, item) for item in (3, 4)]
-    assert [results(await task) for task in tasks] == [[6], [8]]
-    assert inline.batches == [[1], [2], [3, 4]]
-
-
 async def test_on_the_event_loop_others_have_their_turn_between_batches() -> None:
     inline = Inline()
     batcher = make_inline(inline, size=2)
