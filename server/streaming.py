@@ -27,7 +27,7 @@ from server.errors import (
 )
 from server.prediction import Prediction, caller_of
 from server.schema import PredictRequest
-from server.service import Ask, Service
+from server.service import SHED_REASONS, Ask, Service
 from server.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -109,7 +109,10 @@ class PredictionStream:
         try:
             results = (await self._service.rank(asks, caller)).results if asks else []
         except Exception as error:
-            return b"".join([_problem(line.number, line.error or error) for line in block])
+            if len(block) == 1 or type(error) in SHED_REASONS:  # Too much load is the same for all of them.
+                return b"".join([_problem(line.number, line.error or error) for line in block])
+            # What the model cannot answer fails alone, as it would as a request.
+            return b"".join([await self._answer([line], caller) for line in block])
         answers, begin = [], 0
         for line in block:
             if line.error is not None:

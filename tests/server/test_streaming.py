@@ -60,6 +60,22 @@ async def test_a_queue_that_is_smaller_than_what_is_read_at_once_takes_it_all(se
     assert ["predictions" in answer or len(answer["results"]) == 3 for answer in answers] == [True] * 52
 
 
+async def test_what_the_model_cannot_answer_fails_alone(serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serve() as (app, client):
+        predictor = app.state.service._predictor
+        rank = predictor.rank
+
+        def rank_but_one(queries: list[str], top_k: int) -> object:
+            if "poison" in queries:
+                raise RuntimeError("no")
+            return rank(queries, top_k)
+
+        monkeypatch.setattr(predictor, "rank", rank_but_one)
+        answers = await stream(client, b'"shoes"\n' * 3 + b'"poison"\n{}\n' + b'"shoes"\n' * 3)
+    assert [answer.get("status", 200) for answer in answers] == [200, 200, 200, 500, 422, 200, 200, 200]
+    assert [answer["line"] for answer in answers if "line" in answer] == [4, 5]
+
+
 async def test_no_line_has_no_answer(serve) -> None:
     async with serve() as (_, client):
         assert await stream(client) == await stream(client, b"\n\n") == []
