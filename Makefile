@@ -97,6 +97,7 @@ lock: $(TOOLS)/.ready ## write locks/ from pyproject.toml, keeping versions that
 	$(LOCK) pyproject.toml --extra serve --constraint locks/dev.txt --output-file locks/serve.txt
 	$(LOCK) pyproject.toml --extra export --constraint locks/dev.txt --output-file locks/export.txt
 	$(LOCK) pyproject.toml --extra train --constraint locks/dev.txt --output-file locks/train.txt
+	$(LOCK) pyproject.toml --extra locust --constraint locks/dev.txt --output-file locks/locust.txt
 	$(LOCK) --group build --constraint locks/dev.txt --output-file locks/build.txt
 	$(LOCK) --group tools --output-file locks/tools.txt
 

@@ -34,11 +34,12 @@ FROM ${BASE_IMAGE}
 LABEL org.opencontainers.image.title="astec-trainer" \
     org.opencontainers.image.description="Trains models that match short texts to millions of labels" \
     org.opencontainers.image.licenses="Apache-2.0"
-# Not root, and free to write to /runs where nothing is mounted there.
+# Not root, and free to write to /runs where nothing is mounted there, and to a new volume on /artifact.
 RUN groupadd --gid 10001 astec \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin astec \
-    && install --directory --owner=10001 --group=10001 /data /runs
+    && install --directory --owner=10001 --group=10001 /data /runs /artifact
 COPY --from=builder /opt/astec /opt/astec
+COPY --chmod=0755 docker/demo.sh /opt/astec/bin/
 # Compiled kernels go where any user may write; training runs for minutes, so they need not be in the image.
 # onnxruntime reports to its makers unless it is told not to.
 ENV PATH=/opt/astec/bin:$PATH \

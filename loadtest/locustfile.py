@@ -18,7 +18,8 @@ from loadtest.queries import QueryMix, demo_pool, encode_request, read_pool
 
 def add_options(parser: ArgumentParser) -> None:
     """Add the knobs of the traffic to locust's own."""
-    parser.add_argument("--queries", type=Path, env_var="ASTEC_QUERIES", help="File of queries; without it the demo's")
+    # A text, as which locust's web page gives it back.
+    parser.add_argument("--queries", default="", env_var="ASTEC_QUERIES", help="File of queries; without it the demo's")
     parser.add_argument("--zipf", type=float, default=1.0, env_var="ASTEC_ZIPF", help="Exponent of their popularity")
     parser.add_argument("--odd-share", type=float, default=0.02, env_var="ASTEC_ODD_SHARE", help="Share of odd ones")
     parser.add_argument("--top-k", type=int, default=5, env_var="ASTEC_TOP_K", help="Labels asked for per query")
@@ -30,7 +31,7 @@ def draw_queries(environment: Environment) -> None:
     options = environment.parsed_options
     if options is None:
         raise RuntimeError("There are no options to read. Run this file with the `locust` command.")
-    pool = demo_pool(options.seed) if options.queries is None else read_pool(options.queries)
+    pool = read_pool(Path(options.queries)) if options.queries else demo_pool(options.seed)
     mix = QueryMix(pool, seed=options.seed, zipf_exponent=options.zipf, odd_share=options.odd_share)
     QueryUser.bodies = (encode_request(query, options.top_k) for query in mix)
 

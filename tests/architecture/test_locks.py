@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = PYPROJECT["project"]
-LOCKS = ("build", "dev", "export", "serve", "tools", "train")
+LOCKS = ("build", "dev", "export", "locust", "serve", "tools", "train")
 EXCLUDED = {line for line in (ROOT / "locks" / "excluded.in").read_text().splitlines() if not line.startswith("#")}
 
 

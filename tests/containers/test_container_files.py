@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
 COMPOSE = (ROOT / "docker-compose.yml").read_text()
 SERVICES = yaml.safe_load(COMPOSE)["services"]
+DEMO_SCRIPT = ROOT / "docker" / "demo.sh"
 
 
 def final_stage(dockerfile: Path) -> str:
@@ -77,6 +79,62 @@ def test_prometheus_scrapes_the_port_that_the_server_listens_on():
 def test_compose_stops_the_server_later_than_it_stops_itself():
     (grace_s,) = re.findall(r"stop_grace_period: (\d+)s", COMPOSE)
     assert int(grace_s) > Settings.model_fields["shutdown_timeout_s"].default
+
+
+def test_prometheus_and_locust_reach_the_server_where_it_is():
+    address = "server:8000"
+    assert SERVICES["locust"]["environment"]["LOCUST_HOST"] == f"http://{address}"
+    assert f'targets: ["{address}"]' in (ROOT / "docker" / "prometheus.yml").read_text()
+
+
+def test_whatever_has_no_password_is_reached_from_this_machine_alone():
+    published = {name: ports for name, settings in SERVICES.items() if (ports := settings.get("ports"))}
+    assert published.keys() == {"server", "prometheus", "grafana", "locust"}
+    for name, (port,) in published.items():
+        assert port.startswith("127.0.0.1:") == (name != "server")
+
+
+def test_the_load_is_started_only_where_it_is_asked_for():
+    assert {name for name, settings in SERVICES.items() if "profiles" in settings} == {"locust"}
+    assert SERVICES["locust"]["profiles"] == ["load"]
+
+
+def test_the_server_waits_for_the_demo_model_in_the_volume_that_it_reads():
+    assert SERVICES["server"]["depends_on"]["demo"] == {"condition": "service_completed_successfully"}
+    assert SERVICES["demo"]["restart"] == "no"
+    assert SERVICES["demo"]["volumes"] == ["demo:/artifact"]
+    assert SERVICES["server"]["volumes"] == ["${ASTEC_ARTIFACT_DIR:-demo}:/artifact:ro"]
+
+
+def test_the_demo_model_of_the_containers_is_made_as_by_make():
+    target = (ROOT / "Makefile").read_text().partition("artifacts/demo/manifest.json: ")[2].partition("\n\n")[0]
+    made = re.findall(r"(?:astec-train|astec-export) .+", target)
+    script = DEMO_SCRIPT.read_text().replace('"$recipes/demo.toml"', "trainer/recipes/demo.toml")
+    assert made == re.findall(r"^(?:astec-train|astec-export) .+", script, re.MULTILINE)
+    assert len(made) == 3
+
+
+def run_demo_script(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run it where `rm` is the only program, so that nothing can be trained."""
+    programs = folder / "bin"
+    programs.mkdir(exist_ok=True)
+    if not (rm := programs / "rm").exists():
+        rm.symlink_to(shutil.which("rm"))
+    command = ["/bin/sh", DEMO_SCRIPT, folder, folder / "artifact"]
+    return subprocess.run(command, env={"PATH": programs, **environment}, capture_output=True, text=True, check=False)
+
+
+def test_the_demo_model_is_made_only_where_there_is_none_and_no_other_is_served(tmp_path: Path):
+    manifest = tmp_path / "artifact" / "manifest.json"
+    manifest.parent.mkdir()
+    other = run_demo_script(tmp_path, ASTEC_ARTIFACT_DIR="./artifacts/clicks")
+    assert (other.returncode, other.stdout) == (0, "demo.sh: not needed, ./artifacts/clicks is served\n")
+    missing = run_demo_script(tmp_path)
+    assert missing.returncode == 127
+    assert "astec-train" in missing.stderr
+    manifest.touch()
+    present = run_demo_script(tmp_path)
+    assert (present.returncode, present.stdout) == (0, "demo.sh: not needed, the model is there\n")
 
 
 @pytest.mark.parametrize("service", sorted(SERVICES))

@@ -1,0 +1,26 @@
+#!/bin/sh
+# demo.sh FOLDER ARTIFACT: makes the model of `make demo` in the volume ARTIFACT, with FOLDER for what that needs meanwhile,
+# unless there is one or another is to be served (ASTEC_ARTIFACT_DIR).
+set -eu
+artifact=$2
+if [ -n "${ASTEC_ARTIFACT_DIR:-}" ]; then
+    echo "demo.sh: not needed, $ASTEC_ARTIFACT_DIR is served"
+    exit
+fi
+if [ -f "$artifact/manifest.json" ]; then
+    echo "demo.sh: not needed, the model is there"
+    exit
+fi
+cd "$1"
+rm -rf runs artifacts
+astec-train demo-log runs/demo-log
+recipes=$(python -c 'import trainer; print(trainer.__path__[0])')/recipes
+astec-train runs/demo-log runs/demo --config "$recipes/demo.toml"
+astec-export runs/demo artifacts/demo
+# A volume cannot be replaced by a rename. The manifest, without which nothing is a model, comes last and at once.
+find "$artifact" -mindepth 1 -delete
+mv artifacts/demo/manifest.json artifacts
+cp -R artifacts/demo/. "$artifact"
+cp artifacts/manifest.json "$artifact/manifest.json.part"
+mv "$artifact/manifest.json.part" "$artifact/manifest.json"
+rm -rf runs artifacts
