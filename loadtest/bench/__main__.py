@@ -22,6 +22,7 @@ EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 _QUICK_SIZES = "200,400"
 _QUICK_DIM = 32
+_QUICK_BULK_QUERIES = 100_000
 
 app = typer.Typer(add_completion=False)
 
@@ -33,7 +34,7 @@ def bench(
     train: Annotated[
         Path | None, typer.Option(help="What ARTIFACT was trained on; without it there are no peers.")
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Server processes: ours, the echo's and the peers'.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, help="Processes of each server, and those that score a file.")] = 2,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of closed loops; more, less noise.")] = 3,
     seconds: Annotated[float, typer.Option(min=0.1, help="Length of a closed loop; longer settles the tail.")] = 10.0,
     half_seconds: Annotated[float, typer.Option(min=0.1, help="Length of the load at half of saturation.")] = 60.0,
@@ -46,10 +47,12 @@ def bench(
         "runs/scale"
     ),
     sharing_workers: Annotated[int, typer.Option(min=2, help="Workers whose memory is looked at.")] = 4,
+    bulk_queries: Annotated[int, typer.Option(min=1, help="Lines of the file that astec-predict scores.")] = 1_000_000,
     peers: Annotated[str, typer.Option(help="Public tools, separated by commas.")] = "pecos-text,omikuji-parabel",
     environments: Annotated[Path, typer.Option(help="Where the tools are installed, and found the next time.")] = Path(
         "~/.cache/astec/peers"
     ),
+    only: Annotated[str, typer.Option(help="Parts to measure, and no others. Default: all.", show_default=False)] = "",
     skip: Annotated[str, typer.Option(help=f"Parts to leave out, of {', '.join(PARTS)}.")] = "",
     quick: Annotated[
         bool, typer.Option("--quick", help="Seconds in place of an hour, to see that everything works.")
@@ -61,9 +64,9 @@ def bench(
     Exit codes: 0 done, also where a part could not be measured (the page says so); 2 wrong usage; 130 interrupted (the
     page has what there is).
     """
-    unknown = set(_names(skip)) - set(PARTS)
-    if unknown:
-        _fail(f"--skip: there is no {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    for option, names in (("--only", _names(only)), ("--skip", _names(skip))):
+        if unknown := set(names) - set(PARTS):
+            _fail(f"{option}: there is no {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     plan = Plan(
         artifact=artifact,
         test_data=test_data,
@@ -77,9 +80,10 @@ def bench(
         dim=_QUICK_DIM if quick else dim,
         scale_folder=scale_folder,
         sharing_workers=sharing_workers,
+        bulk_queries=min(bulk_queries, _QUICK_BULK_QUERIES) if quick else bulk_queries,
         peers=_names(peers),
         environments=environments.expanduser(),
-        parts=[part for part in PARTS if part not in _names(skip)],
+        parts=[part for part in _names(only) or PARTS if part not in _names(skip)],
     )
     try:
         manifest = read_manifest(artifact)

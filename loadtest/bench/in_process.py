@@ -58,7 +58,7 @@ def measure_in_process(artifact: Artifact, queries: Sequence[Query], count: int)
     return InProcess(
         single_us=_percentiles_us(total_Q),
         stages_us={name: _percentiles_us(stages_QS[:, column]) for column, name in enumerate(STAGES)},
-        batch_us={size: _batch_us(predictor, asked, size) for size in BATCH_SIZES},
+        batch_us={size: batch_us(predictor, asked, size) for size in BATCH_SIZES},
     )
 
 
@@ -66,7 +66,8 @@ def _percentiles_us(times_Q: NDArray[np.float64]) -> list[float]:
     return [1e6 * float(value) for value in np.percentile(times_Q, PERCENTILES)]
 
 
-def _batch_us(predictor: Predictor, asked: list[Query], size: int) -> float:
+def batch_us(predictor: Predictor, asked: list[Query], size: int) -> float:
+    """Mean microseconds per query in batches of so many."""
     begun_s = perf_counter()
     for begin in range(0, len(asked), size):
         predictor.predict(asked[begin : begin + size], TOP_K)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from export.artifact.manifest import Manifest
+from loadtest.bench.bulk import Bulk
 from loadtest.bench.growth import GrowthRow
-from loadtest.bench.in_process import PERCENTILES, InProcess
+from loadtest.bench.in_process import BATCH_SIZES, PERCENTILES, InProcess
 from loadtest.bench.over_http import CONNECTIONS, Load, knee
 from loadtest.bench.results import ECHO, OURS, Results, Target, check_targets
 from loadtest.bench.sharing import Sharing
@@ -80,6 +81,8 @@ def _sections(results: Results, plots: dict[str, str]) -> Iterable[str]:
         yield _growth(results.growth) + _picture(plots, "growth")
     if results.sharing is not None:
         yield _sharing(results.sharing)
+    if results.bulk is not None:
+        yield _bulk(results.bulk)
     if results.problems:
         yield "## Not measured\n\n" + "\n".join(f"- {problem}" for problem in results.problems)
 
@@ -217,6 +220,26 @@ def _sharing(sharing: Sharing) -> str:
         f"## {len(sharing.workers)} workers on an artifact of {size / _MIB:.0f} MiB\n\n"
         + table(["worker", "RSS MiB", "PSS MiB", "private MiB", "private over artifact"], rows)
         + f"\n\nReady after {starts}."
+    )
+
+
+def _bulk(bulk: Bulk) -> str:
+    in_process = 1e6 * bulk.workers / bulk.batch_us
+    rates = [
+        [f"`astec-predict --workers {bulk.workers}`", f"{bulk.rate:.0f}", f"{bulk.share:.1%}"],
+        [f"{bulk.workers} threads in process, batches of {BATCH_SIZES[-1]}", f"{in_process:.0f}", "100%"],
+    ]
+    thirds = [f"allocated by all processes, peak MiB of the {part} third" for part in ("first", "second", "last")]
+    memory = [[f"{peak / _MIB:.1f}" for peak in bulk.peaks_bytes]]
+    same = "the same bytes" if bulk.is_same else "**other bytes**"
+    return (
+        f"## Bulk: {bulk.num_queries:,} queries, the texts above again and again\n\n"
+        + table(["text in, top 5 out", "queries/s", "of in process"], rates)
+        + f"\n\nOne thread is measured ({bulk.batch_us:.1f} us a query) and multiplied; it writes nothing. The command "
+        f"opened and verified the model in {bulk.start_s:.1f} s, which do not count, then read a file of texts and "
+        f"wrote JSON Lines for {bulk.scoring_s:.1f} s.\n\n"
+        + table(thirds, memory)
+        + f"\n\nKilled when the answers to {bulk.resumed_after:,} queries were on the disk, and run again: {same}."
     )
 
 

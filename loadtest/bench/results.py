@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from loadtest.bench.bulk import Bulk
 from loadtest.bench.growth import GrowthRow
 from loadtest.bench.in_process import InProcess
 from loadtest.bench.over_http import Load
@@ -47,6 +48,7 @@ class Results:
     curve: list[Report] = field(default_factory=list)
     growth: list[GrowthRow] = field(default_factory=list)
     sharing: Sharing | None = None
+    bulk: Bulk | None = None
     problems: list[str] = field(default_factory=list)
 
 
@@ -66,6 +68,7 @@ def check_targets(results: Results) -> list[Target]:
         *_http_targets(results),
         _growth_target(results),
         *_sharing_targets(results),
+        *_bulk_targets(results.bulk),
     ]
 
 
@@ -122,6 +125,19 @@ def _sharing_targets(results: Results) -> list[Target]:
     return [
         _target("private memory of a worker at most 10% of the artifact", private, 10, "%"),
         _target("ready within 3 s where sizes are verified", start_s, 3, " s"),
+    ]
+
+
+def _bulk_targets(bulk: Bulk | None) -> list[Target]:
+    share = None if bulk is None else 100 * bulk.share
+    growth = None if bulk is None else bulk.memory_growth
+    asked = "astec-predict: killed and run again, the same output"
+    return [
+        _target("astec-predict: at least 80% of as many threads in process", share, 80, "%", at_least=True),
+        _target("astec-predict: memory of the last third at most 1.1 times that of the first", growth, 1.1),
+        Target(asked, "not measured", None)
+        if bulk is None
+        else Target(asked, "the same" if bulk.is_same else "another", bulk.is_same),
     ]
 
 

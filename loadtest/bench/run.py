@@ -14,6 +14,7 @@ from export.artifact.manifest import Weights
 from export.artifact.store import ArtifactError, open_artifact, read_manifest
 from export.readers import DataError, open_dataset
 from export.readers.progress import console
+from loadtest.bench.bulk import BulkError, measure_bulk
 from loadtest.bench.growth import GrowthError, measure_growth, queries_of, synthetic_artifact
 from loadtest.bench.in_process import measure_in_process
 from loadtest.bench.over_http import CONNECTIONS, Contender, answer_bytes, compare, load
@@ -25,11 +26,23 @@ from loadtest.client import UnreachableError
 from loadtest.peer_split import PeerSplit
 from server.evaluate import measure
 
-PARTS: Final = ("accuracy", "exact", "in-process", "peers", "http", "half", "curve", "cache", "growth", "sharing")
+PARTS: Final = (
+    "accuracy",
+    "exact",
+    "in-process",
+    "peers",
+    "http",
+    "half",
+    "curve",
+    "cache",
+    "growth",
+    "sharing",
+    "bulk",
+)
 PROPENSITY: Final = (0.55, 1.5)
 _CURVE_SHARES: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1)
 _CACHE_ENTRIES: Final = 100_000
-_PROBLEMS = (ServeError, GrowthError, UnreachableError, ArtifactError, DataError, ValueError, OSError)
+_PROBLEMS = (ServeError, GrowthError, BulkError, UnreachableError, ArtifactError, DataError, ValueError, OSError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +51,14 @@ class Plan:
 
     Attributes:
         train: the file that `artifact` was trained on, for the peers; None: no peers.
-        workers: server processes of ours, of the echo and of the peers.
+        workers: server processes of ours, of the echo and of the peers, and those that score a file.
         rounds: closed loops on each server in turn.
         seconds, half_seconds: length of a closed loop and of the open one at half of its saturation.
         queries: asked one at a time in process.
         sizes: numbers of labels of the synthetic artifacts, rising; the last is that of the workers' memory.
         scale_folder: where those are made and kept.
         sharing_workers: workers whose memory is looked at.
+        bulk_queries: lines of the file that is scored.
     """
 
     artifact: Path
@@ -59,6 +73,7 @@ class Plan:
     dim: int
     scale_folder: Path
     sharing_workers: int
+    bulk_queries: int
     peers: Sequence[str]
     environments: Path
     parts: Sequence[str] = PARTS
@@ -90,6 +105,7 @@ class Bench:
                 self._attempt("cache", lambda: self._measure_cache(queries))
                 self._attempt("growth", self._measure_growth)
                 self._attempt("sharing", self._measure_sharing)
+                self._attempt("bulk", lambda: self._measure_bulk(queries))
             except KeyboardInterrupt:
                 self.results.problems.append("what comes after the interruption by the user")
                 return True
@@ -172,6 +188,11 @@ class Bench:
         path = synthetic_artifact(self.plan.scale_folder, self.plan.sizes[-1], self.plan.dim, self._weights())
         queries = [row.query for row in open_dataset(queries_of(path), "test").rows()]
         self.results.sharing = measure_sharing(path, self.plan.sharing_workers, queries, self.plan.seconds)
+
+    def _measure_bulk(self, queries: list[Query]) -> None:
+        plan = self.plan
+        with TemporaryDirectory(prefix="astec-bulk-") as folder:
+            self.results.bulk = measure_bulk(plan.artifact, queries, plan.bulk_queries, plan.workers, Path(folder))
 
     def _weights(self) -> Weights:
         """Those of the synthetic artifacts: the same as of the artifact that is measured."""

@@ -29,8 +29,7 @@ class Served:
 
     def workers(self) -> list[int]:
         """The processes that answer: its children, or itself."""
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        return [int(child) for child in children] or [self.pid]
+        return children_of(self.pid) or [self.pid]
 
 
 @contextmanager
@@ -56,6 +55,15 @@ def served(command: Sequence[str], environment: dict[str, str] | None = None) ->
         finally:
             process.send_signal(signal.SIGTERM)
             process.communicate(timeout=_STOP_TIMEOUT_S)
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes that a process of one thread, or its first thread, has started and not awaited.
+
+    Raises:
+        OSError: there is no such process.
+    """
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def ours_command(artifact: Path, workers: int, *options: str) -> list[str]:

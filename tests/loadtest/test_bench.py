@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from loadtest.bench.bulk import Bulk, BulkError, measure_bulk
 from loadtest.bench.in_process import InProcess
 from loadtest.bench.over_http import knee
 from loadtest.bench.results import PECOS, Results, check_targets
@@ -34,7 +35,7 @@ def test_a_quick_run_leaves_a_page_with_every_section_and_its_plots(demo_artifac
     process = bench(
         *(demo_artifact, demo_data, "--quick", "--output", tmp_path / "results", "--scale-folder", tmp_path / "scale")
     )
-    stdout, stderr = process.communicate(timeout=120)
+    stdout, stderr = process.communicate(timeout=300)
     assert process.returncode == 0, stderr
     (page,) = (tmp_path / "results").glob("*.md")
     text = page.read_text()
@@ -48,6 +49,7 @@ def test_a_quick_run_leaves_a_page_with_every_section_and_its_plots(demo_artifac
         "Latency against rate",
         "Growth",
         "4 wo",
+        "Bulk: 100,000 queries",
     ):
         assert f"## {title}" in text
     for name in re.findall(r"!\[\w+\]\((.+)\)", text):
@@ -55,6 +57,7 @@ def test_a_quick_run_leaves_a_page_with_every_section_and_its_plots(demo_artifac
     assert len(re.findall(r"\.png\)", text)) == 3
     assert "peers: give the file that the artifact was trained on with --train" in text
     assert "astec with a cache" in text
+    assert "run again: the same bytes" in text
     assert text.count("## Not measured") == 1
     assert text.split("## Not measured")[1].count("\n- ") == 1, text
 
@@ -74,7 +77,8 @@ def test_interrupted_it_writes_what_there_is(demo_artifact, demo_data, tmp_path)
 
 def test_wrong_usage_is_refused_by_name(tmp_path):
     for arguments, words in (
-        (["--skip", "pears"], "there is no pears; there are accuracy"),
+        (["--skip", "pears"], "--skip: there is no pears; there are accuracy"),
+        (["--only", "bulk,pears"], "--only: there is no pears; there are accuracy"),
         ([tmp_path / "nothing"], "nothing"),
     ):
         process = bench(*arguments)
@@ -82,6 +86,26 @@ def test_wrong_usage_is_refused_by_name(tmp_path):
         assert process.returncode == 2
         assert words in stderr
         assert "Traceback" not in stderr
+
+
+def test_one_part_can_be_measured_alone(demo_artifact, demo_data, tmp_path):
+    process = bench(demo_artifact, demo_data, "--quick", "--only", "in-process", "--output", tmp_path)
+    stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == 0, stderr
+    assert re.findall(r"^## (.+)", stdout, re.MULTILINE) == ["Targets", "In process"]
+
+
+def test_a_bulk_run_that_fails_or_is_too_short_to_tell_is_no_result(demo_artifact, tmp_path):
+    with pytest.raises(BulkError, match="score more queries"):
+        measure_bulk(demo_artifact, ["red shoes"], 1, 1, tmp_path)
+    (tmp_path / "answers.jsonl.part.journal").mkdir()
+    with pytest.raises(BulkError, match=r"answers\.jsonl"):
+        measure_bulk(demo_artifact, ["red shoes"], 1, 1, tmp_path)
+
+
+def test_bulk_scoring_needs_texts(demo_artifact, tmp_path):
+    with pytest.raises(ValueError, match="the data has no texts"):
+        measure_bulk(demo_artifact, ["", " "], 1, 1, tmp_path)
 
 
 def report(rate, p99_ms, share=1.0):
@@ -114,3 +138,21 @@ def test_targets_hold_fail_or_are_unknown():
     assert targets[0].seen == "100 us"
     assert targets[1].seen == "0.667"
     assert {target.holds for target in targets[3:]} == {None}
+
+
+def bulk(scoring_s=1.0, memory_bytes=(), *, is_same=True):
+    return Bulk(10_000, 2, 100.0, 3.0, scoring_s, list(memory_bytes), 5_000, is_same)
+
+
+@pytest.mark.parametrize(
+    ("measured", "seen", "holds"),
+    [
+        (bulk(0.5, [10, 10, 12, 11, 10, 11]), ["100%", "1.1", "the same"], [True, True, True]),
+        (bulk(1.0, [10, 10, 11, 20, 11, 20], is_same=False), ["50%", "2", "another"], [False, False, False]),
+    ],
+    ids=["as-asked", "not-as-asked"],
+)
+def test_the_targets_of_bulk_scoring(measured, seen, holds):
+    targets = check_targets(Results(bulk=measured))[-3:]
+    assert [target.seen for target in targets] == seen
+    assert [target.holds for target in targets] == holds
