@@ -12,12 +12,13 @@ from export.artifact.files import require_absent
 from export.artifact.index import Backend
 from export.artifact.manifest import Weights
 from export.artifact.store import ArtifactError
+from export.calibration import CALIBRATED_RANKS, MIN_TEXTS, CalibrationFit, fit_calibration
 from export.checkpoint import CheckpointError, read_checkpoint
 from export.indices import IndexBuilder
 from export.pack import pack, require_identity
-from export.plan import SearchSpace, ShortlistKind
+from export.plan import SearchSpace, ShortlistKind, ShortlistPlan
 from export.readers.progress import console
-from export.tradeoff import Trial, choose_plan, judge_int8
+from export.tradeoff import Trial, choose_plan, judge_int8, score_held_out
 from export.tradeoff_table import tradeoff_table
 from export.verify import VerificationError, VerificationReport
 
@@ -112,6 +113,10 @@ def export(
     plot: Annotated[
         Path | None, typer.Option(dir_okay=False, help="Write a PNG of accuracy against cost to this file.")
     ] = None,
+    reliability_plot: Annotated[
+        Path | None,
+        typer.Option(dir_okay=False, help="Write a PNG of probabilities against how often they were right."),
+    ] = None,
 ) -> None:
     """Pack RUN into ARTIFACT, verify it against the run, and publish it: whole, or not at all.
 
@@ -131,7 +136,9 @@ def export(
             max_loss=max_loss,
             max_psp_loss=max_psp_loss,
         )
-        report = _export(run, artifact, name or artifact.resolve().name, version, weights, space, plot)
+        report = _export(
+            run, artifact, name or artifact.resolve().name, version, weights, space, plot, reliability_plot
+        )
     except (
         CheckpointError,
         VerificationError,
@@ -164,11 +171,13 @@ def _export(
     weights: Weights,
     space: SearchSpace,
     plot: Path | None,
+    reliability_plot: Path | None,
 ) -> VerificationReport:
     require_absent(artifact)
     require_identity(name, version)
-    if plot is not None and not plot.absolute().parent.is_dir():
-        raise ValueError(f"{plot} cannot be written: there is no folder {plot.parent}; create it first")
+    for picture in (plot, reliability_plot):
+        if picture is not None and not picture.absolute().parent.is_dir():
+            raise ValueError(f"{picture} cannot be written: there is no folder {picture.parent}; create it first")
     checkpoint = read_checkpoint(run)
     judged = checkpoint.before_refit()
     builder = IndexBuilder(judged)
@@ -176,14 +185,19 @@ def _export(
     plan, trials = choice.plan, choice.trials
     if weights == "int8" and space.backend is None:
         plan = plan.in_int8()
+    fit = None
     if choice.chosen is None:
         console.print(
-            "the run has no held-out texts: what searching and rounding cost was not measured", style="yellow"
+            "the run has no held-out texts: what searching and rounding cost was not measured, and how likely a label "
+            "is right is not known",
+            style="yellow",
+            soft_wrap=True,
         )
     else:
         if weights == "int8":
             trials = [*trials, judge_int8(builder, plan)]
         _show(trials, choice.chosen, plot)
+        fit = _calibrate(builder, plan, weights, reliability_plot)
     if not choice.within_limits:
         console.print(
             f"no way to search is within {space.max_loss:g} points of P@k and {space.max_psp_loss:g} of PSP@k: the "
@@ -194,7 +208,7 @@ def _export(
     with console.status("packing and verifying"):
         if judged is not checkpoint:
             builder = IndexBuilder(checkpoint)
-        return pack(checkpoint, builder.build(plan), artifact, name, version, weights, trials)
+        return pack(checkpoint, builder.build(plan), artifact, name, version, weights, trials, fit)
 
 
 def _show(trials: Sequence[Trial], chosen: Trial, plot: Path | None) -> None:
@@ -205,6 +219,33 @@ def _show(trials: Sequence[Trial], chosen: Trial, plot: Path | None) -> None:
         from export.tradeoff_plot import draw_tradeoff
 
         draw_tradeoff(trials, chosen, plot)
+
+
+def _calibrate(
+    builder: IndexBuilder, plan: ShortlistPlan, weights: Weights, plot: Path | None
+) -> CalibrationFit | None:
+    """How likely a label with a score is right, shown in a line and as a picture."""
+    pairs = score_held_out(builder, plan, weights, CALIBRATED_RANKS)
+    fit = fit_calibration(pairs)
+    if fit is None:
+        console.print(
+            f"{pairs.num_texts} held-out texts got a label, fewer than the {MIN_TEXTS} that it takes to learn how "
+            "likely a label is right: the artifact has no probabilities; train on more texts",
+            style="yellow",
+            soft_wrap=True,
+        )
+        return None
+    console.print(
+        f"probabilities learnt from {len(pairs.scores)} labels of {pairs.num_texts} held-out texts: expected "
+        f"calibration error {100 * fit.probabilities.expected_error:.2f} percent on texts left out, that of the scores "
+        f"{100 * fit.scores.expected_error:.2f}",
+        soft_wrap=True,
+    )
+    if plot is not None:
+        from export.reliability_plot import draw_reliability
+
+        draw_reliability(fit, plot)
+    return fit
 
 
 def _fail(message: str) -> NoReturn:

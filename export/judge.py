@@ -19,6 +19,7 @@ from export.artifact.weight_rows import NO_SCALES, Weights, read_only
 from export.checkpoint import Checkpoint, DenseArrays, HeldOut
 from export.metrics import RankingMetrics, inverse_propensities
 from export.onnx_encoder import encoder_graph, run_encoder
+from export.scored_pairs import ScoredPairs
 
 RANKS = (1, 3, 5)
 # Texts times labels (or points) times dimensions: bounds the time of exact search and scoring to a minute or so.
@@ -90,18 +91,25 @@ class Judge:
         count, labels = len(self.texts.v), 0
         for begin in range(0, count, chunk_texts or count):
             rows = slice(begin, min(begin + (chunk_texts or count), count))
-            ranked_BK, scored = self._rank(shortlister_of(rows), rows)
+            ranked_BK, _, scored = self._rank(shortlister_of(rows), rows, RANKS[-1])
             metrics.update(ranked_BK, self._relevant[rows])
             labels += scored
         result = metrics.result()
         return Figures({f"{name}@{k}": result[f"{name}@{k}"] for name in ("P", "PSP") for k in RANKS}, labels / count)
 
+    def scored_pairs(self, shortlister: Shortlister, top_k: int) -> ScoredPairs:
+        """The best labels of all texts by a way to search, with their scores and whether they are right."""
+        ranked_RK, scores_RK, _ = self._rank(shortlister, slice(None), top_k)
+        return ScoredPairs.of(ranked_RK, scores_RK, self._relevant)
+
     def exhaustive_chunk(self) -> int:
         """Texts at a time where every label is a candidate."""
         return max(1, _CHUNK_LABELS // len(self._checkpoint.labels))
 
-    def _rank(self, shortlister: Shortlister, rows: slice) -> tuple[NDArray[np.int64], int]:
-        """The best labels [B, 5], and how many were scored."""
+    def _rank(
+        self, shortlister: Shortlister, rows: slice, top_k: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32], int]:
+        """The best labels [B, K] and their scores [B, K], and how many were scored."""
         checkpoint, texts = self._checkpoint, self.texts
         # What the indices are asked was asked before: they know the hits.
         candidates = shortlister.search(texts.v[rows], texts.v[rows])
@@ -115,8 +123,8 @@ class Judge:
             bags = texts.bags.take(np.arange(len(texts.v))[rows])
             sparse_logits_C = checkpoint.sparse.logits(candidates, bags)
         classifier = Classifiers(texts.x_hat[rows], self._weights_LD, self._scales_L, read_only(checkpoint.model.bias))
-        best_BK, _ = rank(candidates, self._shares, RANKS[-1], classifier, reranker, sparse_logits_C)
-        return best_BK, len(candidates.labels)
+        best_BK, scores_BK = rank(candidates, self._shares, top_k, classifier, reranker, sparse_logits_C)
+        return best_BK, scores_BK, len(candidates.labels)
 
 
 def _represented_by_int8(texts: HeldOut, model: DenseArrays) -> HeldOut:

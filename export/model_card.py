@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from export.calibration import CALIBRATED_RANKS, FOLDS, CalibrationFit
 from export.checkpoint import Checkpoint
 from export.tradeoff import Trial
 from export.tradeoff_table import tradeoff_markdown
@@ -16,7 +17,7 @@ Matches short texts to the most relevant of {labels:,} labels (Astec, DeepXML fr
 
 Ranking a closed set of labels, such as advertiser bid phrases, for short texts of 3 to 10 words like those it was
 trained on.
-Scores order the labels of one text; they are not calibrated probabilities.
+Scores order the labels of one text; they are not probabilities. {probabilities}
 
 ## Data
 
@@ -38,7 +39,7 @@ Input: {kind}. Vocabulary: {num_features:,} tokens.
 
 They chose the shares above, so that they flatter the model a little: measure on a test file with `astec-evaluate`.
 
-## How labels are searched
+{reliability}## How labels are searched
 
 {search}
 
@@ -59,13 +60,31 @@ _CHOSEN_FROM = """The cheapest of these ways within the limits, on held-out text
 {table}"""
 
 
-def render_model_card(checkpoint: Checkpoint, name: str, trials: Sequence[Trial]) -> str:
+_NO_PROBABILITIES = "There were not enough held-out texts to learn those from."
+_PROBABILITIES = "Ask for `probabilities` to learn how likely a label is right."
+_RELIABILITY = """## Probabilities
+
+Learnt from {pairs:,} pairs of a held-out text and one of its best {ranks} labels. Below, each text is judged by a map
+that was fitted on other texts ({folds} folds). Expected calibration error {error:.2f} percent; of the scores taken for
+probabilities {raw_error:.2f}. Brier score {brier:.4f} and {raw_brier:.4f}.
+
+| labels | probability, mean in percent | right, percent |
+|---|---|---|
+{bins}
+
+"""
+
+
+def render_model_card(
+    checkpoint: Checkpoint, name: str, trials: Sequence[Trial], fit: CalibrationFit | None = None
+) -> str:
     """`model_card.md` of the artifact.
 
     Args:
         checkpoint: the model.
         name: of the model.
         trials: what its plan to search was chosen from; none where it was given.
+        fit: how likely a label with a score is right, where that is known.
     """
     training = checkpoint.training
     return _CARD.format(
@@ -79,7 +98,26 @@ def render_model_card(checkpoint: Checkpoint, name: str, trials: Sequence[Trial]
         parts="\n".join(f"| {part} | {100 * share:.1f} |" for part, share in _parts(checkpoint) if share > 0),
         metrics="\n".join(f"| {metric} | {value:.2f} |" for metric, value in checkpoint.metrics.items()),
         search=_CHOSEN_FROM.format(table=tradeoff_markdown(trials)) if trials else "As given to the exporter.",
+        probabilities=_NO_PROBABILITIES if fit is None else _PROBABILITIES,
+        reliability="" if fit is None else _reliability(fit),
         training="\n".join(f"- {key}: {value}" for key, value in training.items()),
+    )
+
+
+def _reliability(fit: CalibrationFit) -> str:
+    bins = [
+        f"| {part.predictions:,} | {100 * part.probability:.1f} | {100 * part.frequency:.1f} |"
+        for part in fit.probabilities.bins
+    ]
+    return _RELIABILITY.format(
+        pairs=fit.calibration.pairs,
+        ranks=CALIBRATED_RANKS,
+        folds=FOLDS,
+        error=100 * fit.probabilities.expected_error,
+        raw_error=100 * fit.scores.expected_error,
+        brier=fit.probabilities.brier,
+        raw_brier=fit.scores.brier,
+        bins="\n".join(bins),
     )
 
 

@@ -16,6 +16,7 @@ from export.artifact.featurizer import Featurizer
 from export.artifact.manifest import (
     FORMAT_VERSION,
     MAX_IDENTITY_CHARS,
+    Calibration,
     Dimensions,
     FeaturizerIdentity,
     FileRecord,
@@ -28,6 +29,7 @@ from export.artifact.manifest import (
 )
 from export.artifact.quantization import quantize_int8
 from export.artifact.store import FILES, write_artifact
+from export.calibration import CalibrationFit
 from export.checkpoint import Checkpoint
 from export.indices import Indices
 from export.model_card import render_model_card
@@ -47,6 +49,7 @@ def pack(
     version: str | None = None,
     weights: Weights = "float32",
     trials: Sequence[Trial] = (),
+    fit: CalibrationFit | None = None,
 ) -> VerificationReport:
     """Write `checkpoint` as the artifact `target`; it is published only if it passes verification.
 
@@ -59,6 +62,7 @@ def pack(
             versions.
         weights: of embeddings, classifiers and representatives; int8 takes a quarter of the memory.
         trials: what the plan of the indices was chosen from, for the model card.
+        fit: how likely a label with a score is right; None: the artifact does not know.
 
     Raises:
         ValueError: `name` or `version` is too long.
@@ -70,12 +74,13 @@ def pack(
 
     def describe(files: dict[str, FileRecord]) -> Manifest:
         plan = indices.plan
-        identity = ModelIdentity(name=name, version=version or _content_version(checkpoint, plan, files))
-        return _describe(checkpoint, plan, weights, files, identity)
+        calibration = None if fit is None else fit.calibration
+        identity = ModelIdentity(name=name, version=version or _content_version(checkpoint, plan, calibration, files))
+        return _describe(checkpoint, plan, calibration, weights, files, identity)
 
     with write_artifact(target, describe) as folder:
         _write_files(checkpoint, indices, weights, folder)
-        (folder / FILES.model_card).write_text(render_model_card(checkpoint, name, trials))
+        (folder / FILES.model_card).write_text(render_model_card(checkpoint, name, trials, fit))
         return verify_files_against(checkpoint, indices, folder)
 
 
@@ -137,6 +142,7 @@ def _write_weights(folder: Path, name: str, scales_name: str, rows_LD: NDArray[n
 def _describe(
     checkpoint: Checkpoint,
     plan: ShortlistPlan,
+    calibration: Calibration | None,
     weights: Weights,
     files: dict[str, FileRecord],
     identity: ModelIdentity,
@@ -173,6 +179,7 @@ def _describe(
         metrics=checkpoint.metrics,
         training=checkpoint.training,
         files=files,
+        calibration=calibration,
     )
 
 
@@ -182,9 +189,12 @@ def _describe_index(plan: IndexPlan | None) -> IndexDescription | None:
     return IndexDescription(backend=plan.backend, graph=GraphDescription.of(plan.params), neighbours=plan.neighbours)
 
 
-def _content_version(checkpoint: Checkpoint, plan: ShortlistPlan, files: dict[str, FileRecord]) -> str:
+def _content_version(
+    checkpoint: Checkpoint, plan: ShortlistPlan, calibration: Calibration | None, files: dict[str, FileRecord]
+) -> str:
     # The card tells the name and how long training took: words about a model, not the model.
     hashes = {name: record.sha256 for name, record in sorted(files.items()) if name != FILES.model_card}
     mix = [checkpoint.alpha, checkpoint.beta, checkpoint.gamma, checkpoint.delta]
-    content = json.dumps([hashes, asdict(plan), mix])
+    learnt = [] if calibration is None else [calibration.model_dump()]
+    content = json.dumps([hashes, asdict(plan), mix, *learnt])
     return sha256(content.encode()).hexdigest()[:_VERSION_DIGITS]

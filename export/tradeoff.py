@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.artifact.flat_index import FlatIndex
-from export.artifact.index import HnswParams, NeighbourIndex
+from export.artifact.index import HnswParams, NeighbourIndex, StoredIndex
 from export.artifact.manifest import Weights
 from export.artifact.shortlist import LabelGraph, Shortlister
 from export.exhaustive import ExhaustiveShortlister
@@ -30,6 +30,7 @@ from export.indices import IndexBuilder
 from export.judge import Figures, Judge
 from export.plan import EF_CONSTRUCTION, IndexPlan, SearchSpace, ShortlistKind, ShortlistPlan, Side
 from export.readers.progress import track
+from export.scored_pairs import ScoredPairs
 
 _EF_FACTORS = (1, 1.5, 2, 3, 4, 6, 8)
 NUM_REFERENCES = 2
@@ -107,6 +108,15 @@ def judge_int8(builder: IndexBuilder, plan: ShortlistPlan) -> Trial:
         ValueError: there are no held-out texts.
     """
     return _Search(builder, SearchSpace(), "int8").try_plan(plan)
+
+
+def score_held_out(builder: IndexBuilder, plan: ShortlistPlan, weights: Weights, top_k: int) -> ScoredPairs:
+    """The best labels of the held-out texts by a plan, with their scores and whether they are right.
+
+    Raises:
+        ValueError: there are no held-out texts.
+    """
+    return _Search(builder, SearchSpace(), weights).score(plan, top_k)
 
 
 def _only_plan(builder: IndexBuilder, space: SearchSpace) -> ShortlistPlan | None:
@@ -258,28 +268,35 @@ class _Search:
 
     def try_plan(self, plan: ShortlistPlan) -> Trial:
         """The figures of a plan with the indices that would serve."""
-        indices = self._builder.build(plan)
-        sides = {side: index for side, index in indices.sides().items() if index is not None}
-        hits = {side: self._find(index, plan.dim, plan.sides()[side].neighbours) for side, index in sides.items()}
+        sides = self._indices(plan)
+        hits = self._hits(plan, sides)
         trial = self._trial(plan, "+".join(dict.fromkeys(side.backend for side in plan.sides().values())), hits)
         search_us = sum(self._time(index, plan.dim, plan.sides()[side].neighbours) for side, index in sides.items())
         return replace(trial, search_us=search_us)
 
+    def score(self, plan: ShortlistPlan, top_k: int) -> ScoredPairs:
+        """The best labels of the held-out texts, with the indices that would serve."""
+        hits = self._hits(plan, self._indices(plan))
+        return self._judge.scored_pairs(self._shortlister(plan, hits, slice(None)), top_k)
+
+    def _indices(self, plan: ShortlistPlan) -> dict[Side, StoredIndex]:
+        return {side: index for side, index in self._builder.build(plan).sides().items() if index is not None}
+
+    def _hits(self, plan: ShortlistPlan, indices: dict[Side, StoredIndex]) -> dict[Side, Hits]:
+        return {side: self._find(index, plan.dim, plan.sides()[side].neighbours) for side, index in indices.items()}
+
     def _trial(self, plan: ShortlistPlan, index: str, hits: dict[Side, Hits]) -> Trial:
-        builder, sides = self._builder, plan.sides()
-
-        def shortlister_of(rows: slice) -> Shortlister:
-            graphs = {
-                side: LabelGraph(found.take(rows), builder.labels(side), sides[side].neighbours)
-                for side, found in hits.items()
-            }
-            return Shortlister(
-                graphs.get("centroids"), graphs.get("points"), self._representatives, plan.max_candidates
-            )
-
-        figures = self._judge.figures(shortlister_of)
-        search_us = sum(_search_cost_us(side, plan.dim, hits[name].count) for name, side in sides.items())
+        figures = self._judge.figures(lambda rows: self._shortlister(plan, hits, rows))
+        search_us = sum(_search_cost_us(side, plan.dim, hits[name].count) for name, side in plan.sides().items())
         return Trial(plan, index, figures, search_us + _LABEL_US * figures.labels, weights=self._weights)
+
+    def _shortlister(self, plan: ShortlistPlan, hits: dict[Side, Hits], rows: slice) -> Shortlister:
+        sides = plan.sides()
+        graphs = {
+            side: LabelGraph(found.take(rows), self._builder.labels(side), sides[side].neighbours)
+            for side, found in hits.items()
+        }
+        return Shortlister(graphs.get("centroids"), graphs.get("points"), self._representatives, plan.max_candidates)
 
     def _find(self, index: NeighbourIndex, dim: int, neighbours: int) -> Hits:
         return Hits.find(index, self._builder.project(self._judge.texts.v, dim), neighbours)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
@@ -10,6 +11,7 @@ from export.artifact.index import Backend, HnswParams
 
 FORMAT_VERSION: Literal[2] = 2
 MAX_IDENTITY_CHARS = 128
+MAX_KNOTS = 64
 MANIFEST_FILE = "manifest.json"
 MANIFEST_CHECKSUM_FILE = "manifest.sha256"
 
@@ -139,6 +141,29 @@ class Scoring(Frozen):
         return PartShares.of(self.alpha, self.beta, self.gamma, self.delta)
 
 
+class Calibration(Frozen):
+    """How likely a label with a score is right, by a map that is linear between its knots.
+
+    `pairs` of a held-out text and a label were learnt from; `expected_error` is the expected calibration error on texts
+    that a map was not fitted on.
+    """
+
+    scores: list[Fraction] = Field(min_length=1, max_length=MAX_KNOTS)
+    probabilities: list[Fraction]
+    pairs: Positive
+    expected_error: Fraction
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if len(self.probabilities) != len(self.scores):
+            raise ValueError(f"there are {len(self.scores)} scores but {len(self.probabilities)} probabilities")
+        if any(after <= before for before, after in pairwise(self.scores)):
+            raise ValueError("the scores do not ascend")
+        if any(after < before for before, after in pairwise(self.probabilities)):
+            raise ValueError("a probability falls where the score rises, which would change rankings")
+        return self
+
+
 class FileRecord(Frozen):
     """Size and hash of one file."""
 
@@ -149,7 +174,8 @@ class FileRecord(Frozen):
 class Manifest(Frozen):
     """`manifest.json`, format version 2. What changes answers is here, not in the server's settings.
 
-    `max_candidates` labels of a query are scored at most; None: all that its hits bring.
+    `max_candidates` labels of a query are scored at most; None: all that its hits bring. Without a `calibration` scores
+    have no probabilities.
     """
 
     format_version: Literal[2]
@@ -165,6 +191,7 @@ class Manifest(Frozen):
     metrics: dict[str, float]
     training: dict[str, str | Integer | float | bool | None]
     files: dict[FileName, FileRecord]
+    calibration: Calibration | None = None
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:

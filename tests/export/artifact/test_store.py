@@ -205,6 +205,18 @@ def test_another_format_version(artifact_copy: Path, reseal: Reseal, version: ob
     assert f"format version {version!r}; this program reads version 2" in refusal(artifact_copy)
 
 
+def calibrate(manifest: Fields) -> None:
+    """Gives it the one part that it may be without."""
+    manifest["calibration"] = {"scores": [0.2, 0.8], "probabilities": [0.1, 0.5], "pairs": 9, "expected_error": 0.01}
+
+
+def test_an_artifact_of_before_there_were_probabilities_opens(artifact_copy: Path, reseal: Reseal) -> None:
+    reseal(artifact_copy, lambda manifest: manifest.pop("calibration"))
+    assert open_artifact(artifact_copy).manifest.calibration is None
+    reseal(artifact_copy, calibrate)
+    assert open_artifact(artifact_copy).manifest.calibration is not None
+
+
 def set_field(path: str, value: object) -> Callable[[Fields], None]:
     def edit(manifest: Fields) -> None:
         *parents, leaf = path.split(".")
@@ -248,10 +260,18 @@ def set_field(path: str, value: object) -> Callable[[Fields], None]:
         ("featurizer.vocabulary_sha256", "f" * 63),
         ("metrics", {"P@1": float("inf")}),
         ("created", None),
+        ("calibration", [0.5]),
+        ("calibration.scores", []),
+        ("calibration.scores", [0.2, 1.01]),
+        ("calibration.scores", [n / 100 for n in range(65)]),
+        ("calibration.probabilities", [-0.1, 0.5]),
+        ("calibration.probabilities", [0.1, float("nan")]),
+        ("calibration.pairs", 0),
+        ("calibration.expected_error", 2.0),
     ],
 )
 def test_a_field_out_of_range_is_named(artifact_copy: Path, reseal: Reseal, field: str, value: object) -> None:
-    reseal(artifact_copy, set_field(field, value))
+    reseal(artifact_copy, lambda manifest: (calibrate(manifest), set_field(field, value)(manifest)))
     assert f"manifest.json: field {field}" in refusal(artifact_copy)
 
 
@@ -264,12 +284,15 @@ def test_a_field_out_of_range_is_named(artifact_copy: Path, reseal: Reseal, fiel
         ("dimensions.learners", 5, "field dimensions: Value error, dim is 48, which 5 learners of equal dimensions"),
         ("dimensions.shortlist_dim", 49, "field dimensions: Value error, shortlist_dim is 49, more than dim 48"),
         ("points", None, "manifest.json: Value error, scoring.delta is 0.15, but there are no points to vote"),
+        ("calibration.scores", [0.2], "calibration: Value error, there are 1 scores but 2 probabilities"),
+        ("calibration.scores", [0.2, 0.2], "calibration: Value error, the scores do not ascend"),
+        ("calibration.probabilities", [0.2, 0.1], "a probability falls where the score rises, which would change"),
     ],
 )
 def test_fields_that_contradict_one_another(
     artifact_copy: Path, reseal: Reseal, field: str, value: object, problem: str
 ) -> None:
-    reseal(artifact_copy, set_field(field, value))
+    reseal(artifact_copy, lambda manifest: (calibrate(manifest), set_field(field, value)(manifest)))
     assert problem in refusal(artifact_copy)
 
 

@@ -1,0 +1,58 @@
+"""Labels that were ranked for texts, with their scores and whether they are right.
+
+Shapes: R texts, K ranks, P pairs of a text and a label that was ranked for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredPairs:
+    """Pairs of a text and a label that was ranked for it.
+
+    Shapes: `texts` int64 [P], the number of the text; `scores` float32 [P]; `hits` bool [P], whether the label is one
+    of the text's own.
+    """
+
+    texts: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    hits: NDArray[np.bool_]
+
+    @classmethod
+    def of(
+        cls, ranked_RK: NDArray[np.int64], scores_RK: NDArray[np.float32], relevant: Sequence[NDArray[np.integer]]
+    ) -> ScoredPairs:
+        """The pairs of R rankings.
+
+        Args:
+            ranked_RK: label ids, best first, -1 where a text has fewer.
+            scores_RK: their scores.
+            relevant: the labels of each text.
+        """
+        hits_RK = np.zeros(ranked_RK.shape, np.bool_)
+        for hits_K, ranked_K, labels in zip(hits_RK, ranked_RK, relevant, strict=True):
+            hits_K[:] = np.isin(ranked_K, labels)
+        return cls.of_hits(ranked_RK, scores_RK, hits_RK)
+
+    @classmethod
+    def of_hits(
+        cls, ranked_RK: NDArray[np.int64], scores_RK: NDArray[np.float32], hits_RK: NDArray[np.bool_]
+    ) -> ScoredPairs:
+        """The same where it is known which labels are right."""
+        texts_P, ranks_P = np.nonzero(ranked_RK >= 0)
+        return cls(texts_P, scores_RK[texts_P, ranks_P], hits_RK[texts_P, ranks_P])
+
+    @property
+    def num_texts(self) -> int:
+        """Texts with a label at least."""
+        return len(np.unique(self.texts))
+
+    def take(self, kept_P: NDArray[np.bool_]) -> ScoredPairs:
+        """Some of the pairs."""
+        return ScoredPairs(self.texts[kept_P], self.scores[kept_P], self.hits[kept_P])
