@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -15,12 +15,16 @@ import typer
 from numpy.typing import NDArray
 from rich.table import Table
 
+from export.artifact.calibration import Calibrator
 from export.artifact.featurizer import Query, QueryKindError
 from export.artifact.store import Artifact, ArtifactError, open_artifact
+from export.calibration import CALIBRATED_RANKS
 from export.exhaustive import ExhaustiveShortlister, search_exactly
 from export.metrics import RankingMetrics, inverse_propensities
 from export.readers import DataError, Dataset, open_dataset
 from export.readers.progress import console
+from export.reliability import Reliability
+from export.scored_pairs import ScoredPairs
 from server.predictor import Predictor
 
 EXIT_BAD_INPUT = 2
@@ -56,6 +60,9 @@ def evaluate(
     ] = False,
 ) -> None:
     """Measure ARTIFACT on FILE: P@k, nDCG@k, PSP@k, PSnDCG@k, and recall of the shortlist.
+
+    Where the artifact knows how likely a label is right, also how far such probabilities of the best 20 labels are off
+    (ECE, the expected calibration error, and the Brier score), beside the same of the scores.
 
     Texts whose labels are all unknown to the model are left out and counted, as the XC repository's tools do.
     Propensities come from the training data's label frequencies.
@@ -110,6 +117,7 @@ def measure(
     label_ids = {text: label for label, text in enumerate(artifact.labels)}
     weights_L = inverse_propensities(artifact.label_counts, artifact.manifest.dimensions.num_texts, *propensity)
     metrics = RankingMetrics(_RANKS, weights_L)
+    calibration, pairs = artifact.manifest.calibration, list[ScoredPairs]()
     recall_sum, shortlist_labels, seconds = 0.0, 0, 0.0
     for queries, relevant in _batches(dataset, label_ids, batch_queries, skip_bad_lines):
         begun = perf_counter()
@@ -119,11 +127,15 @@ def measure(
         for row, ranking in enumerate(rankings):
             ranked_BK[row, : len(ranking.label_ids)] = ranking.label_ids
         metrics.update(ranked_BK, relevant)
+        if calibration is not None and any(map(len, relevant)):
+            pairs.append(_scored_pairs(predictor, queries, relevant))
         for candidates, wanted in zip(predictor.shortlist(queries), relevant, strict=True):
             recall_sum += np.isin(wanted, candidates).mean() if len(wanted) else 0
             shortlist_labels += len(candidates)
     figures: dict[str, float | int] = dict(metrics.result())
     texts = metrics.points + metrics.skipped
+    if calibration is not None:
+        figures |= _calibration_figures(Calibrator.of(calibration), pairs)
     return figures | {
         "shortlist recall": 100 * float(recall_sum) / metrics.points,
         "shortlist labels": shortlist_labels / texts,
@@ -132,6 +144,26 @@ def measure(
         "bad lines": dataset.bad_lines,
         f"us per text, batches of {batch_queries}": 1e6 * seconds / texts,
     }
+
+
+def _scored_pairs(predictor: Predictor, queries: list[Query], relevant: list[NDArray[np.int64]]) -> ScoredPairs:
+    """The best labels of the texts with a known label."""
+    kept = [row for row, labels in enumerate(relevant) if len(labels)]
+    (ranked_BK, scores_BK), _ = predictor.rank([queries[row] for row in kept], CALIBRATED_RANKS)
+    return ScoredPairs.of(ranked_BK, scores_BK, [relevant[row] for row in kept])
+
+
+def _calibration_figures(calibrator: Calibrator, pairs: Sequence[ScoredPairs]) -> dict[str, float]:
+    """Expected calibration error and Brier score of probabilities, and of scores taken for them, in percent."""
+    scores_P = np.concatenate([some.scores for some in pairs])
+    hits_P = np.concatenate([some.hits for some in pairs])
+    if not len(hits_P):
+        return {}
+    figures: dict[str, float] = {}
+    for name, said_P in (("probabilities", calibrator.probabilities(scores_P)), ("scores", scores_P)):
+        reliability = Reliability.of(said_P, hits_P)
+        figures |= {f"ECE of {name}": 100 * reliability.expected_error, f"Brier of {name}": 100 * reliability.brier}
+    return figures
 
 
 def _batches(

@@ -134,13 +134,19 @@ class Prediction:
         if request.explain and request.query is None:
             message = 'Only one query is explained at a time; send it as "query"'
             raise InvalidFieldError([FieldError(field="explain", message=message)])
+        if request.probabilities and self._service.calibrator is None:
+            message = (
+                "The model does not know how likely a label is right; leave the field out, or export the model again "
+                "with astec-export, from a run with held-out texts"
+            )
+            raise InvalidFieldError([FieldError(field="probabilities", message=message)])
         if len(queries) > self._max_queries:
             raise too_many_queries("queries", len(queries), self._max_queries)
         asks: list[Ask] = []
         errors: list[FieldError] = []
         for position, query in enumerate(queries):
             try:
-                asks.append(Ask(self._to_query(query), request.top_k, request.min_score))
+                asks.append(Ask(self._to_query(query), request.top_k, request.min_score, request.probabilities))
             except ValueError as error:
                 field = "query" if request.query is not None else f"queries.{position}"
                 errors.append(FieldError(field=field, message=str(error)))

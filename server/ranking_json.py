@@ -18,23 +18,33 @@ from export.artifact.labels import TextTable
 from export.artifact.prefetch import prefetch
 from server.predictor import Rankings
 
-# What is written for a label beside its text: the keys, a label id and a score of up to 19 digits each.
-_LABEL_BYTES = 96
+# What is written for a label beside its text: the keys, and a label id, a score and a probability of up to 19 digits.
+_LABEL_BYTES = 130
 _ESCAPED_BYTES = 6  # of a byte of text, at most: \u001f
 _FEWEST_DECIMALS, _MOST_DECIMALS = 6, 17
 _QUOTE, _BACKSLASH, _FIRST_PRINTABLE, _ZERO = ord('"'), ord("\\"), ord(" "), ord("0")
 _OPEN, _CLOSE, _COMMA, _POINT, _NEWLINE = ord("["), ord("]"), ord(","), ord("."), ord("\n")
-_ID, _TEXT, _SCORE, _END, _CONTROL = b'{"label_id":', b',"label":"', b'","score":', b"}", b"\\u00"
+_ID, _TEXT, _SCORE, _PROBABILITY = b'{"label_id":', b',"label":"', b'","score":', b',"probability":'
+_END, _CONTROL = b"}", b"\\u00"
 _HEX = b"0123456789abcdef"
+NO_PROBABILITIES = np.empty((0, 0), np.float32)
 
 
-def to_json(rankings: Rankings, most: Sequence[int], least: Sequence[float], texts: TextTable) -> list[bytes]:
+def to_json(
+    rankings: Rankings,
+    most: Sequence[int],
+    least: Sequence[float],
+    texts: TextTable,
+    probabilities_BK: NDArray[np.float32] = NO_PROBABILITIES,
+) -> list[bytes]:
     """Of each of B queries, B > 0, the JSON array of its labels: at most `most`, none with a score below `least`.
+
+    Probabilities are written of those queries that have any: NaN stands for none, and [0, 0] for none at all.
 
     A score is written with as few decimals, of six or more and without zeros at the end, as tell its float32 from any
     other, and with 17 at most. A text is written as the UTF-8 that it is, with escapes where JSON asks for them.
     """
-    lines = _write(*rankings, np.array(most), np.array(least, np.float32), texts.blob, texts.offsets)
+    lines = _write(*rankings, np.array(most), np.array(least, np.float32), texts.blob, texts.offsets, probabilities_BK)
     return lines.tobytes().split(b"\n")
 
 
@@ -46,6 +56,7 @@ def _write(
     least_B: NDArray[np.float32],
     blob: NDArray[np.uint8],
     offsets: NDArray[np.int64],
+    probabilities_BK: NDArray[np.float32],
 ) -> NDArray[np.uint8]:
     """The arrays of B queries with a newline between each and the next: there is none in JSON's strings."""
     num_queries, num_ranks = label_ids_BK.shape
@@ -70,7 +81,10 @@ def _write(
                 at = _put_byte(buffer, at, _COMMA)
             at = _put_integer(buffer, _put(buffer, at, _ID), label, 1)
             at = _put_text(buffer, _put(buffer, at, _TEXT), blob, offsets[label], offsets[label + 1])
-            at = _put(buffer, _put_score(buffer, _put(buffer, at, _SCORE), score), _END)
+            at = _put_score(buffer, _put(buffer, at, _SCORE), score)
+            if len(probabilities_BK) > 0 and not np.isnan(probabilities_BK[query, rank]):
+                at = _put_score(buffer, _put(buffer, at, _PROBABILITY), probabilities_BK[query, rank])
+            at = _put(buffer, at, _END)
         at = _put_byte(buffer, at, _CLOSE)
     return buffer[:at]
 

@@ -70,6 +70,10 @@ class PredictRequest(RequestModel):
     )
     top_k: int = Field(default=5, ge=1, le=100, description="Most labels per query.")
     min_score: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False, description="Labels below it are left out.")
+    probabilities: bool = Field(
+        default=False,
+        description="Also say how likely each label is right. Needs a model with a `calibration` (`/v1/model`).",
+    )
     explain: bool = Field(
         default=False,
         description="Also say why: what each part adds to a score, and which tokens speak for the label. With one "
@@ -101,6 +105,9 @@ class Prediction(BaseModel):
     label_id: int
     label: str
     score: float
+    probability: float | None = Field(
+        default=None, description="How likely the label is right, between 0 and 1; where it was asked for."
+    )
 
 
 class Predictions(BaseModel):

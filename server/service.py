@@ -8,6 +8,10 @@ import logging
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from export.artifact.calibration import Calibrator
 from export.artifact.featurizer import Bag, Query, TextFeaturizer, fold
 from export.artifact.store import Artifact
 from server.batcher import Answers, Batcher, Caller, CallerLeftError, ClosedError, DeadlineError, QueueFullError
@@ -15,7 +19,7 @@ from server.cache import LruCache
 from server.inference import Inference
 from server.metrics import Metrics, ShedReason
 from server.predictor import StageTimes
-from server.ranking_json import to_json
+from server.ranking_json import NO_PROBABILITIES, to_json
 from server.schema import Explanation
 from server.settings import Settings
 from server.threads import InferenceThreads
@@ -34,7 +38,7 @@ NO_PREDICTIONS = b"[]"
 MAX_EXPLAINING = 16
 """Explanations at once; each takes a thread for milliseconds, beside the batches."""
 
-CacheKey = tuple[str, str | tuple[bytes, bytes], int, float]
+CacheKey = tuple[str, str | tuple[bytes, bytes], int, float, bool]
 
 
 class Ask(NamedTuple):
@@ -43,6 +47,7 @@ class Ask(NamedTuple):
     query: Query
     top_k: int
     min_score: float
+    probabilities: bool
 
 
 class Ranked(NamedTuple):
@@ -59,6 +64,8 @@ class Service:
         self.artifact = artifact
         model = artifact.manifest.model
         self.model_name = {"name": model.name, "version": model.version}
+        calibration = artifact.manifest.calibration
+        self.calibrator = None if calibration is None else Calibrator.of(calibration)
         self.state: Literal["loading", "ready", "draining", "stopping"] = "loading"
         self._settings = settings
         self._metrics = metrics
@@ -174,7 +181,7 @@ class Service:
             # Only a text featurizer takes texts. What it folds to the same words, it gives the same tokens.
             assert isinstance(featurizer, TextFeaturizer)  # noqa: S101
             name = " ".join(fold(query, featurizer.config.max_chars).split())
-        return self.model_name["version"], name, ask.top_k, ask.min_score
+        return self.model_name["version"], name, ask.top_k, ask.min_score, ask.probabilities
 
     def _process(self, asks: list[Ask]) -> asyncio.Future[list[Ranked]]:
         batch = self._inference.run(asks)
@@ -189,5 +196,14 @@ class Service:
         """Run where `Inference` says; label texts are read here too, because a page fault blocks."""
         most = [ask.top_k for ask in asks]
         rankings, stages = self._predictor.rank([ask.query for ask in asks], max(most))
-        arrays = to_json(rankings, most, [ask.min_score for ask in asks], self.artifact.labels)
+        least, probabilities_BK = [ask.min_score for ask in asks], self._probabilities(asks, rankings.scores)
+        arrays = to_json(rankings, most, least, self.artifact.labels, probabilities_BK)
         return [Ranked(predictions, stages) for predictions in arrays]
+
+    def _probabilities(self, asks: Sequence[Ask], scores_BK: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Those of the asks that want them, NaN for the others; [0, 0] where none does."""
+        if self.calibrator is None or not any(wanted := [ask.probabilities for ask in asks]):
+            return NO_PROBABILITIES
+        probabilities_BK = self.calibrator.probabilities(scores_BK)
+        probabilities_BK[np.logical_not(wanted)] = np.nan
+        return probabilities_BK

@@ -23,11 +23,12 @@ class ModelName:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A label and its score, between 0 and 1."""
+    """A label and its score, between 0 and 1; `probability`, how likely it is right, only where that was asked for."""
 
     label_id: int
     label: str
     score: float
+    probability: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,4 +96,4 @@ def read_model(answer: JsonObject) -> ModelInfo:
 
 
 def _read_prediction(prediction: JsonObject) -> Prediction:
-    return Prediction(prediction["label_id"], prediction["label"], prediction["score"])
+    return Prediction(prediction["label_id"], prediction["label"], prediction["score"], prediction.get("probability"))

@@ -49,29 +49,44 @@ class AsyncAstecClient:
         limits = httpx.Limits(keepalive_expiry=KEEP_ALIVE_S)
         self._http = httpx.AsyncClient(base_url=base_url, headers=self._connector.headers(), limits=limits)
 
-    async def predict(self, query: Query, *, top_k: int | None = None, min_score: float | None = None) -> Ranking:
+    async def predict(
+        self,
+        query: Query,
+        *,
+        top_k: int | None = None,
+        min_score: float | None = None,
+        probabilities: bool | None = None,
+    ) -> Ranking:
         """Return the labels of a query, best first.
 
         Args:
             query: A text, or `Features` for models that take those.
             top_k: Most labels; None: the server's default.
             min_score: Labels with a score below it are left out; None: the server's default.
+            probabilities: Whether predictions say how likely they are right; None: the server's default, which is not.
 
         Raises:
             AstecError: It was not answered; the subclasses say why.
             ValueError: JSON cannot carry the query.
         """
-        return (await self._ask(ask_one(query, top_k, min_score)))[0]
+        return (await self._ask(ask_one(query, top_k, min_score, probabilities)))[0]
 
     async def predict_many(
-        self, queries: Sequence[Query], *, top_k: int | None = None, min_score: float | None = None
+        self,
+        queries: Sequence[Query],
+        *,
+        top_k: int | None = None,
+        min_score: float | None = None,
+        probabilities: bool | None = None,
     ) -> list[Ranking]:
         """Return the ranking of each query, in order; asks in requests of `max_queries_per_request`, some at once.
 
         Raises:
             AstecError, ValueError: As `predict`, about the first request that failed; those under way are cancelled.
         """
-        requests = enumerate(ask_many(queries, top_k, min_score, self._connector.max_queries_per_request))
+        requests = enumerate(
+            ask_many(queries, top_k, min_score, probabilities, self._connector.max_queries_per_request)
+        )
         answered: dict[int, list[Ranking]] = {}
 
         async def ask_on() -> None:

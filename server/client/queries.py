@@ -35,17 +35,21 @@ class Asked:
     is_single: bool
 
 
-def ask_one(query: Query, top_k: int | None, min_score: float | None) -> Asked:
+def ask_one(query: Query, top_k: int | None, min_score: float | None, probabilities: bool | None) -> Asked:
     """Return the request that asks for one ranking.
 
     Raises:
         ValueError: JSON in UTF-8 cannot carry it: NaN, infinity, a lone surrogate.
     """
-    return Asked(_to_body({"query": _to_json(query)}, top_k, min_score), 1, is_single=True)
+    return Asked(_to_body({"query": _to_json(query)}, top_k, min_score, probabilities), 1, is_single=True)
 
 
 def ask_many(
-    queries: Sequence[Query], top_k: int | None, min_score: float | None, max_per_request: int
+    queries: Sequence[Query],
+    top_k: int | None,
+    min_score: float | None,
+    probabilities: bool | None,
+    max_per_request: int,
 ) -> Iterator[Asked]:
     """Yield the requests that ask for the rankings of `queries`, in order.
 
@@ -57,7 +61,7 @@ def ask_many(
         raise TypeError("predict_many takes a sequence of queries, and got one text; use predict for that")
     for start in range(0, len(queries), max_per_request):
         part = queries[start : start + max_per_request]
-        body = _to_body({"queries": [_to_json(query) for query in part]}, top_k, min_score)
+        body = _to_body({"queries": [_to_json(query) for query in part]}, top_k, min_score, probabilities)
         yield Asked(body, len(part), is_single=False)
 
 
@@ -68,8 +72,8 @@ def _to_json(query: Query) -> object:
     return features if query.weights is None else features | {"weights": list(query.weights)}
 
 
-def _to_body(asked: dict[str, object], top_k: int | None, min_score: float | None) -> bytes:
+def _to_body(asked: dict[str, object], top_k: int | None, min_score: float | None, probabilities: bool | None) -> bytes:
     """What is None is left out, so that the server's defaults hold."""
-    narrowed = {"top_k": top_k, "min_score": min_score}
+    narrowed = {"top_k": top_k, "min_score": min_score, "probabilities": probabilities}
     asked |= {name: value for name, value in narrowed.items() if value is not None}
     return json.dumps(asked, ensure_ascii=False, allow_nan=False).encode()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from export.artifact.labels import TextTable
 from server.predictor import Rankings
-from server.ranking_json import to_json
+from server.ranking_json import NO_PROBABILITIES, to_json
 
 SCORE = st.floats(0, 5, width=32)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)  # UTF-8 has no halves of surrogate pairs
@@ -36,8 +36,12 @@ def test_arrays_are_those_of_a_json_library(data: st.DataObject) -> None:
             label_ids[query, rank], scores[query, rank] = label, score
     most = data.draw(st.lists(st.integers(1, 8), min_size=num_queries, max_size=num_queries))
     least = data.draw(st.lists(st.floats(0, 1), min_size=num_queries, max_size=num_queries))
+    probabilities = NO_PROBABILITIES
+    wanted = data.draw(st.lists(st.booleans(), min_size=num_queries, max_size=num_queries))
+    if any(wanted):
+        probabilities = np.where(np.array(wanted)[:, None], scores / 5, np.float32(np.nan))
 
-    arrays = to_json(Rankings(label_ids, scores), most, least, TextTable.from_texts(texts))
+    arrays = to_json(Rankings(label_ids, scores), most, least, TextTable.from_texts(texts), probabilities)
 
     assert len(arrays) == num_queries
     for query in range(num_queries):
@@ -50,6 +54,9 @@ def test_arrays_are_those_of_a_json_library(data: st.DataObject) -> None:
         ][: most[query]]
         assert [(entry["label_id"], entry["label"]) for entry in answer] == [(label, texts[label]) for label, _ in kept]
         assert [entry["score"] for entry in answer] == pytest.approx([score for _, score in kept], abs=1e-17)
+        said = [entry["probability"] for entry in answer if "probability" in entry]
+        expected = [score / 5 for _, score in kept] if wanted[query] else []
+        assert said == pytest.approx(expected, rel=1e-6, abs=1e-17)
 
 
 @settings(derandomize=True, deadline=None, max_examples=1000)
@@ -78,6 +85,18 @@ def test_scores_at_the_edges(score: float, written: bytes) -> None:
 def test_what_json_escapes_is_escaped() -> None:
     text = "".join(map(chr, range(0x24))) + '\\"/ü\u2028\U0001f45f'
     assert json.loads(single(0.5, text).decode()) == [{"label_id": 0, "label": text, "score": 0.5}]
+
+
+def test_the_longest_line_has_room() -> None:
+    """Everything at its longest: the id, a score and a probability of 19 digits, and a text of nothing but escapes."""
+    text, label = "\x01" * 50, 10**6
+    table = TextTable(np.frombuffer(text.encode(), np.uint8), np.zeros(label + 2, np.int64))
+    table.offsets[-1] = len(text)
+    tiny = np.full((1, 1), 1.2345e-11, np.float32)
+    (array,) = to_json(Rankings(np.full((1, 1), label), tiny), [1], [0.0], table, tiny)
+    (entry,) = json.loads(array)
+    assert (entry["label_id"], entry["label"]) == (label, text)
+    assert entry["score"] == entry["probability"] == pytest.approx(1.2345e-11, abs=1e-17)
 
 
 def test_the_least_score_is_compared_as_what_it_is_in_float32() -> None:

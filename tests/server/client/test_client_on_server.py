@@ -18,6 +18,7 @@ from server.client import (
     Features,
     InvalidFieldError,
     ModelName,
+    Ranking,
     UnauthorizedError,
 )
 
@@ -52,11 +53,19 @@ def raw(url: str, **asked: object) -> dict:
     return httpx.post(f"{url}/predict", json=asked, headers=headers, timeout=PATIENCE_S).raise_for_status().json()
 
 
+def as_answered(ranking: Ranking) -> list[dict]:
+    """Predictions as the server wrote them: what was not asked for is not there."""
+    return [
+        {name: value for name, value in dataclasses.asdict(prediction).items() if value is not None}
+        for prediction in ranking
+    ]
+
+
 def test_a_ranking_is_what_the_server_answers(connect, url: str) -> None:
     client = connect(url, api_key=KEY)
     answer = raw(url, query="cheap running shoes")
     ranking = client.predict("cheap running shoes")
-    assert [dataclasses.asdict(prediction) for prediction in ranking] == answer["predictions"]
+    assert as_answered(ranking) == answer["predictions"]
     assert len(ranking) == 5
     assert ranking.model == ModelName(**answer["model"])
     assert ranking[0] is ranking.predictions[0]
@@ -72,11 +81,21 @@ def test_many_queries_are_split_and_come_back_in_order(connect, url: str, demo_q
     client = connect(url, api_key=KEY, max_queries_per_request=7)
     rankings = client.predict_many(demo_queries, top_k=3)
     expected = [raw(url, query=query, top_k=3)["predictions"] for query in demo_queries]
-    assert [[dataclasses.asdict(prediction) for prediction in ranking] for ranking in rankings] == expected
+    assert [as_answered(ranking) for ranking in rankings] == expected
     assert len({str(predictions) for predictions in expected}) > 50
     assert client.predict_many([]) == []
     with pytest.raises(TypeError, match="sequence"):
         client.predict_many("cheap running shoes")
+
+
+def test_probabilities_are_there_where_they_were_asked_for(connect, url: str) -> None:
+    client = connect(url, api_key=KEY)
+    answer = raw(url, query="cheap running shoes", probabilities=True)
+    ranking = client.predict("cheap running shoes", probabilities=True)
+    assert as_answered(ranking) == answer["predictions"]
+    assert all(0 <= prediction.probability <= 1 for prediction in ranking)
+    assert client.predict_many(["cheap running shoes"] * 2, probabilities=True) == [ranking] * 2
+    assert {prediction.probability for prediction in client.predict("cheap running shoes")} == {None}
 
 
 def test_the_model_and_readiness(connect, url: str) -> None:
@@ -98,7 +117,7 @@ def test_features_are_asked_as_such(connect, url: str) -> None:
     ):
         expected = raw(url, query=asked)["predictions"]
         assert expected
-        assert [dataclasses.asdict(prediction) for prediction in client.predict(features)] == expected
+        assert as_answered(client.predict(features)) == expected
 
 
 def test_what_the_server_refuses_is_told_by_field(connect, url: str) -> None:
