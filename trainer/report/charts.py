@@ -20,6 +20,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from export.calibration import CalibrationFit
 from trainer.report.history import Line
 from trainer.report.quantiles import Quantile
 
@@ -135,6 +136,25 @@ def draw_shares(trials: Sequence[Line], pair: tuple[str, str], chosen: tuple[flo
         corner = (xs.index(chosen[0]), ys.index(chosen[1]))
         axis.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="#d1242f", linewidth=2))
     figure.colorbar(mesh, extend="min", label="mean of P@1, P@3, P@5 [%]")
+    return _svg(figure)
+
+
+@_styled
+def draw_reliability(fit: CalibrationFit) -> str:
+    """How often labels are right, by their scores (with the map to probabilities) and by probabilities."""
+    figure, (by_score, by_probability) = _figure(2)
+    for axis, colour, reliability in (
+        (by_score, _SERIES[0], fit.scores),
+        (by_probability, _SERIES[1], fit.probabilities),
+    ):
+        axis.plot([0, 1], [0, 1], color=_TEXT, linestyle=":", linewidth=1)
+        said = [part.probability for part in reliability.bins]
+        axis.plot(said, [part.frequency for part in reliability.bins], "o", color=colour)
+        axis.set(xlim=(0, 1), ylim=(0, 1))
+    by_score.plot(fit.calibration.scores, fit.calibration.probabilities, color=_SERIES[1], label="probability")
+    by_score.legend()
+    by_score.set(title="part that is right", xlabel="score")
+    by_probability.set(title="part that is right", xlabel="probability")
     return _svg(figure)
 
 

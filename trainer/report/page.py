@@ -12,8 +12,18 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from export.artifact.files import write_file_atomically
+from export.calibration import CalibrationFit, fit_calibration
+from export.scored_pairs import ScoredPairs
 from trainer.config import TrainerConfig, describe_settings, load_config
-from trainer.report.charts import draw_epochs, draw_quantiles, draw_recall, draw_share, draw_shares, draw_stages
+from trainer.report.charts import (
+    draw_epochs,
+    draw_quantiles,
+    draw_recall,
+    draw_reliability,
+    draw_share,
+    draw_shares,
+    draw_stages,
+)
 from trainer.report.evaluation import Evaluation, read_evaluation
 from trainer.report.history import History, Line
 from trainer.report.quantiles import Quantile, by_frequency
@@ -36,6 +46,7 @@ class Charts:
     stages: Markup
     modules: dict[str, Markup]
     shares: list[Markup]
+    reliability: Markup | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +74,7 @@ def write_report(run_folder: Path) -> Path:
     history = History.read(run_folder / HISTORY_FILE)
     settings = _settings(load_config(run_folder / CONFIG_FILE, []))
     quantiles = by_frequency(evaluation)
+    fit = fit_calibration(ScoredPairs.of_hits(evaluation.ranked, evaluation.scores, evaluation.hits()))
     page = (
         _environment()
         .get_template(REPORT_FILE)
@@ -73,7 +85,8 @@ def write_report(run_folder: Path) -> Path:
             metrics=evaluation.metrics(),
             ranks=(1, 3, 5),
             quantiles=quantiles,
-            charts=_draw(evaluation, history, quantiles),
+            fit=fit,
+            charts=_draw(evaluation, history, quantiles, fit),
             settings=settings,
             changed=[setting for setting in settings if setting.value != setting.default],
         )
@@ -96,7 +109,9 @@ def _environment() -> Environment:
     return environment
 
 
-def _draw(evaluation: Evaluation, history: History, quantiles: Sequence[Quantile]) -> Charts:
+def _draw(
+    evaluation: Evaluation, history: History, quantiles: Sequence[Quantile], fit: CalibrationFit | None
+) -> Charts:
     return Charts(
         quantiles=_picture(draw_quantiles(quantiles)),
         recall=_picture(draw_recall(evaluation.recall)),
@@ -105,6 +120,7 @@ def _draw(evaluation: Evaluation, history: History, quantiles: Sequence[Quantile
             _MODULES.get(module, module): _picture(draw_epochs(epochs)) for module, epochs in history.epochs().items()
         },
         shares=[_picture(svg) for svg in _draw_mixes(history.of_stage("validation"), evaluation.shares)],
+        reliability=None if fit is None else _picture(draw_reliability(fit)),
     )
 
 

@@ -181,3 +181,24 @@ def test_the_command_writes_it_again(finish_run: Callable[..., Path], astec_trai
     code, said = astec_train("report", folder)
     assert code == 2
     assert "has no evaluation.safetensors" in said
+
+
+def test_scores_are_compared_with_what_is_right(finish_run: Callable[..., Path]) -> None:
+    """Of enough texts; of fewer (`EVALUATION` has two) nothing is said."""
+    num_texts = 60
+    evaluation = replace(
+        EVALUATION,
+        ranked=np.tile(np.arange(5), (num_texts, 1)),
+        scores=np.tile(np.linspace(0.95, 0.55, 5, dtype=np.float32), (num_texts, 1)),
+        relevant=LabelSets(np.arange(num_texts + 1), np.zeros(num_texts, np.int32)),
+    )
+    folder = finish_run(evaluation, [])
+    html = write_report(folder).read_text("utf-8")
+    pictures = {"score", "probability", "part that is right"}
+    assert any(pictures <= set(picture.itertext()) for picture in svgs(html))
+    text = " ".join(Page(html).text.split())
+    # Label 0 is always right and the others never: 0.05 is missing of the one, and 0.85 to 0.55 is too much.
+    # The map rises from 0.7, the mean of the four, to 0.95: it says 0.2 of 0.75 and 0.6 of 0.85.
+    assert "Expected calibration error 57.00 percent of scores, 16.00 of probabilities" in text
+    write_evaluation(folder, EVALUATION)
+    assert "calibration" not in write_report(folder).read_text("utf-8")
