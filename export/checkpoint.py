@@ -6,7 +6,7 @@ points, R reference or held-out texts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import MISSING, Field, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -19,15 +19,18 @@ from safetensors.numpy import load_file, save_file
 from export.artifact.featurizer import Bags, Featurizer, open_featurizer
 from export.artifact.files import sha256_of, write_folder_atomically
 from export.artifact.labels import TextTable
-from export.artifact.manifest import FileName, FileRecord, Frozen, PartShares
+from export.artifact.manifest import EncoderDescription, FileName, FileRecord, Frozen, PartShares
+from export.artifact.sequences import Sequences
 from export.artifact.shortlist import LabelSets
 from export.artifact.sparse import SparseClassifier
+from export.front import BAG_OF_EMBEDDINGS, Front
 
 CHECKPOINT_FOLDER = "checkpoint"
 SUMMARY_FILE = "checkpoint.json"
 MODEL_FILE = "model.safetensors"
 REFERENCE_FILE = "reference.safetensors"
 HELD_OUT_FILE = "held_out.safetensors"
+FRONT_FILE = "front.onnx"
 LABELS_STEM = "labels"
 _RERANKER_PREFIX = "reranker."
 _SPARSE_PREFIX = "sparse."
@@ -42,6 +45,7 @@ class CheckpointSummary(Frozen):
 
     format_version: Literal[2] = 2
     vocabulary_sha256: str
+    encoder: EncoderDescription = EncoderDescription()
     alpha: float
     beta: float
     gamma: float
@@ -58,6 +62,8 @@ class CheckpointSummary(Frozen):
 class Reference:
     """What the trained model computes for a few held-out texts, for the exporter to compare with.
 
+    `sequences` are their ids in order, where the encoder reads such.
+
     Shapes: `bags` of R texts, `v` and `x_hat` float32 [R, D], `x_tilde` float32 [R, D~] ([R, 0] without a re-ranker),
     `labels` int32 [R, K], `logits` float32 [R, K].
     """
@@ -68,11 +74,14 @@ class Reference:
     x_tilde: NDArray[np.float32]
     labels: NDArray[np.int32]
     logits: NDArray[np.float32]
+    sequences: Sequences | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
     """The held-out texts as the trained model sees them, for the exporter to choose how to search.
+
+    `sequences` are their ids in order, where the encoder reads such.
 
     Where the run learnt them too in the end (a refit), `points` are the training points that they became, and `sparse`,
     `centroids` and `centroid_labels` what there was before; where it did not, these are empty.
@@ -90,6 +99,7 @@ class HeldOut:
     centroids: NDArray[np.float32]
     centroid_labels: NDArray[np.int32]
     sparse: SparseClassifier | None
+    sequences: Sequences | None = None
 
     def take(self, count: int) -> HeldOut:
         """The first `count` texts."""
@@ -97,6 +107,7 @@ class HeldOut:
         return replace(
             self,
             bags=self.bags.take(np.arange(count)),
+            sequences=None if self.sequences is None else self.sequences.take(np.arange(count)),
             v=self.v[:count],
             x_hat=self.x_hat[:count],
             x_tilde=self.x_tilde[:count],
@@ -108,15 +119,22 @@ class HeldOut:
 class DenseArrays:
     """The learnt arrays of an encoder and its classifiers; of H learners side by side.
 
-    x-hat = v + ReLU(R v) with R block-diagonal, a block for each learner, over v = ReLU(sum_t x_t e_t).
+    x-hat = v + ReLU(R v) with R block-diagonal, a block for each learner, over the v that `front` makes of embeddings.
 
-    Shapes: `embeddings` [V, D], `residuals` [H, D / H, D / H], `classifier` [L, D], `bias` [L], all float32.
+    Shapes: `embeddings` [V, D] of tokens, or [W, D] of words; `residuals` [H, D / H, D / H], `classifier` [L, D],
+    `bias` [L], all float32.
     """
 
     embeddings: NDArray[np.float32]
     residuals: NDArray[np.float32]
     classifier: NDArray[np.float32]
     bias: NDArray[np.float32]
+    front: Front = BAG_OF_EMBEDDINGS
+
+    @property
+    def dim(self) -> int:
+        """D."""
+        return int(self.classifier.shape[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,8 +203,10 @@ def write_checkpoint(run: Path, checkpoint: Checkpoint) -> Path:
         _write_arrays(folder, checkpoint)
         checkpoint.featurizer.save(folder)
         checkpoint.labels.save(folder, LABELS_STEM)
+        (folder / FRONT_FILE).write_bytes(checkpoint.model.front.graph)
         summary = CheckpointSummary(
             vocabulary_sha256=checkpoint.featurizer.vocabulary_sha256(),
+            encoder=checkpoint.model.front.description,
             alpha=checkpoint.alpha,
             beta=checkpoint.beta,
             gamma=checkpoint.gamma,
@@ -238,7 +258,7 @@ def _write_arrays(folder: Path, checkpoint: Checkpoint) -> None:
     if checkpoint.sparse is not None:
         arrays |= _named(checkpoint.sparse, _SPARSE_PREFIX)
     _save(arrays, folder / MODEL_FILE)
-    arrays = {
+    arrays = _sequence_arrays(reference.sequences) | {
         "ids": reference.bags.ids,
         "weights": reference.bags.weights,
         "offsets": reference.bags.offsets,
@@ -250,7 +270,7 @@ def _write_arrays(folder: Path, checkpoint: Checkpoint) -> None:
     }
     _save(arrays, folder / REFERENCE_FILE)
     held_out = checkpoint.held_out
-    arrays = {
+    arrays = _sequence_arrays(held_out.sequences) | {
         "ids": held_out.bags.ids,
         "weights": held_out.bags.weights,
         "offsets": held_out.bags.offsets,
@@ -268,6 +288,17 @@ def _write_arrays(folder: Path, checkpoint: Checkpoint) -> None:
     _save(arrays, folder / HELD_OUT_FILE)
 
 
+def _sequence_arrays(sequences: Sequences | None) -> dict[str, NDArray[Any]]:
+    return {} if sequences is None else {"sequences.ids": sequences.ids, "sequences.offsets": sequences.offsets}
+
+
+def _sequences(arrays: dict[str, NDArray[Any]]) -> Sequences | None:
+    """What `_sequence_arrays` took apart."""
+    if "sequences.ids" not in arrays:
+        return None
+    return Sequences(arrays["sequences.ids"], arrays["sequences.offsets"])
+
+
 def _save(arrays: dict[str, NDArray[Any]], path: Path) -> None:
     try:
         save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
@@ -279,7 +310,12 @@ _Part = TypeVar("_Part", DenseArrays, SparseClassifier)
 
 
 def _named(part: DenseArrays | SparseClassifier, prefix: str = "") -> dict[str, NDArray[Any]]:
-    return {prefix + field.name: getattr(part, field.name) for field in fields(part)}
+    return {prefix + field.name: getattr(part, field.name) for field in _array_fields(type(part))}
+
+
+def _array_fields(kind: type[DenseArrays | SparseClassifier]) -> list[Field[Any]]:
+    """All but the front, which has a file of its own."""
+    return [field for field in fields(kind) if field.default is MISSING]
 
 
 def _part(kind: type[_Part], arrays: dict[str, NDArray[Any]], prefix: str = "") -> _Part:
@@ -288,7 +324,8 @@ def _part(kind: type[_Part], arrays: dict[str, NDArray[Any]], prefix: str = "") 
     Raises:
         KeyError: an array is missing.
     """
-    return kind(**{field.name: arrays[prefix + field.name] for field in fields(kind)})
+    found: dict[str, Any] = {field.name: arrays[prefix + field.name] for field in _array_fields(kind)}
+    return kind(**found)
 
 
 def _optional_part(kind: type[_Part], arrays: dict[str, NDArray[Any]], prefix: str) -> _Part | None:
@@ -339,7 +376,7 @@ def _load(folder: Path, summary: CheckpointSummary) -> Checkpoint:
         labels=TextTable.open(folder, LABELS_STEM),
         label_counts=arrays["label_counts"],
         num_texts=summary.num_texts,
-        model=_part(DenseArrays, arrays),
+        model=replace(_part(DenseArrays, arrays), front=Front(summary.encoder, (folder / FRONT_FILE).read_bytes())),
         reranker=_optional_part(DenseArrays, arrays, _RERANKER_PREFIX),
         centroids=arrays["centroids"],
         centroid_labels=arrays["centroid_labels"],
@@ -354,6 +391,7 @@ def _load(folder: Path, summary: CheckpointSummary) -> Checkpoint:
             reference["x_tilde"],
             reference["labels"],
             reference["logits"],
+            _sequences(reference),
         ),
         held_out=HeldOut(
             Bags(held_out["ids"], held_out["weights"], held_out["offsets"]),
@@ -365,5 +403,6 @@ def _load(folder: Path, summary: CheckpointSummary) -> Checkpoint:
             held_out["centroids"],
             held_out["centroid_labels"],
             _optional_part(SparseClassifier, held_out, _SPARSE_PREFIX),
+            _sequences(held_out),
         ),
     )

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.artifact.embeddings import Embeddings
+from export.artifact.encoder_inputs import encoder_inputs
 from export.artifact.quantization import quantize_int8
 from export.artifact.scorer import Classifiers, rank
 from export.artifact.shortlist import Shortlister
@@ -67,7 +68,7 @@ class Judge:
                 "the run has no held-out texts to choose how to search by: pin all of it with --shortlist, --dim, "
                 "--neighbours, --centroid-neighbours (unless points alone are searched), --m and --ef-search"
             )
-        largest = max(len(checkpoint.points), len(checkpoint.labels)) * model.embeddings.shape[1]
+        largest = max(len(checkpoint.points), len(checkpoint.labels)) * model.dim
         affordable = min(_MAX_TEXTS, max(_MIN_TEXTS, int(_MAX_PRODUCTS / largest)))
         self.texts: HeldOut = held_out.take(min(len(held_out.bags), affordable))
         self._checkpoint, self._shares = checkpoint, checkpoint.shares()
@@ -129,6 +130,6 @@ class Judge:
 
 def _represented_by_int8(texts: HeldOut, model: DenseArrays) -> HeldOut:
     """The texts as the model encodes them with quantized embeddings; those of a re-ranker are never quantized."""
-    bag_RD = Embeddings.of(model.embeddings, int8=True).bag(texts.bags)
-    encoded = run_encoder(encoder_graph(model), {"bag": bag_RD})
+    inputs = encoder_inputs(Embeddings.of(model.embeddings, int8=True), texts.bags, texts.sequences)
+    encoded = run_encoder(encoder_graph(model), inputs)
     return replace(texts, v=encoded["v"], x_hat=encoded["x_hat"])

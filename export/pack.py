@@ -155,10 +155,10 @@ def _describe(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         dimensions=Dimensions(
             num_features=featurizer.num_features,
-            dim=model.embeddings.shape[1],
+            dim=model.dim,
             shortlist_dim=plan.dim,
             learners=len(model.residuals),
-            reranker_dim=0 if reranker is None else reranker.embeddings.shape[1],
+            reranker_dim=0 if reranker is None else reranker.dim,
             num_labels=len(checkpoint.labels),
             num_representatives=len(checkpoint.centroids),
             num_points=len(checkpoint.points),
@@ -180,6 +180,7 @@ def _describe(
         training=checkpoint.training,
         files=files,
         calibration=calibration,
+        encoder=model.front.description,
     )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.artifact.embeddings import Embeddings
+from export.artifact.encoder_inputs import encoder_inputs
 from export.artifact.featurizer import Bags, open_featurizer
 from export.artifact.index import StoredIndex, index_backend
 from export.artifact.labels import TextTable
@@ -144,10 +145,11 @@ def _encode(checkpoint: Checkpoint, folder: Path) -> dict[str, NDArray[np.float3
 
     In float32, so that rounded embeddings excuse nothing that comes after them; what they may change is its own gate.
     """
-    bags = checkpoint.reference.bags
-    inputs = {"bag": Embeddings.of(checkpoint.model.embeddings).bag(bags)}
-    error, excess = _bag_error(folder, bags, inputs["bag"])
-    _require(excess <= 0, f"{FILES.embeddings} against the run: error of a bag", error, error - excess)
+    bags, sequences = checkpoint.reference.bags, checkpoint.reference.sequences
+    inputs = encoder_inputs(Embeddings.of(checkpoint.model.embeddings), bags, sequences)
+    if sequences is None:  # else the rows go into the graph as they are, and have been compared
+        error, excess = _bag_error(folder, bags, Embeddings.of(checkpoint.model.embeddings).bag(bags))
+        _require(excess <= 0, f"{FILES.embeddings} against the run: error of a bag", error, error - excess)
     if checkpoint.reranker is not None:
         inputs["bag_tilde"] = Embeddings.of(checkpoint.reranker.embeddings).bag(bags)
     return run_encoder((folder / FILES.encoder).read_bytes(), inputs)

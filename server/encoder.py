@@ -1,4 +1,4 @@
-"""Bags of tokens to representations: a sum of embeddings, and the artifact's ONNX graph after it.
+"""Queries to representations: what is looked up of their tokens' embeddings, and the artifact's ONNX graph after it.
 
 Shapes: B queries, D dimensions (d of the indices, D~ of the re-ranker).
 """
@@ -14,8 +14,10 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from export.artifact.encoder_inputs import encoder_inputs
 from export.artifact.featurizer import Bags
 from export.artifact.manifest import Dimensions
+from export.artifact.sequences import Sequences
 from export.artifact.store import Artifact, ArtifactError
 
 _OUTSIDE = b"location"
@@ -61,9 +63,8 @@ class Encoder:
     """
 
     def __init__(self, artifact: Artifact) -> None:
-        self._embeddings = {"bag": artifact.embeddings}
-        if artifact.reranker_embeddings is not None:
-            self._embeddings["bag_tilde"] = artifact.reranker_embeddings
+        self._embeddings, self._reads_bag = artifact.embeddings, artifact.reader is None
+        self._reranker_embeddings = artifact.reranker_embeddings
         onnxruntime.disable_telemetry_events()
         options = onnxruntime.SessionOptions()
         # A model this small is done before a second thread has woken up; parallelism comes from batches and workers.
@@ -87,21 +88,25 @@ class Encoder:
         self._own = local()
         self._try(path)
 
-    def encode(self, bags: Bags) -> Representations:
-        """The representations of B bags; an empty bag gives zeros.
+    def encode(self, bags: Bags, sequences: Sequences | None = None) -> Representations:
+        """The representations of B queries; one without a known token gives zeros.
 
-        Those of a single bag are the calling thread's until it calls again.
+        Those of a single bag are the calling thread's until it calls again. `sequences` are for an encoder that reads
+        such.
 
         Raises:
             ValueError: the graph gave arrays of other dimensions, which kernels would read beyond.
         """
-        if len(bags) == 1:
+        if len(bags) == 1 and self._reads_bag:
             single = self._single()
-            for name, embeddings in self._embeddings.items():
-                embeddings.bag(bags, single.inputs[name])
+            self._embeddings.bag(bags, single.inputs["bag"])
+            if self._reranker_embeddings is not None:
+                self._reranker_embeddings.bag(bags, single.inputs["bag_tilde"])
             outputs = single.run()
         else:
-            inputs = {name: embeddings.bag(bags) for name, embeddings in self._embeddings.items()}
+            inputs = encoder_inputs(self._embeddings, bags, sequences)
+            if self._reranker_embeddings is not None:
+                inputs["bag_tilde"] = self._reranker_embeddings.bag(bags)
             outputs = self._session.run(self._outputs, inputs)
             for name, output in zip(self._outputs, outputs, strict=True):
                 if output.shape != (len(bags), self._dims[name]):
@@ -118,9 +123,10 @@ class Encoder:
 
     def _try(self, path: Path) -> None:
         """Encode an empty bag: of a matrix with NaN or infinity in it, not even its zeros make zeros."""
-        nothing = Bags(np.empty(0, np.int32), np.empty(0, np.float32), np.zeros(2, np.int64))
+        no_ids, offsets = np.empty(0, np.int32), np.zeros(2, np.int64)
+        sequences = None if self._reads_bag else Sequences(no_ids, offsets)
         try:
-            representations = self.encode(nothing)
+            representations = self.encode(Bags(no_ids, np.empty(0, np.float32), offsets), sequences)
         except Exception as error:  # of the library, too
             raise ArtifactError(f"{path.name} in {path.parent} encodes no query: {error}") from error
         if any(output.any() for output in representations):

@@ -37,8 +37,8 @@ class Explainer:
         Raises:
             KeyError: a label is not among the candidates of the query.
         """
-        bags = self._artifact.featurizer.transform([query])
-        representations = self._encoder.encode(bags)
+        bags, sequences = self._artifact.featurize([query])
+        representations = self._encoder.encode(bags, sequences)
         candidates = self._artifact.shortlister.search(representations.z, representations.v)
         positions = {label: position for position, label in enumerate(candidates.labels.tolist())}
         if not label_ids:

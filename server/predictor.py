@@ -54,7 +54,7 @@ class Predictor:
 
     def check(self, query: Query) -> None:
         """Raises QueryKindError for a query that this model cannot read."""
-        self.artifact.featurizer.check(query)
+        self.artifact.check(query)
 
     def predict(self, queries: Sequence[Query], top_k: int) -> tuple[list[Ranking], StageTimes]:
         """Rank the labels of B queries; at most `top_k` each.
@@ -70,9 +70,9 @@ class Predictor:
         """What `predict` does, as the arrays that it comes in."""
         artifact = self.artifact
         begun = perf_counter()
-        bags = artifact.featurizer.transform(queries)
+        bags, sequences = artifact.featurize(queries)
         featurized = perf_counter()
-        v_BD, z_Bd, x_hat_BD, x_tilde_BD = self._encoder.encode(bags)
+        v_BD, z_Bd, x_hat_BD, x_tilde_BD = self._encoder.encode(bags, sequences)
         encoded = perf_counter()
         shortlist = artifact.shortlister.shortlist(z_Bd)
         shortlisted = perf_counter()
@@ -84,7 +84,7 @@ class Predictor:
 
     def shortlist(self, queries: Sequence[Query]) -> list[NDArray[np.int32]]:
         """The labels that `predict` would score for each query, unordered."""
-        representations = self._encoder.encode(self.artifact.featurizer.transform(queries))
+        representations = self._encoder.encode(*self.artifact.featurize(queries))
         labels, _, offsets = self.artifact.shortlister.shortlist(representations.z)
         return np.split(labels, offsets[1:-1])
 

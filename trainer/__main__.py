@@ -17,7 +17,7 @@ from rich.table import Table
 from export.readers import DataError, open_dataset
 from export.readers.progress import console
 from trainer.bench.synthetic import SHAPES, ScaleError
-from trainer.config import ConfigError, TrainerConfig, describe_settings, load_config, seed_settings
+from trainer.config import ConfigError, TrainerConfig, all_settings, load_config, seed_settings
 from trainer.demo.log import DemoLogConfig, write_demo_log
 from trainer.interruption import exit_when_interrupted
 from trainer.run import DEFAULT_SAVE_MINUTES
@@ -171,7 +171,7 @@ app.command()(tune)
 def settings() -> None:
     """List every setting with its default and what it trades off."""
     table = Table("setting", "default", "meaning", box=None)
-    for key, default, meaning in describe_settings():
+    for key, default, meaning in all_settings():
         table.add_row(key, str(default), meaning)
     console.print(table)
 

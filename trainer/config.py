@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections import defaultdict
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from export.artifact.featurizer import FeaturizerConfig
+from trainer.encoders import ENCODERS, encoder_section
+from trainer.section import EncoderSection, Section
 
 EMBEDDING_SUFFIXES = (".vec", ".vec.gz", ".bin", ".npy")
 
@@ -22,11 +25,7 @@ class ConfigError(ValueError):
     """An unknown or invalid setting; the message names it, its value and what it may be."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class FeaturizerSection(_Section):
+class FeaturizerSection(Section):
     """What becomes a token (see `export.artifact.featurizer`)."""
 
     word_ngrams: int = Field(
@@ -50,7 +49,7 @@ class FeaturizerSection(_Section):
         return FeaturizerConfig(**self.model_dump())
 
 
-class ModelSection(_Section):
+class ModelSection(Section):
     """The encoder (paper, section 4)."""
 
     dim: int = Field(300, ge=8, le=4096, description="D, size of the representations; more: accuracy, slower, larger")
@@ -65,7 +64,7 @@ class ModelSection(_Section):
     )
 
 
-class SurrogateSection(_Section):
+class SurrogateSection(Section):
     """Module I: token embeddings learnt by predicting label clusters."""
 
     method: Literal["clusters", "labels", "hashed", "unsupervised"] = Field(
@@ -108,7 +107,7 @@ class SurrogateSection(_Section):
         return self
 
 
-class HnswSection(_Section):
+class HnswSection(Section):
     """One HNSW graph."""
 
     m: int = Field(ge=2, le=512, description="links of a node; more: recall, memory, build time")
@@ -117,7 +116,7 @@ class HnswSection(_Section):
     neighbours: int = Field(ge=1, description="hits of a query that are used; more: recall, latency")
 
 
-class ShortlistSection(_Section):
+class ShortlistSection(Section):
     """Module II: the two ANN graphs and the negatives mined with them; the graphs also serve."""
 
     centroids: HnswSection = HnswSection(m=32, ef_construction=100, ef_search=300, neighbours=300)
@@ -142,7 +141,7 @@ class ShortlistSection(_Section):
     num_random_negatives: int = Field(50, ge=0, description="random labels beside the hard ones of a text (paper: 50)")
 
 
-class ExtremeSection(_Section):
+class ExtremeSection(Section):
     """Modules III and IV: residual and 1-vs-all classifiers trained jointly on the shortlists."""
 
     epochs: int = Field(8, ge=1, description="passes over the training data")
@@ -153,7 +152,7 @@ class ExtremeSection(_Section):
     min_steps: int = Field(600, ge=0, description="at least so many steps: small data gets more epochs")
 
 
-class RerankerSection(_Section):
+class RerankerSection(Section):
     """The re-ranker: embeddings, residual and classifiers of its own, trained end to end on the model's mistakes."""
 
     enabled: bool = Field(
@@ -167,7 +166,7 @@ class RerankerSection(_Section):
     min_steps: int = Field(600, ge=0, description="at least so many steps: small data gets more epochs")
 
 
-class SparseSection(_Section):
+class SparseSection(Section):
     """The sparse linear term: weights on the query's own tokens, beside the dense classifiers."""
 
     enabled: bool = Field(
@@ -187,7 +186,7 @@ class SparseSection(_Section):
     )
 
 
-class ValidationSection(_Section):
+class ValidationSection(Section):
     """The part of the training data that is held out to choose alpha and gamma; never a test file."""
 
     fraction: float = Field(
@@ -208,7 +207,7 @@ class ValidationSection(_Section):
         return max(1, min(wanted, self.max_texts, num_texts - 1))
 
 
-class TrainerConfig(_Section):
+class TrainerConfig(Section):
     """All settings of `astec-train`."""
 
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(
@@ -218,6 +217,7 @@ class TrainerConfig(_Section):
         description="one learner each, served as one model; more: accuracy, time, size. Same seeds, same model (CPU)",
     )
     featurizer: FeaturizerSection = FeaturizerSection()
+    encoder: SerializeAsAny[EncoderSection] = EncoderSection()
     model: ModelSection = ModelSection()
     surrogate: SurrogateSection = SurrogateSection()
     shortlist: ShortlistSection = ShortlistSection()
@@ -231,12 +231,37 @@ class TrainerConfig(_Section):
         """Of what all learners share."""
         return self.seeds[0]
 
+    @field_validator("encoder", mode="before")
+    @classmethod
+    def _of_its_kind(cls, value: object) -> object:
+        if not isinstance(value, dict):
+            return value
+        section = encoder_section(value.get("kind", "boe"))
+        if unknown := value.keys() - section.model_fields.keys():
+            kind = section().kind
+            raise ValueError(
+                f"encoder.kind {kind} has no setting {min(unknown)}; it has {', '.join(section.model_fields)}"
+            )
+        try:
+            return section.model_validate(value)
+        except ValidationError as error:
+            raise ValueError("; ".join(_explain(problem, "encoder") for problem in error.errors())) from error
+
     @field_validator("seeds")
     @classmethod
     def _differ(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
         if len(set(seeds)) < len(seeds):
             raise ValueError(f"{list(seeds)} names a seed twice, and equal learners know no more than one")
         return seeds
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        kind = self.encoder.kind
+        if not self.encoder.plain and len(self.seeds) > 1:
+            raise ValueError(f"seeds are {list(self.seeds)}, and learners of encoder.kind {kind} cannot be joined")
+        if not self.encoder.plain and self.surrogate.method == "unsupervised":
+            raise ValueError(f"surrogate.method unsupervised trains nothing, and encoder.kind {kind} must be trained")
+        return self
 
 
 def load_config(path: Path | None, overrides: Sequence[str]) -> TrainerConfig:
@@ -280,14 +305,32 @@ def dump_config(config: TrainerConfig) -> bytes:
     return tomli_w.dumps(config.model_dump()).encode()
 
 
-def describe_settings(config: TrainerConfig | None = None) -> list[tuple[str, object, str]]:
-    """Key, value in `config` or else default, and meaning of every setting, for people."""
-    return list(_describe(config or TrainerConfig(), ""))
+def describe_settings(config: TrainerConfig) -> list[tuple[str, object, str]]:
+    """Key, value in `config` and meaning of every setting that it has, for people."""
+    return list(_describe(config, ""))
+
+
+def all_settings() -> list[tuple[str, object, str]]:
+    """Key, default and meaning of every setting there is, those of all kinds of encoder among them."""
+    rows, kinds = _describe(TrainerConfig(), ""), defaultdict[tuple[str, object, str], list[str]](list)
+    for kind in ENCODERS:
+        for row in _describe(encoder_section(kind)(), "encoder."):
+            kinds[row].append(kind)
+    own = [(key, default, f"{meaning} ({', '.join(of)})") for (key, default, meaning), of in kinds.items()]
+    place = 1 + next(number for number, row in enumerate(rows) if row[0] == "encoder.kind")
+    rows[place:place] = [row for row in own if row[0] != "encoder.kind"]
+    return rows
+
+
+def default_settings(config: TrainerConfig) -> dict[str, object]:
+    """What every setting that `config` has is by default."""
+    own_kind = TrainerConfig(encoder=type(config.encoder)())
+    return {key: default for key, default, _ in _describe(own_kind, "")} | {"encoder.kind": EncoderSection().kind}
 
 
 def changed_settings(config: TrainerConfig) -> dict[str, object]:
     """The settings that differ from their defaults, by key."""
-    defaults = {key: default for key, default, _ in describe_settings()}
+    defaults = default_settings(config)
     return {key: value for key, value, _ in _describe(config, "") if value != defaults[key]}
 
 
@@ -315,24 +358,24 @@ def _override(settings: dict[str, Any], override: str) -> None:
     settings[leaf] = value
 
 
-def _explain(problem: ErrorDetails) -> str:
-    key = ".".join(str(part) for part in problem["loc"])
+def _explain(problem: ErrorDetails, *section: str) -> str:
+    key = ".".join(str(part) for part in (*section, *problem["loc"]))
     if problem["type"] == "value_error":  # of settings that do not agree with one another
-        return f"{key}: {problem['ctx']['error']}"
+        return f"{key}: {problem['ctx']['error']}" if key else str(problem["ctx"]["error"])
     if problem["type"] != "extra_forbidden":
         return f"{key} = {problem['input']!r}: {problem['msg']}"
-    known = [name for name, _, _ in describe_settings()]
+    known = [name for name, _, _ in all_settings()]
     close = get_close_matches(key, known, n=1)
     return f"there is no setting {key}" + (
         f"; did you mean {close[0]}?" if close else f"; there are {', '.join(known)}"
     )
 
 
-def _describe(section: _Section, prefix: str) -> list[tuple[str, object, str]]:
+def _describe(section: Section, prefix: str) -> list[tuple[str, object, str]]:
     rows: list[tuple[str, object, str]] = []
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
-        if isinstance(value, _Section):
+        if isinstance(value, Section):
             rows += _describe(value, f"{prefix}{name}.")
         else:
             rows.append((prefix + name, value, field.description or ""))

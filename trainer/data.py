@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -16,8 +16,25 @@ from scipy.sparse import csr_matrix
 
 from export.artifact.featurizer import Bags, Featurizer, IdFeaturizer, Query, TextFeaturizer
 from export.artifact.labels import TextTable
+from export.artifact.sequences import Sequences, WordReader
 from export.readers import DataError, Dataset
-from trainer.config import FeaturizerSection
+from trainer.config import ConfigError, FeaturizerSection
+from trainer.section import EncoderSection
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """Featurised texts: their bags and, where the encoder reads such, their words in order."""
+
+    bags: Bags
+    sequences: Sequences | None = None
+
+    def __len__(self) -> int:
+        return len(self.bags)
+
+    def take(self, rows: NDArray[np.int64]) -> Texts:
+        """The texts `rows`, in that order."""
+        return Texts(self.bags.take(rows), None if self.sequences is None else self.sequences.take(rows))
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +43,15 @@ class Examples:
 
     bags: Bags
     labels: csr_matrix
+    sequences: Sequences | None = None
 
     def __len__(self) -> int:
         return len(self.bags)
+
+    @property
+    def texts(self) -> Texts:
+        """Without the labels."""
+        return Texts(self.bags, self.sequences)
 
     def label_counts(self) -> NDArray[np.int64]:
         """Texts of each label, int64 [L]."""
@@ -36,7 +59,8 @@ class Examples:
 
     def take(self, rows: NDArray[np.int64]) -> Examples:
         """The examples `rows`, in that order."""
-        return Examples(self.bags.take(rows), self.labels[rows])
+        texts = self.texts.take(rows)
+        return Examples(texts.bags, self.labels[rows], texts.sequences)
 
     def features(self, num_features: int) -> csr_matrix:
         """The bags as a sparse matrix [N, V]."""
@@ -62,6 +86,22 @@ class TrainingData:
     def num_labels(self) -> int:
         """L."""
         return len(self.label_texts)
+
+    def read_for(self, encoder: EncoderSection) -> TrainingData:
+        """With what an encoder reads beside bags.
+
+        Raises:
+            ConfigError: it reads words, and the data has features in place of texts.
+        """
+        if encoder.max_words is None:
+            return self
+        if self.texts is None or not isinstance(self.featurizer, TextFeaturizer):
+            raise ConfigError(
+                f"encoder.kind {encoder.kind} reads the words of texts, and this data has features in their place; "
+                "bring texts, or choose a kind that reads bags, such as boe"
+            )
+        reader = WordReader(self.featurizer, encoder.max_words)
+        return replace(self, examples=replace(self.examples, sequences=_read_all(reader, self.texts)))
 
     def show(self, row: int) -> str:
         """How a text of `examples` begins, or its heaviest features where it came as feature ids."""
@@ -190,6 +230,15 @@ class _LabelColumn:
         labels_NL = csr_matrix(entries, shape=(len(self), len(names)))
         labels_NL.sort_indices()
         return TextTable.from_texts(names[label] for label in order), labels_NL
+
+
+def _read_all(reader: WordReader, texts: TextTable) -> Sequences:
+    """The words of all texts."""
+    begins = range(0, len(texts), _CHUNK_ROWS)
+    pieces = [reader.read(texts[begin : begin + _CHUNK_ROWS]) for begin in begins]
+    lengths = np.concatenate([piece.lengths() for piece in pieces])
+    ids = np.concatenate([piece.ids for piece in pieces])
+    return Sequences(ids, np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]))
 
 
 def _join(pieces: Sequence[Bags]) -> Bags:

@@ -1,6 +1,6 @@
-"""A trained dense model: embeddings, residual and 1-vs-all classifiers, of one learner or of several joined.
+"""A trained dense model: encoder, residual and 1-vs-all classifiers, of one learner or of several joined.
 
-Shapes: B texts, D dimensions of a learner, H learners, V vocabulary, L labels.
+Shapes: B texts, D dimensions of a learner, H learners, L labels.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from export.checkpoint import DenseArrays
+from trainer.encoders.encoder import Encoder
 from trainer.world import Arrays
 
 
@@ -23,29 +24,29 @@ class DenseModel:
     Several learners are one model: representations side by side, a residual each, and classifiers whose logits are the
     mean of theirs.
 
-    Shapes: `embeddings` [V, H D], `residuals` [H, D, D], `classifier` [L, H D], `bias` [L].
+    Shapes: of `encoder` v is [B, H D]; `residuals` [H, D, D], `classifier` [L, H D], `bias` [L].
     """
 
-    embeddings: Tensor
+    encoder: Encoder
     residuals: Tensor
     classifier: Tensor
     bias: Tensor
 
     @classmethod
     def join(cls, learners: Sequence[DenseModel]) -> DenseModel:
-        """One model of several over the same tokens and labels."""
+        """One model of several over the same tokens and labels, whose encoders are plain."""
         return cls(
-            embeddings=torch.cat([learner.embeddings for learner in learners], dim=1),
+            encoder=Encoder.join([learner.encoder for learner in learners]),
             residuals=torch.cat([learner.residuals for learner in learners]),
             classifier=torch.cat([learner.classifier for learner in learners], dim=1) / len(learners),
             bias=torch.stack([learner.bias for learner in learners]).mean(dim=0),
         )
 
     @classmethod
-    def of(cls, embeddings_VD: Tensor, arrays: Arrays) -> DenseModel:
-        """From embeddings and what `classifier_arrays` returned."""
-        rest = (torch.from_numpy(arrays[name]).to(embeddings_VD.device) for name in cls.__slots__[1:])
-        return cls(embeddings_VD, *rest)
+    def of(cls, encoder: Encoder, arrays: Arrays) -> DenseModel:
+        """From an encoder and what `classifier_arrays` returned."""
+        rest = (torch.from_numpy(arrays[name]).to(encoder.device) for name in cls.__slots__[1:])
+        return cls(encoder, *rest)
 
     @torch.no_grad()
     def transform(self, v_BD: Tensor) -> Tensor:
@@ -55,9 +56,10 @@ class DenseModel:
         return v_BD + moved_HBD.transpose(0, 1).flatten(1)
 
     def classifier_arrays(self) -> Arrays:
-        """All but the embeddings, in numpy."""
+        """All but the encoder, in numpy."""
         return {name: getattr(self, name).cpu().numpy() for name in self.__slots__[1:]}
 
     def arrays(self) -> DenseArrays:
         """All of it in numpy, for the checkpoint."""
-        return DenseArrays(self.embeddings.cpu().numpy(), **self.classifier_arrays())
+        embeddings_VD = self.encoder.embeddings.weight.cpu().numpy()
+        return DenseArrays(embeddings_VD, **self.classifier_arrays(), front=self.encoder.front())

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
-from torch import Tensor
 
 from export.artifact.shortlist import Candidates
 from trainer.config import TrainerConfig
 from trainer.dense import DenseModel
+from trainer.encoders.encoder import Encoder
 from trainer.features import FrozenFeatures
 from trainer.loop import Loop, Schedule
 from trainer.run import Run
@@ -36,7 +36,7 @@ class HeldOut:
 
 
 def learn_classifiers(
-    embeddings_VD: Tensor,
+    encoder: Encoder,
     v_ND: NDArray[np.float32],
     labels_NL: csr_matrix,
     negatives_NS: NDArray[np.int32],
@@ -52,7 +52,7 @@ def learn_classifiers(
     Raises:
         DivergedError: the loss became NaN or infinite.
     """
-    device = embeddings_VD.device
+    device = encoder.device
     sampler = LabelSampler(labels_NL, negatives_NS, config.shortlist.num_random_negatives, seed)
     features, generator, mesh = FrozenFeatures(v_ND, device), seeded(seed, _STREAM), Mesh(labels=run.world)
     task = OneVsAllTask("extreme", features, sampler, config.model.dim, config.model, generator, device, mesh)
@@ -61,4 +61,4 @@ def learn_classifiers(
         return task.precision(held.v, held.labels, held.candidates)
 
     Loop(task, Schedule.of(config.extreme, len(v_ND)), seed, probe).run(run)
-    return task.finish(embeddings_VD)
+    return task.finish(encoder)

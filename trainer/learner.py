@@ -1,6 +1,6 @@
 """One learner: Modules I to IV by one seed (paper, section 4).
 
-Shapes: N texts, V vocabulary, D dimensions, L labels, S negatives of a text.
+Shapes: N texts, D dimensions, L labels, S negatives of a text.
 """
 
 from __future__ import annotations
@@ -10,19 +10,18 @@ from functools import cached_property
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from export.artifact.featurizer import Featurizer
 from export.artifact.shortlist import Candidates
 from trainer.config import TrainerConfig
 from trainer.data import Examples
 from trainer.dense import DenseModel
+from trainer.encoders.encoder import Encoder
 from trainer.extreme import HeldOut, learn_classifiers
-from trainer.features import encode
 from trainer.probe import recall_metrics
 from trainer.run import Run
 from trainer.sampling import Graphs, build_graphs, candidate_arrays, choose_negatives, shortlist
-from trainer.surrogate import learn_embeddings
+from trainer.surrogate import learn_encoder
 from trainer.world import Arrays
 
 
@@ -51,15 +50,15 @@ class Learner:
         self._config, self._seed, self._device, self._run = config, seed, device, run
 
     @cached_property
-    def embeddings(self) -> Tensor:
-        """Module I: token embeddings [V, D]."""
-        arrays = self._run.together(f"surrogate-{self._seed}", lambda: {"embeddings": self._learn_embeddings()})
-        return torch.from_numpy(arrays["embeddings"]).to(self._device)
+    def encoder(self) -> Encoder:
+        """Module I."""
+        arrays = self._run.together(f"surrogate-{self._seed}", lambda: self._learn_encoder().arrays())
+        return Encoder.of(self._config.encoder, arrays, self._device)
 
     @cached_property
     def v(self) -> NDArray[np.float32]:
         """Intermediate representations of the texts [N, D]."""
-        return encode(self.embeddings, self._train.bags)
+        return self.encoder.represent(self._train.texts)
 
     @cached_property
     def graphs(self) -> Graphs:
@@ -77,12 +76,11 @@ class Learner:
     def model(self) -> DenseModel:
         """Modules III and IV."""
         arrays = self._run.together(f"extreme-{self._seed}", lambda: self._learn_classifiers().classifier_arrays())
-        return DenseModel.of(self.embeddings, arrays)
+        return DenseModel.of(self.encoder, arrays)
 
-    def _learn_embeddings(self) -> NDArray[np.float32]:
+    def _learn_encoder(self) -> Encoder:
         rest = self._config, self._seed, self._device, self._run
-        embeddings_VD = learn_embeddings(self._train, self._held, self._featurizer, *rest)
-        return np.asarray(embeddings_VD.cpu().numpy())
+        return learn_encoder(self._train, self._held, self._featurizer, *rest)
 
     def _mine(self) -> NDArray[np.int32]:
         settings = self._config.shortlist
@@ -92,12 +90,12 @@ class Learner:
         return negatives_NS
 
     def _learn_classifiers(self) -> DenseModel:
-        v_RD = encode(self.embeddings, self._held.bags)
+        v_RD = self.encoder.represent(self._held.texts)
         mined = self._run.world.share(lambda: self._mine_all(v_RD))
         negatives_NS = mined.pop("negatives")
         held = HeldOut(v_RD, self._held.labels, Candidates(**mined))
         rest = self._config, self._seed, self._run
-        return learn_classifiers(self.embeddings, self.v, self._train.labels, negatives_NS, held, *rest)
+        return learn_classifiers(self.encoder, self.v, self._train.labels, negatives_NS, held, *rest)
 
     def _mine_all(self, v_RD: NDArray[np.float32]) -> Arrays:
         """Negatives of the texts, and candidates of the held-out texts."""

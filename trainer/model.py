@@ -1,4 +1,4 @@
-"""Astec's encoder and classifiers (paper, section 4).
+"""Astec's residual and classifiers (paper, section 4).
 
 Shapes: B texts, T tokens of all of them, D dimensions, V vocabulary, L labels, U distinct rows used by a batch.
 """
@@ -52,13 +52,6 @@ class Residual:
     def step(self, learning_rate: float) -> None:
         """One Adam step on R."""
         self.table.step(learning_rate)
-
-
-def embed(embeddings_UD: Tensor, ids_T: Tensor, weights_T: Tensor, starts_B: Tensor) -> Tensor:
-    """v = ReLU(sum_t x_t e_t), [B, D]; a text without tokens gives zeros."""
-    return functional.relu(
-        functional.embedding_bag(ids_T, embeddings_UD, starts_B, mode="sum", per_sample_weights=weights_T)
-    )
 
 
 class Classifier:

@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 
 from export.artifact.shortlist import Candidates
 from trainer.config import TrainerConfig
-from trainer.data import Examples
+from trainer.data import Examples, Texts
 from trainer.dense import DenseModel
-from trainer.features import BagFeatures, encode, random_embeddings
+from trainer.encoders.encoder import Encoder
+from trainer.features import EncodedFeatures, random_embeddings
 from trainer.loop import Loop, Schedule
 from trainer.run import Run
 from trainer.sampling import LabelSampler
+from trainer.section import EncoderSection
 from trainer.task import OneVsAllTask
 from trainer.tensors import seeded
 from trainer.world import Mesh
@@ -43,13 +45,14 @@ def learn_reranker(
     """
     settings, seed = config.reranker, config.seed
     generator = seeded(seed, _STREAM)  # not where Module I started: the two are to differ
-    features = BagFeatures(train.bags, random_embeddings(num_features, settings.dim, generator).to(device))
+    encoder = Encoder(EncoderSection(), random_embeddings(num_features, settings.dim, generator).to(device))
+    features = EncodedFeatures(encoder, Texts(train.bags))
     sampler = LabelSampler(train.labels, mistakes_NS, config.shortlist.num_random_negatives, seed)
     mesh = Mesh(labels=run.world)
     task = OneVsAllTask("reranker", features, sampler, settings.dim, config.model, generator, device, mesh)
 
     def probe() -> dict[str, float]:
-        return task.precision(encode(features.embeddings.weight, held.bags), held.labels, held_candidates)
+        return task.precision(encoder.represent(Texts(held.bags)), held.labels, held_candidates)
 
     Loop(task, Schedule.of(settings, len(train)), seed, probe).run(run)
-    return task.finish(features.embeddings.weight)
+    return task.finish(encoder)

@@ -15,15 +15,16 @@ import torch
 from numpy.typing import NDArray
 
 from export.artifact.featurizer import Bags
+from export.artifact.sequences import Sequences
 from export.artifact.shortlist import Candidates, LabelSets, Shortlister
 from export.artifact.sparse import SPARSE_SLOPE, SparseClassifier
 from export.checkpoint import Checkpoint, HeldOut, Reference, write_checkpoint
 from export.metrics import inverse_propensities
 from export.readers.progress import console
 from trainer.config import TrainerConfig
-from trainer.data import Examples, TrainingData, split_validation
+from trainer.data import Examples, Texts, TrainingData, split_validation
 from trainer.dense import DenseModel
-from trainer.features import encode
+from trainer.encoders.encoder import Encoder
 from trainer.learner import Learner
 from trainer.mix import MixChoice, Parts, choose_shares
 from trainer.probe import PROBE_TEXTS, candidate_logits
@@ -32,6 +33,7 @@ from trainer.report.page import write_report
 from trainer.reranker import learn_reranker
 from trainer.run import Run
 from trainer.sampling import Graphs, build_graphs, candidate_arrays, choose_negatives, mine_negatives, shortlist
+from trainer.section import EncoderSection
 from trainer.sparse import learn_sparse
 from trainer.tensors import product_dtype, to_device
 from trainer.world import Arrays
@@ -75,6 +77,7 @@ class _Training:
     """What the stages share."""
 
     def __init__(self, data: TrainingData, config: TrainerConfig, device: torch.device, run: Run) -> None:
+        data = data.read_for(config.encoder)
         self.data, self.config, self.device, self.run = data, config, device, run
         num_texts = len(data.examples)
         learnt, self.held_out = split_validation(num_texts, config.validation.size(num_texts), config.seed)
@@ -89,7 +92,7 @@ class _Training:
     def finish(self) -> Checkpoint:
         """All stages."""
         model, graphs, negatives_NS = self._learn()
-        v_RD = encode(model.embeddings, self.held.bags)
+        v_RD = model.encoder.represent(self.held.texts)
         candidates = shortlist(graphs.shortlister(self.config.shortlist), v_RD, "shortlisting held-out texts")
         reranker = self.learn_reranker(lambda: self._mine_mistakes(model, graphs.shortlister(self.config.shortlist)))
         parts = self._score(model, reranker, v_RD, candidates)
@@ -124,7 +127,7 @@ class _Training:
         if len(models) == 1:
             return learner.model, learner.graphs, learner.negatives
         model = DenseModel.join(models)
-        v_ND, settings = encode(model.embeddings, self.examples.bags), self.config.shortlist
+        v_ND, settings = model.encoder.represent(self.examples.texts), self.config.shortlist
         graphs = build_graphs(v_ND, self.examples.labels, settings, self.config.seed)
         self.run.record("joint graphs", representatives=graphs.centroids.count, points=graphs.points.count)
         return model, graphs, self._mine("joint-mining", graphs, v_ND, self.examples)
@@ -156,7 +159,7 @@ class _Training:
     def _refit(self, model: DenseModel, sparse: SparseTerm | None) -> tuple[Graphs, SparseTerm | None]:
         """Graphs and sparse term of all texts: the held-out ones, which have chosen the shares, now count as well."""
         examples, settings = self.data.examples, self.config.shortlist
-        v_ND = encode(model.embeddings, examples.bags)
+        v_ND = model.encoder.represent(examples.texts)
         graphs = build_graphs(v_ND, examples.labels, settings, self.config.seed)
         self.run.record("refitted graphs", representatives=graphs.centroids.count, points=graphs.points.count)
         if sparse is None:
@@ -202,21 +205,21 @@ class _Training:
             learnt = learn_reranker(
                 self.examples, held, candidates, num_features, mistakes_NS, self.config, self.device, self.run
             )
-            return learnt.classifier_arrays() | {"embeddings": learnt.embeddings.cpu().numpy()}
+            return learnt.classifier_arrays() | learnt.encoder.arrays()
 
         arrays = self.run.together(f"reranker-{self.config.seed}", learn)
-        return DenseModel.of(torch.from_numpy(arrays["embeddings"]).to(self.device), arrays)
+        return DenseModel.of(Encoder.of(EncoderSection(), arrays, self.device), arrays)
 
     def _mine_mistakes(self, model: DenseModel, shortlister: Shortlister) -> Arrays:
         """The worst mistakes on the texts, [N, S], and candidates of the probe's texts."""
         mistakes_NS = self._find_mistakes(model, shortlister)
-        v_RD = encode(model.embeddings, self.held.take(self.probe_rows).bags)
+        v_RD = model.encoder.represent(self.held.take(self.probe_rows).texts)
         candidates = shortlist(shortlister, v_RD, "shortlisting held-out texts")
         return {"mistakes": mistakes_NS, **candidate_arrays(candidates)}
 
     def _find_mistakes(self, model: DenseModel, shortlister: Shortlister) -> NDArray[np.int32]:
         """The wrong labels that the model scores highest for each training text, int32 [N, S]."""
-        v_ND = encode(model.embeddings, self.examples.bags)
+        v_ND = model.encoder.represent(self.examples.texts)
 
         def score(candidates: Candidates, first_row: int) -> NDArray[np.float32]:
             rows = slice(first_row, first_row + len(candidates.offsets) - 1)
@@ -238,7 +241,7 @@ class _Training:
         bags = self.held.bags
         reranked = None
         if reranker is not None:
-            reranked = _probabilities(reranker, encode(reranker.embeddings, bags), candidates)
+            reranked = _probabilities(reranker, reranker.encoder.represent(Texts(bags)), candidates)
         return Parts(
             classifier=_probabilities(model, v_RD, candidates),
             similarity=_sigmoid(candidates.similarities),
@@ -289,7 +292,7 @@ class _Training:
             points=graphs.points.vectors(),
             point_labels=graphs.point_labels,
             point_neighbours=settings.points.neighbours,
-            reference=_reference(held_out.bags, held_out.v, model, reranker),
+            reference=_reference(self.held.texts, held_out.v, model, reranker),
             held_out=held_out,
         )
 
@@ -313,6 +316,7 @@ class _Training:
             centroids=graphs.centroids.vectors()[before],
             centroid_labels=graphs.centroid_labels[before],
             sparse=None if sparse is None else sparse.classifier,
+            sequences=self.held.sequences,
         )
 
     def _summary(self) -> dict[str, str | int | float | bool | None]:
@@ -358,15 +362,19 @@ def _reranked(reranker: DenseModel | None, bags: Bags) -> NDArray[np.float32]:
     """x-tilde of R texts, [R, 0] without a re-ranker."""
     if reranker is None:
         return np.empty((len(bags), 0), np.float32)
-    return _transform(reranker, encode(reranker.embeddings, bags))
+    return _transform(reranker, reranker.encoder.represent(Texts(bags)))
 
 
 @torch.no_grad()
-def _reference(bags: Bags, v_RD: NDArray[np.float32], model: DenseModel, reranker: DenseModel | None) -> Reference:
+def _reference(texts: Texts, v_RD: NDArray[np.float32], model: DenseModel, reranker: DenseModel | None) -> Reference:
     """What the exporter must reproduce: representations and best logits of some held-out texts and of an empty one."""
-    rows = np.arange(min(len(bags), _REFERENCE_TEXTS))
-    chosen = bags.take(rows)
-    with_empty = Bags(chosen.ids, chosen.weights, np.append(chosen.offsets, chosen.offsets[-1]))
+    rows = np.arange(min(len(texts), _REFERENCE_TEXTS))
+    chosen = texts.take(rows)
+    offsets = np.append(chosen.bags.offsets, chosen.bags.offsets[-1])
+    with_empty, sequences = Bags(chosen.bags.ids, chosen.bags.weights, offsets), None
+    if chosen.sequences is not None:
+        offsets = np.append(chosen.sequences.offsets, chosen.sequences.offsets[-1])
+        sequences = Sequences(chosen.sequences.ids, offsets)
     v_RD = np.concatenate([v_RD[rows], np.zeros((1, v_RD.shape[1]), np.float32)])
     device = model.bias.device
     x_RD = model.transform(to_device(v_RD, device))
@@ -381,4 +389,5 @@ def _reference(bags: Bags, v_RD: NDArray[np.float32], model: DenseModel, reranke
         x_tilde=_reranked(reranker, with_empty),
         labels=labels_RK.cpu().numpy().astype(np.int32),
         logits=logits_RK.cpu().numpy(),
+        sequences=sequences,
     )

@@ -1,7 +1,7 @@
 """What every module trains: features, a bounded residual, and 1-vs-all classifiers (paper, sections 3 and 4).
 
-Module I learns token embeddings under classifiers of label clusters, Modules III and IV learn classifiers of labels
-over embeddings that stand still, and the re-ranker learns both at once. They differ in their features and in the labels
+Module I learns an encoder under classifiers of label clusters, Modules III and IV learn classifiers of labels over an
+encoder that stands still, and the re-ranker learns both at once. They differ in their features and in the labels
 that a batch is scored against, in nothing else.
 
 Several processes may train one task: a mesh says which texts of a batch and which labels are this one's.
@@ -24,6 +24,7 @@ from torch.nn import functional
 from export.artifact.shortlist import Candidates
 from trainer.config import ModelSection
 from trainer.dense import DenseModel
+from trainer.encoders.encoder import Encoder
 from trainer.features import Features
 from trainer.model import Classifier, Residual, one_vs_all_loss
 from trainer.probe import progress_metrics
@@ -149,10 +150,10 @@ class OneVsAllTask:
         classifier = self.classifier.weights.weight, self.classifier.biases.weight.squeeze(1)
         return progress_metrics(x_RD, *classifier, relevant_RL, candidates, self._mesh.labels)
 
-    def finish(self, embeddings_VD: Tensor) -> DenseModel:
-        """What was learnt, over these embeddings; the classifiers on the first process only."""
+    def finish(self, encoder: Encoder) -> DenseModel:
+        """What was learnt, over this encoder; the classifiers on the first process only."""
         weight_LD, bias_L1 = (self._whole(table.weight) for table in self.classifier.tables.values())
-        return DenseModel(embeddings_VD, self.residual.exact()[None], weight_LD, bias_L1.squeeze(1))
+        return DenseModel(encoder, self.residual.exact()[None], weight_LD, bias_L1.squeeze(1))
 
     def state(self) -> dict[str, Tensor]:
         """Everything that learning changes, by name; the same however many processes there are, on the first one."""

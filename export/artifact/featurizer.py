@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from export.artifact.array_file import map_array
 from export.artifact.hashing import first_slot
 from export.artifact.labels import TextTable
+from export.artifact.ragged import take_rows
 from export.artifact.token_table import build_table, check_table, find
 from export.artifact.tokens import Codes, encode_texts, hash_text, longest_text, max_tokens, scan, scan_text, token_text
 
@@ -75,10 +76,7 @@ class Bags:
 
     def take(self, rows: NDArray[np.int64]) -> Bags:
         """The queries `rows`, in that order."""
-        lengths = self.lengths()[rows]
-        offsets = np.zeros(len(rows) + 1, np.int64)
-        np.cumsum(lengths, out=offsets[1:])
-        positions = np.arange(offsets[-1]) + np.repeat(self.offsets[rows] - offsets[:-1], lengths)
+        positions, offsets = take_rows(self.offsets, rows)
         return Bags(self.ids[positions], self.weights[positions], offsets)
 
 
@@ -211,6 +209,12 @@ class TextFeaturizer:
         """The token that each name is as a whole, a word or a run of words: int32 [names], -1 where there is none."""
         folded = [" ".join(fold(name, self.config.max_chars).split()) for name in names]
         return _look_up(_fold_and_encode(folded, self.config.max_chars), len(folded), self._table)
+
+    def words(self, texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """The token that each word of B texts is, in their order, int32 [words], -1 where it is none; and its text."""
+        codes = _fold_and_encode(texts, self.config.max_chars)
+        hashes, _, rows = scan(codes, len(texts), 1, 0, 0)
+        return _find_all(hashes, self._table), rows
 
     def vocabulary_sha256(self) -> str:
         """Identity of the vocabulary: a model is meaningless with any other."""
@@ -406,6 +410,15 @@ def _look_up(codes: Codes, num_texts: int, table_S: NDArray[np.uint64]) -> NDArr
         position, h = hash_text(codes, position)
         tokens[row] = find(h, table_S)
     return tokens
+
+
+@njit(cache=True, nogil=True)
+def _find_all(hashes_T: NDArray[np.uint64], table_S: NDArray[np.uint64]) -> NDArray[np.int32]:
+    """The token of each hash, -1 where there is none."""
+    tokens_T = np.empty(len(hashes_T), np.int32)
+    for i in range(len(hashes_T)):
+        tokens_T[i] = find(hashes_T[i], table_S)
+    return tokens_T
 
 
 @njit(cache=True, nogil=True)

@@ -21,6 +21,7 @@ Count = Annotated[int, Field(ge=0, lt=2**40)]
 Positive = Annotated[int, Field(ge=1, lt=2**40)]
 Weights = Literal["float32", "int8"]
 """Type of embeddings, classifiers and label representatives; a re-ranker's are float32."""
+Reads = Literal["bag", "words"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Integer = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 """One that every reader of JSON can hold."""
@@ -70,6 +71,28 @@ class FeaturizerIdentity(Frozen):
 
     kind: Literal["text", "ids"]
     vocabulary_sha256: Sha256
+
+
+class EncoderDescription(Frozen):
+    """What makes v of a query.
+
+    Attributes:
+        kind: as the trainer's settings name it.
+        reads: what it is given: the weighted sum of all tokens' embeddings, or those of the words in their order.
+        max_length: words of a query that are read at most; None where a bag is.
+        embeddings: rows of the table; None: one for each token.
+    """
+
+    kind: str = Field("boe", min_length=1, max_length=MAX_IDENTITY_CHARS)
+    reads: Reads = "bag"
+    max_length: Positive | None = None
+    embeddings: Positive | None = None
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if (self.reads == "bag") != (self.max_length is None):
+            raise ValueError(f"an encoder that reads {self.reads} has max_length {self.max_length}")
+        return self
 
 
 class GraphDescription(Frozen):
@@ -192,6 +215,7 @@ class Manifest(Frozen):
     training: dict[str, str | Integer | float | bool | None]
     files: dict[FileName, FileRecord]
     calibration: Calibration | None = None
+    encoder: EncoderDescription = EncoderDescription()
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from export.artifact.hashing import first_slot
 from export.artifact.index import NeighbourIndex
+from export.artifact.ragged import take_rows
 from export.artifact.weight_rows import NO_SCALES, ROWS_AHEAD, Weights, dot, prefetch_row, read_only
 
 
@@ -34,9 +35,7 @@ class LabelSets:
 
     def take(self, things: NDArray[np.int64]) -> LabelSets:
         """Some of the things, in that order."""
-        lengths = np.diff(self.indptr)[things]
-        indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        positions = np.arange(indptr[-1]) + np.repeat(self.indptr[things] - indptr[:-1], lengths)
+        positions, indptr = take_rows(self.indptr, things)
         return LabelSets(indptr, self.indices[positions])
 
     @classmethod

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from export.artifact.array_file import map_array
 from export.artifact.embeddings import Embeddings
-from export.artifact.featurizer import Featurizer, open_featurizer
+from export.artifact.featurizer import Bags, Featurizer, Query, TextFeaturizer, open_featurizer
 from export.artifact.files import sha256_of, write_folder_atomically
 from export.artifact.index import index_backend
 from export.artifact.labels import TextTable
@@ -28,10 +28,12 @@ from export.artifact.manifest import (
     FORMAT_VERSION,
     MANIFEST_CHECKSUM_FILE,
     MANIFEST_FILE,
+    EncoderDescription,
     FileRecord,
     IndexDescription,
     Manifest,
 )
+from export.artifact.sequences import Sequences, WordReader
 from export.artifact.shortlist import LabelGraph, LabelSets, Representatives, Shortlister, label_bounds
 from export.artifact.sparse import MAX_HEADS, SparseClassifier
 from export.artifact.token_bits import is_arranged, num_words
@@ -94,7 +96,8 @@ class Artifact:
 
     Shapes: `classifier` [L, D] in float32, or in int8 times `classifier_scales` float32 [L] (else [0]); `bias` float32
     [L]; `reranker` float32 [L, D~] and `reranker_bias` float32 [L]; `label_counts` (training texts of each label) int64
-    [L]. Without a re-ranker what is named after it is None.
+    [L]. Without a re-ranker what is named after it is None; so is `reader`, which brings the words of a query in their
+    order, where the encoder reads a bag.
     """
 
     path: Path
@@ -111,11 +114,26 @@ class Artifact:
     reranker_bias: NDArray[np.float32] | None
     shortlister: Shortlister
     sparse: SparseClassifier | None
+    reader: WordReader | None
 
     @property
     def encoder_path(self) -> Path:
         """The ONNX graph of all that the encoder does after the embeddings."""
         return self.path / FILES.encoder
+
+    def check(self, query: Query) -> None:
+        """Raises QueryKindError for a query that this model cannot read."""
+        self.featurizer.check(query)
+        if self.reader is not None:
+            self.reader.check(query)
+
+    def featurize(self, queries: Sequence[Query]) -> tuple[Bags, Sequences | None]:
+        """The bags of B queries, and their words in order where the encoder reads such.
+
+        Raises:
+            QueryKindError: for a query that `check` refuses.
+        """
+        return self.featurizer.transform(queries), None if self.reader is None else self.reader.read(queries)
 
 
 @contextmanager
@@ -300,11 +318,24 @@ def _load(path: Path, manifest: Manifest) -> Artifact:
         reranker_bias=reranker_bias,
         shortlister=_load_shortlister(path, manifest),
         sparse=_load_sparse(path, manifest) if manifest.scoring.sparse_weights else None,
+        reader=_load_reader(featurizer, manifest.encoder),
     )
 
 
+def _load_reader(featurizer: Featurizer, encoder: EncoderDescription) -> WordReader | None:
+    """None where a bag is all that the encoder reads."""
+    if encoder.max_length is None:
+        return None
+    if not isinstance(featurizer, TextFeaturizer):
+        raise ValueError(f"the encoder reads {encoder.reads}, and the featurizer knows none")
+    reader = WordReader(featurizer, encoder.max_length)
+    rows, words = encoder.embeddings, reader.num_words
+    _require(rows == words, f"the encoder has embeddings of {rows} words, and the vocabulary has {words}")
+    return reader
+
+
 def _load_embeddings(path: Path, manifest: Manifest) -> Embeddings:
-    shape = (manifest.dimensions.num_features, manifest.dimensions.dim)
+    shape = (manifest.encoder.embeddings or manifest.dimensions.num_features, manifest.dimensions.dim)
     return Embeddings(*_load_weights(path, manifest, FILES.embeddings, FILES.embeddings_scales, shape))
 
 

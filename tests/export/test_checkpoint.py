@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 
 from export.artifact.featurizer import FEATURIZER_FILE, IDF_FILE, TABLE_FILE, Bags
+from export.artifact.sequences import Sequences
 from export.artifact.shortlist import LabelSets
 from export.artifact.sparse import SparseClassifier
 from export.checkpoint import (
     CHECKPOINT_FOLDER,
+    FRONT_FILE,
     HELD_OUT_FILE,
     MODEL_FILE,
     REFERENCE_FILE,
@@ -30,9 +32,10 @@ from export.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
+from export.front import Front
 
 LISTED_FILES = sorted(
-    [MODEL_FILE, REFERENCE_FILE, HELD_OUT_FILE]
+    [MODEL_FILE, REFERENCE_FILE, HELD_OUT_FILE, FRONT_FILE]
     + [FEATURIZER_FILE, IDF_FILE, TABLE_FILE]
     + [f"{stem}{suffix}" for stem in ("labels", "vocabulary") for suffix in (".bin", ".offsets.npy")]
 )
@@ -52,14 +55,16 @@ def edit_summary(run: Path, edit: Callable[[dict[str, Any]], None]) -> None:
     path.write_text(json.dumps(summary))
 
 
-Arrays = DenseArrays | Reference | HeldOut | LabelSets | SparseClassifier | Bags
+Arrays = DenseArrays | Reference | HeldOut | LabelSets | SparseClassifier | Bags | Sequences
 
 
 def assert_same_arrays(first: Arrays, second: Arrays) -> None:
     for field in fields(first):
         one, other = getattr(first, field.name), getattr(second, field.name)
-        if isinstance(one, Bags | LabelSets | SparseClassifier):
+        if isinstance(one, Bags | LabelSets | SparseClassifier | Sequences):
             assert_same_arrays(one, other)
+        elif one is None or isinstance(one, Front):
+            assert one == other
         else:
             assert one.dtype == other.dtype
             assert np.array_equal(one, other)

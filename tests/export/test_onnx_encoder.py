@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from export import onnx_encoder
+from export import onnx_graph
 from export.checkpoint import Checkpoint, DenseArrays
 from export.onnx_encoder import encoder_graph, run_encoder, write_encoder
 
@@ -52,7 +52,7 @@ def test_every_representation_of_a_bag(full_checkpoint: Checkpoint, shortlist_di
 def test_matrices_that_onnx_cannot_hold_are_refused_and_nothing_is_written(
     full_checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(onnx_encoder, "MAX_BYTES", 1000)
+    monkeypatch.setattr(onnx_graph, "MAX_BYTES", 1000)
     with pytest.raises(ValueError, match=r"matrices have \d+ bytes, and an ONNX graph may have 1000: train with a"):
         write_encoder(tmp_path / "encoder.onnx", full_checkpoint.model)
     assert list(tmp_path.iterdir()) == []

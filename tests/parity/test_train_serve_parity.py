@@ -7,7 +7,7 @@ Shapes: B queries, D dimensions (of the re-ranker as well), d of the indices, L 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -26,14 +26,17 @@ from export.onnx_encoder import run_encoder
 from export.pack import pack
 from server.encoder import Encoder
 from server.predictor import Predictor
+from trainer.data import Texts
 from trainer.dense import DenseModel
-from trainer.features import encode
+from trainer.encoders.encoder import Encoder as TorchEncoder
 from trainer.mix import Parts, Shares
+from trainer.section import EncoderSection
 
 # Of float32 sums over up to a few hundred tokens and a hundred dimensions, taken in another order.
 REPRESENTATION_TOLERANCE = 1e-5
 LOGIT_TOLERANCE = 1e-4
 SCORE_TOLERANCE = 1e-5
+ARRAYS = ("embeddings", "residuals", "classifier", "bias")
 TOP_K = 5
 # What the model is made of, and how its labels are searched.
 MODELS: dict[str, tuple[dict[str, Any], dict[str, Any]] | None] = {
@@ -64,7 +67,7 @@ class Trained:
     @cached_property
     def representations(self) -> dict[str, NDArray[np.float32]]:
         """Of each output of the encoder but z, [B, D]."""
-        v_BD = encode(torch.from_numpy(self.checkpoint.model.embeddings), self.bags)
+        v_BD = torch_model(self.checkpoint.model).encoder.represent(Texts(self.bags))
         found = {"v": v_BD, "x_hat": self._transform(self.checkpoint.model)}
         if self.checkpoint.reranker is not None:
             found["x_tilde"] = self._transform(self.checkpoint.reranker)
@@ -77,12 +80,13 @@ class Trained:
 
     def _transform(self, arrays: DenseArrays) -> NDArray[np.float32]:
         model = torch_model(arrays)
-        x_BD: NDArray[np.float32] = model.transform(torch.from_numpy(encode(model.embeddings, self.bags))).numpy()
+        x_BD: NDArray[np.float32] = model.transform(torch.from_numpy(model.encoder.represent(Texts(self.bags)))).numpy()
         return x_BD
 
 
 def torch_model(arrays: DenseArrays) -> DenseModel:
-    return DenseModel(*(torch.from_numpy(getattr(arrays, name)) for name in DenseModel.__slots__))
+    embeddings, *rest = (torch.from_numpy(getattr(arrays, name)) for name in ARRAYS)
+    return DenseModel(TorchEncoder(EncoderSection(), embeddings), *rest)
 
 
 def logits(x_BD: NDArray[np.float32], arrays: DenseArrays) -> NDArray[np.float32]:
@@ -214,10 +218,7 @@ def shuffled(arrays: DenseArrays, seed: int) -> DenseArrays:
     """Another learner: the numbers of this one in another order."""
     rng = np.random.default_rng(seed)
     return DenseArrays(
-        *(
-            rng.permutation(getattr(arrays, field.name).ravel()).reshape(getattr(arrays, field.name).shape)
-            for field in fields(arrays)
-        )
+        *(rng.permutation(getattr(arrays, name).ravel()).reshape(getattr(arrays, name).shape) for name in ARRAYS)
     )
 
 

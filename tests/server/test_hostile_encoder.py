@@ -15,7 +15,7 @@ from export.artifact.featurizer import Bags
 from export.artifact.store import Artifact, ArtifactError, open_artifact
 from export.checkpoint import Checkpoint
 from export.indices import Indices
-from export.onnx_encoder import IR_VERSION, OPSET
+from export.onnx_graph import IR_VERSION, OPSET
 from export.pack import pack
 from server.encoder import Encoder
 

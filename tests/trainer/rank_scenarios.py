@@ -11,9 +11,12 @@ from scipy.sparse import csr_matrix
 from export.artifact.featurizer import Bags
 from export.artifact.shortlist import Candidates
 from trainer.config import ModelSection
+from trainer.data import Texts
 from trainer.distributed import join_world
-from trainer.features import BagFeatures, Features, FrozenFeatures, random_embeddings
+from trainer.encoders.encoder import Encoder
+from trainer.features import EncodedFeatures, Features, FrozenFeatures, random_embeddings
 from trainer.sampling import LabelSampler
+from trainer.section import EncoderSection
 from trainer.task import AllLabels, Labels, OneVsAllTask
 from trainer.tensors import seeded
 from trainer.world import Arrays, Mesh, World
@@ -91,7 +94,8 @@ def make_task(name: str, world: World) -> OneVsAllTask:
     generator = seeded(0, 1)
     features: Features = FrozenFeatures(some_v(), CPU)
     if name != "extreme":
-        features = BagFeatures(some_bags(), random_embeddings(NUM_TOKENS, DIM, generator))
+        encoder = Encoder(EncoderSection(), random_embeddings(NUM_TOKENS, DIM, generator))
+        features = EncodedFeatures(encoder, Texts(some_bags()))
     labels_NL = labels_of(NUM_LABELS)
     labels: Labels = AllLabels(labels_NL)
     if name != "surrogate":
@@ -104,8 +108,7 @@ def make_task(name: str, world: World) -> OneVsAllTask:
 
 def own_state(task: OneVsAllTask) -> dict[str, torch.Tensor]:
     tables = task.classifier.tables | {"residual": task.residual.table}
-    if isinstance(task._features, BagFeatures):
-        tables["embeddings"] = task._features.embeddings
+    tables |= task._features.tables
     return {f"{name}.{key}": tensor for name, table in tables.items() for key, tensor in table.state().items()}
 
 

@@ -10,8 +10,11 @@ from torch import Tensor
 
 from export.checkpoint import read_checkpoint
 from export.readers import open_dataset
-from trainer.features import encode
-from trainer.model import Classifier, Residual, embed, one_vs_all_loss
+from trainer.data import Texts
+from trainer.encoders.boe import BagOfEmbeddings
+from trainer.encoders.encoder import Encoder, look_up
+from trainer.model import Classifier, Residual, one_vs_all_loss
+from trainer.section import EncoderSection
 
 CPU = torch.device("cpu")
 
@@ -75,12 +78,18 @@ def test_final_representations_stay_as_near_as_theorem_1_says(demo_run: Path, de
     (residual,) = checkpoint.model.residuals
     assert spectral_norm(torch.from_numpy(residual)) <= bound * (1 + 1e-6)
     queries = [row.query for row in open_dataset(demo_data, "train").rows()]
-    v_ND = encode(torch.from_numpy(checkpoint.model.embeddings), checkpoint.featurizer.transform(queries))
+    encoder = Encoder(EncoderSection(), torch.from_numpy(checkpoint.model.embeddings))
+    v_ND = encoder.represent(Texts(checkpoint.featurizer.transform(queries)))
     x_hat_ND = v_ND + np.maximum(v_ND @ residual.T, 0)
     v_norms = np.linalg.norm(v_ND, axis=1)
     moves = np.linalg.norm(x_hat_ND - v_ND, axis=1)
     assert np.all(moves <= bound * v_norms * (1 + 1e-5))
     assert moves.max() > 0.1 * v_norms.mean(), "the residual does something"
+
+
+def embed(embeddings: Tensor, ids: Tensor, weights: Tensor, starts: Tensor) -> Tensor:
+    v_BD: Tensor = BagOfEmbeddings(EncoderSection(), embeddings.shape[1])(*look_up(embeddings, ids, weights, starts))
+    return v_BD
 
 
 def test_embed_is_the_rectified_weighted_sum() -> None:

@@ -9,8 +9,10 @@ from scipy.sparse import csr_matrix
 from export.artifact.featurizer import Bags
 from trainer.config import ModelSection
 from trainer.data import Examples
-from trainer.features import BagFeatures, Features, FrozenFeatures, encode, random_embeddings
+from trainer.encoders.encoder import Encoder
+from trainer.features import EncodedFeatures, Features, FrozenFeatures, random_embeddings
 from trainer.sampling import LabelSampler
+from trainer.section import EncoderSection
 from trainer.task import AllLabels, Labels, OneVsAllTask
 
 CPU = torch.device("cpu")
@@ -51,8 +53,9 @@ def task_of(features: Features, labels: Labels, seed: int = 0, **changes: object
     return OneVsAllTask("extreme", features, labels, MODEL.dim, model, seeded(seed), CPU)
 
 
-def bag_features(examples: Examples, seed: int = 0) -> BagFeatures:
-    return BagFeatures(examples.bags, random_embeddings(NUM_TOKENS, MODEL.dim, seeded(seed)))
+def bag_features(examples: Examples, seed: int = 0) -> EncodedFeatures:
+    embeddings_VD = random_embeddings(NUM_TOKENS, MODEL.dim, seeded(seed))
+    return EncodedFeatures(Encoder(EncoderSection(), embeddings_VD), examples.texts)
 
 
 def sampler(examples: Examples) -> LabelSampler:
@@ -100,7 +103,7 @@ def test_learning_embeddings_brings_texts_of_a_label_together(examples: Examples
     features = bag_features(examples)
     losses = learn(task_of(features, AllLabels(examples.labels)), range(150))
     assert losses[-1] < 0.2 * losses[0]
-    v_ND = encode(features.embeddings.weight, examples.bags)
+    v_ND = features.encoder.represent(examples.texts)
     v_ND /= np.linalg.norm(v_ND, axis=1, keepdims=True)
     labels_N = examples.labels.indices
     same = labels_N[:, None] == labels_N
@@ -110,11 +113,11 @@ def test_learning_embeddings_brings_texts_of_a_label_together(examples: Examples
 
 def test_tokens_of_no_text_keep_their_embedding(examples: Examples) -> None:
     features = bag_features(examples)
-    before = features.embeddings.weight.clone()
+    before = features.encoder.embeddings.weight.clone()
     task = task_of(features, AllLabels(examples.labels))
     task.step(task.prepare(np.array([0, 6]), 0), 0.1)  # two texts of label 0, whose tokens are 0 to 4
-    assert torch.equal(features.embeddings.weight[5:], before[5:])
-    assert not torch.equal(features.embeddings.weight[:5], before[:5])
+    assert torch.equal(features.encoder.embeddings.weight[5:], before[5:])
+    assert not torch.equal(features.encoder.embeddings.weight[:5], before[:5])
 
 
 @pytest.mark.parametrize(("bound", "precision"), [(0.2, "float32"), (1.0, "float32"), (1.0, "bfloat16")])

@@ -4,7 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from trainer.config import ConfigError, TrainerConfig, describe_settings, dump_config, load_config, seed_settings
+from trainer.config import (
+    ConfigError,
+    TrainerConfig,
+    all_settings,
+    changed_settings,
+    dump_config,
+    load_config,
+    seed_settings,
+)
+from trainer.encoders import ENCODERS, encoder_section
 
 
 def test_the_defaults_are_those_of_the_sections() -> None:
@@ -66,12 +75,20 @@ def test_what_is_dumped_is_loaded_again(tmp_path: Path) -> None:
 
 
 def test_every_setting_has_a_meaning_and_can_be_set_to_its_default() -> None:
-    settings = describe_settings()
+    settings = all_settings()
     assert len({key for key, _, _ in settings}) == len(settings) > 20
     for key, default, meaning in settings:
         assert meaning, key
         text = list(default) if isinstance(default, tuple) else default
-        assert load_config(None, [f"{key}={text}"]) == TrainerConfig(), key
+        if key.startswith("encoder."):
+            kind = next(kind for kind in ENCODERS if key.removeprefix("encoder.") in encoder_section(kind).model_fields)
+            expected = TrainerConfig(encoder=encoder_section(kind)())
+            assert (
+                load_config(None, [f"encoder.kind={kind}", *([] if key == "encoder.kind" else [f"{key}={text}"])])
+                == expected
+            )
+        else:
+            assert load_config(None, [f"{key}={text}"]) == TrainerConfig(), key
 
 
 @pytest.mark.parametrize(
@@ -81,6 +98,10 @@ def test_every_setting_has_a_meaning_and_can_be_set_to_its_default() -> None:
         ("extreme.epoch=64", ["did you mean extreme.epochs?"]),
         ("qqq=1", ["no setting qqq", "there are seeds, "]),
         ("qqq.zzz=1", ["no setting qqq"]),
+        ("encoder.kind=cnn", ["encoder: there is no encoder 'cnn'; there are boe, mlp, "]),
+        ("encoder.layers=2", ["encoder: encoder.kind boe has no setting layers; it has kind"]),
+        ('encoder={kind="mlp", layers=0}', ["encoder: encoder.layers = 0", "greater than or equal to 1"]),
+        ('encoder={kind="xml-cnn", chunks=5}', ["encoder: 5 chunks of 32 words are not equal"]),
         ("model.dim=7", ["model.dim = 7", "greater than or equal to 8"]),
         ("model.dim=many", ["model.dim = 'many'", "integer"]),
         ("model.dim=", ["model.dim = ''", "integer"]),
@@ -124,3 +145,27 @@ def test_a_file_that_is_no_toml_is_refused_by_name(tmp_path: Path, content: byte
 def test_a_missing_file_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nothing\.toml"):
         load_config(tmp_path / "nothing.toml", [])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["seeds=[1,2]"], "seeds are [1, 2], and learners of encoder.kind gru cannot be joined"),
+        (
+            ["surrogate.method=unsupervised", "surrogate.embeddings=corpus"],
+            "surrogate.method unsupervised trains nothing, and encoder.kind gru must be trained",
+        ),
+    ],
+    ids=["seeds", "unsupervised"],
+)
+def test_what_an_encoder_that_is_more_than_its_embeddings_cannot_do(overrides: list[str], words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, ["encoder.kind=gru", *overrides])
+    assert str(caught.value) == words
+
+
+def test_settings_of_another_kind_of_encoder_survive_a_file(tmp_path: Path) -> None:
+    config = load_config(None, ["encoder.kind=xml-cnn", "encoder.length=16", "encoder.windows=[3]"])
+    (tmp_path / "config.toml").write_bytes(dump_config(config))
+    assert load_config(tmp_path / "config.toml", []) == config
+    assert changed_settings(config) == {"encoder.kind": "xml-cnn", "encoder.length": 16, "encoder.windows": (3,)}

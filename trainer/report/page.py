@@ -14,7 +14,7 @@ from markupsafe import Markup
 from export.artifact.files import write_file_atomically
 from export.calibration import CalibrationFit, fit_calibration
 from export.scored_pairs import ScoredPairs
-from trainer.config import TrainerConfig, describe_settings, load_config
+from trainer.config import TrainerConfig, default_settings, describe_settings, load_config
 from trainer.report.charts import (
     draw_epochs,
     draw_quantiles,
@@ -143,5 +143,5 @@ def _picture(svg: str) -> Markup:
 
 
 def _settings(config: TrainerConfig) -> list[Setting]:
-    rows = zip(describe_settings(config), describe_settings(), strict=True)
-    return [Setting(key, value, default, meaning) for (key, value, meaning), (_, default, _) in rows]
+    defaults = default_settings(config)
+    return [Setting(key, value, defaults[key], meaning) for key, value, meaning in describe_settings(config)]

@@ -1,0 +1,50 @@
+"""What an encoder's ONNX graph is given of a query: a bag of embeddings, the embeddings of its words, or numbers.
+
+Shapes: B queries, D dimensions of an embedding, T the longest of the sequences.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from export.artifact.embeddings import Embeddings
+from export.artifact.featurizer import Bags
+from export.artifact.sequences import Sequences
+from export.artifact.weight_rows import Weights
+
+GraphInputs = dict[str, NDArray[np.float32] | NDArray[np.int32]]
+
+
+def encoder_inputs(embeddings: Embeddings, bags: Bags, sequences: Sequences | None) -> GraphInputs:
+    """What the graph is given of B queries; sequences where that is what it reads.
+
+    A bag is `bag` float32 [B, D]. Of words there are their embeddings, see `_word_inputs`.
+    """
+    return {"bag": embeddings.bag(bags)} if sequences is None else _word_inputs(embeddings, sequences)
+
+
+def _word_inputs(embeddings: Embeddings, sequences: Sequences) -> GraphInputs:
+    """`rows` float32 [B, T, D], zeros after the last word of a query, and `lengths` int32 [B]; T is at least 1."""
+    lengths_B = sequences.lengths().astype(np.int32)
+    width = max(1, int(lengths_B.max(initial=0)))
+    rows_BTD = np.zeros((len(sequences), width, embeddings.rows.shape[1]), np.float32)
+    _gather(embeddings.rows, embeddings.scales, sequences.ids, sequences.offsets, rows_BTD)
+    return {"rows": rows_BTD, "lengths": lengths_B}
+
+
+@njit(cache=True, nogil=True)
+def _gather(
+    rows_WD: Weights,
+    scales: NDArray[np.float32],
+    ids: NDArray[np.int32],
+    offsets: NDArray[np.int64],
+    rows_BTD: NDArray[np.float32],
+) -> None:
+    for query in range(len(offsets) - 1):
+        for position in range(offsets[query + 1] - offsets[query]):
+            word = ids[offsets[query] + position]
+            scale = scales[word] if len(scales) else np.float32(1)
+            for d in range(rows_BTD.shape[2]):
+                rows_BTD[query, position, d] = scale * np.float32(rows_WD[word, d])

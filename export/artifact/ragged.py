@@ -1,0 +1,14 @@
+"""Rows of different lengths in one flat array: row b owns `[offsets[b] : offsets[b + 1]]`."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def take_rows(offsets: NDArray[np.int64], rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where the elements of some rows lie, in that order, and the offsets of these rows on their own."""
+    lengths = np.diff(offsets)[rows]
+    taken = np.zeros(len(rows) + 1, np.int64)
+    np.cumsum(lengths, out=taken[1:])
+    return np.arange(taken[-1]) + np.repeat(offsets[rows] - taken[:-1], lengths), taken

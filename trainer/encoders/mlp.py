@@ -1,0 +1,55 @@
+"""Fully connected layers over a bag of embeddings, as MACH has them (Medini et al., NeurIPS 2019).
+
+Shapes: D dimensions.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import ClassVar, Literal, cast
+
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from export.onnx_graph import OnnxGraph
+from trainer.encoders.trunk import Trunk, weights_of
+from trainer.section import KIND_MEANING, EncoderSection
+
+
+class MlpSection(EncoderSection):
+    """Fully connected layers."""
+
+    plain: ClassVar[bool] = False
+
+    kind: Literal["mlp"] = Field("mlp", description=KIND_MEANING)
+    layers: int = Field(1, ge=1, le=8, description="fully connected layers after the bag; more: slower")
+    hidden: int = Field(500, ge=8, le=4096, description="units of a layer between two others; more: slower, larger")
+
+
+class Mlp(Trunk):
+    """v = ReLU(W ... ReLU(W ReLU(bag))), without bias: nothing is made of nothing."""
+
+    section = MlpSection
+
+    def __init__(self, settings: EncoderSection, dim: int) -> None:
+        super().__init__(settings, dim)
+        own = cast(MlpSection, settings)
+        sizes = [dim, *[own.hidden] * (own.layers - 1), dim]
+        self.layers = nn.Sequential(*(nn.Linear(wide, narrow, bias=False) for wide, narrow in pairwise(sizes)))
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """See `Trunk.forward`."""
+        x_BD = functional.relu(inputs[0])
+        for layer in self.layers:
+            x_BD = functional.relu(layer(x_BD))
+        return x_BD
+
+    def write(self, graph: OnnxGraph) -> None:
+        """See `Trunk.write`."""
+        graph.node("Relu", ["bag"], ["front.0"])
+        for number, layer in enumerate(self.layers):
+            weights = graph.array(f"front.weights.{number}", weights_of(layer).T)
+            last = number == len(self.layers) - 1
+            graph.node("MatMul", [f"front.{number}", weights], [f"front.product.{number}"])
+            graph.node("Relu", [f"front.product.{number}"], ["v" if last else f"front.{number + 1}"])

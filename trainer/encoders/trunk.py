@@ -1,0 +1,48 @@
+"""What encoders differ in: from what is looked up of a text to v.
+
+Shapes: B texts, T words of the longest, D dimensions.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from export.onnx_graph import OnnxGraph
+from trainer.section import EncoderSection
+
+
+class Trunk(nn.Module, ABC):
+    """A module from a text's inputs to v [B, D], and the same as an ONNX graph.
+
+    Of a bag the input is the weighted sum of embeddings, float32 [B, D]. Of words there are their embeddings, float32
+    [B, T, D] with zeros after the last word of a text, and how many words there are, int64 [B]. Of a text without a
+    known token v is zero.
+
+    Args:
+        settings: of this kind.
+        dim: D, of embeddings and of v.
+    """
+
+    section: ClassVar[type[EncoderSection]]
+
+    @abstractmethod
+    def __init__(self, settings: EncoderSection, dim: int) -> None:
+        super().__init__()
+
+    @abstractmethod
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """v [B, D]."""
+
+    @abstractmethod
+    def write(self, graph: OnnxGraph) -> None:
+        """Add the nodes from the inputs (`bag`, or `rows` and `lengths`) to `v`; other names begin with `front.`."""
+
+
+def weights_of(module: nn.Module, name: str = "weight") -> NDArray[np.float32]:
+    """A parameter, in numpy."""
+    return module.get_parameter(name).detach().cpu().numpy()

@@ -1,0 +1,55 @@
+"""What every section of the settings is."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from export.artifact.manifest import Reads
+
+
+class Section(BaseModel):
+    """Frozen; a name that it does not know is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+KIND_MEANING = (
+    "what makes v of a text. boe: a bag of embeddings, Astec's, by far the fastest; mlp: layers after it; rnn, gru, "
+    "lstm, xml-cnn: read words in their order"
+)
+
+
+class EncoderSection(Section):
+    """What makes v of a text; a kind with knobs of its own has a section of its own, beside its code.
+
+    Attributes:
+        reads: what it is given of a text.
+        plain: whether v is the sum of embeddings and no more: then several learners can be joined, and embeddings be
+            taken as they come.
+    """
+
+    reads: ClassVar[Reads] = "bag"
+    plain: ClassVar[bool] = True
+
+    kind: str = Field("boe", description=KIND_MEANING)
+
+    @property
+    def max_words(self) -> int | None:
+        """Words of a text that are read at most; None where a bag is."""
+        return None
+
+
+class WordsSection(EncoderSection):
+    """Of an encoder that reads the words of a text in their order."""
+
+    reads: ClassVar[Reads] = "words"
+    plain: ClassVar[bool] = False
+
+    length: int = Field(32, ge=1, le=4096, description="words of a text that are read, the first; more: slower")
+
+    @property
+    def max_words(self) -> int | None:
+        """See `EncoderSection.max_words`."""
+        return self.length
