@@ -33,6 +33,15 @@ class OnnxGraph:
             self._constants += graph.initializer
             self._inputs += graph.input
 
+    @property
+    def input_names(self) -> list[str]:
+        """Of the whole."""
+        return [value.name for value in self._inputs]
+
+    def within(self, prefix: str, known: Mapping[str, str]) -> OnnxGraph:
+        """The same graph to one who knows some values by other names; all other names are his own, behind a prefix."""
+        return _Scope(self, prefix, known)
+
     def input(self, name: str, axes: Sequence[str | int], dtype: type[np.generic] = np.float32) -> None:
         """An input of the whole, its axes by name or length."""
         kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
@@ -65,3 +74,21 @@ class OnnxGraph:
         onnx.checker.check_model(model)
         serialized: bytes = model.SerializeToString()
         return serialized
+
+
+class _Scope(OnnxGraph):
+    def __init__(self, outer: OnnxGraph, prefix: str, known: Mapping[str, str]) -> None:
+        super().__init__()
+        self._outer, self._prefix, self._known = outer, prefix, known
+
+    def node(self, kind: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any) -> None:  # noqa: ANN401 - as onnx declares them
+        """See `OnnxGraph.node`."""
+        self._outer.node(kind, self._names(inputs), self._names(outputs), **attributes)
+
+    def array(self, name: str, values: NDArray[Any]) -> str:
+        """See `OnnxGraph.array`."""
+        self._outer.array(self._prefix + name, values)
+        return name
+
+    def _names(self, names: Sequence[str]) -> list[str]:
+        return [self._known.get(name, self._prefix + name) for name in names]

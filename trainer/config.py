@@ -257,8 +257,6 @@ class TrainerConfig(Section):
     @model_validator(mode="after")
     def _agrees(self) -> Self:
         kind = self.encoder.kind
-        if not self.encoder.plain and len(self.seeds) > 1:
-            raise ValueError(f"seeds are {list(self.seeds)}, and learners of encoder.kind {kind} cannot be joined")
         if not self.encoder.plain and self.surrogate.method == "unsupervised":
             raise ValueError(f"surrogate.method unsupervised trains nothing, and encoder.kind {kind} must be trained")
         return self

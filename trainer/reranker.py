@@ -45,7 +45,7 @@ def learn_reranker(
     """
     settings, seed = config.reranker, config.seed
     generator = seeded(seed, _STREAM)  # not where Module I started: the two are to differ
-    encoder = Encoder(EncoderSection(), random_embeddings(num_features, settings.dim, generator).to(device))
+    encoder = Encoder.start(EncoderSection(), random_embeddings(num_features, settings.dim, generator).to(device))
     features = EncodedFeatures(encoder, Texts(train.bags))
     sampler = LabelSampler(train.labels, mistakes_NS, config.shortlist.num_random_negatives, seed)
     mesh = Mesh(labels=run.world)

@@ -26,8 +26,7 @@ class EncoderSection(Section):
 
     Attributes:
         reads: what it is given of a text.
-        plain: whether v is the sum of embeddings and no more: then several learners can be joined, and embeddings be
-            taken as they come.
+        plain: whether nothing but embeddings learns.
     """
 
     reads: ClassVar[Reads] = "bag"

@@ -57,7 +57,7 @@ def learn_encoder(
         return {"embeddings": start_VD}
 
     embeddings_VD = torch.from_numpy(run.world.share(start)["embeddings"]).to(device)
-    encoder = Encoder(config.encoder, embeddings_VD, seeded(seed, _STREAM, _TRUNK))
+    encoder = Encoder.start(config.encoder, embeddings_VD, seeded(seed, _STREAM, _TRUNK))
     if settings.method == "unsupervised":
         return encoder
     membership_LK = _share_sparse(

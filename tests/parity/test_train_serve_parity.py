@@ -86,7 +86,7 @@ class Trained:
 
 def torch_model(arrays: DenseArrays) -> DenseModel:
     embeddings, *rest = (torch.from_numpy(getattr(arrays, name)) for name in ARRAYS)
-    return DenseModel(TorchEncoder(EncoderSection(), embeddings), *rest)
+    return DenseModel(TorchEncoder.start(EncoderSection(), embeddings), *rest)
 
 
 def logits(x_BD: NDArray[np.float32], arrays: DenseArrays) -> NDArray[np.float32]:

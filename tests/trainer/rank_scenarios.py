@@ -94,7 +94,7 @@ def make_task(name: str, world: World) -> OneVsAllTask:
     generator = seeded(0, 1)
     features: Features = FrozenFeatures(some_v(), CPU)
     if name != "extreme":
-        encoder = Encoder(EncoderSection(), random_embeddings(NUM_TOKENS, DIM, generator))
+        encoder = Encoder.start(EncoderSection(), random_embeddings(NUM_TOKENS, DIM, generator))
         features = EncodedFeatures(encoder, Texts(some_bags()))
     labels_NL = labels_of(NUM_LABELS)
     labels: Labels = AllLabels(labels_NL)

@@ -78,7 +78,7 @@ def test_final_representations_stay_as_near_as_theorem_1_says(demo_run: Path, de
     (residual,) = checkpoint.model.residuals
     assert spectral_norm(torch.from_numpy(residual)) <= bound * (1 + 1e-6)
     queries = [row.query for row in open_dataset(demo_data, "train").rows()]
-    encoder = Encoder(EncoderSection(), torch.from_numpy(checkpoint.model.embeddings))
+    encoder = Encoder.start(EncoderSection(), torch.from_numpy(checkpoint.model.embeddings))
     v_ND = encoder.represent(Texts(checkpoint.featurizer.transform(queries)))
     x_hat_ND = v_ND + np.maximum(v_ND @ residual.T, 0)
     v_norms = np.linalg.norm(v_ND, axis=1)

@@ -15,7 +15,7 @@ def learner(seed: int) -> DenseModel:
     generator = torch.Generator().manual_seed(seed)
     shapes = ((NUM_TOKENS, DIM), (1, DIM, DIM), (NUM_LABELS, DIM), (NUM_LABELS,))
     embeddings, *rest = (torch.randn(shape, generator=generator) for shape in shapes)
-    return DenseModel(Encoder(EncoderSection(), embeddings), *rest)
+    return DenseModel(Encoder.start(EncoderSection(), embeddings), *rest)
 
 
 def logits(model: DenseModel, bags_BV: Tensor) -> Tensor:
@@ -24,7 +24,7 @@ def logits(model: DenseModel, bags_BV: Tensor) -> Tensor:
 
 def test_the_final_representation_adds_the_rectified_residual() -> None:
     residuals = torch.tensor([[[0.0, -1.0], [0.5, 0.0]]])
-    model = DenseModel(Encoder(EncoderSection(), torch.empty(0, 2)), residuals, torch.empty(0, 2), torch.empty(0))
+    model = DenseModel(Encoder.start(EncoderSection(), torch.empty(0, 2)), residuals, torch.empty(0, 2), torch.empty(0))
     assert model.transform(torch.tensor([[2.0, 1.0]])).tolist() == [[2.0, 2.0]]
 
 

@@ -18,7 +18,7 @@ def test_encoding_is_that_of_each_text_alone() -> None:
     ids = generator.integers(0, 30, lengths.sum()).astype(np.int32)
     weights = generator.random(len(ids), np.float32)
     embeddings = random_embeddings(30, 4, torch.Generator().manual_seed(0))
-    v_ND = Encoder(EncoderSection(), embeddings).represent(Texts(Bags(ids, weights, offsets)))
+    v_ND = Encoder.start(EncoderSection(), embeddings).represent(Texts(Bags(ids, weights, offsets)))
     dense_NV = np.zeros((5_000, 30))
     np.add.at(dense_NV, (np.repeat(np.arange(5_000), lengths), ids), weights)
     np.testing.assert_allclose(v_ND[:-1], np.maximum(dense_NV @ embeddings.numpy(), 0), atol=1e-5)

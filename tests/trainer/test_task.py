@@ -55,7 +55,7 @@ def task_of(features: Features, labels: Labels, seed: int = 0, **changes: object
 
 def bag_features(examples: Examples, seed: int = 0) -> EncodedFeatures:
     embeddings_VD = random_embeddings(NUM_TOKENS, MODEL.dim, seeded(seed))
-    return EncodedFeatures(Encoder(EncoderSection(), embeddings_VD), examples.texts)
+    return EncodedFeatures(Encoder.start(EncoderSection(), embeddings_VD), examples.texts)
 
 
 def sampler(examples: Examples) -> LabelSampler:

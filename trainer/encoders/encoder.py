@@ -21,6 +21,8 @@ from export.front import Front
 from export.onnx_graph import OnnxGraph
 from trainer.data import Texts
 from trainer.encoders import trunk_class
+from trainer.encoders.joined import JoinedTrunk
+from trainer.encoders.trunk import Trunk
 from trainer.rows import RowTable
 from trainer.section import EncoderSection
 from trainer.tensors import to_device
@@ -35,17 +37,13 @@ class Encoder:
 
     Args:
         settings: the kind and its knobs.
-        embeddings_VD: where the embeddings start from, of tokens or of words; updated in place.
-        generator: source of where the trunk starts from; None: it is restored.
+        embeddings_VD: of tokens or of words; updated in place.
+        trunk: from there to v; updated in place.
     """
 
-    def __init__(
-        self, settings: EncoderSection, embeddings_VD: Tensor, generator: torch.Generator | None = None
-    ) -> None:
+    def __init__(self, settings: EncoderSection, embeddings_VD: Tensor, trunk: Trunk) -> None:
         self.settings, self.embeddings = settings, RowTable(embeddings_VD)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0 if generator is None else int(torch.randint(2**62, (), generator=generator)))
-            self._trunk = trunk_class(settings.kind)(settings, embeddings_VD.shape[1]).to(embeddings_VD.device)
+        self._trunk = trunk.to(embeddings_VD.device)
         self._shapes = {name: parameter.shape for name, parameter in self._trunk.named_parameters()}
         self.tables = {_EMBEDDINGS: self.embeddings}
         for name, parameter in self._trunk.named_parameters():
@@ -53,17 +51,34 @@ class Encoder:
             self.tables[_TRUNK + name] = RowTable(parameter.detach().view(len(parameter), -1))
 
     @classmethod
+    def start(
+        cls, settings: EncoderSection, embeddings_VD: Tensor, generator: torch.Generator | None = None
+    ) -> Encoder:
+        """One that has learnt nothing yet, over embeddings [V, D].
+
+        Args:
+            settings: the kind and its knobs.
+            embeddings_VD: where they start from.
+            generator: source of where the trunk starts from; None, where it has nothing that learns.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0 if generator is None else int(torch.randint(2**62, (), generator=generator)))
+            return cls(settings, embeddings_VD, trunk_class(settings.kind)(settings, embeddings_VD.shape[1]))
+
+    @classmethod
     def of(cls, settings: EncoderSection, arrays: Arrays, device: torch.device) -> Encoder:
         """From what `arrays` returned."""
-        encoder = cls(settings, torch.from_numpy(arrays[_EMBEDDINGS]).to(device))
+        encoder = cls.start(settings, torch.from_numpy(arrays[_EMBEDDINGS]).to(device))
         for name, table in encoder.tables.items():
             table.weight.copy_(torch.from_numpy(arrays[name]))
         return encoder
 
     @classmethod
     def join(cls, encoders: Sequence[Encoder]) -> Encoder:
-        """One of several plain ones, their representations side by side."""
-        return cls(encoders[0].settings, torch.cat([encoder.embeddings.weight for encoder in encoders], dim=1))
+        """One of several of a kind over the same tokens, their representations side by side."""
+        settings, embeddings = encoders[0].settings, [encoder.embeddings.weight for encoder in encoders]
+        trunk = encoders[0]._trunk if settings.plain else JoinedTrunk([encoder._trunk for encoder in encoders])
+        return cls(settings, torch.cat(embeddings, dim=1), trunk)
 
     @property
     def device(self) -> torch.device:

@@ -31,7 +31,7 @@ SETTINGS = {
 def encoder_of(kind: str, seed: int = 0, **changes: object) -> Encoder:
     section = encoder_section(kind)(**(SETTINGS[kind] | changes))
     embeddings_VD = torch.randn(NUM_ROWS, DIM, generator=seeded(seed))
-    return Encoder(section, embeddings_VD, seeded(seed, 1))
+    return Encoder.start(section, embeddings_VD, seeded(seed, 1))
 
 
 def texts_of(lengths: list[int], seed: int = 0) -> Texts:
@@ -152,4 +152,13 @@ def test_texts_of_other_processes_lend_their_tokens_and_are_not_encoded(kind: st
 def test_two_directions_need_an_even_dimension() -> None:
     section = encoder_section("gru")()
     with pytest.raises(ValueError, match=r"model\.dim is 7, which two directions cannot share; make it even"):
-        Encoder(section, torch.zeros(3, 7))
+        Encoder.start(section, torch.zeros(3, 7))
+
+
+def test_joined_encoders_make_their_representations_side_by_side(kind: str) -> None:
+    encoders = [encoder_of(kind, seed) for seed in range(3)]
+    joined = Encoder.join(encoders)
+    texts = read_by(joined, texts_of([4, 0, LONGEST]))
+    expected = np.concatenate([encoder.represent(texts) for encoder in encoders], axis=1)
+    np.testing.assert_allclose(joined.represent(texts), expected, rtol=0, atol=TOLERANCE)
+    np.testing.assert_allclose(in_onnx(joined, texts), expected, rtol=0, atol=TOLERANCE)
