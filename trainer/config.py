@@ -186,6 +186,13 @@ class SparseSection(Section):
     )
 
 
+class MixSection(Section):
+    """What may have a share of a score, beside the classifiers."""
+
+    similarity: bool = Field(True, description="the similarity to a label's own texts; more accurate")
+    votes: bool = Field(True, description="the votes of the nearest training texts; more accurate")
+
+
 class ValidationSection(Section):
     """The part of the training data that is held out to choose alpha and gamma; never a test file."""
 
@@ -216,6 +223,12 @@ class TrainerConfig(Section):
         max_length=16,
         description="one learner each, served as one model; more: accuracy, time, size. Same seeds, same model (CPU)",
     )
+    framework: Literal["deepxml", "deepxml-ova", "end-to-end", "mach"] = Field(
+        "deepxml",
+        description="deepxml: the four modules; deepxml-ova: classifiers learn from every label, exact and slow; "
+        "end-to-end: no modules, encoder and classifiers of every label together; mach: labels share classifiers of "
+        "random buckets, others for each seed",
+    )
     featurizer: FeaturizerSection = FeaturizerSection()
     encoder: SerializeAsAny[EncoderSection] = EncoderSection()
     model: ModelSection = ModelSection()
@@ -224,6 +237,7 @@ class TrainerConfig(Section):
     extreme: ExtremeSection = ExtremeSection()
     reranker: RerankerSection = RerankerSection()
     sparse: SparseSection = SparseSection()
+    mix: MixSection = MixSection()
     validation: ValidationSection = ValidationSection()
 
     @property
@@ -257,6 +271,8 @@ class TrainerConfig(Section):
     @model_validator(mode="after")
     def _agrees(self) -> Self:
         kind = self.encoder.kind
+        if self.framework == "mach" and self.surrogate.method != "hashed":
+            raise ValueError(f"framework mach hashes labels: set surrogate.method=hashed, not {self.surrogate.method}")
         if not self.encoder.plain and self.surrogate.method == "unsupervised":
             raise ValueError(f"surrogate.method unsupervised trains nothing, and encoder.kind {kind} must be trained")
         return self

@@ -1,4 +1,4 @@
-"""Modules III and IV: residual R and 1-vs-all classifiers W, trained jointly on shortlists (paper, section 4).
+"""Modules III and IV: residual R and 1-vs-all classifiers W, trained jointly (paper, section 4).
 
 Shapes: N texts, D dimensions, L labels, S negatives of a text.
 """
@@ -18,8 +18,7 @@ from trainer.encoders.encoder import Encoder
 from trainer.features import FrozenFeatures
 from trainer.loop import Loop, Schedule
 from trainer.run import Run
-from trainer.sampling import LabelSampler
-from trainer.task import OneVsAllTask
+from trainer.task import Labels, OneVsAllTask
 from trainer.tensors import seeded
 from trainer.world import Mesh
 
@@ -38,14 +37,13 @@ class HeldOut:
 def learn_classifiers(
     encoder: Encoder,
     v_ND: NDArray[np.float32],
-    labels_NL: csr_matrix,
-    negatives_NS: NDArray[np.int32],
+    labels: Labels,
     held: HeldOut,
     config: TrainerConfig,
     seed: int,
     run: Run,
 ) -> DenseModel:
-    """Run Modules III and IV on the positives and the mined negatives, over representations that stand still.
+    """Run Modules III and IV on what `labels` samples, over representations that stand still.
 
     Several processes split the labels; the first gets all classifiers in the end, the others none.
 
@@ -53,9 +51,8 @@ def learn_classifiers(
         DivergedError: the loss became NaN or infinite.
     """
     device = encoder.device
-    sampler = LabelSampler(labels_NL, negatives_NS, config.shortlist.num_random_negatives, seed)
     features, generator, mesh = FrozenFeatures(v_ND, device), seeded(seed, _STREAM), Mesh(labels=run.world)
-    task = OneVsAllTask("extreme", features, sampler, config.model.dim, config.model, generator, device, mesh)
+    task = OneVsAllTask("extreme", features, labels, config.model.dim, config.model, generator, device, mesh)
 
     def probe() -> dict[str, float]:
         return task.precision(held.v, held.labels, held.candidates)

@@ -17,11 +17,13 @@ from trainer.config import TrainerConfig
 from trainer.data import Examples
 from trainer.dense import DenseModel
 from trainer.encoders.encoder import Encoder
+from trainer.encoders.start import start_encoder
 from trainer.extreme import HeldOut, learn_classifiers
 from trainer.probe import recall_metrics
 from trainer.run import Run
-from trainer.sampling import Graphs, build_graphs, candidate_arrays, choose_negatives, shortlist
-from trainer.surrogate import learn_encoder
+from trainer.sampling import Graphs, LabelSampler, build_graphs, candidate_arrays, choose_negatives, shortlist
+from trainer.surrogate import learn_surrogate
+from trainer.task import Labels
 from trainer.world import Arrays
 
 
@@ -46,59 +48,66 @@ class Learner:
         device: torch.device,
         run: Run,
     ) -> None:
-        self._train, self._held, self._featurizer = train, held, featurizer
-        self._config, self._seed, self._device, self._run = config, seed, device, run
+        self.train, self.held, self.featurizer = train, held, featurizer
+        self.config, self.seed, self.device, self.run = config, seed, device, run
 
     @cached_property
     def encoder(self) -> Encoder:
         """Module I."""
-        arrays = self._run.together(f"surrogate-{self._seed}", lambda: self._learn_encoder().arrays())
-        return Encoder.of(self._config.encoder, arrays, self._device)
+        arrays = self.run.together(f"surrogate-{self.seed}", lambda: self._learn_encoder().arrays())
+        return Encoder.of(self.config.encoder, arrays, self.device)
 
     @cached_property
     def v(self) -> NDArray[np.float32]:
         """Intermediate representations of the texts [N, D]."""
-        return self.encoder.represent(self._train.texts)
+        return self.encoder.represent(self.train.texts)
 
     @cached_property
     def graphs(self) -> Graphs:
         """The ANN graphs of Module II."""
-        graphs = build_graphs(self.v, self._train.labels, self._config.shortlist, self._seed)
-        self._run.record("graphs", representatives=graphs.centroids.count, points=graphs.points.count)
+        graphs = build_graphs(self.v, self.train.labels, self.config.shortlist, self.seed)
+        self.run.record("graphs", representatives=graphs.centroids.count, points=graphs.points.count)
         return graphs
 
     @cached_property
     def negatives(self) -> NDArray[np.int32]:
         """The negatives of Module II, [N, S], -1 where a text has fewer."""
-        return self._run.once(f"mining-{self._seed}", lambda: {"negatives": self._mine()})["negatives"]
+        return self.run.once(f"mining-{self.seed}", lambda: {"negatives": self._mine()})["negatives"]
 
     @cached_property
     def model(self) -> DenseModel:
         """Modules III and IV."""
-        arrays = self._run.together(f"extreme-{self._seed}", lambda: self._learn_classifiers().classifier_arrays())
+        arrays = self.run.together(f"extreme-{self.seed}", lambda: self._learn_classifiers().classifier_arrays())
         return DenseModel.of(self.encoder, arrays)
 
+    def label_samples(self, negatives_NS: NDArray[np.int32]) -> Labels:
+        """The labels that Modules III and IV score a batch against."""
+        return LabelSampler(self.train.labels, negatives_NS, self.config.shortlist.num_random_negatives, self.seed)
+
     def _learn_encoder(self) -> Encoder:
-        rest = self._config, self._seed, self._device, self._run
-        return learn_encoder(self._train, self._held, self._featurizer, *rest)
+        rest = self.config, self.seed
+        encoder = start_encoder(self.train, self.featurizer, *rest, self.device, self.run)
+        if self.config.surrogate.method != "unsupervised":
+            learn_surrogate(self.train, self.held, encoder, self.featurizer.num_features, *rest, self.run)
+        return encoder
 
     def _mine(self) -> NDArray[np.int32]:
-        settings = self._config.shortlist
-        labels_NL = self._train.labels
-        negatives_NS = choose_negatives(self.graphs, self.v, labels_NL, settings, self._seed, self._device)
-        self._run.record("mining", negatives_per_text=float((negatives_NS >= 0).sum(axis=1).mean()))
+        settings = self.config.shortlist
+        labels_NL = self.train.labels
+        negatives_NS = choose_negatives(self.graphs, self.v, labels_NL, settings, self.seed, self.device)
+        self.run.record("mining", negatives_per_text=float((negatives_NS >= 0).sum(axis=1).mean()))
         return negatives_NS
 
     def _learn_classifiers(self) -> DenseModel:
-        v_RD = self.encoder.represent(self._held.texts)
-        mined = self._run.world.share(lambda: self._mine_all(v_RD))
-        negatives_NS = mined.pop("negatives")
-        held = HeldOut(v_RD, self._held.labels, Candidates(**mined))
-        rest = self._config, self._seed, self._run
-        return learn_classifiers(self.encoder, self.v, self._train.labels, negatives_NS, held, *rest)
+        v_RD = self.encoder.represent(self.held.texts)
+        mined = self.run.world.share(lambda: self._mine_all(v_RD))
+        labels = self.label_samples(mined.pop("negatives"))
+        held = HeldOut(v_RD, self.held.labels, Candidates(**mined))
+        rest = self.config, self.seed, self.run
+        return learn_classifiers(self.encoder, self.v, labels, held, *rest)
 
     def _mine_all(self, v_RD: NDArray[np.float32]) -> Arrays:
         """Negatives of the texts, and candidates of the held-out texts."""
-        candidates = shortlist(self.graphs.shortlister(self._config.shortlist), v_RD, "shortlisting held-out texts")
-        self._run.record("shortlist", **recall_metrics(candidates, self._held.labels))
+        candidates = shortlist(self.graphs.shortlister(self.config.shortlist), v_RD, "shortlisting held-out texts")
+        self.run.record("shortlist", **recall_metrics(candidates, self.held.labels))
         return {"negatives": self.negatives, **candidate_arrays(candidates)}

@@ -15,11 +15,13 @@ from scipy.ndimage import uniform_filter
 from scipy.sparse import csr_matrix
 
 from export.artifact.shortlist import Candidates
+from trainer.config import MixSection
 
 SHARES = tuple(round(0.1 * step, 1) for step in range(11))
 SMALL_SHARES = tuple(round(0.05 * step, 2) for step in range(9))
 """Of sparse term and votes, which span all of [0, 1] where a similarity moves by a tenth: small steps count."""
 _RANKS = (1, 3, 5)
+_ALL_PARTS = MixSection()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,12 @@ class MixChoice:
 
 
 def choose_shares(
-    parts: Parts, candidates: Candidates, relevant_RL: csr_matrix, weights_L: NDArray[np.float64], psp_weight: float
+    parts: Parts,
+    candidates: Candidates,
+    relevant_RL: csr_matrix,
+    weights_L: NDArray[np.float64],
+    psp_weight: float,
+    allowed: MixSection = _ALL_PARTS,
 ) -> MixChoice:
     """Try the mixes of a grid on held-out texts, then the share of the re-ranker.
 
@@ -79,9 +86,11 @@ def choose_shares(
         relevant_RL: their labels.
         weights_L: inverse propensities.
         psp_weight: what a point of PSP is worth in points of P.
+        allowed: what may have a share.
     """
     judge = _Judge(candidates, relevant_RL, weights_L)
-    axes = (SHARES, SMALL_SHARES if parts.sparse is not None else (0.0,), SMALL_SHARES)
+    alphas, gammas = SHARES if allowed.similarity else (1.0,), SMALL_SHARES if parts.sparse is not None else (0.0,)
+    axes = (alphas, gammas, SMALL_SHARES if allowed.votes else (0.0,))
     grid = [Shares(*shares) for shares in product(*axes)]
     trials = [asdict(shares) | judge.figures(shares.mix(parts)) for shares in grid]
     shape = tuple(len(axis) for axis in axes)

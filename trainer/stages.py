@@ -25,6 +25,7 @@ from trainer.config import TrainerConfig
 from trainer.data import Examples, Texts, TrainingData, split_validation
 from trainer.dense import DenseModel
 from trainer.encoders.encoder import Encoder
+from trainer.frameworks import FRAMEWORKS
 from trainer.learner import Learner
 from trainer.mix import MixChoice, Parts, choose_shares
 from trainer.probe import PROBE_TEXTS, candidate_logits
@@ -116,8 +117,11 @@ class _Training:
     def learn_models(self) -> tuple[list[DenseModel], Learner]:
         """Modules I to IV of every seed; the last learner still has its graphs."""
         models, probe = [], self.held.take(self.probe_rows)
+        learner_class = FRAMEWORKS[self.config.framework]
         for seed in self.config.seeds:
-            learner = Learner(self.examples, probe, self.data.featurizer, self.config, seed, self.device, self.run)
+            learner = learner_class(
+                self.examples, probe, self.data.featurizer, self.config, seed, self.device, self.run
+            )
             models.append(learner.model)
         return models, learner
 
@@ -143,7 +147,7 @@ class _Training:
                 logits_C = sparse.classifier.logits(candidates, self.held.bags)
                 parts = replace(parts, sparse=_sigmoid(SPARSE_SLOPE * logits_C))
             psp_weight = self.config.validation.psp_weight
-            choice = choose_shares(parts, candidates, self.held.labels, weights_L, psp_weight)
+            choice = choose_shares(parts, candidates, self.held.labels, weights_L, psp_weight, self.config.mix)
             tried.append((sparse, parts, choice))
             self.run.record("mix", cost=0.0 if sparse is None else sparse.cost, objective=choice.objective)
         return max(tried, key=lambda trial: trial[-1].objective)

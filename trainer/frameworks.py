@@ -1,0 +1,92 @@
+"""Frameworks by name: how a learner comes to its encoder and its classifiers. A new one is a class and a line here.
+
+Shapes: L labels, K buckets, S negatives of a text.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from trainer.dense import DenseModel
+from trainer.encoders.encoder import Encoder
+from trainer.encoders.start import start_encoder
+from trainer.joint import learn_jointly
+from trainer.learner import Learner
+from trainer.surrogate import learn_surrogate
+from trainer.task import AllLabels, Labels
+from trainer.world import Arrays
+
+
+class OvaLearner(Learner):
+    """DeepXML-OVA: Modules III and IV look at every label, not at a shortlist."""
+
+    def label_samples(self, negatives_NS: NDArray[np.int32]) -> Labels:
+        """See `Learner.label_samples`."""
+        return AllLabels(self.train.labels)
+
+
+class EndToEndLearner(Learner):
+    """Without modules: encoder and classifiers of every label trained together, as XML-CNN is."""
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """What the classifiers were trained with."""
+        return self.model.encoder
+
+    @cached_property
+    def model(self) -> DenseModel:
+        """All of it."""
+        arrays = self.run.together(f"extreme-{self.seed}", self._learn)
+        return DenseModel.of(Encoder.of(self.config.encoder, arrays, self.device), arrays)
+
+    def _learn(self) -> Arrays:
+        rest = self.config, self.seed
+        encoder = start_encoder(self.train, self.featurizer, *rest, self.device, self.run)
+        texts, held = (self.train.texts, self.train.labels), (self.held.texts, self.held.labels)
+        return _arrays(learn_jointly("extreme", encoder, texts, held, *rest, self.run))
+
+
+class MachLearner(Learner):
+    """One of MACH's repetitions: labels share classifiers of the buckets that they are hashed to.
+
+    With several seeds the buckets of a label are others in each, and what is served is the mean of their logits, where
+    MACH takes that of their probabilities (Medini et al., NeurIPS 2019, section 3).
+    """
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """What the buckets were trained with."""
+        return self.model.encoder
+
+    @cached_property
+    def model(self) -> DenseModel:
+        """The classifiers of each label's bucket."""
+        arrays = self.run.together(f"surrogate-{self.seed}", self._learn)
+        buckets_L = torch.from_numpy(arrays["buckets"]).to(self.device)
+        of_buckets = DenseModel.of(Encoder.of(self.config.encoder, arrays, self.device), arrays)
+        return DenseModel(
+            of_buckets.encoder, of_buckets.residuals, of_buckets.classifier[buckets_L], of_buckets.bias[buckets_L]
+        )
+
+    def _learn(self) -> Arrays:
+        rest = self.config, self.seed
+        encoder = start_encoder(self.train, self.featurizer, *rest, self.device, self.run)
+        sizes = self.featurizer.num_features, *rest
+        model, membership_LK = learn_surrogate(self.train, self.held, encoder, *sizes, self.run)
+        return _arrays(model) | {"buckets": membership_LK.indices.astype(np.int64)}
+
+
+FRAMEWORKS: dict[str, type[Learner]] = {
+    "deepxml": Learner,
+    "deepxml-ova": OvaLearner,
+    "end-to-end": EndToEndLearner,
+    "mach": MachLearner,
+}
+
+
+def _arrays(model: DenseModel) -> Arrays:
+    return model.encoder.arrays() | model.classifier_arrays()

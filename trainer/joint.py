@@ -1,0 +1,54 @@
+"""An encoder and classifiers of every label, or cluster of labels, trained together end to end.
+
+Module I does this to clusters, and keeps the encoder (paper, section 4, equation 1); systems without modules do it to
+the labels themselves.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from scipy.sparse import csr_matrix
+
+from trainer.config import TrainerConfig
+from trainer.data import Texts
+from trainer.dense import DenseModel
+from trainer.encoders.encoder import Encoder
+from trainer.features import EncodedFeatures
+from trainer.loop import Loop, Schedule
+from trainer.run import Run
+from trainer.task import AllLabels, OneVsAllTask
+from trainer.tensors import seeded
+from trainer.world import Mesh
+
+_STREAM = 1
+
+
+def learn_jointly(
+    name: Literal["surrogate", "extreme"],
+    encoder: Encoder,
+    train: tuple[Texts, csr_matrix],
+    held: tuple[Texts, csr_matrix],
+    config: TrainerConfig,
+    seed: int,
+    run: Run,
+) -> DenseModel:
+    """Train the encoder, in place, a residual and classifiers of all labels; the settings of the module `name` rule.
+
+    `train` is texts with their labels or clusters, sparse [N, K]; how well it does on `held` is recorded. Several
+    processes split the texts of a batch.
+
+    Raises:
+        DivergedError: the loss became NaN or infinite.
+    """
+    (texts, labels_NK), (held_texts, held_labels_RK) = train, held
+    schedule = Schedule.of(config.surrogate if name == "surrogate" else config.extreme, len(texts))
+    features, labels = EncodedFeatures(encoder, texts), AllLabels(labels_NK)
+    generator, mesh = seeded(seed, _STREAM), Mesh(texts=run.world)
+    task = OneVsAllTask(name, features, labels, config.model.dim, config.model, generator, encoder.device, mesh)
+
+    def probe() -> dict[str, float]:
+        return task.precision(encoder.represent(held_texts), held_labels_RK, None)
+
+    Loop(task, schedule, seed, probe).run(run)
+    return task.finish(encoder)
