@@ -1,0 +1,31 @@
+"""Every recipe trains, cheaply here, and says what differs from the defaults."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import trainer
+from export.checkpoint import read_checkpoint
+from trainer.config import changed_settings, load_config
+
+RECIPES = sorted((Path(trainer.__file__).parent / "recipes").glob("*.toml"))
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.stem)
+def test_a_recipe_trains(
+    recipe: Path,
+    tmp_path: Path,
+    shop_rows: list[tuple[str, list[str]]],
+    write_jsonl: Callable[..., Path],
+    cheap_settings: tuple[str, ...],
+    astec_train: Callable[..., tuple[int, str]],
+) -> None:
+    assert changed_settings(load_config(recipe, []))
+    data = write_jsonl(tmp_path / "train.jsonl", shop_rows)
+    code, said = astec_train(data, tmp_path / "run", "--config", recipe, *cheap_settings)
+    assert code == 0, said
+    shares, config = read_checkpoint(tmp_path / "run").shares(), load_config(recipe, [])
+    assert shares.sparse == 0 or config.sparse.enabled
+    assert shares.votes == 0 or config.mix.votes
+    assert shares.similarity == 0 or config.mix.similarity
