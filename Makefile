@@ -44,7 +44,7 @@ artifacts/demo/manifest.json: | $(VENV)/.ready
 	test -f runs/demo-log/train.jsonl.gz || $(BIN)/astec-train demo-log runs/demo-log
 	rm -rf runs/demo artifacts/demo
 	$(BIN)/astec-train runs/demo-log runs/demo --config trainer/recipes/demo.toml
-	$(BIN)/astec-export runs/demo artifacts/demo
+	$(BIN)/astec-export runs/demo artifacts/demo --training-texts
 
 demo: artifacts/demo/manifest.json ## train on the demo log, export, and serve it on port 8000 (PORT=...)
 	$(BIN)/astec-evaluate artifacts/demo runs/demo-log

@@ -72,6 +72,7 @@ def toy_checkpoint() -> Checkpoint:
         held_out=HeldOut(
             bags, v_ND, v_ND, v_ND, LabelSets.one_each(each_N), np.empty(0, np.int64), units_ND[:0], each_N[:0], None
         ),
+        point_texts=TextTable.from_texts(TEXTS),
     )
 
 
@@ -90,7 +91,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for weights, plan in plans.items():
             artifact, indices = Path(folder) / weights, IndexBuilder(checkpoint).build(plan)
-            pack(checkpoint, indices, artifact, name="toy", weights=weights)
+            pack(checkpoint, indices, artifact, name="toy", weights=weights, training_texts=True)
             predictor = Predictor(open_artifact(artifact))
             for queries in (TEXTS, TEXTS[:1]):
                 rankings, _ = predictor.rank(queries, top_k=1)
@@ -98,7 +99,9 @@ def main() -> None:
                 best = [json.loads(answer)[0]["label_id"] for answer in answers]
                 if best != list(range(len(queries))):
                     raise RuntimeError(f"the toy model ({weights}) ranks labels {best} first, not each text's own")
-            predictor.explainer.explain(TEXTS[0], [0])
+            (nearest, *_) = predictor.explainer.explain(TEXTS[0], [0]).neighbours
+            if nearest.text != TEXTS[0]:
+                raise RuntimeError(f"the toy model ({weights}) finds a text farther from itself than another")
     print(f"The toy model ranks {len(TEXTS)} of {len(TEXTS)} texts right.")
 
 

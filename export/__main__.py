@@ -15,7 +15,7 @@ from export.artifact.store import ArtifactError
 from export.calibration import CALIBRATED_RANKS, MIN_TEXTS, CalibrationFit, fit_calibration
 from export.checkpoint import CheckpointError, read_checkpoint
 from export.indices import IndexBuilder
-from export.pack import pack, require_identity
+from export.pack import pack, require_identity, require_point_texts
 from export.plan import SearchSpace, ShortlistKind, ShortlistPlan
 from export.readers.progress import console
 from export.tradeoff import Trial, choose_plan, judge_int8, score_held_out
@@ -117,6 +117,15 @@ def export(
         Path | None,
         typer.Option(dir_okay=False, help="Write a PNG of probabilities against how often they were right."),
     ] = None,
+    training_texts: Annotated[
+        bool,
+        typer.Option(
+            "--training-texts",
+            help="Store the texts of the training points, for explanations and the playground to quote. Whoever may "
+            "ask the server then sees some of them: leave it out where queries of the log are private. Label "
+            "representatives alone are then no way to search.",
+        ),
+    ] = False,
 ) -> None:
     """Pack RUN into ARTIFACT, verify it against the run, and publish it: whole, or not at all.
 
@@ -125,7 +134,7 @@ def export(
     """
     try:
         space = SearchSpace(
-            kinds=DEFAULTS.kinds if shortlist is None else (shortlist,),
+            kinds=_kinds(shortlist, training_texts=training_texts),
             backend=backend,
             dims=DEFAULTS.dims if dim is None else (dim,),
             neighbours=DEFAULTS.neighbours if neighbours is None else (neighbours,),
@@ -136,9 +145,8 @@ def export(
             max_loss=max_loss,
             max_psp_loss=max_psp_loss,
         )
-        report = _export(
-            run, artifact, name or artifact.resolve().name, version, weights, space, plot, reliability_plot
-        )
+        named, pictures = name or artifact.resolve().name, (plot, reliability_plot)
+        report = _export(run, artifact, named, version, weights, space, *pictures, training_texts=training_texts)
     except (
         CheckpointError,
         VerificationError,
@@ -158,6 +166,15 @@ def export(
     console.print(f"published {artifact}; serve it: astec-serve {artifact}", soft_wrap=True)
 
 
+def _kinds(shortlist: ShortlistKind | None, *, training_texts: bool) -> tuple[ShortlistKind, ...]:
+    """Where labels may come from; not from representatives alone where training points are to be quoted."""
+    if not training_texts:
+        return DEFAULTS.kinds if shortlist is None else (shortlist,)
+    if shortlist == "centroids":
+        raise ValueError("--shortlist centroids has no training points to quote; leave --training-texts out")
+    return ("points", "union") if shortlist is None else (shortlist,)
+
+
 def _only(max_candidates: int) -> tuple[int, ...]:
     """The single limit to choose from; none for 0."""
     return (max_candidates,) if max_candidates else ()
@@ -172,6 +189,8 @@ def _export(
     space: SearchSpace,
     plot: Path | None,
     reliability_plot: Path | None,
+    *,
+    training_texts: bool,
 ) -> VerificationReport:
     require_absent(artifact)
     require_identity(name, version)
@@ -179,6 +198,8 @@ def _export(
         if picture is not None and not picture.absolute().parent.is_dir():
             raise ValueError(f"{picture} cannot be written: there is no folder {picture.parent}; create it first")
     checkpoint = read_checkpoint(run)
+    if training_texts:
+        require_point_texts(checkpoint)
     judged = checkpoint.before_refit()
     builder = IndexBuilder(judged)
     choice = choose_plan(builder, space)
@@ -208,7 +229,8 @@ def _export(
     with console.status("packing and verifying"):
         if judged is not checkpoint:
             builder = IndexBuilder(checkpoint)
-        return pack(checkpoint, builder.build(plan), artifact, name, version, weights, trials, fit)
+        indices = builder.build(plan)
+        return pack(checkpoint, indices, artifact, name, version, weights, trials, fit, training_texts=training_texts)
 
 
 def _show(trials: Sequence[Trial], chosen: Trial, plot: Path | None) -> None:

@@ -18,7 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 from export.artifact.featurizer import Bags, Featurizer, open_featurizer
 from export.artifact.files import sha256_of, write_folder_atomically
-from export.artifact.labels import TextTable
+from export.artifact.labels import TextTable, text_files
 from export.artifact.manifest import EncoderDescription, FileName, FileRecord, Frozen, PartShares
 from export.artifact.sequences import Sequences
 from export.artifact.shortlist import LabelSets
@@ -32,6 +32,7 @@ REFERENCE_FILE = "reference.safetensors"
 HELD_OUT_FILE = "held_out.safetensors"
 FRONT_FILE = "front.onnx"
 LABELS_STEM = "labels"
+POINT_TEXTS_STEM = "point_texts"
 _RERANKER_PREFIX = "reranker."
 _SPARSE_PREFIX = "sparse."
 
@@ -146,6 +147,8 @@ class Checkpoint:
         centroids: label representatives, unit rows [L', D] in label order, and `centroid_labels`, the label of each.
         points: training points, unit rows [N, D], and `point_labels`, the labels of each.
         centroid_neighbours, point_neighbours: hits among either that made the shortlist while the shares were chosen.
+        point_texts: of the training points, as far as the featurizer looks at them; None of runs on feature ids, and of
+            runs from before they were kept.
     """
 
     alpha: float
@@ -169,6 +172,7 @@ class Checkpoint:
     point_neighbours: int
     reference: Reference
     held_out: HeldOut
+    point_texts: TextTable | None = None
 
     def shares(self) -> PartShares:
         """What each part has of a score."""
@@ -185,6 +189,7 @@ class Checkpoint:
             self,
             points=self.points[learnt_N],
             point_labels=self.point_labels.take(np.flatnonzero(learnt_N)),
+            point_texts=None,
             centroids=held_out.centroids,
             centroid_labels=held_out.centroid_labels,
             sparse=held_out.sparse,
@@ -204,6 +209,8 @@ def write_checkpoint(run: Path, checkpoint: Checkpoint) -> Path:
         checkpoint.featurizer.save(folder)
         checkpoint.labels.save(folder, LABELS_STEM)
         (folder / FRONT_FILE).write_bytes(checkpoint.model.front.graph)
+        if checkpoint.point_texts is not None:
+            checkpoint.point_texts.save(folder, POINT_TEXTS_STEM)
         summary = CheckpointSummary(
             vocabulary_sha256=checkpoint.featurizer.vocabulary_sha256(),
             encoder=checkpoint.model.front.description,
@@ -364,6 +371,11 @@ def _load(folder: Path, summary: CheckpointSummary) -> Checkpoint:
     featurizer = open_featurizer(folder)
     if featurizer.vocabulary_sha256() != summary.vocabulary_sha256:
         raise ValueError("the vocabulary is not the one that the model was trained with")
+    point_texts = None
+    if summary.files.keys() & set(text_files(POINT_TEXTS_STEM)):
+        point_texts = TextTable.open(folder, POINT_TEXTS_STEM)
+        if len(point_texts) != len(arrays["points"]):
+            raise ValueError(f"there are {len(point_texts)} texts of {len(arrays['points'])} training points")
     return Checkpoint(
         alpha=summary.alpha,
         beta=summary.beta,
@@ -405,4 +417,5 @@ def _load(folder: Path, summary: CheckpointSummary) -> Checkpoint:
             _optional_part(SparseClassifier, held_out, _SPARSE_PREFIX),
             _sequences(held_out),
         ),
+        point_texts=point_texts,
     )

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.artifact.featurizer import Featurizer
+from export.artifact.labels import TextTable, text_files
 from export.artifact.manifest import (
     FORMAT_VERSION,
     MAX_IDENTITY_CHARS,
@@ -50,6 +51,8 @@ def pack(
     weights: Weights = "float32",
     trials: Sequence[Trial] = (),
     fit: CalibrationFit | None = None,
+    *,
+    training_texts: bool = False,
 ) -> VerificationReport:
     """Write `checkpoint` as the artifact `target`; it is published only if it passes verification.
 
@@ -63,23 +66,30 @@ def pack(
         weights: of embeddings, classifiers and representatives; int8 takes a quarter of the memory.
         trials: what the plan of the indices was chosen from, for the model card.
         fit: how likely a label with a score is right; None: the artifact does not know.
+        training_texts: whether the artifact carries the texts of the training points, for explanations to quote.
 
     Raises:
-        ValueError: `name` or `version` is too long.
+        ValueError: `name` or `version` is too long, or there are no texts to carry, or no index over their points.
         FileExistsError: `target` exists.
         VerificationError: the artifact does not do what the run did.
         ArtifactError: the run's parts do not fit one another.
     """
     require_identity(name, version)
+    if training_texts:
+        require_point_texts(checkpoint)
+        if indices.points is None:
+            raise ValueError(f"a shortlist of {indices.plan.kind} has no training points whose texts it could carry")
 
     def describe(files: dict[str, FileRecord]) -> Manifest:
         plan = indices.plan
         calibration = None if fit is None else fit.calibration
         identity = ModelIdentity(name=name, version=version or _content_version(checkpoint, plan, calibration, files))
-        return _describe(checkpoint, plan, calibration, weights, files, identity)
+        return _describe(checkpoint, plan, calibration, weights, files, identity, training_texts=training_texts)
 
     with write_artifact(target, describe) as folder:
         _write_files(checkpoint, indices, weights, folder)
+        if training_texts:
+            require_point_texts(checkpoint).save(folder, FILES.point_texts)
         (folder / FILES.model_card).write_text(render_model_card(checkpoint, name, trials, fit))
         return verify_files_against(checkpoint, indices, folder)
 
@@ -92,6 +102,20 @@ def require_identity(name: str, version: str | None) -> None:
                 f"the model's {field} has {len(value)} characters, the limit is {MAX_IDENTITY_CHARS}; "
                 f"choose another with --{field}"
             )
+
+
+def require_point_texts(checkpoint: Checkpoint) -> TextTable:
+    """The texts of the training points.
+
+    Raises:
+        ValueError: the run has none.
+    """
+    if checkpoint.point_texts is None:
+        raise ValueError(
+            "the run holds no training texts: it learnt from feature ids, or is from before runs kept them; train "
+            "again, or export without --training-texts"
+        )
+    return checkpoint.point_texts
 
 
 def _write_files(checkpoint: Checkpoint, indices: Indices, weights: Weights, folder: Path) -> None:
@@ -146,6 +170,8 @@ def _describe(
     weights: Weights,
     files: dict[str, FileRecord],
     identity: ModelIdentity,
+    *,
+    training_texts: bool,
 ) -> Manifest:
     featurizer: Featurizer = checkpoint.featurizer
     model, reranker = checkpoint.model, checkpoint.reranker
@@ -181,6 +207,7 @@ def _describe(
         files=files,
         calibration=calibration,
         encoder=model.front.description,
+        training_texts=training_texts,
     )
 
 
@@ -193,8 +220,9 @@ def _describe_index(plan: IndexPlan | None) -> IndexDescription | None:
 def _content_version(
     checkpoint: Checkpoint, plan: ShortlistPlan, calibration: Calibration | None, files: dict[str, FileRecord]
 ) -> str:
-    # The card tells the name and how long training took: words about a model, not the model.
-    hashes = {name: record.sha256 for name, record in sorted(files.items()) if name != FILES.model_card}
+    # The card tells the name and how long training took: words about a model, not the model. Nor are quoted texts.
+    without = (FILES.model_card, *text_files(FILES.point_texts))
+    hashes = {name: record.sha256 for name, record in sorted(files.items()) if name not in without}
     mix = [checkpoint.alpha, checkpoint.beta, checkpoint.gamma, checkpoint.delta]
     learnt = [] if calibration is None else [calibration.model_dump()]
     content = json.dumps([hashes, asdict(plan), mix, *learnt])

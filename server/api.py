@@ -120,13 +120,13 @@ async def readyz(request: Request) -> Response:
 
 @router.get(MODEL_PATH, summary="What is served?", response_model=dict[str, Any], responses=_problems(401, 503))
 async def model(request: Request) -> Response:
-    """Answer with the public part of the artifact's manifest."""
+    """Answer with the public part of the artifact's manifest, and `examples`, a few queries to try."""
     guard: Guard | None = request.app.state.guard
     if guard is not None:
         guard.client_of(request.scope)
     service: Service = request.app.state.service
     require_ready(service)
-    return _json(service.artifact.manifest.public())
+    return _json(service.artifact.manifest.public() | {"examples": service.examples})
 
 
 @router.post(

@@ -19,9 +19,11 @@ from export.artifact.shortlist import Candidates
 from export.artifact.store import Artifact
 from export.artifact.weight_rows import NO_SCALES
 from server.encoder import Encoder, Representations
-from server.schema import Explanation, LabelExplanation, ScoreParts, TokenWeight
+from server.schema import Explanation, LabelExplanation, Neighbour, ScoreParts, TokenWeight
 
 MAX_TOKENS = 20
+MAX_NEIGHBOURS = 10
+MAX_NEIGHBOUR_LABELS = 20
 
 
 class Explainer:
@@ -41,8 +43,10 @@ class Explainer:
         representations = self._encoder.encode(bags, sequences)
         candidates = self._artifact.shortlister.search(representations.z, representations.v)
         positions = {label: position for position, label in enumerate(candidates.labels.tolist())}
+        heaviest = self._heaviest(bags.ids, bags.weights)
+        neighbours = self._neighbours(representations, label_ids)
         if not label_ids:
-            return Explanation(tokens=self._heaviest(bags.ids, bags.weights), labels=[])
+            return Explanation(tokens=heaviest, labels=[], neighbours=neighbours)
         chosen_K = np.array([positions[label] for label in label_ids])
         labels = Candidates(
             candidates.labels[chosen_K],
@@ -53,9 +57,26 @@ class Explainer:
         parts = self._parts(labels, bags, representations)
         tokens = self._spoken_for(labels, bags)
         return Explanation(
-            tokens=self._heaviest(bags.ids, bags.weights),
+            tokens=heaviest,
             labels=[LabelExplanation(parts=part, tokens=spoken) for part, spoken in zip(parts, tokens, strict=True)],
+            neighbours=neighbours,
         )
+
+    def _neighbours(self, representations: Representations, label_ids: Sequence[int]) -> list[Neighbour]:
+        """The nearest training points, where they may be shown: even without its text each is a row of the log."""
+        artifact, points = self._artifact, self._artifact.shortlister.points
+        if artifact.point_texts is None or points is None:
+            return []
+        voters = artifact.shortlister.voters(representations.z)
+        ranks = {label: rank for rank, label in enumerate(label_ids)}
+        neighbours = []
+        for point, similarity, vote in zip(*(array[:MAX_NEIGHBOURS].tolist() for array in voters), strict=True):
+            labels = points.labels.indices[points.labels.indptr[point] : points.labels.indptr[point + 1]].tolist()
+            labels.sort(key=lambda label: ranks.get(label, len(ranks)))
+            texts = [artifact.labels[label] for label in labels[:MAX_NEIGHBOUR_LABELS]]
+            text = artifact.point_texts[point]
+            neighbours.append(Neighbour(text=text, similarity=similarity, vote=vote, labels=texts))
+        return neighbours
 
     def _parts(self, labels: Candidates, bags: Bags, representations: Representations) -> list[ScoreParts]:
         """What each part adds to the score of each label; together they are the score."""

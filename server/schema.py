@@ -76,8 +76,8 @@ class PredictRequest(RequestModel):
     )
     explain: bool = Field(
         default=False,
-        description="Also say why: what each part adds to a score, and which tokens speak for the label. With one "
-        "`query` only; takes a millisecond more.",
+        description="Also say why: what each part adds to a score, which tokens speak for the label, and, where the "
+        "model carries them, which training texts are near. With one `query` only; takes a millisecond more.",
     )
 
 
@@ -140,11 +140,28 @@ class LabelExplanation(BaseModel):
     tokens: list[TokenWeight]
 
 
+class Neighbour(BaseModel):
+    """A training point near the query: its text, and its labels, those of the answer first.
+
+    `similarity` is the cosine by which it was found, `vote` what it gives to the vote of each of its labels; of all
+    points that vote these add up to 1. A label's part `votes` is its vote, 1 at most, times the share of the votes.
+    """
+
+    text: str
+    similarity: float
+    vote: float
+    labels: list[str]
+
+
 class Explanation(BaseModel):
-    """Why a ranking is as it is: the known tokens of the query by TF-IDF, and each of its labels in their order."""
+    """Why a ranking is as it is: the known tokens of the query by TF-IDF, and each of its labels in their order.
+
+    `neighbours` are the nearest training points, at most 10; none where the artifact does not carry their texts.
+    """
 
     tokens: list[TokenWeight]
     labels: list[LabelExplanation]
+    neighbours: list[Neighbour]
 
 
 class SingleResponse(Predictions):

@@ -16,6 +16,7 @@ from export.artifact.featurizer import Bag, Query, TextFeaturizer, fold
 from export.artifact.store import Artifact
 from server.batcher import Answers, Batcher, Caller, CallerLeftError, ClosedError, DeadlineError, QueueFullError
 from server.cache import LruCache
+from server.examples import example_queries
 from server.inference import Inference
 from server.metrics import Metrics, ShedReason
 from server.predictor import StageTimes
@@ -70,6 +71,7 @@ class Service:
         self._settings = settings
         self._metrics = metrics
         self._explaining = 0
+        self.examples = example_queries(artifact)
         self._cache = LruCache[CacheKey, bytes](settings.cache_entries) if settings.cache_entries else None
 
     async def start(self) -> None:

@@ -19,8 +19,9 @@ from export.artifact.index import Backend, HnswParams
 from export.artifact.labels import TextTable
 from export.artifact.shortlist import LabelSets
 from export.artifact.sparse import MIN_HEAD_WEIGHTS, SparseClassifier
-from export.checkpoint import Checkpoint, DenseArrays, HeldOut, Reference
+from export.checkpoint import Checkpoint, DenseArrays, HeldOut, Reference, read_checkpoint
 from export.indices import IndexBuilder, Indices
+from export.pack import pack
 from export.plan import IndexPlan, ShortlistKind, ShortlistPlan
 from trainer.demo.log import DemoLogConfig, sample_queries, write_demo_log
 
@@ -59,6 +60,15 @@ def demo_artifact(demo_run: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     """The demo run, exported."""
     artifact = tmp_path_factory.mktemp("demo") / "artifact"
     _run("export", str(demo_run), str(artifact), "--name", "demo")
+    return artifact
+
+
+@pytest.fixture(scope="session")
+def quoting_artifact(demo_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo run, exported with the texts of its training points."""
+    artifact = tmp_path_factory.mktemp("demo") / "quoting"
+    checkpoint = read_checkpoint(demo_run)
+    pack(checkpoint, _build_indices(checkpoint, kind="points"), artifact, "demo", training_texts=True)
     return artifact
 
 
@@ -158,6 +168,7 @@ def _random_checkpoint(*, learners: int = 1, reranker_dim: int = 0, parts: bool 
             point_labels,
             _means(units_ND, labels_N),
         ),
+        point_texts=TextTable.from_texts(texts),
     )
 
 

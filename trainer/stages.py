@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from export.artifact.featurizer import Bags
+from export.artifact.labels import TextTable
 from export.artifact.sequences import Sequences
 from export.artifact.shortlist import Candidates, LabelSets, Shortlister
 from export.artifact.sparse import SPARSE_SLOPE, SparseClassifier
@@ -81,8 +82,8 @@ class _Training:
         data = data.read_for(config.encoder)
         self.data, self.config, self.device, self.run = data, config, device, run
         num_texts = len(data.examples)
-        learnt, self.held_out = split_validation(num_texts, config.validation.size(num_texts), config.seed)
-        self.examples, self.held = data.examples.take(learnt), data.examples.take(self.held_out)
+        self.learnt, self.held_out = split_validation(num_texts, config.validation.size(num_texts), config.seed)
+        self.examples, self.held = data.examples.take(self.learnt), data.examples.take(self.held_out)
         console.print(
             f"{len(self.examples):,} texts to learn from, {len(self.held):,} held out, {data.num_labels:,} labels, "
             f"{data.featurizer.num_features:,} tokens, on {device}",
@@ -298,7 +299,15 @@ class _Training:
             point_neighbours=settings.points.neighbours,
             reference=_reference(self.held.texts, held_out.v, model, reranker),
             held_out=held_out,
+            point_texts=self._point_texts(),
         )
+
+    def _point_texts(self) -> TextTable | None:
+        """The texts that the graph of training points is over."""
+        texts = self.data.texts
+        if texts is None or self.config.validation.refit:
+            return texts
+        return TextTable.from_texts(texts[row] for row in self.learnt.tolist())
 
     def _held_out(
         self,

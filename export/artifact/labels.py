@@ -17,6 +17,11 @@ BLOB_SUFFIX = ".bin"
 OFFSETS_SUFFIX = ".offsets.npy"
 
 
+def text_files(stem: str) -> tuple[str, str]:
+    """The names of the two files of a table."""
+    return f"{stem}{BLOB_SUFFIX}", f"{stem}{OFFSETS_SUFFIX}"
+
+
 class TextTable(Sequence[str]):
     """Texts 0..n-1, decoded one at a time when asked for.
 

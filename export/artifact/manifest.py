@@ -198,7 +198,8 @@ class Manifest(Frozen):
     """`manifest.json`, format version 2. What changes answers is here, not in the server's settings.
 
     `max_candidates` labels of a query are scored at most; None: all that its hits bring. Without a `calibration` scores
-    have no probabilities.
+    have no probabilities. `training_texts`: the texts of the training points are in the artifact, and explanations
+    quote them.
     """
 
     format_version: Literal[2]
@@ -216,6 +217,7 @@ class Manifest(Frozen):
     files: dict[FileName, FileRecord]
     calibration: Calibration | None = None
     encoder: EncoderDescription = EncoderDescription()
+    training_texts: bool = False
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
@@ -225,6 +227,8 @@ class Manifest(Frozen):
             raise ValueError("there is no index, neither centroids nor points")
         if self.scoring.delta > 0 and self.points is None:
             raise ValueError(f"scoring.delta is {self.scoring.delta}, but there are no points to vote")
+        if self.training_texts and self.points is None:
+            raise ValueError("training_texts is true, but there are no points that have texts")
         return self
 
     def public(self) -> dict[str, Any]:

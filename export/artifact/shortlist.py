@@ -68,6 +68,17 @@ class Candidates:
     offsets: NDArray[np.int64]
 
 
+class Voters(NamedTuple):
+    """The training points near a query, nearest first, and what each gives to the votes of its labels.
+
+    Shapes: `points` int64, `similarities` (cosine) and `votes` float32, all [K]; the votes of all voters add up to 1.
+    """
+
+    points: NDArray[np.int64]
+    similarities: NDArray[np.float32]
+    votes: NDArray[np.float32]
+
+
 @dataclass(frozen=True, slots=True)
 class LabelGraph:
     """An index over vectors that stand for labels, and how many hits of a query count.
@@ -140,6 +151,14 @@ class Shortlister:
         points = _search(self.points, z_Bd)
         most = _NO_LIMIT if self.max_candidates is None else self.max_candidates
         return Shortlist(*_join(z_Bd, centroid_hits_BK, centroid_indptr, centroid_labels, *points, most))
+
+    def voters(self, z_1d: NDArray[np.float32]) -> Voters:
+        """The points behind the votes of a single query's shortlist; none without points or a known token."""
+        hits_1K, similarities_1K, _, _ = _search(self.points, z_1d)
+        found_K = hits_1K[0] >= 0 if len(hits_1K) and z_1d.any() else np.zeros(0, np.bool_)
+        if not found_K.any():
+            return Voters(np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, np.float32))
+        return Voters(hits_1K[0, found_K], similarities_1K[0, found_K], _shares(hits_1K, similarities_1K)[found_K])
 
     def similarities(
         self, labels_C: NDArray[np.int32], offsets: NDArray[np.int64], v_BD: NDArray[np.float32]
@@ -321,6 +340,17 @@ def _total_weight(query: int, hits_BK: NDArray[np.int64], similarities_BK: NDArr
         if hits_BK[query, k] >= 0:
             total += _weight(similarities_BK[query, k])
     return total
+
+
+@njit(cache=True, nogil=True)
+def _shares(hits_1K: NDArray[np.int64], similarities_1K: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What each hit of a single query gives to the votes of its labels; 0 where there is no hit."""
+    total = _total_weight(0, hits_1K, similarities_1K)
+    shares_K = np.zeros(hits_1K.shape[1], np.float32)
+    for k in range(len(shares_K)):
+        if hits_1K[0, k] >= 0:
+            shares_K[k] = _weight(similarities_1K[0, k]) / total
+    return shares_K
 
 
 @njit(cache=True, nogil=True)

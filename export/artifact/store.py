@@ -81,6 +81,7 @@ class ArtifactFiles:
     sparse_posting_values: str = "sparse.postings.values.npy"
     labels: str = "labels"
     model_card: str = "model_card.md"
+    point_texts: str = "point_texts"
 
 
 FILES = ArtifactFiles()
@@ -97,7 +98,8 @@ class Artifact:
     Shapes: `classifier` [L, D] in float32, or in int8 times `classifier_scales` float32 [L] (else [0]); `bias` float32
     [L]; `reranker` float32 [L, D~] and `reranker_bias` float32 [L]; `label_counts` (training texts of each label) int64
     [L]. Without a re-ranker what is named after it is None; so is `reader`, which brings the words of a query in their
-    order, where the encoder reads a bag.
+    order, where the encoder reads a bag. `point_texts` are those of the training points, where the artifact carries
+    them.
     """
 
     path: Path
@@ -115,6 +117,7 @@ class Artifact:
     shortlister: Shortlister
     sparse: SparseClassifier | None
     reader: WordReader | None
+    point_texts: TextTable | None = None
 
     @property
     def encoder_path(self) -> Path:
@@ -319,6 +322,7 @@ def _load(path: Path, manifest: Manifest) -> Artifact:
         shortlister=_load_shortlister(path, manifest),
         sparse=_load_sparse(path, manifest) if manifest.scoring.sparse_weights else None,
         reader=_load_reader(featurizer, manifest.encoder),
+        point_texts=_load_point_texts(path, manifest) if manifest.training_texts else None,
     )
 
 
@@ -332,6 +336,12 @@ def _load_reader(featurizer: Featurizer, encoder: EncoderDescription) -> WordRea
     rows, words = encoder.embeddings, reader.num_words
     _require(rows == words, f"the encoder has embeddings of {rows} words, and the vocabulary has {words}")
     return reader
+
+
+def _load_point_texts(path: Path, manifest: Manifest) -> TextTable:
+    texts, num_points = TextTable.open(path, FILES.point_texts), manifest.dimensions.num_points
+    _require(len(texts) == num_points, f"{FILES.point_texts}: {len(texts)} texts, not {num_points}")
+    return texts
 
 
 def _load_embeddings(path: Path, manifest: Manifest) -> Embeddings:

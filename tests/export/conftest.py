@@ -40,7 +40,7 @@ def full_indices(full_checkpoint: Checkpoint, build_indices: Callable[..., Indic
 def full_artifact(full_checkpoint: Checkpoint, full_indices: Indices, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """It as an artifact."""
     artifact = tmp_path_factory.mktemp("full") / "artifact"
-    pack(full_checkpoint, full_indices, artifact, "demo")
+    pack(full_checkpoint, full_indices, artifact, "demo", training_texts=True)
     return artifact
 
 
@@ -48,7 +48,7 @@ def full_artifact(full_checkpoint: Checkpoint, full_indices: Indices, tmp_path_f
 def int8_artifact(full_checkpoint: Checkpoint, full_indices: Indices, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """It with quantized weights: every file that an artifact may have."""
     artifact = tmp_path_factory.mktemp("int8") / "artifact"
-    pack(full_checkpoint, full_indices, artifact, "demo", weights="int8")
+    pack(full_checkpoint, full_indices, artifact, "demo", weights="int8", training_texts=True)
     return artifact
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from export.artifact.featurizer import FEATURIZER_FILE, IDF_FILE, TABLE_FILE, Bags
+from export.artifact.labels import TextTable
 from export.artifact.sequences import Sequences
 from export.artifact.shortlist import LabelSets
 from export.artifact.sparse import SparseClassifier
@@ -37,7 +38,7 @@ from export.front import Front
 LISTED_FILES = sorted(
     [MODEL_FILE, REFERENCE_FILE, HELD_OUT_FILE, FRONT_FILE]
     + [FEATURIZER_FILE, IDF_FILE, TABLE_FILE]
-    + [f"{stem}{suffix}" for stem in ("labels", "vocabulary") for suffix in (".bin", ".offsets.npy")]
+    + [f"{stem}{suffix}" for stem in ("labels", "point_texts", "vocabulary") for suffix in (".bin", ".offsets.npy")]
 )
 
 
@@ -78,7 +79,7 @@ def test_round_trip(full_checkpoint: Checkpoint, tmp_path: Path) -> None:
     for name in ("label_counts", "centroids", "centroid_labels", "points"):
         assert np.array_equal(getattr(full_checkpoint, name), getattr(again, name))
     mix = ("alpha", "beta", "gamma", "delta")
-    plain = ("metrics", "training", "labels", "num_texts", "centroid_neighbours", "point_neighbours")
+    plain = ("metrics", "training", "labels", "num_texts", "centroid_neighbours", "point_neighbours", "point_texts")
     for name in (*mix, *plain):
         assert getattr(full_checkpoint, name) == getattr(again, name)
     assert again.featurizer.vocabulary_sha256() == full_checkpoint.featurizer.vocabulary_sha256()
@@ -93,6 +94,17 @@ def test_a_model_of_one_learner_and_no_other_part(make_checkpoint: Callable[...,
     assert_same_arrays(read.reference, written.reference)
     assert read.held_out.x_tilde.shape == (len(written.held_out.bags), 0)
     assert (read.reranker, read.sparse, read.held_out.sparse) == (None, None, None)
+
+
+def test_a_run_from_before_texts_were_kept(full_checkpoint: Checkpoint, tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, replace(full_checkpoint, point_texts=None))
+    assert read_checkpoint(tmp_path).point_texts is None
+
+
+def test_texts_of_other_points_than_there_are(full_checkpoint: Checkpoint, tmp_path: Path) -> None:
+    texts = TextTable.from_texts(["one", "two"])
+    write_checkpoint(tmp_path, replace(full_checkpoint, point_texts=texts))
+    assert f"there are 2 texts of {len(full_checkpoint.points)} training points" in refusal(tmp_path)
 
 
 def test_the_same_checkpoint_is_the_same_bytes(full_run: Path, full_checkpoint: Checkpoint, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from export.__main__ import EXIT_BAD_INPUT, app
 from export.artifact.index import Backend
 from export.artifact.scorer import Classifiers, rank
 from export.artifact.store import Artifact, ArtifactError, open_artifact
-from export.checkpoint import CHECKPOINT_FOLDER, MODEL_FILE, Checkpoint, write_checkpoint
+from export.checkpoint import CHECKPOINT_FOLDER, MODEL_FILE, Checkpoint, read_checkpoint, write_checkpoint
 from export.onnx_encoder import run_encoder
 
 EXPORT = [sys.executable, "-m", "export"]
@@ -167,6 +167,40 @@ def test_the_graph_is_in_int8_with_the_weights_unless_its_backend_is_pinned(
     points = open_artifact(tmp_path / "artifact").manifest.points
     assert points is not None
     assert points.backend == expected
+
+
+def test_training_texts_are_carried_only_on_request_and_change_no_version(demo_run: Path, tmp_path: Path) -> None:
+    artifacts = []
+    for name, options in (("plain", ()), ("quoting", ("--training-texts",))):
+        result = CliRunner().invoke(app, [str(demo_run), str(tmp_path / name), *PINNED, *options])
+        assert result.exit_code == 0, result.output
+        artifacts.append(open_artifact(tmp_path / name))
+    plain, quoting = artifacts
+    assert (plain.manifest.training_texts, quoting.manifest.training_texts) == (False, True)
+    assert plain.point_texts is None
+    assert quoting.point_texts == read_checkpoint(demo_run).point_texts
+    assert plain.manifest.model.version == quoting.manifest.model.version
+
+
+def test_training_texts_need_points_and_a_run_that_holds_them(
+    make_checkpoint: Callable[..., Checkpoint], tmp_path: Path
+) -> None:
+    write_checkpoint(tmp_path / "run", replace(make_checkpoint(), point_texts=None))
+    command = (tmp_path / "run", tmp_path / "artifact", "--training-texts")
+    assert "the run holds no training texts: it learnt from feature ids" in refused(*command)
+    message = refused(*command, "--shortlist", "centroids")
+    assert "--shortlist centroids has no training points to quote; leave --training-texts out" in message
+    assert not (tmp_path / "artifact").exists()
+
+
+def test_training_texts_leave_out_ways_to_search_without_points(
+    make_checkpoint: Callable[..., Checkpoint], tmp_path: Path
+) -> None:
+    write_checkpoint(tmp_path / "run", make_checkpoint(parts=False))
+    command = [str(tmp_path / "run"), str(tmp_path / "artifact"), "--dim", "8", "--training-texts"]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert open_artifact(tmp_path / "artifact").point_texts == make_checkpoint(parts=False).point_texts
 
 
 def ranked(artifact: Artifact, queries: list[str]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

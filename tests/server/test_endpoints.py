@@ -9,6 +9,7 @@ import httpx
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
+from server.examples import MAX_EXAMPLES
 from server.metrics import LATENCY_BUCKETS_S
 
 
@@ -18,7 +19,10 @@ async def test_health_readiness_and_model(serve) -> None:
         assert (await client.get("/readyz")).json() == {"status": "ready"}
         response = await client.get("/v1/model")
     assert response.status_code == 200
-    assert response.json() == app.state.service.artifact.manifest.public()
+    answer = response.json()
+    examples = answer.pop("examples")
+    assert answer == app.state.service.artifact.manifest.public()
+    assert len(examples) == MAX_EXAMPLES
 
 
 async def test_the_playground_fetches_nothing_from_elsewhere(serve) -> None:

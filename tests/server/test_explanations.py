@@ -71,7 +71,7 @@ def test_what_tokens_add_to_a_label_is_its_sparse_term(opened_artifact) -> None:
 async def test_a_query_without_a_known_token_has_nothing_to_explain(serve) -> None:
     async with serve() as (_, client):
         answer = await ask(client, query="", explain=True)
-    assert (answer["predictions"], answer["explanation"]) == ([], {"tokens": [], "labels": []})
+    assert (answer["predictions"], answer["explanation"]) == ([], {"tokens": [], "labels": [], "neighbours": []})
 
 
 async def test_several_queries_are_not_explained_at_once(serve) -> None:

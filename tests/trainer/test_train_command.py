@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -54,6 +55,23 @@ def test_a_run_holds_configuration_history_and_checkpoint(
     code, said = astec_train(shop_file, run, *cheap_settings)
     assert code == 2
     assert "holds a finished run; choose another folder, or remove it first" in said
+
+
+@pytest.mark.parametrize("refit", ["true", "false"])
+def test_texts_are_kept_in_the_order_of_their_points(
+    astec_train: Train, shop_file: Path, tmp_path: Path, cheap_settings: tuple[str, ...], refit: str
+) -> None:
+    code, said = astec_train(shop_file, tmp_path / "run", *cheap_settings, "--set", f"validation.refit={refit}")
+    assert code == 0, said
+    checkpoint = read_checkpoint(tmp_path / "run")
+    rows = [json.loads(line) for line in shop_file.read_text().splitlines()]
+    labels_of = {row["text"]: set(row["labels"]) for row in rows}
+    texts = checkpoint.point_texts
+    assert texts is not None
+    assert len(texts) == len(rows) - (0 if refit == "true" else checkpoint.training["held_out_texts"])
+    for row, text in enumerate(texts):
+        labels = checkpoint.point_labels.take(np.array([row])).indices
+        assert {checkpoint.labels[label] for label in labels} == labels_of[text]
 
 
 def test_a_configuration_file_is_read(astec_train: Train, shop_file: Path, tmp_path: Path) -> None:

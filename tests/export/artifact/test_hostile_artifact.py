@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 from export.artifact.featurizer import FEATURIZER_FILE, IDF_FILE, TABLE_FILE
 from export.artifact.index import index_backend
+from export.artifact.labels import text_files
 from export.artifact.manifest import MANIFEST_FILE
 from export.artifact.store import FILES, ArtifactError, Verification, open_artifact, read_manifest
 from export.checkpoint import Checkpoint
@@ -42,6 +43,7 @@ VECTORS = [
     IDF_FILE,
 ]
 LABELS_OFFSETS, VOCABULARY_OFFSETS = "labels.offsets.npy", "vocabulary.offsets.npy"
+_, POINT_TEXTS_OFFSETS = text_files(FILES.point_texts)
 INTEGERS = [
     FILES.centroid_labels,
     FILES.point_labels_indptr,
@@ -55,8 +57,10 @@ INTEGERS = [
     FILES.sparse_posting_heads,
     LABELS_OFFSETS,
     VOCABULARY_OFFSETS,
+    POINT_TEXTS_OFFSETS,
     TABLE_FILE,
 ]
+OFFSETS = [LABELS_OFFSETS, VOCABULARY_OFFSETS, POINT_TEXTS_OFFSETS]
 ARRAYS = [*WEIGHTS, *VECTORS, *INTEGERS]
 # The folder is written anew by every example.
 FUZZED = settings(
@@ -219,7 +223,7 @@ def test_a_weight_that_is_no_number(artifact_copy: Path, reseal: Reseal, name: s
     [[1, 0], [FAR, LOW, -1], [LOW, LOW]],
     ids=["descends", "ascends by overflow", "negative"],
 )
-@pytest.mark.parametrize("name", [FILES.point_labels_indptr, FILES.sparse_indptr, LABELS_OFFSETS, VOCABULARY_OFFSETS])
+@pytest.mark.parametrize("name", [FILES.point_labels_indptr, FILES.sparse_indptr, *OFFSETS])
 def test_bounds_that_do_not_ascend(artifact_copy: Path, reseal: Reseal, name: str, middle: list[int]) -> None:
     def spoil(bounds: Any) -> Any:
         bounds[1 : 1 + len(middle)] = middle

@@ -145,6 +145,27 @@ def test_labels_similarities_and_votes(seed: int, kind: str, weights: str | None
 
 
 @settings(derandomize=True, deadline=None, max_examples=200)
+@given(seed=st.integers(0, 2**32), kind=st.sampled_from(["centroids", "points", "union"]))
+def test_what_voters_give_are_the_votes_of_their_labels(seed: int, kind: str) -> None:
+    rng = np.random.default_rng(seed)
+    num_labels = int(rng.integers(1, 12))
+    centroids = random_graph(rng, num_labels) if kind != "points" else None
+    points = random_graph(rng, num_labels) if kind != "centroids" else None
+    shortlister = Shortlister(centroids, points, None)
+    z_1d = rng.integers(-1, 2, (1, INDEX_DIM)).astype(np.float32)
+    voters = shortlister.voters(z_1d)
+    votes = dict.fromkeys(shortlister.shortlist(z_1d).labels.tolist(), 0.0)
+    for point, vote in zip(voters.points.tolist(), voters.votes.tolist(), strict=True):
+        assert points is not None
+        for label in points.labels.take(np.array([point])).indices.tolist():
+            votes[label] += vote
+    expected = [min(1.0, vote) for vote in votes.values()]
+    np.testing.assert_allclose(shortlister.shortlist(z_1d).votes, expected, rtol=1e-5, atol=1e-6)
+    assert float(voters.votes.sum()) == pytest.approx(1 if len(voters.points) else 0, abs=1e-5)
+    assert np.all(np.diff(voters.similarities) <= 0)
+
+
+@settings(derandomize=True, deadline=None, max_examples=200)
 @given(
     seed=st.integers(0, 2**32),
     kind=st.sampled_from(["centroids", "points", "union"]),

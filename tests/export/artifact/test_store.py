@@ -19,6 +19,7 @@ import pytest
 
 from export.artifact.featurizer import FEATURIZER_FILE, IDF_FILE, TABLE_FILE
 from export.artifact.index import Backend
+from export.artifact.labels import TextTable, text_files
 from export.artifact.manifest import MANIFEST_CHECKSUM_FILE, MANIFEST_FILE, Manifest
 from export.artifact.store import FILES, ArtifactError, Verification, open_artifact, read_manifest, write_artifact
 from export.checkpoint import Checkpoint
@@ -29,8 +30,8 @@ Fields = dict[str, Any]
 Reseal = Callable[..., None]
 
 EVERY_FILE = sorted(
-    {name for name in astuple(FILES) if name != FILES.labels}
-    | {f"{stem}{suffix}" for stem in (FILES.labels, "vocabulary") for suffix in (".bin", ".offsets.npy")}
+    {name for name in astuple(FILES) if name not in (FILES.labels, FILES.point_texts)}
+    | {name for stem in (FILES.labels, FILES.point_texts, "vocabulary") for name in text_files(stem)}
     | {FEATURIZER_FILE, IDF_FILE, TABLE_FILE, MANIFEST_FILE, MANIFEST_CHECKSUM_FILE}
 )
 SCALES_FILES = [FILES.embeddings_scales, FILES.classifier_scales, FILES.representatives_scales]
@@ -255,6 +256,7 @@ def set_field(path: str, value: object) -> Callable[[Fields], None]:
         ("max_candidates", 2**40),
         ("max_candidates", 64.0),
         ("max_candidates", "64"),
+        ("training_texts", 1),
         ("weights", "float16"),
         ("featurizer.kind", "image"),
         ("featurizer.vocabulary_sha256", "f" * 63),
@@ -380,6 +382,25 @@ def test_label_sets_that_do_not_ascend(artifact_copy: Path, reseal: Reseal) -> N
     np.save(artifact_copy / FILES.point_labels_indptr, indptr)
     reseal(artifact_copy)
     assert f"{FILES.point_labels_indptr} does not ascend from 0" in refusal(artifact_copy)
+
+
+def test_texts_of_other_points_than_there_are(artifact_copy: Path, reseal: Reseal) -> None:
+    TextTable.from_texts(["one", "two"]).save(artifact_copy, FILES.point_texts)
+    reseal(artifact_copy)
+    num_points = read_manifest(artifact_copy).dimensions.num_points
+    assert f"{FILES.point_texts}: 2 texts, not {num_points}" in refusal(artifact_copy)
+
+
+def test_texts_of_points_that_there_are_not(artifact_copy: Path, reseal: Reseal) -> None:
+    reseal(artifact_copy, lambda manifest: manifest.update(points=None, scoring=manifest["scoring"] | {"delta": 0}))
+    assert "training_texts is true, but there are no points that have texts" in refusal(artifact_copy)
+
+
+def test_a_manifest_from_before_texts_were_carried(artifact_copy: Path, reseal: Reseal) -> None:
+    for name in text_files(FILES.point_texts):
+        (artifact_copy / name).unlink()
+    reseal(artifact_copy, lambda manifest: manifest.pop("training_texts"))
+    assert open_artifact(artifact_copy).point_texts is None
 
 
 def test_representatives_that_are_not_in_the_order_of_their_labels(artifact_copy: Path, reseal: Reseal) -> None:
