@@ -16,7 +16,7 @@ rm -rf runs artifacts
 astec-train demo-log runs/demo-log
 recipes=$(python -c 'import trainer; print(trainer.__path__[0])')/recipes
 astec-train runs/demo-log runs/demo --config "$recipes/demo.toml"
-astec-export runs/demo artifacts/demo
+astec-export runs/demo artifacts/demo --training-texts
 # A volume cannot be replaced by a rename. The manifest, without which nothing is a model, comes last and at once.
 find "$artifact" -mindepth 1 -delete
 mv artifacts/demo/manifest.json artifacts

@@ -8,15 +8,17 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from export.added_labels import add_labels as add_labels_to
 from export.artifact.files import require_absent
 from export.artifact.index import Backend
 from export.artifact.manifest import Weights
 from export.artifact.store import ArtifactError
 from export.calibration import CALIBRATED_RANKS, MIN_TEXTS, CalibrationFit, fit_calibration
-from export.checkpoint import CheckpointError, read_checkpoint
+from export.checkpoint import Checkpoint, CheckpointError, read_checkpoint
 from export.indices import IndexBuilder
 from export.pack import pack, require_identity, require_point_texts
 from export.plan import SearchSpace, ShortlistKind, ShortlistPlan
+from export.readers import open_queries
 from export.readers.progress import console
 from export.tradeoff import Trial, choose_plan, judge_int8, score_held_out
 from export.tradeoff_table import tradeoff_table
@@ -110,6 +112,16 @@ def export(
             show_default=False,
         ),
     ] = None,
+    add_labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of labels that the run has never seen, a text each: they are known by their texts alone, and "
+            "found less well than those with texts of their own.",
+            exists=True,
+            dir_okay=False,
+            show_default=False,
+        ),
+    ] = None,
     plot: Annotated[
         Path | None, typer.Option(dir_okay=False, help="Write a PNG of accuracy against cost to this file.")
     ] = None,
@@ -145,8 +157,9 @@ def export(
             max_loss=max_loss,
             max_psp_loss=max_psp_loss,
         )
-        named, pictures = name or artifact.resolve().name, (plot, reliability_plot)
-        report = _export(run, artifact, named, version, weights, space, *pictures, training_texts=training_texts)
+        named = name or artifact.resolve().name
+        rest = space, add_labels, plot, reliability_plot
+        report = _export(run, artifact, named, version, weights, *rest, training_texts=training_texts)
     except (
         CheckpointError,
         VerificationError,
@@ -187,6 +200,7 @@ def _export(
     version: str | None,
     weights: Weights,
     space: SearchSpace,
+    added: Path | None,
     plot: Path | None,
     reliability_plot: Path | None,
     *,
@@ -198,6 +212,8 @@ def _export(
         if picture is not None and not picture.absolute().parent.is_dir():
             raise ValueError(f"{picture} cannot be written: there is no folder {picture.parent}; create it first")
     checkpoint = read_checkpoint(run)
+    if added is not None:
+        checkpoint = _add_labels(checkpoint, added)
     if training_texts:
         require_point_texts(checkpoint)
     judged = checkpoint.before_refit()
@@ -231,6 +247,19 @@ def _export(
             builder = IndexBuilder(checkpoint)
         indices = builder.build(plan)
         return pack(checkpoint, indices, artifact, name, version, weights, trials, fit, training_texts=training_texts)
+
+
+def _add_labels(checkpoint: Checkpoint, path: Path) -> Checkpoint:
+    """The run with the labels of a file, a text each; blank lines are skipped."""
+    texts = [str(text) for text in open_queries(path) if text != ""]
+    with console.status("adding labels"):
+        extended = add_labels_to(checkpoint, texts)
+    console.print(
+        f"added {extended.added} labels, which are known by their texts alone; {extended.present} of the file are the "
+        f"run's own, and of {extended.unknown} no token is known: they are left out",
+        soft_wrap=True,
+    )
+    return extended.checkpoint
 
 
 def _show(trials: Sequence[Trial], chosen: Trial, plot: Path | None) -> None:

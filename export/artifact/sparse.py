@@ -115,6 +115,16 @@ class SparseClassifier:
             posting_values=values[posted][order_P],
         )
 
+    def by_label(self) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
+        """What `build` was given: where each label's weights begin, int64 [L + 1], their tokens and their values."""
+        heads_H = np.flatnonzero(self.head >= 0)
+        by_token = np.repeat(np.arange(len(self.posting_indptr) - 1, dtype=np.int32), np.diff(self.posting_indptr))
+        owners = np.append(np.repeat(np.arange(len(self.head)), np.diff(self.indptr)), heads_H[self.posting_heads])
+        tokens = np.append(self.indices, by_token)
+        order = np.lexsort((tokens, owners))
+        values = np.append(self.values, self.posting_values)
+        return _bounds(np.bincount(owners, minlength=len(self.head))), tokens[order], values[order]
+
     @property
     def num_weights(self) -> int:
         """W + P."""

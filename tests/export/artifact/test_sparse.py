@@ -130,6 +130,17 @@ def test_labels_of_many_weights_are_the_head() -> None:
     assert dtypes == ["int64", "int32", "float32", "uint64", "float32", "int32", "int64", "uint16", "float32"]
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_weights_come_back_by_label(seed: int) -> None:
+    """Those of the head, which lie by token, as well."""
+    classifier, u_LV = random_classifier(np.random.default_rng(seed))
+    indptr, tokens, values = classifier.by_label()
+    labels, expected_tokens = np.nonzero(u_LV)
+    assert indptr.tolist() == np.searchsorted(labels, np.arange(NUM_LABELS + 1)).tolist()
+    assert tokens.tolist() == expected_tokens.tolist()
+    assert values.tolist() == u_LV[labels, expected_tokens].tolist()
+
+
 def test_a_head_that_is_full_has_the_labels_of_most_weights() -> None:
     sizes_L = np.full(MAX_HEADS + 3, MIN_HEAD_WEIGHTS + 1)
     sizes_L[[5, 900, 4_000]] -= 1

@@ -1,0 +1,102 @@
+"""Labels known by their texts alone: what is added, that it is found, and that the run's own stay as they are."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from export.__main__ import app
+from export.added_labels import add_labels, fit_line
+from export.artifact.store import open_artifact
+from export.checkpoint import Checkpoint, read_checkpoint
+from export.indices import Indices
+from export.pack import pack
+from server.predictor import Predictor
+
+NEW = ["cheap purple running hose", "used chair for the garden phone"]
+
+
+@pytest.fixture(scope="module")
+def run(demo_run: Path) -> Checkpoint:
+    return read_checkpoint(demo_run)
+
+
+def test_added_labels_are_found_by_their_words(
+    run: Checkpoint, build_indices: Callable[..., Indices], tmp_path: Path
+) -> None:
+    extended = add_labels(run, NEW)
+    assert (extended.added, extended.present, extended.unknown) == (2, 0, 0)
+    indices = build_indices(extended.checkpoint, kind="points")
+    pack(extended.checkpoint, indices, tmp_path / "artifact", "demo")
+    predictor = Predictor(open_artifact(tmp_path / "artifact"))
+    rankings, _ = predictor.predict(NEW, 3)
+    for position, ranking in enumerate(rankings):
+        assert len(run.labels) + position in ranking.label_ids.tolist()
+    assert predictor.artifact.labels[len(run.labels)] == NEW[0]
+
+
+def test_what_the_run_has_stays_as_it_is(run: Checkpoint) -> None:
+    extended = add_labels(run, NEW).checkpoint
+    assert list(extended.labels)[: len(run.labels)] == list(run.labels)
+    assert np.array_equal(extended.model.classifier[:-2], run.model.classifier)
+    assert np.array_equal(extended.model.bias[:-2], run.model.bias)
+    assert np.array_equal(extended.points[:-2], run.points)
+    assert np.array_equal(extended.centroids[:-2], run.centroids)
+    assert extended.label_counts.tolist() == [*run.label_counts.tolist(), 0, 0]
+    assert run.sparse is not None
+    assert extended.sparse is not None
+    for before, after in zip(run.sparse.by_label(), extended.sparse.by_label(), strict=True):
+        assert np.array_equal(after[: len(before)], before)
+    before_refit = extended.before_refit()
+    assert len(before_refit.points) == len(run.before_refit().points) + 2
+    assert before_refit.centroid_labels[-2:].tolist() == [len(run.labels), len(run.labels) + 1]
+
+
+def test_labels_that_cannot_be_added_are_counted(run: Checkpoint) -> None:
+    extended = add_labels(run, [NEW[0], run.labels[3], NEW[0], "日本語"])
+    assert (extended.added, extended.present, extended.unknown) == (1, 1, 1)
+    assert extended.checkpoint.training["added_labels"] == 1
+
+
+def test_the_command_adds_the_labels_of_a_file(demo_run: Path, run: Checkpoint, tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text(f"{NEW[0]}\n\n{NEW[1]}\n{run.labels[0]}\n")
+    arguments = [str(demo_run), str(tmp_path / "artifact"), "--add-labels", str(tmp_path / "labels.txt")]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    manifest = open_artifact(tmp_path / "artifact").manifest
+    assert manifest.dimensions.num_labels == len(run.labels) + 2
+    assert manifest.training["added_labels"] == 2
+
+
+def test_none_to_add(run: Checkpoint) -> None:
+    with pytest.raises(
+        ValueError, match="of 2 labels to add, 1 are the run's own, and of the others no token is known"
+    ):
+        add_labels(run, [run.labels[0], "日本語"])
+
+
+def test_a_run_that_cannot_take_labels(run: Checkpoint, make_checkpoint: Callable[..., Checkpoint]) -> None:
+    with pytest.raises(ValueError, match="cannot be added to a run with a re-ranker"):
+        add_labels(make_checkpoint(reranker_dim=8), NEW)
+    nothing = replace(run.held_out.take(0), points=run.held_out.points)
+    with pytest.raises(ValueError, match="the run has no held-out texts"):
+        add_labels(replace(run, held_out=nothing), NEW)
+
+
+def test_the_line_of_a_logistic_truth_is_found() -> None:
+    generator = np.random.default_rng(0)
+    similarities_P = generator.random(200_000).astype(np.float32)
+    hits_P = generator.random(len(similarities_P)) < 1 / (1 + np.exp(-(6 * similarities_P - 4)))
+    line = fit_line(similarities_P, hits_P)
+    assert line.slope == pytest.approx(6, abs=0.2)
+    assert line.bias == pytest.approx(-4, abs=0.2)
+
+
+def test_a_line_through_what_is_told_apart_without_error_stays_finite() -> None:
+    similarities_P = np.array([0.1, 0.2, 0.8, 0.9], np.float32)
+    line = fit_line(similarities_P, similarities_P > 0.5)
+    assert np.isfinite([line.slope, line.bias]).all()
+    assert line.slope > 0
