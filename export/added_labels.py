@@ -29,9 +29,9 @@ from export.onnx_encoder import encoder_graph, run_encoder
 
 _FIT_TEXTS, _FIT_LABELS = 1_000, 20_000
 """At most, from which length and bias of classifiers are learnt."""
-_HARDEST = 30
-"""Labels of a text that its representation is nearest to, beside its own."""
-_NEWTON_STEPS = 30
+_DRAWN = 200
+"""Labels of a text, about, that are not its own."""
+_NEWTON_STEPS, _LONGEST_STEP, _MAX_LOGIT = 60, 2.0, 30.0
 _RIDGE = 1e-3
 
 
@@ -128,16 +128,25 @@ def _extend(checkpoint: Checkpoint, featurizer: TextFeaturizer, texts: Sequence[
     )
 
 
-def fit_line(similarities_P: NDArray[np.float32], hits_P: NDArray[np.bool_]) -> Line:
-    """The logistic regression of `hits` on `similarities`, by Newton's method, its slope held back a little."""
-    features_P2 = np.stack([similarities_P, np.ones(len(similarities_P))], axis=1)
-    weights_2, ridge_22 = np.zeros(2), _RIDGE * np.diag([1.0, 0.0])
+def fit_line(
+    similarities_P: NDArray[np.float32], hits_P: NDArray[np.bool_], worth_P: NDArray[np.float64] | None = None
+) -> Line:
+    """The logistic regression of hits on similarities, by Newton's method, its slope held back a little.
+
+    A pair counts as much as it is worth; all alike without.
+    """
+    features_P2 = np.stack([similarities_P, np.ones(len(similarities_P))], axis=1).astype(np.float64)
+    counted_P = np.ones(len(hits_P)) if worth_P is None else worth_P
+    # From the bias that is right without any slope, from where Newton's steps lead uphill.
+    share = np.clip((counted_P * hits_P).sum() / counted_P.sum(), 1e-9, 1 - 1e-9)
+    weights_2, ridge_22 = np.array([0.0, np.log(share / (1 - share))]), _RIDGE * np.diag([1.0, 0.0])
     for _ in range(_NEWTON_STEPS):
-        probabilities_P = 1 / (1 + np.exp(-features_P2 @ weights_2))
-        gradient_2 = features_P2.T @ (probabilities_P - hits_P) + ridge_22 @ weights_2
-        curvature_P = probabilities_P * (1 - probabilities_P)
+        probabilities_P = 1 / (1 + np.exp(-np.clip(features_P2 @ weights_2, -_MAX_LOGIT, _MAX_LOGIT)))
+        gradient_2 = features_P2.T @ (counted_P * (probabilities_P - hits_P)) + ridge_22 @ weights_2
+        curvature_P = counted_P * probabilities_P * (1 - probabilities_P)
         hessian_22 = (features_P2 * curvature_P[:, None]).T @ features_P2 + ridge_22 + 1e-9 * np.eye(2)
-        weights_2 = weights_2 - np.linalg.solve(hessian_22, gradient_2)
+        step_2 = np.linalg.solve(hessian_22, gradient_2)
+        weights_2 = weights_2 - step_2 * min(1, _LONGEST_STEP / max(np.abs(step_2).max(), 1e-9))
     return Line(float(weights_2[0]), float(weights_2[1]))
 
 
@@ -172,13 +181,16 @@ def _learn_lines(checkpoint: Checkpoint, featurizer: TextFeaturizer) -> tuple[Li
     chosen_L = np.sort(np.concatenate([own, drawn]))
     labels = _encode(checkpoint, featurizer, [checkpoint.labels[int(label)] for label in chosen_L])
     hits_RL = _hits(held_out.labels, chosen_L)
-    near_RL = held_out.x_hat @ labels.x_hat.T
-    hardest_RK = np.argpartition(-near_RL, min(_HARDEST, near_RL.shape[1] - 1), axis=1)[:, :_HARDEST]
-    pairs_RL = hits_RL.copy()
-    np.put_along_axis(pairs_RL, hardest_RK, True, axis=1)
-    shared_P = _shared_tokens(held_out.bags, labels.bags, pairs_RL, featurizer.num_features)
+    # Of those that a text does not carry, some at random stand for all of the run's. The nearest would not do: among
+    # labels that were picked for being near, those that are right are the less near ones.
+    generator = np.random.default_rng(1)
+    drawn_RL = generator.random(hits_RL.shape) < min(1, _DRAWN / len(chosen_L))
+    pairs_RL = hits_RL | drawn_RL
     hits_P = hits_RL[pairs_RL]
-    return fit_line(near_RL[pairs_RL], hits_P), fit_line(shared_P, hits_P)
+    worth_P = np.where(hits_P, 1, len(checkpoint.labels) / min(_DRAWN, len(chosen_L)))
+    near_P = (held_out.x_hat @ labels.x_hat.T)[pairs_RL]
+    shared_P = _shared_tokens(held_out.bags, labels.bags, pairs_RL, featurizer.num_features)
+    return fit_line(near_P, hits_P, worth_P), fit_line(shared_P, hits_P, worth_P)
 
 
 def _hits(labels: LabelSets, chosen_L: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -138,6 +138,9 @@ class ShortlistSection(Section):
     num_hard_negatives: int = Field(
         500, ge=1, description="negatives a text is given by the sampler at most (paper: 500)"
     )
+    rebuild_epochs: int = Field(
+        2, ge=0, description="of framework deepxml-anns: epochs until negatives are mined again; fewer: time; 0: once"
+    )
     num_random_negatives: int = Field(50, ge=0, description="random labels beside the hard ones of a text (paper: 50)")
 
 
@@ -223,9 +226,10 @@ class TrainerConfig(Section):
         max_length=16,
         description="one learner each, served as one model; more: accuracy, time, size. Same seeds, same model (CPU)",
     )
-    framework: Literal["deepxml", "deepxml-ova", "end-to-end", "mach"] = Field(
+    framework: Literal["deepxml", "deepxml-ova", "deepxml-anns", "end-to-end", "mach"] = Field(
         "deepxml",
         description="deepxml: the four modules; deepxml-ova: classifiers learn from every label, exact and slow; "
+        "deepxml-anns: the encoder goes on learning beside them, negatives are mined again every few epochs; "
         "end-to-end: no modules, encoder and classifiers of every label together; mach: labels share classifiers of "
         "random buckets, others for each seed",
     )

@@ -16,6 +16,7 @@ from trainer.encoders.encoder import Encoder
 from trainer.encoders.start import start_encoder
 from trainer.joint import learn_jointly
 from trainer.learner import Learner
+from trainer.rebuilt_negatives import RebuiltSampler
 from trainer.surrogate import learn_surrogate
 from trainer.task import AllLabels, Labels
 from trainer.world import Arrays
@@ -29,7 +30,7 @@ class OvaLearner(Learner):
         return AllLabels(self.train.labels)
 
 
-class EndToEndLearner(Learner):
+class JointLearner(Learner):
     """Without modules: encoder and classifiers of every label trained together, as XML-CNN is."""
 
     @cached_property
@@ -43,11 +44,33 @@ class EndToEndLearner(Learner):
         arrays = self.run.together(f"extreme-{self.seed}", self._learn)
         return DenseModel.of(Encoder.of(self.config.encoder, arrays, self.device), arrays)
 
+    def start(self) -> Encoder:
+        """Where the encoder starts from."""
+        return start_encoder(self.train, self.featurizer, self.config, self.seed, self.device, self.run)
+
+    def labels(self, encoder: Encoder) -> Labels:
+        """What a batch is scored against."""
+        return AllLabels(self.train.labels)
+
     def _learn(self) -> Arrays:
-        rest = self.config, self.seed
-        encoder = start_encoder(self.train, self.featurizer, *rest, self.device, self.run)
-        texts, held = (self.train.texts, self.train.labels), (self.held.texts, self.held.labels)
-        return _arrays(learn_jointly("extreme", encoder, texts, held, *rest, self.run))
+        encoder, held = self.start(), (self.held.texts, self.held.labels)
+        labels = self.labels(encoder)
+        return _arrays(
+            learn_jointly("extreme", encoder, self.train.texts, labels, held, self.config, self.seed, self.run)
+        )
+
+
+class AnnsLearner(JointLearner):
+    """DeepXML-ANNS: the encoder of Module I goes on learning, on shortlists from graphs that follow it."""
+
+    def start(self) -> Encoder:
+        """Module I's."""
+        arrays = self.run.together(f"surrogate-{self.seed}", lambda: self.learn_encoder().arrays())
+        return Encoder.of(self.config.encoder, arrays, self.device)
+
+    def labels(self, encoder: Encoder) -> Labels:
+        """The neighbours of the texts of a batch."""
+        return RebuiltSampler(self.train, encoder, self.config.shortlist, self.seed, self.run)
 
 
 class MachLearner(Learner):
@@ -83,7 +106,8 @@ class MachLearner(Learner):
 FRAMEWORKS: dict[str, type[Learner]] = {
     "deepxml": Learner,
     "deepxml-ova": OvaLearner,
-    "end-to-end": EndToEndLearner,
+    "deepxml-anns": AnnsLearner,
+    "end-to-end": JointLearner,
     "mach": MachLearner,
 }
 

@@ -17,7 +17,7 @@ from trainer.encoders.encoder import Encoder
 from trainer.features import EncodedFeatures
 from trainer.loop import Loop, Schedule
 from trainer.run import Run
-from trainer.task import AllLabels, OneVsAllTask
+from trainer.task import Labels, OneVsAllTask
 from trainer.tensors import seeded
 from trainer.world import Mesh
 
@@ -27,28 +27,29 @@ _STREAM = 1
 def learn_jointly(
     name: Literal["surrogate", "extreme"],
     encoder: Encoder,
-    train: tuple[Texts, csr_matrix],
+    texts: Texts,
+    labels: Labels,
     held: tuple[Texts, csr_matrix],
     config: TrainerConfig,
     seed: int,
     run: Run,
 ) -> DenseModel:
-    """Train the encoder, in place, a residual and classifiers of all labels; the settings of the module `name` rule.
+    """Train the encoder, in place, a residual and classifiers of labels; the settings of the module `name` rule.
 
-    `train` is texts with their labels or clusters, sparse [N, K]; how well it does on `held` is recorded. Several
-    processes split the texts of a batch.
+    How well it does on `held`, texts and their labels [R, L], is recorded. Several processes split the texts of a
+    batch.
 
     Raises:
         DivergedError: the loss became NaN or infinite.
     """
-    (texts, labels_NK), (held_texts, held_labels_RK) = train, held
+    held_texts, held_labels_RL = held
     schedule = Schedule.of(config.surrogate if name == "surrogate" else config.extreme, len(texts))
-    features, labels = EncodedFeatures(encoder, texts), AllLabels(labels_NK)
+    features = EncodedFeatures(encoder, texts)
     generator, mesh = seeded(seed, _STREAM), Mesh(texts=run.world)
     task = OneVsAllTask(name, features, labels, config.model.dim, config.model, generator, encoder.device, mesh)
 
     def probe() -> dict[str, float]:
-        return task.precision(encoder.represent(held_texts), held_labels_RK, None)
+        return task.precision(encoder.represent(held_texts), held_labels_RL, None)
 
     Loop(task, schedule, seed, probe).run(run)
     return task.finish(encoder)

@@ -54,7 +54,7 @@ class Learner:
     @cached_property
     def encoder(self) -> Encoder:
         """Module I."""
-        arrays = self.run.together(f"surrogate-{self.seed}", lambda: self._learn_encoder().arrays())
+        arrays = self.run.together(f"surrogate-{self.seed}", lambda: self.learn_encoder().arrays())
         return Encoder.of(self.config.encoder, arrays, self.device)
 
     @cached_property
@@ -84,7 +84,8 @@ class Learner:
         """The labels that Modules III and IV score a batch against."""
         return LabelSampler(self.train.labels, negatives_NS, self.config.shortlist.num_random_negatives, self.seed)
 
-    def _learn_encoder(self) -> Encoder:
+    def learn_encoder(self) -> Encoder:
+        """Run Module I."""
         rest = self.config, self.seed
         encoder = start_encoder(self.train, self.featurizer, *rest, self.device, self.run)
         if self.config.surrogate.method != "unsupervised":

@@ -60,6 +60,9 @@ class Task(Protocol[Batch]):
     def num_texts(self) -> int:
         """Texts to learn from."""
 
+    def begin(self, epoch: int) -> None:
+        """Called before the batches of an epoch."""
+
     def prepare(self, rows_B: NDArray[np.int64], step: int) -> Batch:
         """Make the batch of a step; runs on another thread, in order."""
 
@@ -106,6 +109,7 @@ class Loop(Generic[Batch]):
     def _learn(self, epoch: int, total_steps: int, advance: Callable[[str], None]) -> float:
         """One pass over the texts; returns their mean loss."""
         schedule, first = self.schedule, epoch * self._steps_per_epoch()
+        self.task.begin(epoch)
         torch.manual_seed(seeded(self.seed, epoch).initial_seed())  # of dropout
         loss_sum = 0.0
         previous: Tensor | None = None

@@ -209,6 +209,9 @@ class LabelSampler:
         self.prior = labels_NL.nnz / (num_texts * self.num_labels)
         self._columns = np.full(self.num_labels, -1, np.int64)
 
+    def begin(self, epoch: int) -> None:
+        """See `Labels.begin`."""
+
     def sample(
         self, rows_B: NDArray[np.int64], step: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:

@@ -17,6 +17,7 @@ from trainer.encoders.encoder import Encoder
 from trainer.joint import learn_jointly
 from trainer.run import Run
 from trainer.surrogate_labels import surrogate_labels, surrogate_membership
+from trainer.task import AllLabels
 from trainer.world import Arrays, World
 
 
@@ -39,8 +40,8 @@ def learn_surrogate(
     membership_LK = _share_sparse(run.world, lambda: surrogate_membership(train, num_features, config.surrogate, seed))
     clusters_NK, held_clusters_RK = (surrogate_labels(some.labels, membership_LK) for some in (train, held))
     run.record("clustering", labels=train.labels.shape[1], clusters=clusters_NK.shape[1])
-    texts, held_texts = (train.texts, clusters_NK), (held.texts, held_clusters_RK)
-    return learn_jointly("surrogate", encoder, texts, held_texts, config, seed, run), membership_LK
+    labels, held_texts = AllLabels(clusters_NK), (held.texts, held_clusters_RK)
+    return learn_jointly("surrogate", encoder, train.texts, labels, held_texts, config, seed, run), membership_LK
 
 
 def _share_sparse(world: World, compute: Callable[[], csr_matrix]) -> csr_matrix:

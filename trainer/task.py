@@ -40,6 +40,9 @@ class Labels(Protocol):
     prior: float
     """Share of positive pairs among all."""
 
+    def begin(self, epoch: int) -> None:
+        """Called before the batches of an epoch."""
+
     def sample(self, rows_B: NDArray[np.int64], step: int) -> LabelSample:
         """The labels of some texts; the same step, the same sample."""
 
@@ -55,6 +58,9 @@ class AllLabels:
         self._labels_NL = labels_NL
         num_texts, self.num_labels = labels_NL.shape
         self.prior = labels_NL.nnz / (num_texts * self.num_labels)
+
+    def begin(self, epoch: int) -> None:
+        """See `Labels.begin`."""
 
     def sample(self, rows_B: NDArray[np.int64], step: int) -> LabelSample:
         """See `Labels.sample`."""
@@ -114,6 +120,10 @@ class OneVsAllTask:
     def num_texts(self) -> int:
         """N."""
         return self._features.num_texts
+
+    def begin(self, epoch: int) -> None:
+        """See `Labels.begin`."""
+        self._labels.begin(epoch)
 
     def prepare(self, rows_B: NDArray[np.int64], step: int) -> TaskBatch:
         """Gather the features and sample the labels of some texts; runs on another thread."""

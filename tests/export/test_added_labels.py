@@ -72,9 +72,7 @@ def test_the_command_adds_the_labels_of_a_file(demo_run: Path, run: Checkpoint, 
 
 
 def test_none_to_add(run: Checkpoint) -> None:
-    with pytest.raises(
-        ValueError, match="of 2 labels to add, 1 are the run.s own, and of the others no token"
-    ):
+    with pytest.raises(ValueError, match=r"of 2 labels to add, 1 are the run.s own, and of the others no token"):
         add_labels(run, [run.labels[0], "日本語"])
 
 

@@ -42,7 +42,7 @@ def test_the_settings_name_every_framework() -> None:
 
 
 @pytest.mark.parametrize("kind", ["boe", "gru"])
-@pytest.mark.parametrize("framework", ["deepxml", "deepxml-ova", "end-to-end"])
+@pytest.mark.parametrize("framework", ["deepxml", "deepxml-ova", "deepxml-anns", "end-to-end"])
 def test_a_framework_makes_a_model(trained: Callable[..., Checkpoint], framework: str, kind: str) -> None:
     checkpoint = trained(f"framework={framework}", f"encoder.kind={kind}")
     assert checkpoint.model.classifier.shape == (NUM_LABELS, 8)
