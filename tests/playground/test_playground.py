@@ -58,82 +58,252 @@ def server(demo_artifact: Path) -> Iterator[Served]:
 def test_results_come_as_one_types_and_go_with_the_query(server: Served, open_page) -> None:
     page = open_page(server.url)
     page.locator("#query").press_sequentially(QUERY)
-    page.locator("#labels li").first.wait_for()
-    sync_api.expect(page.locator("#labels li")).to_have_count(5)
-    scores = [float(score) for score in page.locator("#labels .score").all_text_contents()]
+    first(page).locator(".labels li").first.wait_for()
+    sync_api.expect(first(page).locator(".labels li")).to_have_count(5)
+    scores = [float(score) for score in first(page).locator(".labels .score").all_text_contents()]
     assert scores == sorted(scores, reverse=True)
-    widths = [float(re.search(r"width: ([\d.]+)%", bar).group(1)) for bar in styles(page, "#labels .ranked i")]
+    bars = first(page).locator(".labels .ranked i")
+    widths = [float(re.search(r"width: ([\d.]+)%", style).group(1)) for style in styles(bars)]
     assert widths == pytest.approx([100 * score for score in scores], abs=0.1)
-    assert "featurize" in page.locator("#times").text_content()
+    assert "featurize" in first(page).locator(".times").text_content()
     assert "version" in page.locator("#model").text_content()
     page.locator("#query").fill("")
-    sync_api.expect(page.locator("#labels li")).to_have_count(0)
+    sync_api.expect(first(page).locator(".labels li")).to_have_count(0)
 
 
 def test_more_labels_on_request(server: Served, open_page) -> None:
     page = open_page(server.url)
     page.locator("#query").fill(QUERY)
-    sync_api.expect(page.locator("#labels li")).to_have_count(5)
+    sync_api.expect(first(page).locator(".labels li")).to_have_count(5)
     page.locator("#top_k").select_option("10")
-    sync_api.expect(page.locator("#labels li")).to_have_count(10)
+    sync_api.expect(first(page).locator(".labels li")).to_have_count(10)
 
 
 def test_why_shows_parts_that_fill_the_score_and_tokens_of_the_query(server: Served, open_page) -> None:
     page = open_page(server.url)
     page.locator("#query").fill(QUERY)
     page.locator("#explain").check()
-    page.locator("#labels .why").first.wait_for()
-    first = page.locator("#labels li").first
-    parts = [float(part.split()[1]) for part in first.locator(".key span").all_text_contents()]
-    assert sum(parts) == pytest.approx(float(first.locator(".score").text_content()), abs=0.003)
-    assert "running" in first.locator(".tokens").text_content()
+    first(page).locator(".labels .why").first.wait_for()
+    best = first(page).locator(".labels li").first
+    parts = [float(part.split()[1]) for part in best.locator(".key span").all_text_contents()]
+    assert sum(parts) == pytest.approx(float(best.locator(".score").text_content()), abs=0.003)
+    assert any(
+        re.fullmatch(r"running -?\d+\.\d\d", token) for token in best.locator(".tokens span").all_text_contents()
+    )
+    sync_api.expect(first(page).locator(".near")).to_be_hidden()  # This artifact carries no texts.
 
 
 def test_the_address_shows_the_same_again(server: Served, open_page) -> None:
     page = open_page(server.url)
     page.locator("#query").fill(QUERY)
     page.locator("#explain").check()
-    page.locator("#labels .why").first.wait_for()
-    labels = page.locator("#labels .ranked span:first-of-type").all_text_contents()
+    first(page).locator(".labels .why").first.wait_for()
+    labels = first(page).locator(".labels .name").all_text_contents()
     again = open_page(page.url)
-    again.locator("#labels .why").first.wait_for()
+    first(again).locator(".labels .why").first.wait_for()
     assert again.locator("#query").input_value() == QUERY
-    assert again.locator("#labels .ranked span:first-of-type").all_text_contents() == labels
+    assert first(again).locator(".labels .name").all_text_contents() == labels
 
 
 def test_it_works_by_keyboard_alone(server: Served, open_page) -> None:
     page = open_page(server.url)
     page.keyboard.type(QUERY)  # The field has the focus.
     page.keyboard.press("Enter")
-    page.locator("#labels li").first.wait_for()
+    first(page).locator(".labels li").first.wait_for()
     page.locator("#top_k").focus()
     page.keyboard.press("/")
     page.keyboard.type("garden hose")  # What was there is selected, and replaced.
     assert page.locator("#query").input_value() == "garden hose"
 
 
+def test_arrows_lead_through_the_labels_and_back_to_the_query(server: Served, open_page) -> None:
+    page = open_page(f"{server.url}/#q=running+shoes&vs=running+shoes")
+    second = page.locator(".panel").last
+    for panel in (first(page), second):
+        sync_api.expect(panel.locator(".labels li")).to_have_count(5)
+    page.locator("#query").focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    sync_api.expect(first(page).locator(".labels li").nth(1)).to_be_focused()
+    page.keyboard.press("ArrowRight")
+    sync_api.expect(second.locator(".labels li").nth(1)).to_be_focused()
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowUp")
+    sync_api.expect(page.locator("#other")).to_be_focused()
+    page.keyboard.type("/")  # A character of a query there as any other.
+    sync_api.expect(page.locator("#other")).to_be_focused()
+
+
+def test_a_control_after_the_other_is_reached_by_tab_and_has_a_name(server: Served, open_page) -> None:
+    page = open_page(f"{server.url}/#q=running+shoes&vs=garden+hose")
+    first(page).locator(".labels li").first.wait_for()
+    page.locator("#query").focus()
+    reached = []
+    for _ in range(6):
+        reached.append(page.evaluate("document.activeElement.ariaLabel || document.activeElement.innerText.trim()"))
+        page.keyboard.press("Tab")
+    assert reached[:2] == ["Query", "Query to compare with"]
+    assert reached[2] == "Labels to show"
+    assert reached[4:] == ["compare", "Predict"]
+
+
+def test_two_queries_stand_side_by_side_with_what_they_share_marked(server: Served, open_page) -> None:
+    page = open_page(f"{server.url}/#q=running+shoes")
+    first(page).locator(".labels li").first.wait_for()
+    sync_api.expect(page.locator(".panel").last).to_be_hidden()
+    page.locator("#compare").click()
+    sync_api.expect(page.locator("#other")).to_be_focused()
+    page.locator("#other").fill("cheap running shoes")
+    second = page.locator(".panel").last
+    sync_api.expect(second.locator(".labels li")).to_have_count(5)
+    names = ".name"
+    labels, others = (panel.locator(names).all_text_contents() for panel in (first(page), second))
+    shared = sorted(set(labels) & set(others))
+    assert shared
+    for panel in (first(page), second):
+        assert sorted(panel.locator(f".shared {names}").all_text_contents()) == shared
+        assert panel.locator(".both:visible").count() == len(shared)
+    sync_api.expect(page.locator("#overlap")).to_have_text(f"{len(shared)} of 5 labels in both")
+    one, other = (panel.bounding_box() for panel in (first(page), second))
+    assert one["y"] == other["y"]
+    assert one["x"] + one["width"] <= other["x"]
+    again = open_page(page.url, viewport={"width": 360, "height": 640})
+    sync_api.expect(again.locator(".panel").last.locator(names)).to_have_text(others)
+    one, other = (panel.bounding_box() for panel in again.locator(".panel").all())
+    assert one["y"] + one["height"] <= other["y"]  # On a phone one is below the other.
+    assert again.evaluate("document.documentElement.scrollWidth") <= 360
+    page.locator("#compare").click()
+    sync_api.expect(second).to_be_hidden()
+    sync_api.expect(first(page).locator(".shared")).to_have_count(0)
+    assert "vs=" not in page.url
+
+
+@pytest.fixture(scope="module")
+def quoting_server(quoting_artifact: Path) -> Iterator[Served]:
+    with served(ours_command(quoting_artifact, 1, "--request-timeout-ms", "30000")) as server:
+        yield server
+
+
+def test_an_example_is_a_click_away_and_why_quotes_training_texts(quoting_server: Served, open_page) -> None:
+    page = open_page(quoting_server.url)
+    examples = page.locator("#examples button")
+    sync_api.expect(examples).to_have_count(6)
+    page.locator("#explain").check()
+    examples.nth(3).click()
+    query = examples.nth(3).text_content()
+    assert page.locator("#query").input_value() == query
+    neighbours = first(page).locator(".neighbours li")
+    sync_api.expect(neighbours).to_have_count(10)
+    sync_api.expect(neighbours.locator("p").filter(has_text=query).first).to_be_visible()
+    labels = first(page).locator(".labels .name").all_text_contents()
+    answered = neighbours.locator(".answered").all_text_contents()
+    assert answered
+    assert set(answered) <= set(labels)
+    page.locator("#explain").uncheck()
+    sync_api.expect(first(page).locator(".near")).to_be_hidden()
+
+
+def test_an_example_goes_to_the_query_that_was_edited_last(quoting_server: Served, open_page) -> None:
+    page = open_page(f"{quoting_server.url}/#q=running+shoes&vs=")
+    page.locator("#other").focus()
+    example = page.locator("#examples button").first
+    example.click()
+    assert page.locator("#other").input_value() == example.text_content()
+    assert page.locator("#query").input_value() == QUERY
+    page.locator(".panel").last.locator(".labels li").first.wait_for()
+
+
+@pytest.fixture(scope="module")
+def guarded_server(demo_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    keys = tmp_path_factory.mktemp("playground") / "keys"
+    keys.write_text(f"people:{API_KEY}\n")
+    with served(ours_command(demo_artifact, 1, "--api-keys-file", str(keys))) as server:
+        yield server
+
+
+API_KEY = "playground-key-0123456789abcdef"
+
+
+def test_a_key_is_asked_for_and_stays_in_the_tab(guarded_server: Served, open_page) -> None:
+    page = open_page(f"{guarded_server.url}/#q=running+shoes")
+    sync_api.expect(page.locator("#refusal")).to_have_text("The server asks for an API key.")
+    for wrong, refusal in (("not-the-key", "The server does not know this key."), ("k\u00e9y", "neither spaces nor")):
+        page.locator("#key").fill(wrong)
+        page.locator("#key").press("Enter")
+        sync_api.expect(page.locator("#refusal")).to_contain_text(refusal)
+        sync_api.expect(first(page).locator(".labels li")).to_have_count(0)
+    page.locator("#key").fill(API_KEY)
+    page.locator("#key").press("Enter")
+    sync_api.expect(first(page).locator(".labels li")).to_have_count(5)
+    sync_api.expect(page.locator("#door")).to_be_hidden()
+    sync_api.expect(page.locator("#model")).to_contain_text("version")
+    page.reload()
+    sync_api.expect(first(page).locator(".labels li")).to_have_count(5)
+    assert page.evaluate("[Object.values(sessionStorage), localStorage.length, document.cookie]") == [[API_KEY], 0, ""]
+    assert API_KEY not in page.url
+    other = page.context.new_page()
+    other.goto(guarded_server.url)
+    sync_api.expect(other.locator("#refusal")).to_have_text("The server asks for an API key.")
+
+
+def test_probabilities_are_asked_for_and_shown_where_the_model_has_them(server: Served, open_page) -> None:
+    """What the server answers, with what a calibrated model would add to it."""
+    asked = []
+
+    def calibrated(route: "sync_api.Route") -> None:
+        model = route.fetch()
+        route.fulfill(response=model, json=model.json() | {"calibration": {"scores": [0, 1], "probabilities": [0, 1]}})
+
+    def predicted(route: "sync_api.Route") -> None:
+        asked.append(route.request.post_data_json)
+        known = {name: value for name, value in asked[-1].items() if name != "probabilities"}
+        answer = route.fetch(post_data=known)
+        found = answer.json()
+        for rank, prediction in enumerate(found["predictions"]):
+            prediction["probability"] = 0.9 - rank / 10
+        route.fulfill(response=answer, json=found)
+
+    page = open_page("about:blank")
+    page.route("**/v1/model", calibrated)
+    page.route("**/predict", predicted)
+    page.goto(f"{server.url}/#q=running+shoes")
+    shown = first(page).locator(".probability")
+    sync_api.expect(shown).to_have_text(["90%", "80%", "70%", "60%", "50%"])
+    assert [request["probabilities"] for request in asked] == [True]
+    page.unroute_all()
+
+
+def test_without_a_calibration_no_probability_is_asked_for(server: Served, open_page) -> None:
+    page = open_page("about:blank")
+    with page.expect_request("**/predict") as request:
+        page.goto(f"{server.url}/#q=running+shoes")
+    assert "probabilities" not in request.value.post_data_json
+    first(page).locator(".labels li").first.wait_for()
+    assert first(page).locator(".probability").count() == 0
+
+
 def test_an_error_is_said_in_words_and_goes_with_the_next_answer(server: Served, open_page) -> None:
     page = open_page(server.url)
     page.locator("#query").fill("x" * 51)
-    sync_api.expect(page.locator("#problem")).to_contain_text("The query has 51 characters; the limit is 50")
+    sync_api.expect(first(page).locator(".problem")).to_contain_text("The query has 51 characters; the limit is 50")
     page.locator("#query").fill(QUERY)
-    sync_api.expect(page.locator("#problem")).to_be_hidden()
-    sync_api.expect(page.locator("#labels li")).to_have_count(5)
+    sync_api.expect(first(page).locator(".problem")).to_be_hidden()
+    sync_api.expect(first(page).locator(".labels li")).to_have_count(5)
 
 
 def test_a_query_of_unknown_words_is_no_error(server: Served, open_page) -> None:
     page = open_page(server.url)
     page.locator("#query").fill("\N{ROCKET}")
-    sync_api.expect(page.locator("#empty")).to_be_visible()
-    sync_api.expect(page.locator("#problem")).to_be_hidden()
+    sync_api.expect(first(page).locator(".empty")).to_be_visible()
+    sync_api.expect(first(page).locator(".problem")).to_be_hidden()
 
 
 def test_nothing_comes_from_elsewhere_and_nothing_is_wider_than_a_phone(server: Served, open_page) -> None:
     page = open_page("about:blank", viewport={"width": 360, "height": 640})
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    page.goto(f"{server.url}/#q=running+shoes&why=1")
-    page.locator("#labels .why").first.wait_for()
+    page.goto(f"{server.url}/#q=running+shoes&why=1&vs=garden+hose")
+    first(page).locator(".labels .why").first.wait_for()
     assert all(url.startswith((server.url, "data:")) for url in asked)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
@@ -141,7 +311,7 @@ def test_nothing_comes_from_elsewhere_and_nothing_is_wider_than_a_phone(server: 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_stands_out_from_its_background_in_both_schemes(server: Served, open_page, scheme: str) -> None:
     page = open_page(f"{server.url}/#q=running+shoes", color_scheme=scheme)
-    page.locator("#labels li").first.wait_for()
+    first(page).locator(".labels li").first.wait_for()
     text, ground = (page.evaluate(f"getComputedStyle(document.body).{name}") for name in ("color", "backgroundColor"))
     brightness = [sum(map(int, re.findall(r"\d+", color)[:3])) / 3 for color in (text, ground)]
     assert (brightness[0] < brightness[1]) == (scheme == "light")
@@ -193,16 +363,38 @@ def test_a_late_answer_does_not_replace_that_of_a_newer_query(slow_url: str, ope
         with page.expect_request(lambda request: "first" in (request.post_data or "")):
             page.locator("#query").fill("first")
         page.locator("#query").fill("second")
-        sync_api.expect(page.locator("#labels li")).to_contain_text("answer to second")
-    sync_api.expect(page.locator("#labels li")).to_contain_text("answer to second")
+        sync_api.expect(first(page).locator(".labels li")).to_contain_text("answer to second")
+    sync_api.expect(first(page).locator(".labels li")).to_contain_text("answer to second")
+
+
+def test_a_panel_that_waits_says_so(slow_url: str, open_page) -> None:
+    page = open_page(slow_url)
+    with page.expect_request(lambda request: "first" in (request.post_data or "")):
+        page.locator("#query").fill("first")
+    sync_api.expect(first(page)).to_have_attribute("aria-busy", "true")
+    Slow.later_is_answered.set()
+    sync_api.expect(first(page).locator(".labels li")).to_contain_text("answer to first")
+    sync_api.expect(first(page)).not_to_have_attribute("aria-busy", "true")
+
+
+def test_an_error_that_is_no_problem_document_is_said_by_its_status(slow_url: str, open_page) -> None:
+    page = open_page(slow_url)
+    page.route("**/predict", lambda route: route.fulfill(status=502, body="<h1>Bad Gateway</h1>"))
+    page.locator("#query").fill(QUERY)
+    sync_api.expect(first(page).locator(".problem")).to_have_text("The server answers with status 502.")
 
 
 def test_a_server_that_went_away_is_said(slow_url: str, open_page) -> None:
     page = open_page(slow_url)
     page.route("**/predict", lambda route: route.abort())
     page.locator("#query").fill(QUERY)
-    sync_api.expect(page.locator("#problem")).to_have_text("The server does not answer.")
+    sync_api.expect(first(page).locator(".problem")).to_have_text("The server does not answer.")
 
 
-def styles(page: "sync_api.Page", selector: str) -> list[str]:
-    return page.locator(selector).evaluate_all("found => found.map((each) => each.getAttribute('style'))")
+def first(page: "sync_api.Page") -> "sync_api.Locator":
+    """The panel that answers the query; the other one is there only to compare with."""
+    return page.locator(".panel").first
+
+
+def styles(found: "sync_api.Locator") -> list[str]:
+    return found.evaluate_all("found => found.map((each) => each.getAttribute('style'))")
