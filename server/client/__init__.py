@@ -18,6 +18,7 @@ from server.client.errors import (
     UnexpectedAnswerError,
 )
 from server.client.exchange import RetryPolicy
+from server.client.explanations import Explanation, LabelExplanation, Neighbour, TokenWeight
 from server.client.queries import Features, Query
 from server.client.sync_client import AstecClient
 
@@ -27,12 +28,15 @@ __all__ = [
     "AsyncAstecClient",
     "ConnectionFailedError",
     "DeadlinePassedError",
+    "Explanation",
     "Features",
     "FieldProblem",
     "ForbiddenError",
     "InvalidFieldError",
+    "LabelExplanation",
     "ModelInfo",
     "ModelName",
+    "Neighbour",
     "Prediction",
     "Problem",
     "Query",
@@ -40,6 +44,7 @@ __all__ = [
     "RetryPolicy",
     "StatusError",
     "TimedOutError",
+    "TokenWeight",
     "TooManyRequestsError",
     "UnauthorizedError",
     "UnavailableError",

@@ -12,7 +12,8 @@ import httpx
 from server.client.answers import ModelInfo, Ranking, read_model, read_rankings
 from server.client.errors import StatusError, UnavailableError
 from server.client.exchange import DEFAULT_RETRY, KEEP_ALIVE_S, Connector, RetryPolicy
-from server.client.queries import JSON_BODY, Asked, Query, ask_many, ask_one
+from server.client.explanations import Explanation, read_explanation
+from server.client.queries import JSON_BODY, Asked, Query, ask_many, ask_one, ask_why
 
 
 class AsyncAstecClient:
@@ -101,6 +102,11 @@ class AsyncAstecClient:
             raise failed.exceptions[0] from None
         return [ranking for position in sorted(answered) for ranking in answered[position]]
 
+    async def explain(self, query: Query, *, top_k: int | None = None, min_score: float | None = None) -> Explanation:
+        """Return the labels of a query, best first, and why; arguments and errors are those of `predict`."""
+        asked = ask_why(query, top_k, min_score)
+        return read_explanation(await self._exchange(self._predict_request(asked)), asked)
+
     async def model(self) -> ModelInfo:
         """Return what is served.
 
@@ -135,8 +141,10 @@ class AsyncAstecClient:
         await self.aclose()
 
     async def _ask(self, asked: Asked) -> list[Ranking]:
-        request = self._http.build_request("POST", "/predict", content=asked.body, headers=JSON_BODY)
-        return read_rankings(await self._exchange(request), asked)
+        return read_rankings(await self._exchange(self._predict_request(asked)), asked)
+
+    def _predict_request(self, asked: Asked) -> httpx.Request:
+        return self._http.build_request("POST", "/predict", content=asked.body, headers=JSON_BODY)
 
     async def _exchange(self, request: httpx.Request) -> dict[str, Any]:
         exchange = self._connector.exchange()

@@ -44,6 +44,15 @@ def ask_one(query: Query, top_k: int | None, min_score: float | None, probabilit
     return Asked(_to_body({"query": _to_json(query)}, top_k, min_score, probabilities), 1, is_single=True)
 
 
+def ask_why(query: Query, top_k: int | None, min_score: float | None) -> Asked:
+    """Return the request that asks for one ranking and its explanation.
+
+    Raises:
+        ValueError: JSON in UTF-8 cannot carry it: NaN, infinity, a lone surrogate.
+    """
+    return Asked(_to_body({"query": _to_json(query), "explain": True}, top_k, min_score), 1, is_single=True)
+
+
 def ask_many(
     queries: Sequence[Query],
     top_k: int | None,

@@ -27,7 +27,7 @@ KEY = "0123456789abcdef"
 
 
 @pytest.fixture(scope="module")
-def url(demo_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def url(quoting_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of a server that asks for a key, and takes no more than ten queries at once."""
     folder = tmp_path_factory.mktemp("client")
     keys = folder / "keys"
@@ -36,7 +36,10 @@ def url(demo_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     flags += ["--request-timeout-ms", "60000"]
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "server", str(demo_artifact), *flags], stdout=subprocess.PIPE, stderr=log, text=True
+            [sys.executable, "-m", "server", str(quoting_artifact), *flags],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
         )
     with process:
         try:
@@ -75,6 +78,22 @@ def test_a_ranking_is_what_the_server_answers(connect, url: str) -> None:
     assert strict[:] == ranking[:3]
     with pytest.raises(dataclasses.FrozenInstanceError):
         ranking[0].score = 1.0
+
+
+def test_an_explanation_is_what_the_server_answers(connect, url: str) -> None:
+    client = connect(url, api_key=KEY)
+    answer = raw(url, query="cheap running shoes", top_k=3, explain=True)
+    explained = client.explain("cheap running shoes", top_k=3)
+    assert explained.ranking == client.predict("cheap running shoes", top_k=3)
+    expected = answer["explanation"]
+    assert [dataclasses.asdict(token) for token in explained.tokens] == expected["tokens"]
+    assert [dict(label.parts) for label in explained.labels] == [label["parts"] for label in expected["labels"]]
+    assert [len(label.tokens) for label in explained.labels] == [len(label["tokens"]) for label in expected["labels"]]
+    found = [dataclasses.asdict(neighbour) for neighbour in explained.neighbours]
+    assert len(found) == 10
+    assert found == [neighbour | {"labels": tuple(neighbour["labels"])} for neighbour in expected["neighbours"]]
+    with pytest.raises(TypeError):
+        explained.labels[0].parts["classifier"] = 1.0
 
 
 def test_many_queries_are_split_and_come_back_in_order(connect, url: str, demo_queries: list[str]) -> None:

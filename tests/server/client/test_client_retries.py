@@ -169,6 +169,22 @@ def test_what_is_no_answer_is_refused_without_a_quote(connect, script, content: 
     assert "hello" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    "explanation",
+    [None, [], {}, {"tokens": [], "labels": [1]}, {"tokens": [], "labels": [{"parts": 1, "tokens": []}]}],
+    ids=["none", "list", "empty", "labels", "parts"],
+)
+def test_an_answer_without_its_explanation_is_refused(connect, script, explanation: object) -> None:
+    content = json.dumps(ANSWER | ({} if explanation is None else {"explanation": explanation})).encode()
+    with pytest.raises(UnexpectedAnswerError, match="has no explanation"):
+        connect(script(Reply(content=content)).url).explain("a")
+
+
+def test_neighbours_of_a_server_that_has_none_are_none(connect, script) -> None:
+    content = json.dumps(ANSWER | {"explanation": {"tokens": [], "labels": []}}).encode()
+    assert connect(script(Reply(content=content)).url).explain("a").neighbours == ()
+
+
 def test_rankings_that_are_missing_are_noticed(connect, script) -> None:
     content = json.dumps({"model": ANSWER["model"], "results": [ANSWER]}).encode()
     with pytest.raises(UnexpectedAnswerError, match="2 queries were asked, and 1 rankings"):
