@@ -1,37 +1,79 @@
-"""What the documentation shows is run: Python and curl, against a server of the demo model.
+"""What the documentation shows is run: Python, curl and commands, against a demo model; JSON is what the product reads.
 
-Run are all blocks of Python, and those of bash that begin with curl. Samples ask port 8000, where the text says that a
-server is; here another port takes its place.
+Samples ask port 8000, where the text says that a server is; here another port takes its place. Commands find the files
+that the text has brought about by then, train for fewer steps, and serve until they are ready.
 """
 
 from __future__ import annotations
 
+import csv
+import gzip
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
+from export.readers import open_dataset
+from server.errors import Problem
+from server.schema import BatchResponse, PredictRequest, SingleResponse
 from tests.docs.conftest import PAGES, ROOT, Sample, samples_of
 
 PATIENCE_S = 60.0
+COMMANDS_PATIENCE_S = 300.0
 DOCUMENTED_ADDRESS = re.compile(r"\b(?:localhost|127\.0\.0\.1):8000\b")
-# By a part of their code, with the reason.
-NOT_RUN = {"$OPERATORS_KEY": "the server has no operator; tests/server/test_guarded_server.py sends this request"}
+DOCUMENTED_DURATION = re.compile(r"--duration \d+")
+# By a part of their code, with the reason and the test that does the same in its own way.
+NOT_RUN = {
+    "$OPERATORS_KEY": "the server has no operator; tests/server/test_guarded_server.py sends this request",
+    "kill -HUP": "there is no server to signal; tests/server/test_no_request_lost.py moves links and sends signals",
+    "make test": "makes an environment from the network; `make smoke` asks what `make demo` makes, by tests/smoke.py",
+    "make demo\n": "the same",
+    "make bench": "takes an hour; tests/loadtest/ has the benchmark's parts",
+    "pip install 'astec[peers]'": "installs from the network",
+    "torchrun": "tests/trainer/test_distributed.py trains in several processes",
+    "docker run": "tests/containers/test_container_files.py compares its flags, `make container` runs it",
+    "docker compose up": "takes images from the network; tests/containers/ checks what it starts",
+}
+ALL = [sample for page in PAGES for sample in samples_of(page) if sample.language]
 
 
 def is_run(sample: Sample) -> bool:
-    is_language_run = sample.language == "python" or (sample.language == "bash" and sample.code.startswith("curl "))
-    return is_language_run and not any(part in sample.code for part in NOT_RUN)
+    return not any(part in sample.code for part in NOT_RUN)
 
 
-ALL = [sample for page in PAGES for sample in samples_of(page)]
-RUN = [sample for sample in ALL if is_run(sample)]
+def is_command(sample: Sample) -> bool:
+    return sample.language == "bash" and not sample.code.startswith("curl ")
+
+
+JSON = [sample for sample in ALL if sample.language == "json"]
+# Of samples that are the same, the first.
+COMMANDS = list({sample.code: sample for sample in reversed(ALL) if is_command(sample) and is_run(sample)}.values())
+RUN = [sample for sample in ALL if sample not in JSON and not is_command(sample) and is_run(sample)]
+
+# What JSON of the API is, by a field that it has.
+API_KINDS: dict[str, type[BaseModel]] = {
+    "query": PredictRequest,
+    "queries": PredictRequest,
+    "predictions": SingleResponse,
+    "results": BatchResponse,
+    "type": Problem,
+}
+# An accurate model takes minutes, and what is tried here is that the commands fit together.
+QUICK_TRAINING = (
+    "--device=cpu --set=surrogate.epochs=1 --set=surrogate.min_steps=1 --set=extreme.epochs=1 "
+    "--set=extreme.min_steps=1 --set=sparse.costs=[1.0] --set=shortlist.num_hard_negatives=50"
+)
+SERVE_BRIEFLY = Path(__file__).with_name("serve_briefly.py")
 
 
 @pytest.fixture(scope="module")
@@ -56,23 +98,60 @@ def address(demo_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> It
             process.wait(PATIENCE_S)
 
 
-def execute(sample: Sample, address: str, folder: Path) -> str:
-    """Run a sample in an empty folder, as a reader would; its output."""
-    code = DOCUMENTED_ADDRESS.sub(address, sample.code)
+@pytest.fixture
+def workplace(demo_data: Path, demo_run: Path, demo_artifact: Path, tmp_path: Path) -> Path:
+    """A folder with what commands ask for: data, an environment as `make setup` leaves it, a run and an artifact."""
+    for folder in ("runs", "artifacts", ".venv/bin"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "clicks").symlink_to(demo_data)
+    (tmp_path / "clicks.jsonl.gz").symlink_to(demo_data / "train.jsonl.gz")
+    (tmp_path / "heldout.jsonl.gz").symlink_to(demo_data / "test.jsonl.gz")
+    (tmp_path / "runs" / "clicks").symlink_to(demo_run)
+    (tmp_path / "artifacts" / "clicks").symlink_to(demo_artifact)
+    with gzip.open(tmp_path / "queries.csv.gz", "wt", newline="") as file:
+        csv.writer(file).writerows([["number", "phrase"], ["1", "cheap running shoes"], ["2", "garden hose, 20 m"]])
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    for name, target in scripts.items():
+        write_script(tmp_path / ".venv" / "bin" / name, target)
+    (tmp_path / ".venv" / "bin" / "activate").write_text('export PATH="$PWD/.venv/bin:$PATH"\n')
+    (tmp_path / ".venv" / ".ready").touch()
+    return tmp_path
+
+
+def write_script(path: Path, target: str) -> None:
+    """Write what an installation has as a command; to train is quick, and to serve ends when it has begun."""
+    module, _, function = target.partition(":")
+    program = ["-c", f"from {module} import {function}; {function}()"]
+    if path.name == "astec-serve":
+        program = [str(SERVE_BRIEFLY)]
+    extra = QUICK_TRAINING if path.name == "astec-train" else ""
+    path.write_text(f'#!/bin/sh\nexec {shlex.join([sys.executable, *program])} "$@" {extra}\n')
+    path.chmod(0o755)
+
+
+def execute(sample: Sample, address: str, folder: Path, patience_s: float = PATIENCE_S) -> str:
+    """Run a sample in a folder, as a reader would; its output."""
+    code = DOCUMENTED_DURATION.sub("--duration 1", DOCUMENTED_ADDRESS.sub(address, sample.code))
     if sample.language == "python":
         command = [sys.executable, "-W", "error", "-c", code]
     else:
         (folder / ".curlrc").write_text("fail\n")  # Exits with an error where the status is one.
         command = ["bash", "-euo", "pipefail", "-c", code]
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    paths = {
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+        "PATH": os.pathsep.join([str(folder / ".venv" / "bin"), os.environ["PATH"]]),
+        "CURL_HOME": str(folder),
+    }
     environment = {name: value for name, value in os.environ.items() if name != "ASTEC_API_KEY"}
     done = subprocess.run(
         command,
         cwd=folder,
-        env=environment | {"PYTHONPATH": path, "CURL_HOME": str(folder)},
+        env=environment | paths,
         capture_output=True,
         text=True,
-        timeout=PATIENCE_S,
+        timeout=patience_s,
         check=False,
     )
     assert done.returncode == 0, f"{sample} exits with {done.returncode}\n{done.stderr}"
@@ -89,19 +168,64 @@ def test_a_sample_runs(sample: Sample, address: str, tmp_path: Path) -> None:
         assert json.loads(output.splitlines()[0])["model"]["name"] == "demo"
 
 
-def test_a_sample_that_fails_is_noticed(address: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sample", COMMANDS, ids=str)
+def test_a_sample_of_commands_runs(sample: Sample, address: str, workplace: Path) -> None:
+    made = [("astec-train", "runs/clicks"), ("astec-export", "artifacts/clicks")]
+    made = [(command, path) for command, path in made if f"{command} " in sample.code]
+    for _, path in made:
+        (workplace / path).unlink()
+    execute(sample, address, workplace, COMMANDS_PATIENCE_S)
+    for _, path in made:
+        assert (workplace / path).is_dir()
+
+
+@pytest.mark.parametrize("sample", JSON, ids=str)
+def test_a_sample_of_json_is_what_the_product_takes_or_gives(sample: Sample, tmp_path: Path) -> None:
+    content: dict[str, Any] = json.loads(sample.code)
+    kinds = [kind for field, kind in API_KINDS.items() if field in content]
+    if kinds:
+        assert kinds[0].model_validate(content).model_dump(mode="json", exclude_unset=True) == content
+        return
+    file = tmp_path / "texts.jsonl"
+    file.write_text(sample.code)
+    (row,) = open_dataset(file, "train").rows()
+    assert (row.query, list(row.labels)) == (content["text"], content["labels"])
+
+
+def test_a_sample_that_fails_is_noticed(address: str, workplace: Path) -> None:
     unknown_field = "curl -s localhost:8000/predict -d '{\"question\": 1}'"
-    for language, code in (("python", "import nothing_of_this_name"), ("bash", unknown_field)):
-        if language == "python" or shutil.which("curl") is not None:
+    unknown_flag = "astec-predict artifacts/clicks --no-such-flag\necho done"
+    for language, code in (("python", "import nothing_of_this_name"), ("bash", unknown_field), ("bash", unknown_flag)):
+        if not code.startswith("curl") or shutil.which("curl") is not None:
             with pytest.raises(AssertionError, match=r"page\.md:1 exits with"):
-                execute(Sample("page.md", 1, language, code), address, tmp_path)
+                execute(Sample("page.md", 1, language, code), address, workplace)
 
 
-def test_the_readme_and_the_page_of_the_client_have_samples_that_are_run() -> None:
+def test_every_sample_is_run_or_read_or_has_a_reason_why_not() -> None:
+    assert {sample.language for sample in ALL} == {"bash", "python", "json"}
+    codes = {sample.code for sample in (*RUN, *COMMANDS, *JSON)}
+    for sample in ALL:
+        assert (sample.code in codes) != (not is_run(sample)), sample
+
+
+def test_the_pages_that_people_begin_with_have_samples_that_are_run() -> None:
     run = {(sample.page, sample.language) for sample in RUN}
-    assert {(page, language) for page in ("README.md", "docs/client.md") for language in ("bash", "python")} <= run
+    pages = ("README.md", "docs/quickstart.md", "docs/api.md", "docs/client.md")
+    assert {(page, language) for page in pages for language in ("bash", "python")} <= run
 
 
 @pytest.mark.parametrize("part", NOT_RUN)
 def test_what_is_not_run_is_still_there(part: str) -> None:
     assert sum(part in sample.code for sample in ALL) == 1
+
+
+def test_what_a_reason_names_is_there() -> None:
+    for reason in NOT_RUN.values():
+        for path in re.findall(r"tests/[\w/.]+", reason):
+            assert (ROOT / path.rstrip(".")).exists(), reason
+
+
+def test_targets_of_make_that_samples_name_are_there() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    named = {name for sample in ALL for name in re.findall(r"^make ([a-z-]+)", sample.code, re.M)}
+    assert {"demo", "setup", "bench"} <= named <= targets
