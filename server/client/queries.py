@@ -50,7 +50,7 @@ def ask_why(query: Query, top_k: int | None, min_score: float | None) -> Asked:
     Raises:
         ValueError: JSON in UTF-8 cannot carry it: NaN, infinity, a lone surrogate.
     """
-    return Asked(_to_body({"query": _to_json(query), "explain": True}, top_k, min_score), 1, is_single=True)
+    return Asked(_to_body({"query": _to_json(query), "explain": True}, top_k, min_score, None), 1, is_single=True)
 
 
 def ask_many(

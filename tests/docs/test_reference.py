@@ -17,7 +17,7 @@ from server.metrics import OTHER, ROUTES
 from server.schema import PredictRequest
 from server.settings import Settings
 from tests.docs.conftest import ROOT
-from trainer.config import describe_settings
+from trainer.config import all_settings
 
 WORKED_OUT = {"--workers", "--inference-threads"}  # by the CPUs there are
 NOT_FOR_CLIENTS = {499}  # nobody reads it
@@ -50,9 +50,9 @@ def test_the_page_of_settings_has_every_flag_of_the_server_with_its_default() ->
 
 
 def test_settings_of_the_trainer_that_pages_name_are_there() -> None:
-    known = {key for key, _, _ in describe_settings()}
+    known = {key for key, _, _ in all_settings()}
     sections = {key.partition(".")[0] for key in known}
-    for page in ("settings", "algorithm", "accuracy"):
+    for page in ("settings", "algorithm", "accuracy", "family"):
         text = (ROOT / "docs" / f"{page}.md").read_text()
         named = {key for key in re.findall(r"`([a-z]+(?:\.[a-z_0-9]+)+)\b", text) if key.partition(".")[0] in sections}
         assert named

@@ -42,6 +42,7 @@ NOT_RUN = {
     "pip install 'astec[peers]'": "installs from the network",
     "torchrun": "tests/trainer/test_distributed.py trains in several processes",
     "docker run": "tests/containers/test_container_files.py compares its flags, `make container` runs it",
+    "docker compose --profile load up": "the same; tests/loadtest/test_locustfile.py starts the load from locust's page",
     "docker compose up": "takes images from the network; tests/containers/ checks what it starts",
 }
 ALL = [sample for page in PAGES for sample in samples_of(page) if sample.language]

@@ -247,39 +247,28 @@ def test_a_key_is_asked_for_and_stays_in_the_tab(guarded_server: Served, open_pa
 
 
 def test_probabilities_are_asked_for_and_shown_where_the_model_has_them(server: Served, open_page) -> None:
-    """What the server answers, with what a calibrated model would add to it."""
-    asked = []
-
-    def calibrated(route: "sync_api.Route") -> None:
-        model = route.fetch()
-        route.fulfill(response=model, json=model.json() | {"calibration": {"scores": [0, 1], "probabilities": [0, 1]}})
-
-    def predicted(route: "sync_api.Route") -> None:
-        asked.append(route.request.post_data_json)
-        known = {name: value for name, value in asked[-1].items() if name != "probabilities"}
-        answer = route.fetch(post_data=known)
-        found = answer.json()
-        for rank, prediction in enumerate(found["predictions"]):
-            prediction["probability"] = 0.9 - rank / 10
-        route.fulfill(response=answer, json=found)
-
     page = open_page("about:blank")
-    page.route("**/v1/model", calibrated)
-    page.route("**/predict", predicted)
-    page.goto(f"{server.url}/#q=running+shoes")
+    with page.expect_response("**/predict") as response:
+        page.goto(f"{server.url}/#q=running+shoes")
+    assert response.value.request.post_data_json["probabilities"] is True
+    found = [prediction["probability"] for prediction in response.value.json()["predictions"]]
     shown = first(page).locator(".probability")
-    sync_api.expect(shown).to_have_text(["90%", "80%", "70%", "60%", "50%"])
-    assert [request["probabilities"] for request in asked] == [True]
-    page.unroute_all()
+    sync_api.expect(shown).to_have_text([f"{round(100 * probability)}%" for probability in found])
 
 
 def test_without_a_calibration_no_probability_is_asked_for(server: Served, open_page) -> None:
+    def uncalibrated(route: "sync_api.Route") -> None:
+        model = route.fetch()
+        route.fulfill(response=model, json=model.json() | {"calibration": None})
+
     page = open_page("about:blank")
+    page.route("**/v1/model", uncalibrated)
     with page.expect_request("**/predict") as request:
         page.goto(f"{server.url}/#q=running+shoes")
     assert "probabilities" not in request.value.post_data_json
     first(page).locator(".labels li").first.wait_for()
     assert first(page).locator(".probability").count() == 0
+    page.unroute_all()
 
 
 def test_an_error_is_said_in_words_and_goes_with_the_next_answer(server: Served, open_page) -> None:
