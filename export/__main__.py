@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, NamedTuple, NoReturn
 
 import typer
 
 from export.added_labels import add_labels as add_labels_to
 from export.artifact.files import require_absent
 from export.artifact.index import Backend
+from export.artifact.label_metadata import LabelMetadata
 from export.artifact.manifest import Weights
 from export.artifact.store import ArtifactError
 from export.calibration import CALIBRATED_RANKS, MIN_TEXTS, CalibrationFit, fit_calibration
 from export.checkpoint import Checkpoint, CheckpointError, read_checkpoint
 from export.indices import IndexBuilder
+from export.label_metadata import read_label_metadata
 from export.pack import pack, require_identity, require_point_texts
 from export.plan import SearchSpace, ShortlistKind, ShortlistPlan
 from export.readers import open_queries
@@ -29,6 +31,16 @@ DEFAULTS = SearchSpace()
 _SEARCH, _PIN = "How to search", "Pin"
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
+
+
+class _Extras(NamedTuple):
+    """What comes to a run on its way into an artifact, and pictures of it."""
+
+    added: Path | None
+    label_metadata: Path | None
+    training_texts: bool
+    plot: Path | None
+    reliability_plot: Path | None
 
 
 @app.command()
@@ -122,6 +134,15 @@ def export(
             show_default=False,
         ),
     ] = None,
+    label_metadata: Annotated[
+        Path | None,
+        typer.Option(
+            dir_okay=False,
+            help="Table of what is known of labels, for requests to filter by: JSON Lines, CSV or Parquet, one row a "
+            "label with `label` (its text) or `label_id`, and a column for each attribute.",
+            show_default=False,
+        ),
+    ] = None,
     plot: Annotated[
         Path | None, typer.Option(dir_okay=False, help="Write a PNG of accuracy against cost to this file.")
     ] = None,
@@ -158,8 +179,8 @@ def export(
             max_psp_loss=max_psp_loss,
         )
         named = name or artifact.resolve().name
-        rest = space, add_labels, plot, reliability_plot
-        report = _export(run, artifact, named, version, weights, *rest, training_texts=training_texts)
+        extras = _Extras(add_labels, label_metadata, training_texts, plot, reliability_plot)
+        report = _export(run, artifact, named, version, weights, space, extras)
     except (
         CheckpointError,
         VerificationError,
@@ -200,22 +221,19 @@ def _export(
     version: str | None,
     weights: Weights,
     space: SearchSpace,
-    added: Path | None,
-    plot: Path | None,
-    reliability_plot: Path | None,
-    *,
-    training_texts: bool,
+    extras: _Extras,
 ) -> VerificationReport:
     require_absent(artifact)
     require_identity(name, version)
-    for picture in (plot, reliability_plot):
+    for picture in (extras.plot, extras.reliability_plot):
         if picture is not None and not picture.absolute().parent.is_dir():
             raise ValueError(f"{picture} cannot be written: there is no folder {picture.parent}; create it first")
     checkpoint = read_checkpoint(run)
-    if added is not None:
-        checkpoint = _add_labels(checkpoint, added)
-    if training_texts:
+    if extras.added is not None:
+        checkpoint = _add_labels(checkpoint, extras.added)
+    if extras.training_texts:
         require_point_texts(checkpoint)
+    metadata = None if extras.label_metadata is None else _read_label_metadata(extras.label_metadata, checkpoint)
     judged = checkpoint.before_refit()
     builder = IndexBuilder(judged)
     choice = choose_plan(builder, space)
@@ -233,8 +251,8 @@ def _export(
     else:
         if weights == "int8":
             trials = [*trials, judge_int8(builder, plan)]
-        _show(trials, choice.chosen, plot)
-        fit = _calibrate(builder, plan, weights, reliability_plot)
+        _show(trials, choice.chosen, extras.plot)
+        fit = _calibrate(builder, plan, weights, extras.reliability_plot)
     if not choice.within_limits:
         console.print(
             f"no way to search is within {space.max_loss:g} points of P@k and {space.max_psp_loss:g} of PSP@k: the "
@@ -245,8 +263,18 @@ def _export(
     with console.status("packing and verifying"):
         if judged is not checkpoint:
             builder = IndexBuilder(checkpoint)
-        indices = builder.build(plan)
-        return pack(checkpoint, indices, artifact, name, version, weights, trials, fit, training_texts=training_texts)
+        return pack(
+            checkpoint,
+            builder.build(plan),
+            artifact,
+            name,
+            version,
+            weights,
+            trials,
+            fit,
+            label_metadata=metadata,
+            training_texts=extras.training_texts,
+        )
 
 
 def _add_labels(checkpoint: Checkpoint, path: Path) -> Checkpoint:
@@ -260,6 +288,22 @@ def _add_labels(checkpoint: Checkpoint, path: Path) -> Checkpoint:
         soft_wrap=True,
     )
     return extended.checkpoint
+
+
+def _read_label_metadata(path: Path, checkpoint: Checkpoint) -> LabelMetadata:
+    table = read_label_metadata(path, checkpoint.labels)
+    columns = ", ".join(f"{column.name} ({column.values:,})" for column in table.metadata.columns)
+    console.print(
+        f"label metadata: {table.rows - table.unknown:,} of {len(checkpoint.labels):,} labels, columns (and their "
+        f"distinct values) {columns}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+    if table.unknown:
+        message = f"{table.unknown:,} of {table.rows:,} rows are about labels that the model does not have: left out"
+        console.print(message, style="yellow", soft_wrap=True)
+    return table.metadata
 
 
 def _show(trials: Sequence[Trial], chosen: Trial, plot: Path | None) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.artifact.featurizer import Featurizer
+from export.artifact.label_metadata import LabelMetadata
 from export.artifact.labels import TextTable, text_files
 from export.artifact.manifest import (
     FORMAT_VERSION,
@@ -23,6 +24,7 @@ from export.artifact.manifest import (
     FileRecord,
     GraphDescription,
     IndexDescription,
+    LabelColumn,
     Manifest,
     ModelIdentity,
     Scoring,
@@ -52,6 +54,7 @@ def pack(
     trials: Sequence[Trial] = (),
     fit: CalibrationFit | None = None,
     *,
+    label_metadata: LabelMetadata | None = None,
     training_texts: bool = False,
 ) -> VerificationReport:
     """Write `checkpoint` as the artifact `target`; it is published only if it passes verification.
@@ -67,6 +70,7 @@ def pack(
         trials: what the plan of the indices was chosen from, for the model card.
         fit: how likely a label with a score is right; None: the artifact does not know.
         training_texts: whether the artifact carries the texts of the training points, for explanations to quote.
+        label_metadata: what labels can be filtered by, of the checkpoint's labels.
 
     Raises:
         ValueError: `name` or `version` is too long, or there are no texts to carry, or no index over their points.
@@ -83,11 +87,16 @@ def pack(
     def describe(files: dict[str, FileRecord]) -> Manifest:
         plan = indices.plan
         calibration = None if fit is None else fit.calibration
-        identity = ModelIdentity(name=name, version=version or _content_version(checkpoint, plan, calibration, files))
-        return _describe(checkpoint, plan, calibration, weights, files, identity, training_texts=training_texts)
+        columns = [] if label_metadata is None else list(label_metadata.columns)
+        own = version or _content_version(checkpoint, plan, calibration, files, columns)
+        identity = ModelIdentity(name=name, version=own)
+        parts = calibration, weights, files, identity, columns
+        return _describe(checkpoint, plan, *parts, training_texts=training_texts)
 
     with write_artifact(target, describe) as folder:
         _write_files(checkpoint, indices, weights, folder)
+        if label_metadata is not None:
+            _write_label_metadata(label_metadata, folder)
         if training_texts:
             require_point_texts(checkpoint).save(folder, FILES.point_texts)
         (folder / FILES.model_card).write_text(render_model_card(checkpoint, name, trials, fit))
@@ -154,6 +163,12 @@ def _write_files(checkpoint: Checkpoint, indices: Indices, weights: Weights, fol
         np.save(folder / FILES.sparse_posting_values, checkpoint.sparse.posting_values)
 
 
+def _write_label_metadata(label_metadata: LabelMetadata, folder: Path) -> None:
+    label_metadata.values.save(folder, FILES.label_values)
+    np.save(folder / FILES.label_values_indptr, label_metadata.labels.indptr)
+    np.save(folder / FILES.label_values_labels, label_metadata.labels.indices)
+
+
 def _write_weights(folder: Path, name: str, scales_name: str, rows_LD: NDArray[np.float32], weights: Weights) -> None:
     if weights == "float32":
         np.save(folder / name, np.ascontiguousarray(rows_LD))
@@ -170,6 +185,7 @@ def _describe(
     weights: Weights,
     files: dict[str, FileRecord],
     identity: ModelIdentity,
+    label_columns: list[LabelColumn],
     *,
     training_texts: bool,
 ) -> Manifest:
@@ -208,6 +224,7 @@ def _describe(
         calibration=calibration,
         encoder=model.front.description,
         training_texts=training_texts,
+        label_metadata=label_columns,
     )
 
 
@@ -218,12 +235,20 @@ def _describe_index(plan: IndexPlan | None) -> IndexDescription | None:
 
 
 def _content_version(
-    checkpoint: Checkpoint, plan: ShortlistPlan, calibration: Calibration | None, files: dict[str, FileRecord]
+    checkpoint: Checkpoint,
+    plan: ShortlistPlan,
+    calibration: Calibration | None,
+    files: dict[str, FileRecord],
+    label_columns: list[LabelColumn],
 ) -> str:
     # The card tells the name and how long training took: words about a model, not the model. Nor are quoted texts.
     without = (FILES.model_card, *text_files(FILES.point_texts))
     hashes = {name: record.sha256 for name, record in sorted(files.items()) if name not in without}
     mix = [checkpoint.alpha, checkpoint.beta, checkpoint.gamma, checkpoint.delta]
-    learnt = [] if calibration is None else [calibration.model_dump()]
-    content = json.dumps([hashes, asdict(plan), mix, *learnt])
+    parts: list[object] = [hashes, asdict(plan), mix]
+    if calibration is not None:
+        parts.append(calibration.model_dump())
+    if label_columns:
+        parts.append([column.model_dump() for column in label_columns])
+    content = json.dumps(parts)
     return sha256(content.encode()).hexdigest()[:_VERSION_DIGITS]

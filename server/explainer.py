@@ -34,26 +34,14 @@ class Explainer:
         self._encoder = encoder
 
     def explain(self, query: Query, label_ids: Sequence[int]) -> Explanation:
-        """Explain K labels that a ranking of this query holds, in their order.
-
-        Raises:
-            KeyError: a label is not among the candidates of the query.
-        """
+        """Explain K labels that a ranking of this query holds, in their order."""
         bags, sequences = self._artifact.featurize([query])
         representations = self._encoder.encode(bags, sequences)
-        candidates = self._artifact.shortlister.search(representations.z, representations.v)
-        positions = {label: position for position, label in enumerate(candidates.labels.tolist())}
         heaviest = self._heaviest(bags.ids, bags.weights)
         neighbours = self._neighbours(representations, label_ids)
         if not label_ids:
             return Explanation(tokens=heaviest, labels=[], neighbours=neighbours)
-        chosen_K = np.array([positions[label] for label in label_ids])
-        labels = Candidates(
-            candidates.labels[chosen_K],
-            candidates.similarities[chosen_K],
-            candidates.votes[chosen_K],
-            np.array([0, len(chosen_K)]),
-        )
+        labels = self._candidates(label_ids, representations)
         parts = self._parts(labels, bags, representations)
         tokens = self._spoken_for(labels, bags)
         return Explanation(
@@ -77,6 +65,15 @@ class Explainer:
             text = artifact.point_texts[point]
             neighbours.append(Neighbour(text=text, similarity=similarity, vote=vote, labels=texts))
         return neighbours
+
+    def _candidates(self, label_ids: Sequence[int], representations: Representations) -> Candidates:
+        """K labels with what the indices say of them; where a filter was asked for, they may know nothing of some."""
+        shortlister = self._artifact.shortlister
+        near = shortlister.nearby(representations.z)
+        vote_of = dict(zip(near.labels.tolist(), near.votes.tolist(), strict=True))
+        labels_K, offsets = np.array(label_ids, np.int32), np.array([0, len(label_ids)])
+        votes_K = np.array([vote_of.get(label, 0.0) for label in label_ids], np.float32)
+        return Candidates(labels_K, shortlister.similarities(labels_K, offsets, representations.v), votes_K, offsets)
 
     def _parts(self, labels: Candidates, bags: Bags, representations: Representations) -> list[ScoreParts]:
         """What each part adds to the score of each label; together they are the score."""

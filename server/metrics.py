@@ -89,7 +89,7 @@ class _Layout:
     def __init__(self) -> None:
         self._end = 0
         # Gauges: they describe the living, so they lie together to be erased together.
-        self.pid, self.queue_length, self.cache_entries = self._cells(3)
+        self.pid, self.queue_length, self.filtered_queue_length, self.cache_entries = self._cells(4)
         self.gauges = self._end
         self.queries, self.empty, self.cache_hits, self.cache_misses = self._cells(4)
         kinds: list[tuple[str, int | str]] = list(product(ROUTES, (*STATUSES, OTHER)))
@@ -214,6 +214,10 @@ class Metrics:
         """Record the number of queued queries."""
         self._row[_LAYOUT.queue_length] = length
 
+    def filtered_queue_changed(self, length: int) -> None:
+        """Record the number of queries that wait in the queue of those with a filter."""
+        self._row[_LAYOUT.filtered_queue_length] = length
+
     def batch_formed(self, waits_s: Sequence[float]) -> None:
         """Record a new batch and how long each of its queries queued."""
         _LAYOUT.batch_size.observe(self._row, len(waits_s))
@@ -226,6 +230,18 @@ class Metrics:
         registry.register(_Exposition(self._board, self._model))
         PlatformCollector(registry)
         return generate_latest(registry)
+
+
+class FilteredQueueMetrics:
+    """The observer of the batcher of queries with a filter: their queue has a length of its own.
+
+    Args:
+        metrics: The worker's.
+    """
+
+    def __init__(self, metrics: Metrics) -> None:
+        self.queue_changed = metrics.filtered_queue_changed
+        self.batch_formed = metrics.batch_formed
 
 
 class _Exposition(Collector):
@@ -282,7 +298,8 @@ def _query_families(total: Sequence[float]) -> Iterator[Metric]:
     yield HistogramMetricFamily(
         "astec_batch_size", "Queries in a batch.", batch_size.buckets(total), total[batch_size.sum]
     )
-    yield GaugeMetricFamily("astec_queue_length", "Queries waiting.", value=total[_LAYOUT.queue_length])
+    queued = total[_LAYOUT.queue_length] + total[_LAYOUT.filtered_queue_length]
+    yield GaugeMetricFamily("astec_queue_length", "Queries waiting.", value=queued)
 
 
 def _cache_families(total: Sequence[float]) -> Iterator[Metric]:

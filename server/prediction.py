@@ -23,6 +23,7 @@ from server.errors import (
     to_response,
 )
 from server.guard import Guard
+from server.label_filter import to_selection
 from server.metrics import Metrics
 from server.schema import Features, PredictRequest, queries_of
 from server.service import Ask, Ranked, Service
@@ -43,6 +44,7 @@ class Prediction:
         self._service = service
         self._metrics = metrics
         self._guard = guard
+        self._label_metadata = service.artifact.label_metadata
         # Attributes of settings take longer to read than all that is compared with them.
         self._max_body_bytes = settings.max_body_bytes
         self._max_queries = settings.max_queries
@@ -142,11 +144,15 @@ class Prediction:
             raise InvalidFieldError([FieldError(field="probabilities", message=message)])
         if len(queries) > self._max_queries:
             raise too_many_queries("queries", len(queries), self._max_queries)
+        selection = None
+        if request.filter is not None or request.exclude is not None:
+            selection = to_selection(self._label_metadata, request.filter, request.exclude)
         asks: list[Ask] = []
         errors: list[FieldError] = []
         for position, query in enumerate(queries):
             try:
-                asks.append(Ask(self._to_query(query), request.top_k, request.min_score, request.probabilities))
+                own = request.top_k, request.min_score, request.probabilities, selection
+                asks.append(Ask(self._to_query(query), *own))
             except ValueError as error:
                 field = "query" if request.query is not None else f"queries.{position}"
                 errors.append(FieldError(field=field, message=str(error)))

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from export.artifact.allowed_shortlist import Allowed, shortlist_allowed
 from export.artifact.featurizer import Query
 from export.artifact.ranker import Ranker
 from export.artifact.store import Artifact
@@ -66,15 +67,26 @@ class Predictor:
         found_B = np.count_nonzero(labels_BK >= 0, axis=1).tolist()
         return [Ranking(labels_BK[i, :found], scores_BK[i, :found]) for i, found in enumerate(found_B)], times
 
-    def rank(self, queries: Sequence[Query], top_k: int) -> tuple[Rankings, StageTimes]:
-        """What `predict` does, as the arrays that it comes in."""
+    def rank(
+        self, queries: Sequence[Query], top_k: int, allowed: Sequence[Allowed] | None = None
+    ) -> tuple[Rankings, StageTimes]:
+        """What `predict` does, as the arrays that it comes in.
+
+        Args:
+            queries: B texts or bags.
+            top_k: K, the most labels of a query.
+            allowed: what each may be answered with, and how many of the K labels it needs; None: any.
+        """
         artifact = self.artifact
         begun = perf_counter()
         bags, sequences = artifact.featurize(queries)
         featurized = perf_counter()
         v_BD, z_Bd, x_hat_BD, x_tilde_BD = self._encoder.encode(bags, sequences)
         encoded = perf_counter()
-        shortlist = artifact.shortlister.shortlist(z_Bd)
+        if allowed is None:
+            shortlist = artifact.shortlister.shortlist(z_Bd)
+        else:
+            shortlist = shortlist_allowed(artifact.shortlister, z_Bd, allowed)
         shortlisted = perf_counter()
         rankings = Rankings(*self._ranker.rank(shortlist, v_BD, x_hat_BD, x_tilde_BD, bags, top_k))
         scored = perf_counter()

@@ -8,6 +8,11 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_val
 
 # Lists end at their first error: half a million of them in one body would take seconds to tell.
 
+MAX_CONDITIONS = 32
+"""Columns that a `filter` or an `exclude` may name; a model has no more."""
+MAX_VALUES = 100
+MAX_VALUE_CHARS = 512
+
 
 class RequestModel(BaseModel):
     """What a client sends: unknown fields and silent conversions are refused."""
@@ -50,6 +55,43 @@ QueryJson = Annotated[
 ]
 
 
+def _value_kind(value: object) -> str | None:
+    for kind, tag in ((str, ":string"), (bool, ":boolean"), (int, ":integer"), (list, ":list")):
+        if isinstance(value, kind):
+            return tag
+    return None
+
+
+_LabelValue = (
+    Annotated[Annotated[str, Field(max_length=MAX_VALUE_CHARS)], Tag(":string")]
+    | Annotated[bool, Tag(":boolean")]
+    | Annotated[Annotated[int, Field(ge=-(2**63), le=2**63 - 1)], Tag(":integer")]
+)
+_SingleValue = Annotated[
+    _LabelValue,
+    Discriminator(
+        _value_kind,
+        custom_error_type="label_value",
+        custom_error_message="A value is a string, a boolean or an integer",
+    ),
+]
+_Values = Annotated[list[_SingleValue], Field(min_length=1, max_length=MAX_VALUES, fail_fast=True)]
+LabelConditions = Annotated[
+    dict[
+        str,
+        Annotated[
+            _LabelValue | Annotated[_Values, Tag(":list")],
+            Discriminator(
+                _value_kind,
+                custom_error_type="label_values",
+                custom_error_message="Give a string, a boolean, an integer, or a list of those",
+            ),
+        ],
+    ],
+    Field(max_length=MAX_CONDITIONS),
+]
+
+
 class PredictRequest(RequestModel):
     """One `query` or several `queries`."""
 
@@ -60,6 +102,7 @@ class PredictRequest(RequestModel):
             "examples": [
                 {"query": "red running shoes size 42"},
                 {"queries": ["red running shoes", "garden hose 20 m"], "top_k": 3, "min_score": 0.2},
+                {"query": "red running shoes", "filter": {"country": ["DE", "AT"]}, "exclude": {"advertiser": "acme"}},
             ]
         }
     )
@@ -73,6 +116,13 @@ class PredictRequest(RequestModel):
     probabilities: bool = Field(
         default=False,
         description="Also say how likely each label is right. Needs a model with a `calibration` (`/v1/model`).",
+    )
+    filter: LabelConditions | None = Field(
+        default=None,
+        description="By column of the model's label metadata a value, or a list of them: a label must have one.",
+    )
+    exclude: LabelConditions | None = Field(
+        default=None, description="Likewise; labels that have one of the values are left out."
     )
     explain: bool = Field(
         default=False,

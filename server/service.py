@@ -5,21 +5,34 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from export.artifact.allowed_shortlist import Allowed
 from export.artifact.calibration import Calibrator
 from export.artifact.featurizer import Bag, Query, TextFeaturizer, fold
+from export.artifact.label_metadata import LabelMetadata, Selection
 from export.artifact.store import Artifact
-from server.batcher import Answers, Batcher, Caller, CallerLeftError, ClosedError, DeadlineError, QueueFullError
+from server.batcher import (
+    Answers,
+    Batcher,
+    Caller,
+    CallerLeftError,
+    ClosedError,
+    DeadlineError,
+    Observer,
+    QueueFullError,
+)
 from server.cache import LruCache
 from server.examples import example_queries
 from server.inference import Inference
-from server.metrics import Metrics, ShedReason
-from server.predictor import StageTimes
+from server.label_filter import LabelMasks
+from server.metrics import FilteredQueueMetrics, Metrics, ShedReason
+from server.predictor import Rankings, StageTimes
 from server.ranking_json import NO_PROBABILITIES, to_json
 from server.schema import Explanation
 from server.settings import Settings
@@ -39,16 +52,20 @@ NO_PREDICTIONS = b"[]"
 MAX_EXPLAINING = 16
 """Explanations at once; each takes a thread for milliseconds, beside the batches."""
 
-CacheKey = tuple[str, str | tuple[bytes, bytes], int, float, bool]
+MAX_FILTERED_BATCH = 8
+"""Queries with a filter that are computed at once; each may need every label that its filter allows."""
+
+CacheKey = tuple[str, str | tuple[bytes, bytes], int, float, bool, Selection | None]
 
 
 class Ask(NamedTuple):
-    """One query and how much of its ranking is wanted."""
+    """One query, how much of its ranking is wanted, and of which labels (None: of all)."""
 
     query: Query
     top_k: int
     min_score: float
     probabilities: bool
+    selection: Selection | None = None
 
 
 class Ranked(NamedTuple):
@@ -72,6 +89,7 @@ class Service:
         self._metrics = metrics
         self._explaining = 0
         self.examples = example_queries(artifact)
+        self._filtered: Batcher[Ask, Ranked] | None = None
         self._cache = LruCache[CacheKey, bytes](settings.cache_entries) if settings.cache_entries else None
 
     async def start(self) -> None:
@@ -79,15 +97,10 @@ class Service:
         self.threads = InferenceThreads(self._settings.threads_per_worker)
         self._predictor = await self.threads.run(warm_predictor, self.artifact)
         self._inference = Inference(self._rank_batch, self.threads, self._settings.max_inline_s)
-        self._batcher = Batcher[Ask, Ranked](
-            self._process,
-            max_batch_size=self._settings.max_batch_size,
-            queue_capacity=self._settings.queue_capacity,
-            concurrency=self._settings.threads_per_worker,
-            timeout_s=self._settings.request_timeout_ms / 1e3,
-            batch_timeout_us=self._settings.batch_timeout_us,
-            observer=self._metrics,
-        )
+        threads = self._settings.threads_per_worker
+        self._batcher = self._new_batcher(self._process, self._settings.max_batch_size, threads, self._metrics)
+        if self.artifact.label_metadata is not None:
+            self._filtered = self._start_filtering(self.artifact.label_metadata)
         # What lives now lives until the end. Out of the collector's sight, a collection takes microseconds instead of
         # the tens of milliseconds for which it would otherwise stop every thread.
         gc.collect()
@@ -107,6 +120,9 @@ class Service:
         """Finish accepted work, then give the threads back."""
         self.state = "stopping"
         await self._batcher.drain()
+        if self._filtered is not None:
+            await self._filtered.drain()
+            self._filter_threads.close()
         self.threads.close()
         gc.unfreeze()
         gc.set_threshold(*self._gc_thresholds)
@@ -129,7 +145,8 @@ class Service:
         """
         try:
             if self._cache is None:
-                answers = await self._batcher.submit(asks, caller)
+                batcher = self._batcher if self._filtered is None else self._batcher_of(asks, self._filtered)
+                answers = await batcher.submit(asks, caller)
             else:
                 answers = await self._recall(asks, caller, self._cache)
         except tuple(SHED_REASONS) as error:
@@ -168,7 +185,9 @@ class Service:
         unknown = [position for position in range(len(asks)) if position not in known]
         computed = Answers[Ranked]([], 0.0)
         if unknown:
-            computed = await self._batcher.submit([asks[position] for position in unknown], caller)
+            left = [asks[position] for position in unknown]
+            batcher = self._batcher if self._filtered is None else self._batcher_of(left, self._filtered)
+            computed = await batcher.submit(left, caller)
         for position, ranked in zip(unknown, computed.results, strict=True):
             cache.put(keys[position], ranked.predictions)
         self._metrics.cache_asked(len(known), len(unknown), len(cache))
@@ -183,7 +202,41 @@ class Service:
             # Only a text featurizer takes texts. What it folds to the same words, it gives the same tokens.
             assert isinstance(featurizer, TextFeaturizer)  # noqa: S101
             name = " ".join(fold(query, featurizer.config.max_chars).split())
-        return self.model_name["version"], name, ask.top_k, ask.min_score, ask.probabilities
+        return self.model_name["version"], name, ask.top_k, ask.min_score, ask.probabilities, ask.selection
+
+    def _batcher_of(self, asks: Sequence[Ask], filtered: Batcher[Ask, Ranked]) -> Batcher[Ask, Ranked]:
+        """Of what one client waits for together, some with a filter, all is computed as if it had one."""
+        return filtered if any(ask.selection is not None for ask in asks) else self._batcher
+
+    def _new_batcher(
+        self,
+        process: Callable[[list[Ask]], asyncio.Future[list[Ranked]]],
+        max_batch_size: int,
+        concurrency: int,
+        observer: Observer,
+    ) -> Batcher[Ask, Ranked]:
+        return Batcher[Ask, Ranked](
+            process,
+            max_batch_size=max_batch_size,
+            queue_capacity=self._settings.queue_capacity,
+            concurrency=concurrency,
+            timeout_s=self._settings.request_timeout_ms / 1e3,
+            batch_timeout_us=self._settings.batch_timeout_us,
+            observer=observer,
+        )
+
+    def _start_filtering(self, metadata: LabelMetadata) -> Batcher[Ask, Ranked]:
+        """A queue and a thread for queries with a filter: one may take as long as a thousand others."""
+        self._filter_threads = InferenceThreads(1)
+        masks = LabelMasks(metadata)
+
+        def process(asks: list[Ask]) -> asyncio.Future[list[Ranked]]:
+            batch = self._filter_threads.run(partial(self._rank_filtered, masks), asks)
+            batch.add_done_callback(self._note_stages)
+            return batch
+
+        size = min(MAX_FILTERED_BATCH, self._settings.max_batch_size)
+        return self._new_batcher(process, size, 1, FilteredQueueMetrics(self._metrics))
 
     def _process(self, asks: list[Ask]) -> asyncio.Future[list[Ranked]]:
         batch = self._inference.run(asks)
@@ -195,9 +248,18 @@ class Service:
             self._metrics.batch_computed(stages)
 
     def _rank_batch(self, asks: list[Ask]) -> list[Ranked]:
-        """Run where `Inference` says; label texts are read here too, because a page fault blocks."""
+        """Run where `Inference` says."""
         most = [ask.top_k for ask in asks]
-        rankings, stages = self._predictor.rank([ask.query for ask in asks], max(most))
+        return self._to_json(asks, most, *self._predictor.rank([ask.query for ask in asks], max(most)))
+
+    def _rank_filtered(self, masks: LabelMasks, asks: list[Ask]) -> list[Ranked]:
+        """Run on the thread for it, to which the masks belong."""
+        most = [ask.top_k for ask in asks]
+        allowed = [Allowed(masks.mask_of(ask.selection), ask.top_k) for ask in asks]
+        return self._to_json(asks, most, *self._predictor.rank([ask.query for ask in asks], max(most), allowed))
+
+    def _to_json(self, asks: list[Ask], most: list[int], rankings: Rankings, stages: StageTimes) -> list[Ranked]:
+        """Run where the batch is computed: label texts are read here, and a page fault blocks."""
         least, probabilities_BK = [ask.min_score for ask in asks], self._probabilities(asks, rankings.scores)
         arrays = to_json(rankings, most, least, self.artifact.labels, probabilities_BK)
         return [Ranked(predictions, stages) for predictions in arrays]

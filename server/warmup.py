@@ -7,6 +7,7 @@ from time import perf_counter
 
 import numpy as np
 
+from export.artifact.allowed_shortlist import Allowed
 from export.artifact.featurizer import Bag, Query, QueryKindError
 from export.artifact.store import Artifact
 from server.predictor import Predictor
@@ -33,6 +34,9 @@ def warm_predictor(artifact: Artifact) -> Predictor:
     for batch in (queries, queries[:1]):
         rankings, _ = predictor.rank(batch, _TOP_K)
         to_json(rankings, [_TOP_K] * len(batch), [0.0] * len(batch), artifact.labels)
+    if artifact.label_metadata is not None:
+        masks = (np.ones(len(artifact.labels), np.bool_), np.zeros(len(artifact.labels), np.bool_))
+        predictor.rank(queries[:2], _TOP_K, [Allowed(mask, _TOP_K) for mask in masks[: len(queries)]])
     ranked = rankings.label_ids[0]
     predictor.explainer.explain(queries[0], ranked[ranked >= 0].tolist())
     logger.info(

@@ -12,6 +12,8 @@ from export.artifact.index import Backend, HnswParams
 FORMAT_VERSION: Literal[2] = 2
 MAX_IDENTITY_CHARS = 128
 MAX_KNOTS = 64
+MAX_LABEL_COLUMNS = 32
+MAX_COLUMN_NAME_CHARS = 64
 MANIFEST_FILE = "manifest.json"
 MANIFEST_CHECKSUM_FILE = "manifest.sha256"
 
@@ -187,6 +189,17 @@ class Calibration(Frozen):
         return self
 
 
+ValueKind = Literal["string", "boolean", "integer"]
+
+
+class LabelColumn(Frozen):
+    """A column of label metadata: its name, what its values are, and how many distinct ones there are."""
+
+    name: str = Field(min_length=1, max_length=MAX_COLUMN_NAME_CHARS)
+    kind: ValueKind
+    values: Count
+
+
 class FileRecord(Frozen):
     """Size and hash of one file."""
 
@@ -199,7 +212,7 @@ class Manifest(Frozen):
 
     `max_candidates` labels of a query are scored at most; None: all that its hits bring. Without a `calibration` scores
     have no probabilities. `training_texts`: the texts of the training points are in the artifact, and explanations
-    quote them.
+    quote them. `label_metadata` is what requests may filter by.
     """
 
     format_version: Literal[2]
@@ -218,6 +231,7 @@ class Manifest(Frozen):
     calibration: Calibration | None = None
     encoder: EncoderDescription = EncoderDescription()
     training_texts: bool = False
+    label_metadata: list[LabelColumn] = Field(default=[], max_length=MAX_LABEL_COLUMNS)
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
@@ -229,6 +243,10 @@ class Manifest(Frozen):
             raise ValueError(f"scoring.delta is {self.scoring.delta}, but there are no points to vote")
         if self.training_texts and self.points is None:
             raise ValueError("training_texts is true, but there are no points that have texts")
+        names = [column.name for column in self.label_metadata]
+        for position, name in enumerate(names):
+            if name in names[:position]:
+                raise ValueError(f"two columns of label_metadata have the same name: {name!r}")
         return self
 
     def public(self) -> dict[str, Any]:

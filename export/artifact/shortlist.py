@@ -139,6 +139,7 @@ class Shortlister:
             raise ValueError(f"max_candidates is {max_candidates}; it must be at least 1, or None for no limit")
         self.centroids, self.points, self.representatives = centroids, points, representatives
         self.max_candidates = max_candidates
+        self._most = _NO_LIMIT if max_candidates is None else max_candidates
 
     def search(self, z_Bd: NDArray[np.float32], v_BD: NDArray[np.float32]) -> Candidates:
         """The candidates of B representations v, whose projections into the space of the indices are z."""
@@ -147,10 +148,11 @@ class Shortlister:
 
     def shortlist(self, z_Bd: NDArray[np.float32]) -> Shortlist:
         """The labels that what is found near z brings; of a zero vector, for a query without a known token, none."""
-        centroid_hits_BK, _, centroid_indptr, centroid_labels = _search(self.centroids, z_Bd)
-        points = _search(self.points, z_Bd)
-        most = _NO_LIMIT if self.max_candidates is None else self.max_candidates
-        return Shortlist(*_join(z_Bd, centroid_hits_BK, centroid_indptr, centroid_labels, *points, most))
+        return self._bring(z_Bd, self._most)
+
+    def nearby(self, z_Bd: NDArray[np.float32]) -> Shortlist:
+        """The same whatever the limit."""
+        return self._bring(z_Bd, _NO_LIMIT)
 
     def voters(self, z_1d: NDArray[np.float32]) -> Voters:
         """The points behind the votes of a single query's shortlist; none without points or a known token."""
@@ -168,6 +170,11 @@ class Shortlister:
         if mu is None:
             return np.zeros(len(labels_C), np.float32)
         return best_similarities(labels_C, offsets, v_BD, mu.indptr, mu.vectors, mu.scales)
+
+    def _bring(self, z_Bd: NDArray[np.float32], most: int) -> Shortlist:
+        centroid_hits_BK, _, centroid_indptr, centroid_labels = _search(self.centroids, z_Bd)
+        points = _search(self.points, z_Bd)
+        return Shortlist(*_join(z_Bd, centroid_hits_BK, centroid_indptr, centroid_labels, *points, most))
 
 
 def label_bounds(labels: NDArray[np.int32], num_labels: int) -> NDArray[np.int64]:
@@ -237,13 +244,13 @@ def _join(
                         votes[at] = min(votes[at] + share, np.float32(1))
             begin = offsets[query]
             if size - begin > most:
-                size = begin + _keep_best(labels[begin:size], votes[begin:size], most)
+                size = begin + keep_best(labels[begin:size], votes[begin:size], most)
         offsets[query + 1] = size
     return labels[:size], votes[:size], offsets
 
 
 @njit(cache=True, nogil=True)
-def _keep_best(labels_F: NDArray[np.int32], votes_F: NDArray[np.float32], most: int) -> int:
+def keep_best(labels_F: NDArray[np.int32], votes_F: NDArray[np.float32], most: int) -> int:
     """Bring the `most` labels with the highest votes to the front, in the order found; votes after them become 0."""
     bits_F = votes_F.view(np.int32)  # in the order of the votes, none of which is negative
     least = _least_kept(bits_F, most)

@@ -23,6 +23,7 @@ from export.artifact.embeddings import Embeddings
 from export.artifact.featurizer import Bags, Featurizer, Query, TextFeaturizer, open_featurizer
 from export.artifact.files import sha256_of, write_folder_atomically
 from export.artifact.index import index_backend
+from export.artifact.label_metadata import LabelMetadata
 from export.artifact.labels import TextTable
 from export.artifact.manifest import (
     FORMAT_VERSION,
@@ -82,6 +83,9 @@ class ArtifactFiles:
     labels: str = "labels"
     model_card: str = "model_card.md"
     point_texts: str = "point_texts"
+    label_values: str = "label_values"
+    label_values_indptr: str = "label_values.indptr.npy"
+    label_values_labels: str = "label_values.labels.npy"
 
 
 FILES = ArtifactFiles()
@@ -117,6 +121,7 @@ class Artifact:
     shortlister: Shortlister
     sparse: SparseClassifier | None
     reader: WordReader | None
+    label_metadata: LabelMetadata | None
     point_texts: TextTable | None = None
 
     @property
@@ -184,6 +189,8 @@ def open_artifact(path: Path, verify: Verification = "hashes") -> Artifact:
         artifact = _load(path, manifest)
         if verify == "hashes":
             _require_finite_weights(artifact)
+            if artifact.label_metadata is not None:
+                artifact.label_metadata.require_order()
         return artifact
     except (ValueError, RuntimeError, KeyError, EOFError, OSError) as error:
         raise ArtifactError(f"{path} cannot be loaded although its {verify} are right: {error}. {_REEXPORT}") from error
@@ -323,6 +330,7 @@ def _load(path: Path, manifest: Manifest) -> Artifact:
         sparse=_load_sparse(path, manifest) if manifest.scoring.sparse_weights else None,
         reader=_load_reader(featurizer, manifest.encoder),
         point_texts=_load_point_texts(path, manifest) if manifest.training_texts else None,
+        label_metadata=_load_label_metadata(path, manifest) if manifest.label_metadata else None,
     )
 
 
@@ -379,6 +387,16 @@ def _load_sparse(path: Path, manifest: Manifest) -> SparseClassifier:
         posting_heads=posting_heads,
         posting_values=_load_finite(path, FILES.sparse_posting_values, by_token),
     )
+
+
+def _load_label_metadata(path: Path, manifest: Manifest) -> LabelMetadata:
+    values = TextTable.open(path, FILES.label_values)
+    count = sum(column.values for column in manifest.label_metadata)
+    _require(len(values) == count, f"{FILES.label_values}: {len(values)} values, not {count}")
+    indptr = _load_indptr(path, FILES.label_values_indptr, count)
+    num_labels = manifest.dimensions.num_labels
+    labels = _load_label_ids(path, FILES.label_values_labels, int(indptr[-1]), num_labels)
+    return LabelMetadata(tuple(manifest.label_metadata), values, LabelSets(indptr, labels), num_labels)
 
 
 def _load_weights(

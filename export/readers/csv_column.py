@@ -32,7 +32,7 @@ class CsvColumn:
         Raises:
             DataError: no such column, or a file that is empty or cannot be read.
         """
-        names = next((row for _, row in _rows(path)), None)
+        names = next((row for _, row in csv_rows(path)), None)
         if names is None:
             raise DataError(path, None, "the file is empty", "Pass a CSV file whose first row has the names of columns")
         return cls(path, choose_column(path, names, column))
@@ -43,7 +43,7 @@ class CsvColumn:
         Raises:
             DataError: the first row that is no CSV, is no UTF-8 or ends before the column.
         """
-        rows = _rows(self.path, advance)
+        rows = csv_rows(self.path, advance)
         next(rows)
         for line, row in rows:
             if len(row) <= self.position:
@@ -52,8 +52,12 @@ class CsvColumn:
             yield row[self.position].strip()
 
 
-def _rows(path: Path, advance: Advance | None = None) -> Iterator[tuple[int, list[str]]]:
-    """Every row that is not empty, and the line that it ends on."""
+def csv_rows(path: Path, advance: Advance | None = None) -> Iterator[tuple[int, list[str]]]:
+    """Every row that is not empty, and the line that it ends on.
+
+    Raises:
+        DataError: the first row that is no CSV or no UTF-8.
+    """
     # A line break inside quotes is part of its field, so lines go into the parser with theirs.
     reader = csv.reader((decode_line(line) + "\n" for line in read_lines(path, advance)), strict=True)
     try:

@@ -15,6 +15,7 @@ _JSON_TYPES: Final[dict[type, str]] = {
     bool: "a boolean",
     type(None): "null",
 }
+_EXAMPLE: Final = '{"text": ..., "labels": [...]}'
 
 
 def parse_row(line: str) -> Row:
@@ -23,11 +24,11 @@ def parse_row(line: str) -> Row:
     Raises:
         BadLineError: no JSON object, or no `text` and `labels` of the right types.
     """
-    record = _parse_object(line)
+    record = parse_object(line)
     text = _text(record)
     labels = _labels(record)
     if "\\u" in line:  # only an escape can smuggle half a character into a decoded line
-        _check_encodable(text, *labels)
+        check_encodable(text, *labels)
     return Row(text, labels)
 
 
@@ -37,12 +38,17 @@ def parse_query(line: str) -> str:
     Raises:
         BadLineError: no JSON object, or no `text` that is a string.
     """
-    text = _text(_parse_object(line))
-    _check_encodable(text)
+    text = _text(parse_object(line))
+    check_encodable(text)
     return text
 
 
-def _parse_object(line: str) -> dict[str, Any]:
+def parse_object(line: str, example: str = _EXAMPLE) -> dict[str, Any]:
+    """Read the object of one line.
+
+    Raises:
+        BadLineError: no JSON, or something else than an object such as the `example`.
+    """
     try:
         record = json.loads(line)
     except json.JSONDecodeError as error:
@@ -50,7 +56,7 @@ def _parse_object(line: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:  # an integer of over 4300 digits; brackets nested too deeply
         raise BadLineError(f"JSON that cannot be read ({error})") from None
     if not isinstance(record, dict):
-        raise BadLineError(f'the line is {_type_name(record)}, not an object {{"text": ..., "labels": [...]}}')
+        raise BadLineError(f"the line is {type_name(record)}, not an object {example}")
     return record
 
 
@@ -76,20 +82,22 @@ def _label_text(label: object) -> str:
         return label
     if isinstance(label, int) and not isinstance(label, bool):
         return str(label)
-    raise BadLineError(f'"labels" holds {_type_name(label)}, not only strings')
+    raise BadLineError(f'"labels" holds {type_name(label)}, not only strings')
 
 
 def _mistyped(key: str, record: dict[str, Any], expected: str) -> str:
     if key not in record:
         return f'"{key}" is missing'
-    return f'"{key}" is {_type_name(record[key])}, not {expected}'
+    return f'"{key}" is {type_name(record[key])}, not {expected}'
 
 
-def _type_name(value: object) -> str:
+def type_name(value: object) -> str:
+    """What a value of JSON is, in words."""
     return _JSON_TYPES.get(type(value), "a number")
 
 
-def _check_encodable(*texts: str) -> None:
+def check_encodable(*texts: str) -> None:
+    """Raise BadLineError where half a character is in a text, which UTF-8 cannot hold."""
     for text in texts:
         try:
             text.encode()

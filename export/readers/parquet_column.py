@@ -39,7 +39,7 @@ class ParquetColumn:
         Raises:
             DataError: no such column or none of strings, a damaged file, or pyarrow is not installed.
         """
-        with _readable(path):
+        with readable_parquet(path):
             import pyarrow.parquet
             import pyarrow.types
 
@@ -56,7 +56,7 @@ class ParquetColumn:
         Raises:
             DataError: the file is damaged.
         """
-        with _readable(self.path):
+        with readable_parquet(self.path):
             import pyarrow.parquet
 
             size_bytes = self.path.stat().st_size
@@ -69,7 +69,8 @@ class ParquetColumn:
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def readable_parquet(path: Path) -> Iterator[None]:
+    """Raise DataError where pyarrow is missing, or what is read in the block is damaged."""
     try:
         import pyarrow
     except ImportError:

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from export.artifact.label_metadata import LabelMetadata
 from export.artifact.manifest import MANIFEST_CHECKSUM_FILE, MANIFEST_FILE
 from export.checkpoint import Checkpoint, write_checkpoint
 from export.indices import Indices
+from export.label_metadata import read_label_metadata
 from export.pack import pack
 
 Manifest = dict[str, Any]
@@ -37,18 +39,42 @@ def full_indices(full_checkpoint: Checkpoint, build_indices: Callable[..., Indic
 
 
 @pytest.fixture(scope="session")
-def full_artifact(full_checkpoint: Checkpoint, full_indices: Indices, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def label_metadata(full_checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> LabelMetadata:
+    """A country, a rank and whether it is active, of each of its labels."""
+    table = tmp_path_factory.mktemp("table") / "labels.jsonl"
+    rows = (
+        {"label": text, "country": ["DE", "AT", "CH"][: label % 4], "rank": label % 7, "active": label % 2 == 0}
+        for label, text in enumerate(full_checkpoint.labels)
+    )
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return read_label_metadata(table, full_checkpoint.labels).metadata
+
+
+@pytest.fixture(scope="session")
+def full_artifact(
+    full_checkpoint: Checkpoint,
+    full_indices: Indices,
+    label_metadata: LabelMetadata,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
     """It as an artifact."""
     artifact = tmp_path_factory.mktemp("full") / "artifact"
-    pack(full_checkpoint, full_indices, artifact, "demo", training_texts=True)
+    extras = {"label_metadata": label_metadata, "training_texts": True}
+    pack(full_checkpoint, full_indices, artifact, "demo", **extras)
     return artifact
 
 
 @pytest.fixture(scope="session")
-def int8_artifact(full_checkpoint: Checkpoint, full_indices: Indices, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def int8_artifact(
+    full_checkpoint: Checkpoint,
+    full_indices: Indices,
+    label_metadata: LabelMetadata,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
     """It with quantized weights: every file that an artifact may have."""
     artifact = tmp_path_factory.mktemp("int8") / "artifact"
-    pack(full_checkpoint, full_indices, artifact, "demo", weights="int8", training_texts=True)
+    extras = {"label_metadata": label_metadata, "training_texts": True}
+    pack(full_checkpoint, full_indices, artifact, "demo", weights="int8", **extras)
     return artifact
 
 

@@ -44,6 +44,7 @@ VECTORS = [
 ]
 LABELS_OFFSETS, VOCABULARY_OFFSETS = "labels.offsets.npy", "vocabulary.offsets.npy"
 _, POINT_TEXTS_OFFSETS = text_files(FILES.point_texts)
+VALUES_OFFSETS = "label_values.offsets.npy"
 INTEGERS = [
     FILES.centroid_labels,
     FILES.point_labels_indptr,
@@ -55,6 +56,9 @@ INTEGERS = [
     FILES.sparse_head,
     FILES.sparse_posting_indptr,
     FILES.sparse_posting_heads,
+    FILES.label_values_indptr,
+    FILES.label_values_labels,
+    VALUES_OFFSETS,
     LABELS_OFFSETS,
     VOCABULARY_OFFSETS,
     POINT_TEXTS_OFFSETS,
@@ -223,7 +227,9 @@ def test_a_weight_that_is_no_number(artifact_copy: Path, reseal: Reseal, name: s
     [[1, 0], [FAR, LOW, -1], [LOW, LOW]],
     ids=["descends", "ascends by overflow", "negative"],
 )
-@pytest.mark.parametrize("name", [FILES.point_labels_indptr, FILES.sparse_indptr, *OFFSETS])
+@pytest.mark.parametrize(
+    "name", [FILES.point_labels_indptr, FILES.sparse_indptr, FILES.label_values_indptr, *OFFSETS, VALUES_OFFSETS]
+)
 def test_bounds_that_do_not_ascend(artifact_copy: Path, reseal: Reseal, name: str, middle: list[int]) -> None:
     def spoil(bounds: Any) -> Any:
         bounds[1 : 1 + len(middle)] = middle
@@ -245,6 +251,7 @@ def test_bounds_that_do_not_ascend(artifact_copy: Path, reseal: Reseal, name: st
         (FILES.sparse_head, 2**31 - 1),
         (FILES.sparse_posting_heads, 2**16 - 1),
         (FILES.sparse_posting_indptr, 2**40),
+        (FILES.label_values_labels, 2**31 - 1),
         (TABLE_FILE, 2**20 - 1),
     ],
 )

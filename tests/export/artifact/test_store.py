@@ -29,9 +29,10 @@ from export.pack import pack
 Fields = dict[str, Any]
 Reseal = Callable[..., None]
 
+TABLES = (FILES.labels, FILES.label_values, FILES.point_texts)
 EVERY_FILE = sorted(
-    {name for name in astuple(FILES) if name not in (FILES.labels, FILES.point_texts)}
-    | {name for stem in (FILES.labels, FILES.point_texts, "vocabulary") for name in text_files(stem)}
+    {name for name in astuple(FILES) if name not in TABLES}
+    | {name for stem in (*TABLES, "vocabulary") for name in text_files(stem)}
     | {FEATURIZER_FILE, IDF_FILE, TABLE_FILE, MANIFEST_FILE, MANIFEST_CHECKSUM_FILE}
 )
 SCALES_FILES = [FILES.embeddings_scales, FILES.classifier_scales, FILES.representatives_scales]
@@ -222,7 +223,7 @@ def set_field(path: str, value: object) -> Callable[[Fields], None]:
     def edit(manifest: Fields) -> None:
         *parents, leaf = path.split(".")
         for parent in parents:
-            manifest = manifest[parent]
+            manifest = manifest[int(parent) if parent.isdecimal() else parent]
         manifest[leaf] = value
 
     return edit
@@ -270,6 +271,11 @@ def set_field(path: str, value: object) -> Callable[[Fields], None]:
         ("calibration.probabilities", [0.1, float("nan")]),
         ("calibration.pairs", 0),
         ("calibration.expected_error", 2.0),
+        ("label_metadata", None),
+        ("label_metadata.0.name", ""),
+        ("label_metadata.0.name", "x" * 65),
+        ("label_metadata.0.kind", "float"),
+        ("label_metadata.0.values", -1),
     ],
 )
 def test_a_field_out_of_range_is_named(artifact_copy: Path, reseal: Reseal, field: str, value: object) -> None:
@@ -289,6 +295,7 @@ def test_a_field_out_of_range_is_named(artifact_copy: Path, reseal: Reseal, fiel
         ("calibration.scores", [0.2], "calibration: Value error, there are 1 scores but 2 probabilities"),
         ("calibration.scores", [0.2, 0.2], "calibration: Value error, the scores do not ascend"),
         ("calibration.probabilities", [0.2, 0.1], "a probability falls where the score rises, which would change"),
+        ("label_metadata.1.name", "country", "two columns of label_metadata have the same name: 'country'"),
     ],
 )
 def test_fields_that_contradict_one_another(
@@ -365,7 +372,7 @@ def test_a_dimension_that_the_files_do_not_have(
     assert named in message
 
 
-@pytest.mark.parametrize("name", [FILES.centroid_labels, FILES.point_labels_indices])
+@pytest.mark.parametrize("name", [FILES.centroid_labels, FILES.point_labels_indices, FILES.label_values_labels])
 @pytest.mark.parametrize("label", [-1, 1_000_000])
 def test_a_label_id_out_of_range(artifact_copy: Path, reseal: Reseal, name: str, label: int) -> None:
     ids = np.load(artifact_copy / name)
