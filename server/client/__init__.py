@@ -19,13 +19,14 @@ from server.client.errors import (
 )
 from server.client.exchange import RetryPolicy
 from server.client.explanations import Explanation, LabelExplanation, Neighbour, TokenWeight
-from server.client.queries import Features, Query
+from server.client.queries import Conditions, Features, Query
 from server.client.sync_client import AstecClient
 
 __all__ = [
     "AstecClient",
     "AstecError",
     "AsyncAstecClient",
+    "Conditions",
     "ConnectionFailedError",
     "DeadlinePassedError",
     "Explanation",

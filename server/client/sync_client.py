@@ -13,7 +13,7 @@ from server.client.answers import ModelInfo, Ranking, read_model, read_rankings
 from server.client.errors import StatusError, UnavailableError
 from server.client.exchange import DEFAULT_RETRY, KEEP_ALIVE_S, Connector, RetryPolicy
 from server.client.explanations import Explanation, read_explanation
-from server.client.queries import JSON_BODY, Asked, Query, ask_many, ask_one, ask_why
+from server.client.queries import JSON_BODY, Asked, Conditions, Narrowing, Query, ask_many, ask_one, ask_why
 
 
 class AstecClient:
@@ -55,6 +55,8 @@ class AstecClient:
         top_k: int | None = None,
         min_score: float | None = None,
         probabilities: bool | None = None,
+        filter: Conditions | None = None,  # noqa: A002  (as the API has it)
+        exclude: Conditions | None = None,
     ) -> Ranking:
         """Return the labels of a query, best first.
 
@@ -63,12 +65,14 @@ class AstecClient:
             top_k: Most labels; None: the server's default.
             min_score: Labels with a score below it are left out; None: the server's default.
             probabilities: Whether predictions say how likely they are right; None: the server's default, which is not.
+            filter: By column of the model's label metadata a value or several, of which a label must have one.
+            exclude: Likewise; labels that have one of the values are left out.
 
         Raises:
             AstecError: It was not answered; the subclasses say why.
             ValueError: JSON cannot carry the query.
         """
-        return self._ask(ask_one(query, top_k, min_score, probabilities))[0]
+        return self._ask(ask_one(query, Narrowing(top_k, min_score, probabilities, filter, exclude)))[0]
 
     def predict_many(
         self,
@@ -77,6 +81,8 @@ class AstecClient:
         top_k: int | None = None,
         min_score: float | None = None,
         probabilities: bool | None = None,
+        filter: Conditions | None = None,  # noqa: A002  (as the API has it)
+        exclude: Conditions | None = None,
     ) -> list[Ranking]:
         """Return the ranking of each query, in order; asks in requests of `max_queries_per_request`, one by one.
 
@@ -84,13 +90,14 @@ class AstecClient:
             AstecError, ValueError: As `predict`, about the first request that failed.
         """
         rankings: list[Ranking] = []
-        for asked in ask_many(queries, top_k, min_score, probabilities, self._connector.max_queries_per_request):
+        narrowing = Narrowing(top_k, min_score, probabilities, filter, exclude)
+        for asked in ask_many(queries, narrowing, self._connector.max_queries_per_request):
             rankings += self._ask(asked)
         return rankings
 
     def explain(self, query: Query, *, top_k: int | None = None, min_score: float | None = None) -> Explanation:
         """Return the labels of a query, best first, and why; arguments and errors are those of `predict`."""
-        asked = ask_why(query, top_k, min_score)
+        asked = ask_why(query, Narrowing(top_k, min_score))
         return read_explanation(self._exchange(self._predict_request(asked)), asked)
 
     def model(self) -> ModelInfo:

@@ -23,6 +23,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from export.artifact.labels import TextTable
+from export.artifact.store import FILES
 from export.readers import open_dataset
 from server.errors import Problem
 from server.schema import BatchResponse, PredictRequest, SingleResponse
@@ -42,7 +44,7 @@ NOT_RUN = {
     "pip install 'astec[peers]'": "installs from the network",
     "torchrun": "tests/trainer/test_distributed.py trains in several processes",
     "docker run": "tests/containers/test_container_files.py compares its flags, `make container` runs it",
-    "docker compose --profile load up": "the same; tests/loadtest/test_locustfile.py starts the load from locust's page",
+    "compose --profile load up": "the same; tests/loadtest/test_locustfile.py starts the load from the page",
     "docker compose up": "takes images from the network; tests/containers/ checks what it starts",
 }
 ALL = [sample for page in PAGES for sample in samples_of(page) if sample.language]
@@ -78,13 +80,29 @@ SERVE_BRIEFLY = Path(__file__).with_name("serve_briefly.py")
 
 
 @pytest.fixture(scope="module")
-def address(demo_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def artifact(demo_artifact: Path, demo_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo model, with the label metadata that docs/label-metadata.md speaks of."""
+    folder = tmp_path_factory.mktemp("described")
+    rows = (
+        {"label": text, "country": ["DE", "AT"][: 1 + label % 2], "advertiser": ["acme", "globex"][label % 2]}
+        | {"status": "active", "exact": False, "tier": label % 3}
+        for label, text in enumerate(TextTable.open(demo_artifact, FILES.labels))
+    )
+    (folder / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pinned = ["--shortlist", "points", "--dim", "32", "--neighbours", "20", "--m", "8", "--ef-search", "50"]
+    command = [sys.executable, "-m", "export", str(demo_run), str(folder / "artifact"), "--name", "demo", *pinned]
+    subprocess.run([*command, "--label-metadata", str(folder / "labels.jsonl")], check=True)
+    return folder / "artifact"
+
+
+@pytest.fixture(scope="module")
+def address(artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Host and port of a server of the demo model."""
     log = tmp_path_factory.mktemp("samples") / "log"
     flags = ["--port", "0", "--workers", "1", "--request-timeout-ms", str(int(PATIENCE_S * 1e3))]
     with log.open("w") as stderr:
         process = subprocess.Popen(
-            [sys.executable, "-m", "server", str(demo_artifact), *flags],
+            [sys.executable, "-m", "server", str(artifact), *flags],
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
