@@ -20,9 +20,8 @@ from export.artifact.index import Backend, HnswParams
 from export.artifact.labels import TextTable
 from export.artifact.shortlist import LabelSets
 from export.artifact.sparse import MIN_HEAD_WEIGHTS, SparseClassifier
-from export.checkpoint import Checkpoint, DenseArrays, HeldOut, Reference, read_checkpoint
+from export.checkpoint import Checkpoint, DenseArrays, HeldOut, Reference
 from export.indices import IndexBuilder, Indices
-from export.pack import pack
 from export.plan import IndexPlan, ShortlistKind, ShortlistPlan
 from trainer.demo.log import DemoLogConfig, sample_queries, write_demo_log
 
@@ -68,8 +67,8 @@ def demo_artifact(demo_run: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 def quoting_artifact(demo_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo run, exported with the texts of its training points."""
     artifact = tmp_path_factory.mktemp("demo") / "quoting"
-    checkpoint = read_checkpoint(demo_run)
-    pack(checkpoint, _build_indices(checkpoint, kind="points"), artifact, "demo", training_texts=True)
+    pinned = ("--shortlist", "points", "--dim", "32", "--neighbours", "20", "--m", "8", "--ef-search", "50")
+    _run("export", str(demo_run), str(artifact), "--name", "demo", "--training-texts", *pinned)
     return artifact
 
 

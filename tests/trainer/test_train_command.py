@@ -242,7 +242,7 @@ def test_settings_are_listed(astec_train: Train) -> None:
     assert "shortlist.num_hard_negatives" in said
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["settings"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"]])
 def test_help_needs_no_torch(arguments: list[str]) -> None:
     script = (
         "import sys\nfrom trainer.__main__ import main\n"

@@ -31,6 +31,10 @@ class RecordingTask:
         self.drawn: list[float] = []
         self.threads: set[int] = set()
         self.numbers: list[int] = []
+        self.begun: list[int] = []
+
+    def begin(self, epoch: int) -> None:
+        self.begun.append(epoch)
 
     def prepare(self, rows_B: NDArray[np.int64], step: int) -> list[int]:
         self.threads.add(threading.get_ident())
@@ -91,6 +95,7 @@ def test_every_row_comes_once_an_epoch_in_an_order_of_its_own(run: Run) -> None:
     task = RecordingTask(10)
     Loop(task, Schedule(epochs=3, batch_size=4, learning_rate=0.1), seed=0).run(run)
     assert [len(batch) for batch in task.stepped] == [4, 4, 2] * 3
+    assert task.begun == [0, 1, 2]
     epochs = [[*chain(*task.stepped[begin : begin + 3])] for begin in (0, 3, 6)]
     assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 3
