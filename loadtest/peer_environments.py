@@ -36,7 +36,7 @@ class Package:
             return False
 
 
-_SERVER = ("orjson", "starlette", "uvicorn[standard]")
+_SERVER = ("fastapi", "orjson", "uvicorn[standard]")
 OMIKUJI = Package("omikuji", "0.5.2", ("milksnake>=0.1.6", "numpy", "scipy", "numba", *_SERVER))
 PECOS = Package("libpecos", "1.2.8", ("numpy<2", "scipy<1.14", "scikit-learn", *_SERVER))
 PACKAGES = {
