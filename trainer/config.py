@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 
 from export.artifact.featurizer import FeaturizerConfig
 from trainer.encoders import ENCODERS, encoder_section
-from trainer.section import EncoderSection, Section
+from trainer.section import KIND_MEANING, EncoderSection, Section
 
 EMBEDDING_SUFFIXES = (".vec", ".vec.gz", ".bin", ".npy")
 
@@ -336,6 +336,7 @@ def all_settings() -> list[tuple[str, object, str]]:
             kinds[row].append(kind)
     own = [(key, default, f"{meaning} ({', '.join(of)})") for (key, default, meaning), of in kinds.items()]
     place = 1 + next(number for number, row in enumerate(rows) if row[0] == "encoder.kind")
+    rows[place - 1] = ("encoder.kind", EncoderSection().kind, f"{KIND_MEANING}: {', '.join(ENCODERS)}")
     rows[place:place] = [row for row in own if row[0] != "encoder.kind"]
     return rows
 

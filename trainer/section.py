@@ -16,8 +16,7 @@ class Section(BaseModel):
 
 
 KIND_MEANING = (
-    "what makes v of a text. boe: a bag of embeddings, Astec's, by far the fastest; mlp: layers after it; rnn, gru, "
-    "lstm, xml-cnn: read words in their order"
+    "what makes v of a text. boe: a bag of embeddings, Astec's, by far the fastest; for others see docs/family.md"
 )
 
 
