@@ -6,7 +6,7 @@ points, R reference or held-out texts.
 
 from __future__ import annotations
 
-from dataclasses import MISSING, Field, dataclass, fields, replace
+from dataclasses import Field, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -35,6 +35,7 @@ LABELS_STEM = "labels"
 POINT_TEXTS_STEM = "point_texts"
 _RERANKER_PREFIX = "reranker."
 _SPARSE_PREFIX = "sparse."
+_FRONT = "front"
 
 
 class CheckpointError(Exception):
@@ -322,7 +323,7 @@ def _named(part: DenseArrays | SparseClassifier, prefix: str = "") -> dict[str, 
 
 def _array_fields(kind: type[DenseArrays | SparseClassifier]) -> list[Field[Any]]:
     """All but the front, which has a file of its own."""
-    return [field for field in fields(kind) if field.default is MISSING]
+    return [field for field in fields(kind) if field.name != _FRONT]
 
 
 def _part(kind: type[_Part], arrays: dict[str, NDArray[Any]], prefix: str = "") -> _Part:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ class OnnxGraph:
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[TensorProto] = []
         self._inputs: list[ValueInfoProto] = []
+        self._prefix, self._known = "", dict[str, str]()
         if part is not None:
             graph = onnx.load_model_from_string(part).graph
             self._nodes += graph.node
@@ -40,7 +42,9 @@ class OnnxGraph:
 
     def within(self, prefix: str, known: Mapping[str, str]) -> OnnxGraph:
         """The same graph to one who knows some values by other names; all other names are his own, behind a prefix."""
-        return _Scope(self, prefix, known)
+        scope = copy(self)  # which adds to the same lists
+        scope._prefix, scope._known = prefix, dict(known)
+        return scope
 
     def input(self, name: str, axes: Sequence[str | int], dtype: type[np.generic] = np.float32) -> None:
         """An input of the whole, its axes by name or length."""
@@ -49,11 +53,11 @@ class OnnxGraph:
 
     def node(self, kind: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any) -> None:  # noqa: ANN401 - as onnx declares them
         """An operator from named values to named values."""
-        self._nodes.append(helper.make_node(kind, list(inputs), list(outputs), **attributes))
+        self._nodes.append(helper.make_node(kind, self._named(inputs), self._named(outputs), **attributes))
 
     def array(self, name: str, values: NDArray[Any]) -> str:
         """A constant; returns its name."""
-        self._constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+        self._constants.append(numpy_helper.from_array(np.ascontiguousarray(values), self._prefix + name))
         return name
 
     def to_bytes(self, outputs: Mapping[str, int | str]) -> bytes:
@@ -75,20 +79,5 @@ class OnnxGraph:
         serialized: bytes = model.SerializeToString()
         return serialized
 
-
-class _Scope(OnnxGraph):
-    def __init__(self, outer: OnnxGraph, prefix: str, known: Mapping[str, str]) -> None:
-        super().__init__()
-        self._outer, self._prefix, self._known = outer, prefix, known
-
-    def node(self, kind: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any) -> None:  # noqa: ANN401 - as onnx declares them
-        """See `OnnxGraph.node`."""
-        self._outer.node(kind, self._names(inputs), self._names(outputs), **attributes)
-
-    def array(self, name: str, values: NDArray[Any]) -> str:
-        """See `OnnxGraph.array`."""
-        self._outer.array(self._prefix + name, values)
-        return name
-
-    def _names(self, names: Sequence[str]) -> list[str]:
+    def _named(self, names: Sequence[str]) -> list[str]:
         return [self._known.get(name, self._prefix + name) for name in names]

@@ -26,6 +26,7 @@ from pydantic import BaseModel
 from export.artifact.labels import TextTable
 from export.artifact.store import FILES
 from export.readers import open_dataset
+from loadtest.bench.serving import ours_command, served
 from server.errors import Problem
 from server.schema import BatchResponse, PredictRequest, SingleResponse
 from tests.docs.conftest import PAGES, ROOT, Sample, samples_of
@@ -96,25 +97,11 @@ def artifact(demo_artifact: Path, demo_run: Path, tmp_path_factory: pytest.TempP
 
 
 @pytest.fixture(scope="module")
-def address(artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def address(artifact: Path) -> Iterator[str]:
     """Host and port of a server of the demo model."""
-    log = tmp_path_factory.mktemp("samples") / "log"
-    flags = ["--port", "0", "--workers", "1", "--request-timeout-ms", str(int(PATIENCE_S * 1e3))]
-    with log.open("w") as stderr:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "server", str(artifact), *flags],
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-        )
-    with process:
-        try:
-            found = re.search(r"http://([\d.]+:\d+)", process.stdout.readline())
-            assert found, log.read_text()
-            yield found[1]
-        finally:
-            process.terminate()
-            process.wait(PATIENCE_S)
+    flags = ["--request-timeout-ms", str(int(PATIENCE_S * 1e3))]
+    with served(ours_command(artifact, 1, *flags)) as server:
+        yield server.url.removeprefix("http://")
 
 
 @pytest.fixture

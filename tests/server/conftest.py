@@ -21,13 +21,22 @@ def opened_artifact(demo_artifact: Path) -> Artifact:
 
 
 @pytest.fixture
-def serve(opened_artifact: Artifact) -> Serve:
+def serve(opened_artifact: Artifact, serving: Callable[[Artifact], Serve]) -> Serve:
     """Serves the demo artifact in this process: `async with serve(queue_capacity=1) as (app, client)`."""
+    return serving(opened_artifact)
 
+
+@pytest.fixture(scope="session")
+def serving() -> Callable[[Artifact], Serve]:
+    """Serves any artifact like that."""
+    return _serving
+
+
+def _serving(artifact: Artifact) -> Serve:
     @asynccontextmanager
     async def running(**knobs: int) -> AsyncIterator[tuple[FastAPI, httpx.AsyncClient]]:
-        settings = Settings(artifact=opened_artifact.path, **knobs)
-        app = create_app(settings, opened_artifact, MetricsBoard(1).metrics(0))
+        settings = Settings(artifact=artifact.path, **knobs)
+        app = create_app(settings, artifact, MetricsBoard(1).metrics(0))
         # What the application raises, the client must see as a response: that is what is tested.
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with (

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from itertools import product
 
 import httpx
@@ -20,10 +21,7 @@ from export.indices import Indices
 from export.label_metadata import read_label_metadata
 from export.pack import pack
 from server import label_filter
-from server.app import create_app
 from server.label_filter import LabelMasks, to_selection
-from server.metrics import MetricsBoard
-from server.settings import Settings
 from trainer.demo.log import sample_queries
 
 Serve = Callable[..., AbstractAsyncContextManager[tuple[FastAPI, httpx.AsyncClient]]]
@@ -60,21 +58,9 @@ def artifact(
 
 
 @pytest.fixture
-def serve_described(artifact: Artifact) -> Serve:
+def serve_described(artifact: Artifact, serving: Callable[[Artifact], Serve]) -> Serve:
     """Serves it in this process."""
-
-    @asynccontextmanager
-    async def running(**knobs: int) -> AsyncIterator[tuple[FastAPI, httpx.AsyncClient]]:
-        settings = Settings(artifact=artifact.path, request_timeout_ms=60_000, **knobs)
-        app = create_app(settings, artifact, MetricsBoard(1).metrics(0))
-        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        async with (
-            app.router.lifespan_context(app),
-            httpx.AsyncClient(transport=transport, base_url="http://t") as client,
-        ):
-            yield app, client
-
-    return running
+    return partial(serving(artifact), request_timeout_ms=60_000)
 
 
 async def ask(client: httpx.AsyncClient, **request: object) -> dict:

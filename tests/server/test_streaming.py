@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -16,6 +13,8 @@ from typing import Any
 
 import httpx
 import pytest
+
+from loadtest.bench.serving import ours_command, served
 
 PATIENCE_S = 60.0
 HEAD = b"POST /predict/stream HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n"
@@ -127,19 +126,11 @@ async def test_streams_have_a_series_of_their_own(serve) -> None:
 
 
 @contextmanager
-def served(artifact: Path, *flags: object) -> Iterator[tuple[str, int]]:
+def listening(artifact: Path, *flags: object) -> Iterator[tuple[str, int]]:
     """Host and port of a real server with one worker."""
-    command = [sys.executable, "-m", "server", artifact, "--port", 0, "--workers", 1, "--log-level", "error", *flags]
-    process = subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, text=True)
-    with process:
-        try:
-            assert process.stdout is not None
-            address = re.search(r"http://([\d.]+):(\d+)", process.stdout.readline())
-            assert address
-            yield address[1], int(address[2])
-        finally:
-            process.terminate()
-            process.wait(PATIENCE_S)
+    with served(ours_command(artifact, 1, *map(str, flags))) as server:
+        host, _, port = server.url.removeprefix("http://").partition(":")
+        yield host, int(port)
 
 
 def chunk(content: bytes) -> bytes:
@@ -182,7 +173,7 @@ def test_a_client_that_does_not_read_stops_the_reading_and_loses_nothing(demo_ar
         for number in range(num_lines)
     ]
     body = memoryview(HEAD + b"".join(map(chunk, lines)) + chunk(b""))
-    with served(demo_artifact) as (host, port), socket.socket() as connection:
+    with listening(demo_artifact) as (host, port), socket.socket() as connection:
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             connection.setsockopt(socket.SOL_SOCKET, option, 1 << 16)
         connection.connect((host, port))
@@ -201,7 +192,10 @@ def test_a_client_that_does_not_read_stops_the_reading_and_loses_nothing(demo_ar
 
 
 def test_a_stream_lasts_as_long_as_it_goes_on_and_no_longer(demo_artifact: Path) -> None:
-    with served(demo_artifact, "--client-timeout-s", 2) as (host, port), socket.create_connection((host, port)) as it:
+    with (
+        listening(demo_artifact, "--client-timeout-s", 2) as (host, port),
+        socket.create_connection((host, port)) as it,
+    ):
         it.settimeout(PATIENCE_S)
         it.sendall(HEAD)
         received = b""
@@ -218,7 +212,7 @@ def test_a_stream_needs_a_key_and_each_line_is_charged(demo_artifact: Path, tmp_
     keys.write_text(f"ads:{'0123' * 8}\n")
     keys.chmod(0o600)
     flags = ["--api-keys-file", keys, "--rate-limit-qps", 1 / 3600, "--rate-limit-burst", 3]
-    with served(demo_artifact, *flags) as (host, port):
+    with listening(demo_artifact, *flags) as (host, port):
         url, body = f"http://{host}:{port}/predict/stream", b'"shoes"\n' * 5
         refused = httpx.post(url, content=body, timeout=PATIENCE_S)
         answered = httpx.post(url, content=body, headers={"authorization": f"Bearer {'0123' * 8}"}, timeout=PATIENCE_S)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from loadtest.bench.serving import ours_command, served
 from server.client import (
     AstecClient,
     AsyncAstecClient,
@@ -32,23 +30,9 @@ def url(quoting_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     folder = tmp_path_factory.mktemp("client")
     keys = folder / "keys"
     keys.write_text(f"ads:{KEY}\n")
-    flags = ["--port", "0", "--workers", "1", "--api-keys-file", str(keys), "--max-queries-per-request", "10"]
-    flags += ["--request-timeout-ms", "60000"]
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "server", str(quoting_artifact), *flags],
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-        )
-    with process:
-        try:
-            address = re.search(r"http://[\d.]+:\d+", process.stdout.readline())
-            assert address, (folder / "log").read_text()
-            yield address[0]
-        finally:
-            process.terminate()
-            process.wait(PATIENCE_S)
+    flags = ["--api-keys-file", str(keys), "--max-queries-per-request", "10", "--request-timeout-ms", "60000"]
+    with served(ours_command(quoting_artifact, 1, *flags)) as server:
+        yield server.url
 
 
 def raw(url: str, **asked: object) -> dict:
