@@ -21,7 +21,7 @@ from export.artifact.embeddings import Embeddings
 from export.artifact.encoder_inputs import encoder_inputs
 from export.artifact.featurizer import Bags, TextFeaturizer
 from export.artifact.labels import TextTable
-from export.artifact.sequences import WordReader
+from export.artifact.reading import open_reader
 from export.artifact.shortlist import Candidates, LabelSets
 from export.artifact.sparse import SPARSE_SLOPE, SparseClassifier
 from export.checkpoint import Checkpoint, DenseArrays
@@ -151,11 +151,10 @@ def fit_line(
 
 
 def _encode(checkpoint: Checkpoint, featurizer: TextFeaturizer, texts: Sequence[str]) -> _Encoded:
-    bags, description = featurizer.transform(texts), checkpoint.model.front.description
-    sequences = None
-    if description.max_length is not None:
-        sequences = WordReader(featurizer, description.max_length).read(texts)
-    inputs = encoder_inputs(Embeddings.of(checkpoint.model.embeddings), bags, sequences)
+    bags, front = featurizer.transform(texts), checkpoint.model.front
+    reader = open_reader(front.description, featurizer, front.tokenizer)
+    sequences = None if reader is None else reader.read(texts)
+    inputs = encoder_inputs(front.description.reads, Embeddings.of(checkpoint.model.embeddings), bags, sequences)
     encoded = run_encoder(encoder_graph(checkpoint.model), inputs)
     return _Encoded(bags, _units(encoded["v"]), _units(encoded["x_hat"]))
 

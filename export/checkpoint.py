@@ -20,6 +20,7 @@ from export.artifact.featurizer import Bags, Featurizer, open_featurizer
 from export.artifact.files import sha256_of, write_folder_atomically
 from export.artifact.labels import TextTable, text_files
 from export.artifact.manifest import EncoderDescription, FileName, FileRecord, Frozen, PartShares
+from export.artifact.pieces import TOKENIZER_FILE
 from export.artifact.sequences import Sequences
 from export.artifact.shortlist import LabelSets
 from export.artifact.sparse import SparseClassifier
@@ -123,8 +124,8 @@ class DenseArrays:
 
     x-hat = v + ReLU(R v) with R block-diagonal, a block for each learner, over the v that `front` makes of embeddings.
 
-    Shapes: `embeddings` [V, D] of tokens, or [W, D] of words; `residuals` [H, D / H, D / H], `classifier` [L, D],
-    `bias` [L], all float32.
+    Shapes: `embeddings` [V, D] of tokens, or of what else the front reads; `residuals` [H, D / H, D / H], `classifier`
+    [L, D], `bias` [L], all float32.
     """
 
     embeddings: NDArray[np.float32]
@@ -209,12 +210,15 @@ def write_checkpoint(run: Path, checkpoint: Checkpoint) -> Path:
         _write_arrays(folder, checkpoint)
         checkpoint.featurizer.save(folder)
         checkpoint.labels.save(folder, LABELS_STEM)
-        (folder / FRONT_FILE).write_bytes(checkpoint.model.front.graph)
+        front = checkpoint.model.front
+        (folder / FRONT_FILE).write_bytes(front.graph)
+        if front.tokenizer is not None:
+            (folder / TOKENIZER_FILE).write_bytes(front.tokenizer)
         if checkpoint.point_texts is not None:
             checkpoint.point_texts.save(folder, POINT_TEXTS_STEM)
         summary = CheckpointSummary(
             vocabulary_sha256=checkpoint.featurizer.vocabulary_sha256(),
-            encoder=checkpoint.model.front.description,
+            encoder=front.description,
             alpha=checkpoint.alpha,
             beta=checkpoint.beta,
             gamma=checkpoint.gamma,
@@ -340,6 +344,11 @@ def _optional_part(kind: type[_Part], arrays: dict[str, NDArray[Any]], prefix: s
     return _part(kind, arrays, prefix) if any(name.startswith(prefix) for name in arrays) else None
 
 
+def _read_front(folder: Path, summary: CheckpointSummary) -> Front:
+    tokenizer = (folder / TOKENIZER_FILE).read_bytes() if TOKENIZER_FILE in summary.files else None
+    return Front(summary.encoder, (folder / FRONT_FILE).read_bytes(), tokenizer)
+
+
 def _read_summary(run: Path, folder: Path) -> CheckpointSummary:
     if not run.is_dir():
         raise CheckpointError(f"{run} is not a run folder: there is no such folder. {_REMEDY}")
@@ -389,7 +398,7 @@ def _load(folder: Path, summary: CheckpointSummary) -> Checkpoint:
         labels=TextTable.open(folder, LABELS_STEM),
         label_counts=arrays["label_counts"],
         num_texts=summary.num_texts,
-        model=replace(_part(DenseArrays, arrays), front=Front(summary.encoder, (folder / FRONT_FILE).read_bytes())),
+        model=replace(_part(DenseArrays, arrays), front=_read_front(folder, summary)),
         reranker=_optional_part(DenseArrays, arrays, _RERANKER_PREFIX),
         centroids=arrays["centroids"],
         centroid_labels=arrays["centroid_labels"],

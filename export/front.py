@@ -18,10 +18,12 @@ class Front:
     Attributes:
         description: its kind, and what the graph is given of a query.
         graph: from these inputs to `v`, as ONNX's bytes.
+        tokenizer: `tokenizer.json`, where it reads pieces.
     """
 
     description: EncoderDescription
     graph: bytes
+    tokenizer: bytes | None = None
 
 
 def _bag_of_embeddings() -> Front:

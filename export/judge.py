@@ -130,6 +130,7 @@ class Judge:
 
 def _represented_by_int8(texts: HeldOut, model: DenseArrays) -> HeldOut:
     """The texts as the model encodes them with quantized embeddings; those of a re-ranker are never quantized."""
-    inputs = encoder_inputs(Embeddings.of(model.embeddings, int8=True), texts.bags, texts.sequences)
+    embeddings = Embeddings.of(model.embeddings, int8=True)
+    inputs = encoder_inputs(model.front.description.reads, embeddings, texts.bags, texts.sequences)
     encoded = run_encoder(encoder_graph(model), inputs)
     return replace(texts, v=encoded["v"], x_hat=encoded["x_hat"])

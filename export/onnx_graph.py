@@ -60,6 +60,27 @@ class OnnxGraph:
         self._constants.append(numpy_helper.from_array(np.ascontiguousarray(values), self._prefix + name))
         return name
 
+    def include(self, part: bytes, prefix: str) -> None:
+        """Add the nodes and constants of a whole model, without functions or graphs inside of its nodes.
+
+        Its inputs and outputs are values of this graph; all its other names get a prefix.
+        """
+        graph = onnx.load_model_from_string(part).graph
+        shared = {value.name for value in (*graph.input, *graph.output)}
+
+        def own(name: str) -> str:
+            if not name:  # an input that a node does without
+                return name
+            return self._named([name if name in shared else prefix + name])[0]
+
+        for node in graph.node:
+            node.name = ""
+            node.input[:], node.output[:] = map(own, node.input), map(own, node.output)
+        for constant in graph.initializer:
+            constant.name = own(constant.name)
+        self._nodes += graph.node
+        self._constants += graph.initializer
+
     def to_bytes(self, outputs: Mapping[str, int | str]) -> bytes:
         """The whole, whose outputs [B, D] have these names and lengths, or names of a length.
 

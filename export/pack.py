@@ -131,6 +131,8 @@ def _write_files(checkpoint: Checkpoint, indices: Indices, weights: Weights, fol
     model = checkpoint.model
     checkpoint.featurizer.save(folder)
     checkpoint.labels.save(folder, FILES.labels)
+    if model.front.tokenizer is not None:
+        (folder / FILES.tokenizer).write_bytes(model.front.tokenizer)
     write_encoder(folder / FILES.encoder, model, checkpoint.reranker, indices.projection)
     _write_weights(folder, FILES.embeddings, FILES.embeddings_scales, model.embeddings, weights)
     np.save(folder / FILES.label_counts, checkpoint.label_counts)

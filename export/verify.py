@@ -146,9 +146,10 @@ def _encode(checkpoint: Checkpoint, folder: Path) -> dict[str, NDArray[np.float3
     In float32, so that rounded embeddings excuse nothing that comes after them; what they may change is its own gate.
     """
     bags, sequences = checkpoint.reference.bags, checkpoint.reference.sequences
-    inputs = encoder_inputs(Embeddings.of(checkpoint.model.embeddings), bags, sequences)
-    if sequences is None:  # else the rows go into the graph as they are, and have been compared
-        error, excess = _bag_error(folder, bags, Embeddings.of(checkpoint.model.embeddings).bag(bags))
+    reads, embeddings = checkpoint.model.front.description.reads, Embeddings.of(checkpoint.model.embeddings)
+    inputs = encoder_inputs(reads, embeddings, bags, sequences)
+    if reads == "bag":  # else the rows go into the graph as they are, and have been compared
+        error, excess = _bag_error(folder, bags, embeddings.bag(bags))
         _require(excess <= 0, f"{FILES.embeddings} against the run: error of a bag", error, error - excess)
     if checkpoint.reranker is not None:
         inputs["bag_tilde"] = Embeddings.of(checkpoint.reranker.embeddings).bag(bags)

@@ -63,7 +63,8 @@ class Encoder:
     """
 
     def __init__(self, artifact: Artifact) -> None:
-        self._embeddings, self._reads_bag = artifact.embeddings, artifact.reader is None
+        self._embeddings, self._reads = artifact.embeddings, artifact.manifest.encoder.reads
+        self._reads_sequences = artifact.reader is not None
         self._reranker_embeddings = artifact.reranker_embeddings
         onnxruntime.disable_telemetry_events()
         options = onnxruntime.SessionOptions()
@@ -97,14 +98,14 @@ class Encoder:
         Raises:
             ValueError: the graph gave arrays of other dimensions, which kernels would read beyond.
         """
-        if len(bags) == 1 and self._reads_bag:
+        if len(bags) == 1 and self._reads == "bag":
             single = self._single()
             self._embeddings.bag(bags, single.inputs["bag"])
             if self._reranker_embeddings is not None:
                 self._reranker_embeddings.bag(bags, single.inputs["bag_tilde"])
             outputs = single.run()
         else:
-            inputs = encoder_inputs(self._embeddings, bags, sequences)
+            inputs = encoder_inputs(self._reads, self._embeddings, bags, sequences)
             if self._reranker_embeddings is not None:
                 inputs["bag_tilde"] = self._reranker_embeddings.bag(bags)
             outputs = self._session.run(self._outputs, inputs)
@@ -124,7 +125,7 @@ class Encoder:
     def _try(self, path: Path) -> None:
         """Encode an empty bag: of a matrix with NaN or infinity in it, not even its zeros make zeros."""
         no_ids, offsets = np.empty(0, np.int32), np.zeros(2, np.int64)
-        sequences = None if self._reads_bag else Sequences(no_ids, offsets)
+        sequences = Sequences(no_ids, offsets) if self._reads_sequences else None
         try:
             representations = self.encode(Bags(no_ids, np.empty(0, np.float32), offsets), sequences)
         except Exception as error:  # of the library, too

@@ -165,13 +165,21 @@ class Prediction:
             _check_length(len(query), self._max_query_chars, "characters")
             converted: Query = query
         else:
-            _check_length(len(query.ids), self._max_query_features, "ids")
-            ids = np.array(query.ids, dtype=np.int32)
-            weights = np.ones(len(ids)) if query.weights is None else np.array(query.weights)
-            with np.errstate(over="ignore"):  # what becomes infinite is refused by `check`
-                converted = Bag(ids, weights.astype(np.float32))
+            converted = self._to_bag(query)
         self._service.check(converted)
         return converted
+
+    def _to_bag(self, query: Features) -> Bag:
+        if query.ids is None:
+            weights = np.array(query.vector, dtype=np.float64)
+            _check_length(len(weights), self._max_query_features, "numbers")
+            ids = np.arange(len(weights), dtype=np.int32)
+        else:
+            _check_length(len(query.ids), self._max_query_features, "ids")
+            ids = np.array(query.ids, dtype=np.int32)
+            weights = np.ones(len(ids)) if query.weights is None else np.array(query.weights, dtype=np.float64)
+        with np.errstate(over="ignore"):  # what becomes infinite is refused by `check`
+            return Bag(ids, weights.astype(np.float32))
 
 
 def too_many_queries(field: str, queries: int, limit: int) -> InvalidFieldError:

@@ -20,18 +20,26 @@ class RequestModel(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class Features(RequestModel):
-    """A query as feature ids, for models trained on pre-featurised data."""
+_Numbers = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(fail_fast=True)]
 
-    ids: Annotated[list[Annotated[int, Field(ge=0, le=2**31 - 1)]], Field(fail_fast=True)] = Field(
-        description="Distinct feature ids."
+
+class Features(RequestModel):
+    """A query as feature ids, or as a vector of all features, for models trained on such."""
+
+    ids: Annotated[list[Annotated[int, Field(ge=0, le=2**31 - 1)]], Field(fail_fast=True)] | None = Field(
+        default=None, description="Distinct feature ids."
     )
-    weights: Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(fail_fast=True)] | None = Field(
-        default=None, description="One weight per id; 1 each where left out."
-    )
+    weights: _Numbers | None = Field(default=None, description="One weight per id; 1 each where left out.")
+    vector: _Numbers | None = Field(default=None, description="In place of ids and weights, every feature in order.")
 
     @model_validator(mode="after")
     def _aligned(self) -> Self:
+        if (self.ids is None) == (self.vector is None):
+            raise ValueError("Give either ids or a vector")
+        if self.ids is None:
+            if self.weights is not None:
+                raise ValueError("A vector has no weights beside it; give ids with them")
+            return self
         if self.weights is not None and len(self.weights) != len(self.ids):
             raise ValueError(f"There are {len(self.ids)} ids but {len(self.weights)} weights; give one weight per id")
         if len(set(self.ids)) != len(self.ids):
@@ -50,7 +58,7 @@ QueryJson = Annotated[
     Discriminator(
         _query_kind,
         custom_error_type="query_kind",
-        custom_error_message="A query is a string, or an object with ids and weights",
+        custom_error_message="A query is a string, or an object with ids and weights or with a vector",
     ),
 ]
 

@@ -275,9 +275,11 @@ class TrainerConfig(Section):
     @model_validator(mode="after")
     def _agrees(self) -> Self:
         kind = self.encoder.kind
+        if self.encoder.reads == "vector" and len(self.seeds) > 1:
+            raise ValueError(f"{len(self.seeds)} seeds, and encoder.kind {kind} is the same for each: name one seed")
         if self.framework == "mach" and self.surrogate.method != "hashed":
             raise ValueError(f"framework mach hashes labels: set surrogate.method=hashed, not {self.surrogate.method}")
-        if not self.encoder.plain and self.surrogate.method == "unsupervised":
+        if self.encoder.learns and not self.encoder.plain and self.surrogate.method == "unsupervised":
             raise ValueError(f"surrogate.method unsupervised trains nothing, and encoder.kind {kind} must be trained")
         return self
 

@@ -16,7 +16,9 @@ from scipy.sparse import csr_matrix
 
 from export.artifact.featurizer import Bags, Featurizer, IdFeaturizer, Query, TextFeaturizer
 from export.artifact.labels import TextTable
-from export.artifact.sequences import Sequences, WordReader
+from export.artifact.manifest import EncoderDescription
+from export.artifact.reading import SequenceReader, open_reader
+from export.artifact.sequences import Sequences
 from export.readers import DataError, Dataset
 from trainer.config import ConfigError, FeaturizerSection
 from trainer.section import EncoderSection
@@ -87,20 +89,38 @@ class TrainingData:
         """L."""
         return len(self.label_texts)
 
-    def read_for(self, encoder: EncoderSection) -> TrainingData:
-        """With what an encoder reads beside bags.
+    def read_for(self, encoder: EncoderSection, dim: int) -> TrainingData:
+        """With what an encoder of D dimensions reads beside bags.
 
         Raises:
-            ConfigError: it reads words, and the data has features in place of texts.
+            ConfigError: it reads words or pieces, and the data has features in place of texts, or there is no
+                tokenizer; or it takes D features as they are, and the data has texts or another number of them.
         """
-        if encoder.max_words is None:
-            return self
-        if self.texts is None or not isinstance(self.featurizer, TextFeaturizer):
+        if encoder.reads == "vector" and self.texts is not None:
             raise ConfigError(
-                f"encoder.kind {encoder.kind} reads the words of texts, and this data has features in their place; "
-                "bring texts, or choose a kind that reads bags, such as boe"
+                f"encoder.kind {encoder.kind} takes features as they are, and this data has texts; bring vectors "
+                "(.npy), or choose a kind that reads texts, such as boe"
             )
-        reader = WordReader(self.featurizer, encoder.max_words)
+        if encoder.reads == "vector" and self.featurizer.num_features != dim:
+            count = self.featurizer.num_features
+            raise ConfigError(
+                f"encoder.kind {encoder.kind} takes {count} features as they are, and model.dim is {dim}; set "
+                f"model.dim={count}, or choose a kind that learns of them, such as boe"
+            )
+        if encoder.max_length is None:
+            return self
+        if self.texts is None:
+            raise ConfigError(
+                f"encoder.kind {encoder.kind} reads the {encoder.reads} of texts, and this data has features in their "
+                "place; bring texts, or choose a kind that reads bags, such as boe"
+            )
+        description = EncoderDescription(reads=encoder.reads, max_length=encoder.max_length)
+        try:
+            reader = open_reader(description, self.featurizer, encoder.tokenizer())
+        except ValueError as error:
+            raise ConfigError(f"encoder.kind {encoder.kind}: {error}") from error
+        if reader is None:
+            return self
         return replace(self, examples=replace(self.examples, sequences=_read_all(reader, self.texts)))
 
     def show(self, row: int) -> str:
@@ -232,8 +252,8 @@ class _LabelColumn:
         return TextTable.from_texts(names[label] for label in order), labels_NL
 
 
-def _read_all(reader: WordReader, texts: TextTable) -> Sequences:
-    """The words of all texts."""
+def _read_all(reader: SequenceReader, texts: TextTable) -> Sequences:
+    """The words or pieces of all texts."""
     begins = range(0, len(texts), _CHUNK_ROWS)
     pieces = [reader.read(texts[begin : begin + _CHUNK_ROWS]) for begin in begins]
     lengths = np.concatenate([piece.lengths() for piece in pieces])

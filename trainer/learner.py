@@ -85,10 +85,10 @@ class Learner:
         return LabelSampler(self.train.labels, negatives_NS, self.config.shortlist.num_random_negatives, self.seed)
 
     def learn_encoder(self) -> Encoder:
-        """Run Module I."""
+        """Run Module I, where there is anything to learn."""
         rest = self.config, self.seed
         encoder = start_encoder(self.train, self.featurizer, *rest, self.device, self.run)
-        if self.config.surrogate.method != "unsupervised":
+        if self.config.surrogate.method != "unsupervised" and self.config.encoder.learns:
             learn_surrogate(self.train, self.held, encoder, self.featurizer.num_features, *rest, self.run)
         return encoder
 

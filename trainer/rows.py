@@ -28,10 +28,11 @@ class RowTable:
 
     Args:
         weight: the table, float32 [n, D]; updated in place.
+        rate_share: of the learning rate that its steps are told.
     """
 
-    def __init__(self, weight: Tensor) -> None:
-        self.weight = weight
+    def __init__(self, weight: Tensor, rate_share: float = 1.0) -> None:
+        self.weight, self._rate_share = weight, rate_share
         self._mean = torch.zeros_like(weight)
         self._square = torch.zeros_like(weight)
         self._steps = 0
@@ -66,7 +67,7 @@ class RowTable:
         rows_U, gradient = self._last_used()
         self._used = None
         self._steps += 1
-        rate = learning_rate * (1 - _BETA2**self._steps) ** 0.5 / (1 - _BETA1**self._steps)
+        rate = self._rate_share * learning_rate * (1 - _BETA2**self._steps) ** 0.5 / (1 - _BETA1**self._steps)
         if self.weight.device.type == "cpu":
             moments = self._mean.numpy(), self._square.numpy()
             _adam_rows(self.weight.numpy(), *moments, rows_U.numpy(), gradient.numpy(), np.float32(rate))

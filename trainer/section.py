@@ -34,8 +34,26 @@ class EncoderSection(Section):
     kind: str = Field("boe", description=KIND_MEANING)
 
     @property
-    def max_words(self) -> int | None:
-        """Words of a text that are read at most; None where a bag is."""
+    def rate(self) -> float:
+        """The share of the learning rate with which it learns."""
+        return 1.0
+
+    @property
+    def learns(self) -> bool:
+        """Whether anything in it does."""
+        return True
+
+    @property
+    def max_length(self) -> int | None:
+        """Words or pieces of a text that are read at most; None where none are."""
+        return None
+
+    def tokenizer(self) -> bytes | None:
+        """What cuts a text to pieces, as `tokenizer.json`; None where it is not read in pieces.
+
+        Raises:
+            ValueError: it cannot be read.
+        """
         return None
 
 
@@ -48,6 +66,6 @@ class WordsSection(EncoderSection):
     length: int = Field(32, ge=1, le=4096, description="words of a text that are read, the first; more: slower")
 
     @property
-    def max_words(self) -> int | None:
-        """See `EncoderSection.max_words`."""
+    def max_length(self) -> int | None:
+        """See `EncoderSection.max_length`."""
         return self.length

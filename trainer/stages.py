@@ -79,7 +79,7 @@ class _Training:
     """What the stages share."""
 
     def __init__(self, data: TrainingData, config: TrainerConfig, device: torch.device, run: Run) -> None:
-        data = data.read_for(config.encoder)
+        data = data.read_for(config.encoder, config.model.dim)
         self.data, self.config, self.device, self.run = data, config, device, run
         num_texts = len(data.examples)
         self.learnt, self.held_out = split_validation(num_texts, config.validation.size(num_texts), config.seed)

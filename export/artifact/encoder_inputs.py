@@ -1,4 +1,4 @@
-"""What an encoder's ONNX graph is given of a query: a bag of embeddings, the embeddings of its words, or numbers.
+"""What an encoder's ONNX graph is given of a query: a bag of embeddings, those of its words, or the features alone.
 
 Shapes: B queries, D dimensions of an embedding, T the longest of the sequences.
 """
@@ -11,22 +11,32 @@ from numpy.typing import NDArray
 
 from export.artifact.embeddings import Embeddings
 from export.artifact.featurizer import Bags
+from export.artifact.manifest import Reads
 from export.artifact.sequences import Sequences
 from export.artifact.weight_rows import Weights
 
 GraphInputs = dict[str, NDArray[np.float32] | NDArray[np.int32]]
 
 
-def encoder_inputs(embeddings: Embeddings, bags: Bags, sequences: Sequences | None) -> GraphInputs:
-    """What the graph is given of B queries; sequences where that is what it reads.
+def encoder_inputs(reads: Reads, embeddings: Embeddings, bags: Bags, sequences: Sequences | None) -> GraphInputs:
+    """What a graph that `reads` this is given of B queries; sequences where they are what it reads.
 
-    A bag is `bag` float32 [B, D]. Of words there are their embeddings, see `_word_inputs`.
+    A bag is `bag` float32 [B, D], and features are `vector` float32 [B, D]. Of words and pieces there are their
+    embeddings: `rows` float32 [B, T, D], zeros after the last one of a query, and `lengths` int32 [B]; T is at least 1.
     """
-    return {"bag": embeddings.bag(bags)} if sequences is None else _word_inputs(embeddings, sequences)
+    if reads == "vector":
+        return {"vector": dense_rows(bags, embeddings.rows.shape[1])}
+    return {"bag": embeddings.bag(bags)} if sequences is None else _sequence_inputs(embeddings, sequences)
 
 
-def _word_inputs(embeddings: Embeddings, sequences: Sequences) -> GraphInputs:
-    """`rows` float32 [B, T, D], zeros after the last word of a query, and `lengths` int32 [B]; T is at least 1."""
+def dense_rows(bags: Bags, width: int) -> NDArray[np.float32]:
+    """The features of B queries with zeros between, float32 [B, width]."""
+    rows_BF = np.zeros((len(bags), width), np.float32)
+    rows_BF[np.repeat(np.arange(len(bags)), bags.lengths()), bags.ids] = bags.weights
+    return rows_BF
+
+
+def _sequence_inputs(embeddings: Embeddings, sequences: Sequences) -> GraphInputs:
     lengths_B = sequences.lengths().astype(np.int32)
     width = max(1, int(lengths_B.max(initial=0)))
     rows_BTD = np.zeros((len(sequences), width, embeddings.rows.shape[1]), np.float32)

@@ -23,7 +23,7 @@ Count = Annotated[int, Field(ge=0, lt=2**40)]
 Positive = Annotated[int, Field(ge=1, lt=2**40)]
 Weights = Literal["float32", "int8"]
 """Type of embeddings, classifiers and label representatives; a re-ranker's are float32."""
-Reads = Literal["bag", "words"]
+Reads = Literal["bag", "words", "pieces", "vector"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Integer = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 """One that every reader of JSON can hold."""
@@ -80,19 +80,20 @@ class EncoderDescription(Frozen):
 
     Attributes:
         kind: as the trainer's settings name it.
-        reads: what it is given: the weighted sum of all tokens' embeddings, or those of the words in their order.
-        max_length: words of a query that are read at most; None where a bag is.
+        reads: what it is given: the weighted sum of all tokens' embeddings; the embeddings of words, or of the pieces
+            of a transformer's tokenizer, in their order; or the features themselves, as many as D.
+        max_length: words or pieces of a query that are read at most; None where none are.
         embeddings: rows of the table; None: one for each token.
     """
 
     kind: str = Field("boe", min_length=1, max_length=MAX_IDENTITY_CHARS)
     reads: Reads = "bag"
     max_length: Positive | None = None
-    embeddings: Positive | None = None
+    embeddings: Annotated[int, Field(ge=0, lt=2**40)] | None = None
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        if (self.reads == "bag") != (self.max_length is None):
+        if (self.reads in ("words", "pieces")) != (self.max_length is not None):
             raise ValueError(f"an encoder that reads {self.reads} has max_length {self.max_length}")
         return self
 

@@ -54,15 +54,15 @@ class WordReader:
         max_length: words of a text that are read, the first.
 
     Attributes:
-        num_words: W.
+        num_rows: W.
     """
 
     def __init__(self, featurizer: TextFeaturizer, max_length: int) -> None:
         self._featurizer, self.max_length = featurizer, max_length
         words_W = word_ids(featurizer)
-        self.num_words = len(words_W)
+        self.num_rows = len(words_W)
         self._numbers_V = np.full(featurizer.num_features, -1, np.int32)
-        self._numbers_V[words_W] = np.arange(self.num_words)
+        self._numbers_V[words_W] = np.arange(self.num_rows)
 
     def check(self, query: Query) -> None:
         """Raises QueryKindError for anything but a text."""

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from export.artifact.array_file import map_array
 from export.artifact.embeddings import Embeddings
-from export.artifact.featurizer import Bags, Featurizer, Query, TextFeaturizer, open_featurizer
+from export.artifact.featurizer import Bag, Bags, Featurizer, Query, QueryKindError, open_featurizer
 from export.artifact.files import sha256_of, write_folder_atomically
 from export.artifact.index import index_backend
 from export.artifact.label_metadata import LabelMetadata
@@ -29,12 +29,13 @@ from export.artifact.manifest import (
     FORMAT_VERSION,
     MANIFEST_CHECKSUM_FILE,
     MANIFEST_FILE,
-    EncoderDescription,
     FileRecord,
     IndexDescription,
     Manifest,
 )
-from export.artifact.sequences import Sequences, WordReader
+from export.artifact.pieces import TOKENIZER_FILE
+from export.artifact.reading import SequenceReader, open_reader
+from export.artifact.sequences import Sequences
 from export.artifact.shortlist import LabelGraph, LabelSets, Representatives, Shortlister, label_bounds
 from export.artifact.sparse import MAX_HEADS, SparseClassifier
 from export.artifact.token_bits import is_arranged, num_words
@@ -55,6 +56,7 @@ class ArtifactFiles:
     """The names of everything in an artifact, besides the featurizer's own files."""
 
     encoder: str = "encoder.onnx"
+    tokenizer: str = TOKENIZER_FILE
     embeddings: str = "embeddings.npy"
     embeddings_scales: str = "embeddings.scales.npy"
     centroids: str = "centroids.index"
@@ -101,9 +103,9 @@ class Artifact:
 
     Shapes: `classifier` [L, D] in float32, or in int8 times `classifier_scales` float32 [L] (else [0]); `bias` float32
     [L]; `reranker` float32 [L, D~] and `reranker_bias` float32 [L]; `label_counts` (training texts of each label) int64
-    [L]. Without a re-ranker what is named after it is None; so is `reader`, which brings the words of a query in their
-    order, where the encoder reads a bag. `point_texts` are those of the training points, where the artifact carries
-    them.
+    [L]. Without a re-ranker what is named after it is None; so is `reader`, which brings the words or pieces of a query
+    in their order, where the encoder reads none. `point_texts` are those of the training points, where the artifact
+    carries them.
     """
 
     path: Path
@@ -120,7 +122,7 @@ class Artifact:
     reranker_bias: NDArray[np.float32] | None
     shortlister: Shortlister
     sparse: SparseClassifier | None
-    reader: WordReader | None
+    reader: SequenceReader | None
     label_metadata: LabelMetadata | None
     point_texts: TextTable | None = None
 
@@ -132,11 +134,14 @@ class Artifact:
     def check(self, query: Query) -> None:
         """Raises QueryKindError for a query that this model cannot read."""
         self.featurizer.check(query)
+        count = self.manifest.dimensions.num_features
+        if self.manifest.encoder.reads == "vector" and isinstance(query, Bag) and len(query.ids) not in (0, count):
+            raise QueryKindError(f"this model takes vectors of {count} numbers, and this one has {len(query.ids)}")
         if self.reader is not None:
             self.reader.check(query)
 
     def featurize(self, queries: Sequence[Query]) -> tuple[Bags, Sequences | None]:
-        """The bags of B queries, and their words in order where the encoder reads such.
+        """The bags of B queries, and their words or pieces in order where the encoder reads such.
 
         Raises:
             QueryKindError: for a query that `check` refuses.
@@ -328,21 +333,25 @@ def _load(path: Path, manifest: Manifest) -> Artifact:
         reranker_bias=reranker_bias,
         shortlister=_load_shortlister(path, manifest),
         sparse=_load_sparse(path, manifest) if manifest.scoring.sparse_weights else None,
-        reader=_load_reader(featurizer, manifest.encoder),
+        reader=_load_reader(path, featurizer, manifest),
         point_texts=_load_point_texts(path, manifest) if manifest.training_texts else None,
         label_metadata=_load_label_metadata(path, manifest) if manifest.label_metadata else None,
     )
 
 
-def _load_reader(featurizer: Featurizer, encoder: EncoderDescription) -> WordReader | None:
-    """None where a bag is all that the encoder reads."""
-    if encoder.max_length is None:
-        return None
-    if not isinstance(featurizer, TextFeaturizer):
-        raise ValueError(f"the encoder reads {encoder.reads}, and the featurizer knows none")
-    reader = WordReader(featurizer, encoder.max_length)
-    rows, words = encoder.embeddings, reader.num_words
-    _require(rows == words, f"the encoder has embeddings of {rows} words, and the vocabulary has {words}")
+def _load_reader(path: Path, featurizer: Featurizer, manifest: Manifest) -> SequenceReader | None:
+    """None where the encoder reads a query in no order."""
+    encoder, sizes = manifest.encoder, manifest.dimensions
+    if encoder.reads == "vector":
+        count = featurizer.num_features
+        _require(count == sizes.dim, f"the encoder takes {count} features as they are, and has {sizes.dim} dimensions")
+    tokenizer = (path / FILES.tokenizer).read_bytes() if FILES.tokenizer in manifest.files else None
+    reader = open_reader(encoder, featurizer, tokenizer)
+    if reader is not None:
+        rows, what = encoder.embeddings, encoder.reads
+        # A transformer may have rows to spare, for pieces that its tokenizer does not have.
+        fits = rows == reader.num_rows or (what == "pieces" and rows is not None and rows > reader.num_rows)
+        _require(fits, f"the encoder has embeddings of {rows} {what}, and {reader.num_rows} are read")
     return reader
 
 
@@ -353,7 +362,8 @@ def _load_point_texts(path: Path, manifest: Manifest) -> TextTable:
 
 
 def _load_embeddings(path: Path, manifest: Manifest) -> Embeddings:
-    shape = (manifest.encoder.embeddings or manifest.dimensions.num_features, manifest.dimensions.dim)
+    rows, sizes = manifest.encoder.embeddings, manifest.dimensions
+    shape = (sizes.num_features if rows is None else rows, sizes.dim)
     return Embeddings(*_load_weights(path, manifest, FILES.embeddings, FILES.embeddings_scales, shape))
 
 

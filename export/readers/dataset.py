@@ -12,7 +12,8 @@ from export.readers.errors import BadLinesError
 from export.readers.progress import Advance, byte_progress
 from export.readers.row import Row
 
-FormatName = Literal["jsonl", "tsv", "fasttext", "xc-old", "xc-new"]
+LinesFormat = Literal["jsonl", "tsv", "fasttext", "xc-old", "xc-new"]
+FormatName = LinesFormat | Literal["npy"]
 MAX_BAD_LINES: Final = 100
 """More are not collected: the file is of another kind than it seems."""
 

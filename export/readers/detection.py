@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, Literal
 
-from export.readers.dataset import FormatName
+from export.readers.dataset import LinesFormat
 from export.readers.errors import DataError
 from export.readers.fasttext import has_label
 from export.readers.lines import read_lines
@@ -16,12 +16,12 @@ from export.readers.sparse import looks_like_row, parse_header
 
 _HEAD_LINES: Final = 20
 
-QueriesFormat = FormatName | Literal["plain"]
+QueriesFormat = LinesFormat | Literal["plain"]
 _opens_object = re.compile(r'\s*\{\s*(?:"|\}|$)').match
-_ROW_FORMATS: Final[tuple[FormatName, ...]] = ("xc-old", "xc-new", "jsonl", "fasttext", "tsv")
+_ROW_FORMATS: Final[tuple[LinesFormat, ...]] = ("xc-old", "xc-new", "jsonl", "fasttext", "tsv")
 
 
-def detect_rows_format(path: Path) -> FormatName:
+def detect_rows_format(path: Path) -> LinesFormat:
     """Tell the format of a file of queries with labels.
 
     Raises:

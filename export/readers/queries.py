@@ -11,6 +11,7 @@ from export.readers.csv_column import CsvColumn, is_csv
 from export.readers.detection import QueriesFormat, detect_queries_format
 from export.readers.errors import BadLineError, DataError
 from export.readers.lines import decode_line, read_lines
+from export.readers.npy import Vectors, is_npy
 from export.readers.parquet_column import ParquetColumn, is_parquet
 from export.readers.progress import Advance, byte_progress
 from export.readers.sparse import parse_bag
@@ -46,6 +47,8 @@ def _with_progress(path: Path, reading: Reading, *, shown: bool) -> Iterator[Que
 
 
 def _reading(path: Path, column: str | None) -> Reading:
+    if is_npy(path):
+        return Vectors(path).queries
     if is_parquet(path):
         return ParquetColumn.open(path, column).queries
     if is_csv(path):

@@ -19,7 +19,7 @@ from server.client.errors import (
 )
 from server.client.exchange import RetryPolicy
 from server.client.explanations import Explanation, LabelExplanation, Neighbour, TokenWeight
-from server.client.queries import Conditions, Features, Query
+from server.client.queries import Conditions, Features, Query, Vector
 from server.client.sync_client import AstecClient
 
 __all__ = [
@@ -50,4 +50,5 @@ __all__ = [
     "UnauthorizedError",
     "UnavailableError",
     "UnexpectedAnswerError",
+    "Vector",
 ]

@@ -21,7 +21,18 @@ class Features:
     weights: Sequence[float] | None = None
 
 
-Query = str | Features
+@dataclass(frozen=True, slots=True)
+class Vector:
+    """A query as a vector of all features, for models trained on such.
+
+    Args:
+        numbers: As many as the model has features.
+    """
+
+    numbers: Sequence[float]
+
+
+Query = str | Features | Vector
 LabelValue = str | bool | int
 Conditions = Mapping[str, LabelValue | Collection[LabelValue]]
 """By column of the model's label metadata a value, or several."""
@@ -86,6 +97,8 @@ def ask_many(queries: Sequence[Query], narrowing: Narrowing, max_per_request: in
 def _to_json(query: Query) -> object:
     if isinstance(query, str):
         return query
+    if isinstance(query, Vector):
+        return {"vector": [float(number) for number in query.numbers]}
     features: dict[str, list[Any]] = {"ids": list(query.ids)}
     return features if query.weights is None else features | {"weights": list(query.weights)}
 

@@ -61,7 +61,7 @@ class AstecClient:
         """Return the labels of a query, best first.
 
         Args:
-            query: A text, or `Features` for models that take those.
+            query: A text, or `Features` or a `Vector` for models that take those.
             top_k: Most labels; None: the server's default.
             min_score: Labels with a score below it are left out; None: the server's default.
             probabilities: Whether predictions say how likely they are right; None: the server's default, which is not.

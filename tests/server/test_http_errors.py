@@ -48,7 +48,11 @@ INVALID = [
     ({"query": {"ids": [-1]}}, "query.ids.0"),
     ({"query": {"ids": [2**31]}}, "query.ids.0"),
     ({"query": {"ids": [1], "values": [1.0]}}, "query.values"),
-    ({"query": {"weights": [1.0]}}, "query.ids"),
+    ({"query": {"weights": [1.0]}}, "query"),
+    ({"query": {}}, "query"),
+    ({"query": {"ids": [1], "vector": [1.0]}}, "query"),
+    ({"query": {"vector": [1.0], "weights": [1.0]}}, "query"),
+    ({"query": {"vector": ["1"]}}, "query.vector.0"),
 ]
 
 

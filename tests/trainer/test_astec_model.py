@@ -12,7 +12,8 @@ from export.checkpoint import read_checkpoint
 from export.readers import open_dataset
 from trainer.data import Texts
 from trainer.encoders.boe import BagOfEmbeddings
-from trainer.encoders.encoder import Encoder, look_up
+from trainer.encoders.encoder import Encoder
+from trainer.encoders.reading import BagReading
 from trainer.model import Classifier, Residual, one_vs_all_loss
 from trainer.section import EncoderSection
 
@@ -88,7 +89,9 @@ def test_final_representations_stay_as_near_as_theorem_1_says(demo_run: Path, de
 
 
 def embed(embeddings: Tensor, ids: Tensor, weights: Tensor, starts: Tensor) -> Tensor:
-    v_BD: Tensor = BagOfEmbeddings(EncoderSection(), embeddings.shape[1])(*look_up(embeddings, ids, weights, starts))
+    v_BD: Tensor = BagOfEmbeddings(EncoderSection(), embeddings.shape[1])(
+        *BagReading().inputs(embeddings, ids, weights, starts)
+    )
     return v_BD
 
 

@@ -17,6 +17,8 @@ ENCODERS = {
     "gru": "trainer.encoders.recurrent.Gru",
     "lstm": "trainer.encoders.recurrent.Lstm",
     "xml-cnn": "trainer.encoders.xml_cnn.XmlCnn",
+    "transformer": "trainer.encoders.transformer.Transformer",
+    "dense": "trainer.encoders.dense.Dense",
 }
 """Where the trunk of each lies."""
 

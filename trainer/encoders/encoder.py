@@ -1,27 +1,25 @@
-"""An encoder that learns: a table of embeddings, what is looked up in it of a text, and a trunk from there to v.
+"""An encoder: a table of embeddings, what is looked up in it of a text, and a trunk from there to v.
 
-Shapes: N texts, B texts of a batch, T tokens or words, U distinct ones, V rows of embeddings, D dimensions.
+Shapes: N texts, B texts of a batch, V rows of embeddings, D dimensions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import functional_call
-from torch.nn import functional
 
 from export.artifact.manifest import EncoderDescription
-from export.artifact.sequences import Sequences
 from export.front import Front
 from export.onnx_graph import OnnxGraph
 from trainer.data import Texts
 from trainer.encoders import trunk_class
 from trainer.encoders.joined import JoinedTrunk
+from trainer.encoders.reading import READINGS
 from trainer.encoders.trunk import Trunk
 from trainer.rows import RowTable
 from trainer.section import EncoderSection
@@ -37,18 +35,19 @@ class Encoder:
 
     Args:
         settings: the kind and its knobs.
-        embeddings_VD: of tokens or of words; updated in place.
-        trunk: from there to v; updated in place.
+        embeddings_VD: of what it reads, and updated in place where they learn.
+        trunk: from there to v; likewise.
     """
 
     def __init__(self, settings: EncoderSection, embeddings_VD: Tensor, trunk: Trunk) -> None:
-        self.settings, self.embeddings = settings, RowTable(embeddings_VD)
-        self._trunk = trunk.to(embeddings_VD.device)
-        self._shapes = {name: parameter.shape for name, parameter in self._trunk.named_parameters()}
-        self.tables = {_EMBEDDINGS: self.embeddings}
-        for name, parameter in self._trunk.named_parameters():
+        self.settings, self.embeddings = settings, RowTable(embeddings_VD, settings.rate)
+        self._trunk, self._reading = trunk.to(embeddings_VD.device), READINGS[settings.reads]
+        learning = {name: one for name, one in trunk.named_parameters() if one.requires_grad and settings.learns}
+        self._shapes = {name: parameter.shape for name, parameter in learning.items()}
+        self.tables = {_EMBEDDINGS: self.embeddings} if settings.learns else {}
+        for name, parameter in learning.items():
             # A view: what the table learns is what the trunk then computes with.
-            self.tables[_TRUNK + name] = RowTable(parameter.detach().view(len(parameter), -1))
+            self.tables[_TRUNK + name] = RowTable(parameter.detach().view(len(parameter), -1), settings.rate)
 
     @classmethod
     def start(
@@ -59,7 +58,7 @@ class Encoder:
         Args:
             settings: the kind and its knobs.
             embeddings_VD: where they start from.
-            generator: source of where the trunk starts from; None, where it has nothing that learns.
+            generator: source of where the trunk starts from; None, where it has nothing that starts at random.
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0 if generator is None else int(torch.randint(2**62, (), generator=generator)))
@@ -100,70 +99,46 @@ class Encoder:
             texts: of all processes.
             num_own: so many, the first, are this process's and encoded.
         """
-        read = texts.bags if texts.sequences is None else texts.sequences
-        rows_U, ids_T = np.unique(read.ids, return_inverse=True)
-        arrays = rows_U, *_looked_up(texts.take(np.arange(num_own)), ids_T[: read.offsets[num_own]], len(rows_U))
-        return tuple(to_device(array, self.device) for array in arrays)
+        return tuple(to_device(array, self.device) for array in self._reading.batch(texts, num_own, self.dim))
 
     def encode(self, prepared: tuple[Tensor, ...]) -> Tensor:
         """v of the own texts, [B, D]; the gradient of what it used comes to the tables."""
-        rows_U, *rest = prepared
+        if not self.tables:
+            return self._encode(prepared)
+        rows_U, *own = prepared
         leaves = {name: self.tables[_TRUNK + name].gather(None).view(shape) for name, shape in self._shapes.items()}
-        v_BD: Tensor = functional_call(
-            self._trunk, leaves, look_up(self._filled(self.embeddings.gather(rows_U)), *rest)
-        )
+        v_BD: Tensor = functional_call(self._trunk, leaves, self._reading.inputs(self.embeddings.gather(rows_U), *own))
         return v_BD
 
-    @torch.no_grad()
     def represent(self, texts: Texts) -> NDArray[np.float32]:
         """v of all texts, float32 [N, D]."""
-        v_ND, filled_VD = np.empty((len(texts), self.dim), np.float32), self._filled(self.embeddings.weight)
+        v_ND = np.empty((len(texts), self.dim), np.float32)
         for begin in range(0, len(texts), _ENCODE_TEXTS):
             chunk = texts.take(np.arange(begin, min(begin + _ENCODE_TEXTS, len(texts))))
-            read = chunk.bags if chunk.sequences is None else chunk.sequences
-            arrays = _looked_up(chunk, read.ids, len(self.embeddings.weight))
-            v_BD = self._trunk(*look_up(filled_VD, *(to_device(array, self.device) for array in arrays)))
-            v_ND[begin : begin + len(chunk)] = v_BD.cpu().numpy()
+            v_ND[begin : begin + len(chunk)] = self._encode(self.prepare(chunk, len(chunk))).cpu().numpy()
         return v_ND
 
     def arrays(self) -> Arrays:
-        """Everything that learns, in numpy."""
-        return {name: table.weight.cpu().numpy() for name, table in self.tables.items()}
+        """Everything that learns, and the embeddings, in numpy."""
+        tables = {_EMBEDDINGS: self.embeddings} | self.tables
+        return {name: table.weight.cpu().numpy() for name, table in tables.items()}
 
     def front(self) -> Front:
         """What the exporter needs beside the embeddings."""
-        graph, reads_words = OnnxGraph(), self.settings.max_words is not None
-        if reads_words:
-            graph.input("rows", ["batch", "words", self.dim])
-            graph.input("lengths", ["batch"], np.int32)
-        else:
-            graph.input("bag", ["batch", self.dim])
+        graph, settings = OnnxGraph(), self.settings
+        self._reading.declare(graph, self.dim)
         self._trunk.write(graph)
         description = EncoderDescription(
-            kind=self.settings.kind,
-            reads=self.settings.reads,
-            max_length=self.settings.max_words,
-            embeddings=len(self.embeddings.weight) if reads_words else None,
+            kind=settings.kind,
+            reads=settings.reads,
+            max_length=settings.max_length,
+            embeddings=None if settings.reads == "bag" else len(self.embeddings.weight),
         )
-        return Front(description, graph.to_bytes({"v": self.dim}))
+        return Front(description, graph.to_bytes({"v": self.dim}), settings.tokenizer())
 
-    def _filled(self, rows_UD: Tensor) -> Tensor:
-        """Of words, with a row of zeros behind the last, for what is none."""
-        return rows_UD if self.settings.max_words is None else functional.pad(rows_UD, (0, 0, 0, 1))
-
-
-def _looked_up(texts: Texts, ids_T: NDArray[np.integer[Any]], filler: int) -> tuple[NDArray[Any], ...]:
-    """What `look_up` needs of texts whose tokens or words have these ids."""
-    if texts.sequences is None:
-        return ids_T, texts.bags.weights, texts.bags.offsets[:-1]
-    lengths_B = texts.sequences.lengths()
-    sequences = Sequences(ids_T.astype(np.int32), texts.sequences.offsets)
-    return sequences.padded(max(1, int(lengths_B.max(initial=0))), filler), lengths_B
-
-
-def look_up(rows_UD: Tensor, ids: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
-    """The inputs of a trunk: a bag of ids [T] with weights [T] and starts [B], or words [B, T] with lengths [B]."""
-    if ids.dim() == 2:
-        return rows_UD[ids], *rest
-    weights_T, starts_B = rest
-    return (functional.embedding_bag(ids, rows_UD, starts_B, mode="sum", per_sample_weights=weights_T),)
+    @torch.no_grad()
+    def _encode(self, prepared: tuple[Tensor, ...]) -> Tensor:
+        """v of the own texts, nothing of which is to learn."""
+        rows_U, *own = prepared
+        v_BD: Tensor = self._trunk(*self._reading.inputs(self.embeddings.weight[rows_U], *own))
+        return v_BD

@@ -9,6 +9,7 @@ from export.artifact.sequences import word_ids
 from trainer.config import TrainerConfig
 from trainer.data import Examples
 from trainer.embeddings.initial import initial_embeddings
+from trainer.encoders import trunk_class
 from trainer.encoders.encoder import Encoder
 from trainer.run import Run
 from trainer.tensors import seeded
@@ -20,18 +21,22 @@ _STREAM = (1, 1)
 def start_encoder(
     train: Examples, featurizer: Featurizer, config: TrainerConfig, seed: int, device: torch.device, run: Run
 ) -> Encoder:
-    """Embeddings as `surrogate.embeddings` says, and a trunk at random; the same in all processes.
+    """Embeddings as `surrogate.embeddings` or the trunk says, and the trunk; the same in all processes.
 
     Raises:
         DataError: embeddings that cannot be read or do not fit.
+        ValueError: likewise, of those that the trunk brings along.
     """
 
     def start() -> Arrays:
         source, dim = config.surrogate.embeddings, config.model.dim
+        own = trunk_class(config.encoder.kind).own_embeddings(config.encoder, dim)
+        if own is not None:
+            return {"embeddings": own.numpy()}
         start_VD, found_share = initial_embeddings(source, train, featurizer, dim, seed)
         if source != "random":
             run.record("embeddings", source=source, found_share=found_share)
-        if config.encoder.max_words is not None and isinstance(featurizer, TextFeaturizer):
+        if config.encoder.reads == "words" and isinstance(featurizer, TextFeaturizer):
             start_VD = start_VD[word_ids(featurizer)]
         return {"embeddings": start_VD}
 

@@ -30,8 +30,9 @@ Fields = dict[str, Any]
 Reseal = Callable[..., None]
 
 TABLES = (FILES.labels, FILES.label_values, FILES.point_texts)
+# A tokenizer is of models that read pieces alone: tests/e2e/test_encoder_reads_pieces.py.
 EVERY_FILE = sorted(
-    {name for name in astuple(FILES) if name not in TABLES}
+    {name for name in astuple(FILES) if name not in (*TABLES, FILES.tokenizer)}
     | {name for stem in (*TABLES, "vocabulary") for name in text_files(stem)}
     | {FEATURIZER_FILE, IDF_FILE, TABLE_FILE, MANIFEST_FILE, MANIFEST_CHECKSUM_FILE}
 )

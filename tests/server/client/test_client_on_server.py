@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 
 from loadtest.bench.serving import ours_command, served
@@ -18,6 +19,7 @@ from server.client import (
     ModelName,
     Ranking,
     UnauthorizedError,
+    Vector,
 )
 
 PATIENCE_S = 60.0
@@ -117,6 +119,7 @@ def test_features_are_asked_as_such(connect, url: str) -> None:
     for features, asked in (
         (Features([3, 17], [0.5, 0.25]), {"ids": [3, 17], "weights": [0.5, 0.25]}),
         (Features((3, 17)), {"ids": [3, 17]}),
+        (Vector(np.array([0.5, 0, 0, 0.25], np.float32)), {"ids": [0, 1, 2, 3], "weights": [0.5, 0, 0, 0.25]}),
     ):
         expected = raw(url, query=asked)["predictions"]
         assert expected

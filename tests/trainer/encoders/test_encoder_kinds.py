@@ -1,36 +1,55 @@
 """Every kind of encoder: the same in torch and in ONNX, alone and in a batch, and all of it learns."""
 
+import atexit
+import shutil
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import AutoModel
 
 from export.artifact.embeddings import Embeddings
 from export.artifact.encoder_inputs import encoder_inputs
 from export.artifact.featurizer import Bags
 from export.artifact.sequences import Sequences
 from export.onnx_encoder import run_encoder
+from tests.tiny_transformer import save_tiny_transformer
 from trainer.data import Texts
-from trainer.encoders import ENCODERS, encoder_section
+from trainer.encoders import ENCODERS, encoder_section, trunk_class
 from trainer.encoders.encoder import Encoder
+from trainer.section import WordsSection
 from trainer.tensors import seeded
 
 NUM_ROWS, DIM, LONGEST = 40, 12, 8
 TOLERANCE = 1e-5
 SETTINGS = {
-    "boe": {},
     "mlp": {"layers": 2, "hidden": 9},
-    "rnn": {"length": LONGEST},
-    "gru": {"length": LONGEST, "pooling": "last"},
-    "lstm": {"length": LONGEST, "bidirectional": False},
-    "xml-cnn": {"length": LONGEST, "windows": (1, 3), "filters": 5, "chunks": 2},
+    "gru": {"pooling": "last"},
+    "lstm": {"bidirectional": False},
+    "xml-cnn": {"windows": (1, 3), "filters": 5, "chunks": 2},
+    "transformer": {"pieces": LONGEST, "rate_share": 1.0},
 }
+"""Where the defaults of a kind are large, or two kinds would be tried alike."""
+
+
+@cache
+def tiny_transformer() -> str:
+    folder = Path(mkdtemp(prefix="tiny-transformer-"))
+    atexit.register(shutil.rmtree, folder)
+    return str(save_tiny_transformer(folder, ["red", "shoes"], DIM))
 
 
 def encoder_of(kind: str, seed: int = 0, **changes: object) -> Encoder:
-    section = encoder_section(kind)(**(SETTINGS[kind] | changes))
-    embeddings_VD = torch.randn(NUM_ROWS, DIM, generator=seeded(seed))
+    own = {"model": tiny_transformer()} if kind == "transformer" else {}
+    own |= {"length": LONGEST} if issubclass(encoder_section(kind), WordsSection) else {}
+    section = encoder_section(kind)(**(own | SETTINGS.get(kind, {}) | changes))
+    num_rows = 0 if section.reads == "vector" else NUM_ROWS
+    embeddings_VD = torch.randn(num_rows, DIM, generator=seeded(seed))
     return Encoder.start(section, embeddings_VD, seeded(seed, 1))
 
 
@@ -42,12 +61,24 @@ def texts_of(lengths: list[int], seed: int = 0) -> Texts:
 
 
 def read_by(encoder: Encoder, texts: Texts) -> Texts:
-    return Texts(texts.bags) if encoder.settings.max_words is None else texts
+    """As the encoder is given them: in no order where it reads none, of D features where it takes them as they are."""
+    if encoder.settings.reads == "vector":
+        bags = texts.bags
+        return Texts(Bags(bags.ids % DIM, bags.weights, bags.offsets))
+    return Texts(texts.bags) if encoder.settings.max_length is None else texts
 
 
-def in_onnx(encoder: Encoder, texts: Texts) -> np.ndarray:
+def in_onnx(encoder: Encoder, texts: Texts, graph: bytes | None = None) -> np.ndarray:
     embeddings = Embeddings.of(encoder.embeddings.weight.numpy())
-    return run_encoder(encoder.front().graph, encoder_inputs(embeddings, texts.bags, texts.sequences))["v"]
+    inputs = encoder_inputs(encoder.settings.reads, embeddings, texts.bags, texts.sequences)
+    return run_encoder(graph or encoder.front().graph, inputs)["v"]
+
+
+@cache
+def exported(kind: str) -> tuple[Encoder, bytes]:
+    """One of a kind and its graph, which takes seconds to write of some."""
+    encoder = encoder_of(kind)
+    return encoder, encoder.front().graph
 
 
 @pytest.fixture(params=sorted(ENCODERS))
@@ -55,8 +86,9 @@ def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def test_every_kind_is_tried_here() -> None:
-    assert SETTINGS.keys() == ENCODERS.keys()
+@pytest.fixture(params=sorted(kind for kind in ENCODERS if encoder_section(kind)().learns))
+def learning_kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.mark.parametrize("pooling", ["max", "last"])
@@ -75,9 +107,9 @@ def test_recurrent_networks_of_every_form_are_the_same_in_onnx(network: str, bid
 @pytest.mark.parametrize("name", sorted(ENCODERS))
 def test_onnx_does_what_torch_does(name: str, lengths: list[int], seed: int) -> None:
     """Random, empty and longest texts."""
-    encoder = encoder_of(name)
+    encoder, graph = exported(name)
     texts = read_by(encoder, texts_of(lengths, seed))
-    np.testing.assert_allclose(in_onnx(encoder, texts), encoder.represent(texts), rtol=0, atol=TOLERANCE)
+    np.testing.assert_allclose(in_onnx(encoder, texts, graph), encoder.represent(texts), rtol=0, atol=TOLERANCE)
 
 
 def test_a_text_is_encoded_as_it_is_alone(kind: str) -> None:
@@ -88,17 +120,17 @@ def test_a_text_is_encoded_as_it_is_alone(kind: str) -> None:
 
 
 def test_nothing_is_made_of_nothing(kind: str) -> None:
-    encoder = encoder_of(kind)
+    encoder, graph = exported(kind)
     texts = read_by(encoder, texts_of([0, 3, 0]))
     assert encoder.represent(texts).any(axis=1).tolist() == [False, True, False]
-    assert in_onnx(encoder, texts).any(axis=1).tolist() == [False, True, False]
+    assert in_onnx(encoder, texts, graph).any(axis=1).tolist() == [False, True, False]
     nothing = texts.take(np.array([0]))
     assert not encoder.represent(nothing).any()
     assert not encoder.encode(encoder.prepare(nothing, 1)).any()
 
 
-def test_a_step_moves_all_that_learns_towards_less_loss(kind: str) -> None:
-    encoder = encoder_of(kind)
+def test_a_step_moves_all_that_learns_towards_less_loss(learning_kind: str) -> None:
+    encoder = encoder_of(learning_kind)
     texts = read_by(encoder, texts_of([4, 2, LONGEST, 0, 6]))
     before = {name: table.weight.clone() for name, table in encoder.tables.items()}
     losses = []
@@ -113,9 +145,9 @@ def test_a_step_moves_all_that_learns_towards_less_loss(kind: str) -> None:
         assert not torch.equal(table.weight, before[name]), name
 
 
-def test_what_is_learnt_is_what_is_represented(kind: str) -> None:
+def test_what_is_learnt_is_what_is_represented(learning_kind: str) -> None:
     """The tables are views of the trunk's own parameters."""
-    encoder = encoder_of(kind)
+    encoder = encoder_of(learning_kind)
     texts = read_by(encoder, texts_of([4, 2]))
     encoder.encode(encoder.prepare(texts, 2)).sum().backward()
     for table in encoder.tables.values():
@@ -134,16 +166,19 @@ def test_an_encoder_survives_its_arrays(kind: str) -> None:
 
 def test_a_trunk_starts_where_its_generator_says(kind: str) -> None:
     first, same, other = encoder_of(kind, 1).arrays(), encoder_of(kind, 1).arrays(), encoder_of(kind, 2).arrays()
-    for name in first:
+    settings = encoder_of(kind).settings
+    is_drawn = trunk_class(kind).own_embeddings(settings, DIM) is None
+    for name in first.keys() - {"embeddings"}:
         assert np.array_equal(first[name], same[name]), name
-        assert not np.array_equal(first[name], other[name]), name
+        assert np.array_equal(first[name], other[name]) != is_drawn, name
 
 
 def test_texts_of_other_processes_lend_their_tokens_and_are_not_encoded(kind: str) -> None:
     encoder = encoder_of(kind)
     texts = read_by(encoder, texts_of([4, 2, 3]))
     prepared = encoder.prepare(texts, 2)
-    assert prepared[0].tolist() == np.unique(texts.bags.ids).tolist()
+    if encoder.settings.reads != "vector":
+        assert prepared[0].tolist() == np.unique(texts.bags.ids).tolist()
     np.testing.assert_allclose(
         encoder.encode(prepared).detach().numpy(), encoder.represent(texts)[:2], rtol=0, atol=TOLERANCE
     )
@@ -155,6 +190,7 @@ def test_two_directions_need_an_even_dimension() -> None:
         Encoder.start(section, torch.zeros(3, 7))
 
 
+@pytest.mark.parametrize("kind", sorted(kind for kind in ENCODERS if encoder_section(kind).reads != "vector"))
 def test_joined_encoders_make_their_representations_side_by_side(kind: str) -> None:
     encoders = [encoder_of(kind, seed) for seed in range(3)]
     joined = Encoder.join(encoders)
@@ -162,3 +198,38 @@ def test_joined_encoders_make_their_representations_side_by_side(kind: str) -> N
     expected = np.concatenate([encoder.represent(texts) for encoder in encoders], axis=1)
     np.testing.assert_allclose(joined.represent(texts), expected, rtol=0, atol=TOLERANCE)
     np.testing.assert_allclose(in_onnx(joined, texts), expected, rtol=0, atol=TOLERANCE)
+
+
+def test_a_transformer_pools_the_first_piece_or_stays_as_it_is() -> None:
+    texts = texts_of([3, 0, LONGEST])
+    first = encoder_of("transformer", readout="cls")
+    np.testing.assert_allclose(in_onnx(first, texts), first.represent(texts), rtol=0, atol=TOLERANCE)
+    assert not np.allclose(first.represent(texts), encoder_of("transformer").represent(texts), atol=1e-2)
+    frozen = encoder_of("transformer", frozen=True)
+    assert not frozen.tables
+    assert not frozen.encode(frozen.prepare(texts, 3)).requires_grad
+    assert np.array_equal(frozen.represent(texts), encoder_of("transformer").represent(texts))
+
+
+def test_a_transformer_begins_as_its_own_library_has_it() -> None:
+    section = encoder_section("transformer")(model=tiny_transformer(), pieces=LONGEST)
+    embeddings_VD = trunk_class("transformer").own_embeddings(section, DIM)
+    assert embeddings_VD is not None
+    model = AutoModel.from_pretrained(tiny_transformer())
+    ids = torch.tensor([[2, 4, 5, 3]])
+    with torch.no_grad():
+        expected = model(input_ids=ids).last_hidden_state.mean(dim=1).numpy()
+    sequences = Sequences(ids[0].numpy().astype(np.int32), np.array([0, 4]))
+    bags = Bags(np.empty(0, np.int32), np.empty(0, np.float32), np.zeros(2, np.int64))
+    v_BD = Encoder.start(section, embeddings_VD).represent(Texts(bags, sequences))
+    np.testing.assert_allclose(v_BD, expected, rtol=0, atol=TOLERANCE)
+
+
+def test_a_transformer_that_cannot_be_used_is_refused_by_name(tmp_path: Path) -> None:
+    trunk, section = trunk_class("transformer"), encoder_section("transformer")
+    with pytest.raises(ValueError, match=r"encoder\.model '.*' cannot be read: .*save_pretrained"):
+        trunk.own_embeddings(section(model=str(tmp_path)), DIM)
+    with pytest.raises(ValueError, match=r"has 12 dimensions, and model\.dim is 300; set model\.dim=12"):
+        trunk.own_embeddings(section(model=tiny_transformer()), 300)
+    with pytest.raises(ValueError, match=r"encoder\.model is '', and must be a folder with a tokenizer\.json"):
+        section().tokenizer()

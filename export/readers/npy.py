@@ -1,0 +1,126 @@
+"""Vectors that another model made: `train.npy`, a row of numbers each, and `train_labels.txt`, `label;label` a line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.artifact.array_file import map_array
+from export.artifact.featurizer import Bag, Query
+from export.readers.dataset import BadLine, Dataset
+from export.readers.errors import BadLineError, DataError
+from export.readers.lines import decode_line, read_lines
+from export.readers.progress import Advance
+from export.readers.row import Row, distinct_labels
+
+_MAGIC: Final = b"\x93NUMPY"
+
+
+def is_npy(path: Path) -> bool:
+    """Whether a file is one that numpy wrote. One that cannot be opened is none."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(len(_MAGIC)) == _MAGIC
+    except OSError:
+        return False
+
+
+class Vectors:
+    """The rows of a `.npy` file, mapped: float of any width, [N, F].
+
+    Attributes:
+        path: the file.
+        num_features: F.
+
+    Raises:
+        DataError: the file holds something else.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._rows_NF = map_array(path)
+        except ValueError as error:
+            raise DataError(path, None, str(error), _REMEDY) from None
+        if self._rows_NF.dtype.kind != "f" or self._rows_NF.ndim != 2 or not self._rows_NF.size:
+            problem = f"holds {self._rows_NF.dtype} {self._rows_NF.shape}, not rows of floats"
+            raise DataError(path, None, problem, _REMEDY)
+        self.num_features = int(self._rows_NF.shape[1])
+        self._ids = np.arange(self.num_features, dtype=np.int32)
+
+    def __len__(self) -> int:
+        return len(self._rows_NF)
+
+    def bag(self, row: int) -> Bag:
+        """One row, all of its features.
+
+        Raises:
+            BadLineError: a number in it is not finite.
+        """
+        weights: NDArray[np.float32] = self._rows_NF[row].astype(np.float32)
+        if not np.isfinite(weights).all():
+            raise BadLineError("the vector holds NaN, infinity or what float32 cannot")
+        return Bag(self._ids, weights)
+
+    def queries(self, advance: Advance) -> Iterator[Query]:
+        """All rows.
+
+        Raises:
+            DataError: at the first that is not finite; rows count from 1.
+        """
+        for row in range(len(self)):
+            try:
+                bag = self.bag(row)
+            except BadLineError as error:
+                raise DataError(self.path, row + 1, str(error), "Make the vector again, or leave it out") from None
+            advance(self._rows_NF.itemsize * self.num_features)
+            yield bag
+
+
+class NpyDataset(Dataset):
+    """Vectors and, in step with them, a file of labels; bad lines are rows, counted from 1."""
+
+    format_name = "npy"
+    query_kind = "bag"
+
+    def __init__(self, path: Path) -> None:
+        self._vectors = Vectors(path)
+        self.num_features = self._vectors.num_features
+        self.paths = (path, _labels_beside(path))
+
+    def _entries(self, advance: Advance) -> Iterator[Row | BadLine]:
+        labels_path = self.paths[1]
+        num_rows, num_lines = len(self._vectors), 0
+        for row, line in enumerate(read_lines(labels_path, advance)):
+            num_lines += 1
+            if row < num_rows:
+                yield self._row(row, line)
+        if num_lines != num_rows:
+            yield BadLine(labels_path, num_lines, f"there are {num_lines} lines of labels and {num_rows} vectors")
+
+    def _row(self, row: int, line: bytes) -> Row | BadLine:
+        path, labels_path = self.paths
+        try:
+            labels = distinct_labels(decode_line(line).split(";"))
+        except BadLineError as error:
+            return BadLine(labels_path, row + 1, str(error))
+        try:
+            return Row(self._vectors.bag(row), labels)
+        except BadLineError as error:
+            return BadLine(path, row + 1, str(error))
+
+
+_REMEDY = "Write it with numpy.save, as an array of floats [rows, features]"
+
+
+def _labels_beside(path: Path) -> Path:
+    stem = path.name.removesuffix(".npy")
+    for name in (f"{stem}_labels.txt", f"{stem}_labels.txt.gz"):
+        if path.with_name(name).is_file():
+            return path.with_name(name)
+    problem = f"{stem}_labels.txt, the labels of its rows, is missing"
+    raise DataError(path, None, problem, "Put it beside, a line label;label for each row")

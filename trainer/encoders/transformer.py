@@ -1,0 +1,163 @@
+"""A transformer of Hugging Face's library, from a local folder: its last layer, pooled.
+
+Its table of input embeddings is the encoder's own, looked up outside of the graph like any other; its layers are the
+trunk.
+
+Shapes: B texts, T pieces of the longest, D dimensions.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any, ClassVar, Literal, cast
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from export.artifact.manifest import Reads
+from export.artifact.pieces import TOKENIZER_FILE
+from export.onnx_graph import OPSET, OnnxGraph
+from trainer.encoders.trunk import Trunk
+from trainer.section import KIND_MEANING, EncoderSection
+
+_SAVE = "save model and tokenizer there with save_pretrained(FOLDER)"
+
+
+class TransformerSection(EncoderSection):
+    """A transformer."""
+
+    reads: ClassVar[Reads] = "pieces"
+    plain: ClassVar[bool] = False
+
+    kind: Literal["transformer"] = Field("transformer", description=KIND_MEANING)
+    model: str = Field(
+        "", description="folder of a Hugging Face encoder: config.json, model.safetensors and tokenizer.json"
+    )
+    readout: Literal["mean", "cls"] = Field("mean", description="of the last layer: mean of all pieces, or the first")
+    frozen: bool = Field(
+        False, description="leave the transformer as it is: little to train, less accurate than if it learns along"
+    )
+    rate_share: float = Field(
+        0.02,
+        gt=0,
+        le=1,
+        description="of the learning rate that the transformer bears; pretrained ones 0.01 to 0.02, at random 0.1",
+    )
+    pieces: int = Field(32, ge=2, le=4096, description="pieces of a text that are read, the first; more: slower")
+
+    @property
+    def rate(self) -> float:
+        """See `EncoderSection.rate`."""
+        return self.rate_share
+
+    @property
+    def learns(self) -> bool:
+        """See `EncoderSection.learns`."""
+        return not self.frozen
+
+    @property
+    def max_length(self) -> int | None:
+        """See `EncoderSection.max_length`."""
+        return self.pieces
+
+    def tokenizer(self) -> bytes | None:
+        """See `EncoderSection.tokenizer`."""
+        path = Path(self.model) / TOKENIZER_FILE
+        if not self.model or not path.is_file():
+            raise ValueError(f"encoder.model is {self.model!r}, and must be a folder with a {TOKENIZER_FILE}; {_SAVE}")
+        return path.read_bytes()
+
+
+class Transformer(Trunk):
+    """The layers after the embeddings of pieces, and the pooling."""
+
+    section = TransformerSection
+
+    def __init__(self, settings: EncoderSection, dim: int) -> None:
+        super().__init__(settings, dim)
+        own = cast(TransformerSection, settings)
+        self._readout = own.readout
+        self.layers = _load(own, dim)
+        # What the encoder looks up itself; what is left here would only be carried along.
+        self.layers.set_input_embeddings(nn.Embedding(1, dim))
+        self._freeze_unused(dim)
+
+    @classmethod
+    def own_embeddings(cls, settings: EncoderSection, dim: int) -> Tensor:
+        """The transformer's own, of its pieces."""
+        table: Tensor = _load(cast(TransformerSection, settings), dim).get_input_embeddings().weight
+        return table.detach().clone()
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """See `Trunk.forward`."""
+        rows_BTD, lengths_B = inputs
+        is_piece_BT = torch.arange(rows_BTD.shape[1], device=rows_BTD.device) < lengths_B[:, None]
+        mask_BT = is_piece_BT.to(rows_BTD.dtype)
+        last_BTD = self.layers(inputs_embeds=rows_BTD, attention_mask=mask_BT).last_hidden_state
+        kept_BTD = torch.where(is_piece_BT[:, :, None], last_BTD, 0)
+        if self._readout == "cls":
+            return kept_BTD[:, 0]
+        return kept_BTD.sum(dim=1) / lengths_B[:, None].clamp(min=1)
+
+    def write(self, graph: OnnxGraph) -> None:
+        """See `Trunk.write`."""
+        graph.include(_exported(self), "front.")
+
+    def _freeze_unused(self, dim: int) -> None:
+        """What v does not come from, such as a head over the first piece, never has a gradient."""
+        self.forward(torch.ones(1, 2, dim), torch.tensor([2])).sum().backward()  # type: ignore[no-untyped-call]
+        for parameter in self.parameters():
+            parameter.requires_grad_(parameter.grad is not None)
+            parameter.grad = None
+
+
+def _load(settings: TransformerSection, dim: int) -> Any:  # noqa: ANN401 - of whatever class its folder names
+    """The model in a folder, without dropout.
+
+    Raises:
+        ValueError: the library is not installed, cannot read it, or its size is not D.
+    """
+    try:
+        from transformers import AutoModel  # takes seconds
+        from transformers.utils import logging as own_logging
+    except ImportError as error:
+        raise ValueError(
+            "encoder.kind transformer needs the extra transformer: pip install 'astec[transformer]'"
+        ) from error
+    own_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    own_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        model = AutoModel.from_pretrained(settings.model, local_files_only=True, dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"encoder.model {settings.model!r} cannot be read: {error}; {_SAVE}") from error
+    found = model.get_input_embeddings().weight.shape[1]
+    if found != dim:
+        raise ValueError(
+            f"the transformer in {settings.model} has {found} dimensions, and model.dim is {dim}; set model.dim={found}"
+        )
+    return model.eval()
+
+
+def _exported(trunk: Transformer) -> bytes:
+    """As torch writes it, for batches and lengths of any size."""
+    device, dim = next(trunk.parameters()).device, trunk.layers.get_input_embeddings().weight.shape[1]
+    example = torch.zeros(2, 3, dim, device=device), torch.tensor([3, 1], dtype=torch.int32, device=device)
+    any_size = torch.export.Dim.DYNAMIC
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of what else could be installed
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch, of its own parts
+        program = torch.onnx.export(
+            trunk,
+            example,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["rows", "lengths"],
+            output_names=["v"],
+            dynamic_shapes=(({0: any_size, 1: any_size}, {0: any_size}),),
+            verbose=False,
+        )
+    exported: bytes = cast(torch.onnx.ONNXProgram, program).model_proto.SerializeToString()
+    return exported
