@@ -20,7 +20,7 @@ LOCK = $(TOOLS)/bin/uv pip compile --no-config --quiet --universal --python-vers
 	--excludes locks/excluded.in --custom-compile-command 'make lock' $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo smoke container test lint docs docs-serve prometheus bench soak lock audit sbom clean
+.PHONY: help setup demo smoke container test lint docs docs-serve prometheus bench family soak lock audit sbom clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -87,6 +87,10 @@ docs-serve: | $(VENV)/.ready ## show it on port 8001, as it is while you write
 bench: | $(VENV)/.ready ## measure in process, over HTTP, beside peers and as labels grow (ARTIFACT=, DATA=, TRAIN=, BENCH=--quick)
 	test -f $(ARTIFACT)/manifest.json || $(MAKE) artifacts/demo/manifest.json
 	$(BIN)/python -m loadtest.bench $(ARTIFACT) $(DATA) --train $(TRAIN) $(BENCH)
+
+family: | $(VENV)/.ready ## train, serve and compare every encoder, framework and system on DATA (FAMILY='--only encoder-mlp')
+	test -d $(DATA) || $(BIN)/astec-train demo-log $(DATA)
+	$(BIN)/python -m loadtest.family $(DATA) $(FAMILY)
 
 soak: | $(VENV)/.ready ## good and bad load and killed workers, every answer checked (SOAK_SECONDS=600, ARTIFACT=, SOAK=)
 	test -f $(ARTIFACT)/manifest.json || $(MAKE) artifacts/demo/manifest.json

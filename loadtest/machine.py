@@ -14,15 +14,20 @@ _GIB = 1 << 30
 
 def describe_machine() -> str:
     """Return Markdown list items, a line each: hardware, system and libraries, and the commit."""
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
     versions = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
     memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / _GIB
     return (
         f"- hardware: {_cpu_model()}, {len(os.sched_getaffinity(0))} usable CPUs, shared with the load generator; "
         f"{memory_gib:.0f} GiB\n"
         f"- system: {platform.system()} {platform.release()}; Python {platform.python_version()}; {versions}\n"
-        f"- commit: {commit.stdout.strip() or 'unknown'}\n"
+        f"- commit: {commit()}\n"
     )
+
+
+def commit() -> str:
+    """Of the code in the current folder, as git names it."""
+    described = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
+    return described.stdout.strip() or "unknown"
 
 
 def _cpu_model() -> str:

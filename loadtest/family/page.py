@@ -1,0 +1,90 @@
+"""The page that a comparison leaves: its tables in Markdown, and a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from loadtest.bench.page import table
+from loadtest.family.measure import Figures
+from loadtest.family.members import Member
+from loadtest.machine import describe_machine
+
+_MIB = 1 << 20
+_MARKERS = {"system": "s", "encoder": "o", "framework": "^"}
+_PAIRS = (("system-deepxml-mach", "system-mach"), ("system-deepxml-xml-cnn", "system-xml-cnn"))
+_HEAD = (
+    *("what", "name", "P@1", "P@5", "PSP@5", "training s", "one query us", "over HTTP ms", "artifact MiB"),
+    "same answers over HTTP",
+)
+
+Rows = Mapping[Member, Figures]
+
+
+def to_markdown(stamp: str, data: str, settings: str, rows: Rows, problems: Mapping[Member, str], picture: str) -> str:
+    """The page of the members that were measured, and of those that could not be."""
+    commits = ", ".join(dict.fromkeys(figures.commit for figures in rows.values()))
+    setting = f"{describe_machine()}- rows made by commit: {commits}\n{settings}"
+    parts = [
+        f"# The DeepXML family on {data}, {stamp} UTC\n\n{setting}",
+        table(_HEAD, (_cells(member, figures) for member, figures in rows.items())),
+        "Training from the command to its end. One query: p50 in process, text in, top 5 out, one thread; over HTTP: "
+        "p50 of one connection, one worker, the generator on the same CPUs.",
+        f"![accuracy over latency]({picture})",
+        _gains(rows),
+    ]
+    if problems:
+        parts.append("## Not measured\n\n" + "\n".join(f"- {member.key}: {why}" for member, why in problems.items()))
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def draw(rows: Rows, path: Path) -> None:
+    """Write a PNG: P@1 over what one query costs.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    figure = Figure(figsize=(10, 6), layout="constrained")
+    axes = figure.subplots()
+    for kind, marker in _MARKERS.items():
+        those = {member: figures for member, figures in rows.items() if member.kind == kind}
+        if those:
+            microseconds = [figures.single_us for figures in those.values()]
+            axes.scatter(microseconds, [one.precision["P@1"] for one in those.values()], marker=marker, label=kind)
+    for member, figures in rows.items():
+        point = figures.single_us, figures.precision["P@1"]
+        axes.annotate(member.name, point, xytext=(4, 4), textcoords="offset points", fontsize=8)
+    axes.set(xlabel="one query in process, p50 [us]", ylabel="P@1 [%]", xscale="log")
+    axes.legend()
+    figure.savefig(path, format="png", dpi=120)
+
+
+def _cells(member: Member, figures: Figures) -> list[str]:
+    return [
+        member.kind,
+        f"`{member.name}`",
+        *(f"{value:.2f}" for value in figures.precision.values()),
+        f"{figures.train_s:.0f}",
+        f"{figures.single_us:.0f}",
+        f"{figures.http_ms:.2f}",
+        f"{figures.artifact_bytes / _MIB:.1f}",
+        str(figures.answers),
+    ]
+
+
+def _gains(rows: Rows) -> str:
+    """What DeepXML changes of a system, the paper's Table 4."""
+    by_key = {member.key: (member.name, figures) for member, figures in rows.items()}
+    lines = []
+    for within, alone in _PAIRS:
+        if within in by_key and alone in by_key:
+            (name, ours), (other, theirs) = by_key[within], by_key[alone]
+            change = ours.precision["P@1"] - theirs.precision["P@1"]
+            times = f"{theirs.train_s / ours.train_s:.2f}"
+            lines.append([f"`{name}` against `{other}`", f"{change:+.2f}", f"{theirs.train_s:.0f}", times])
+    if not lines:
+        return ""
+    head = ["", "change of P@1", "training alone s", "of it, times as long as under DeepXML"]
+    return "## What DeepXML changes of a system (Table 4 of the paper)\n\n" + table(head, lines)
