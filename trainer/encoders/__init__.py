@@ -16,6 +16,7 @@ ENCODERS = {
     "rnn": "trainer.encoders.recurrent.Rnn",
     "gru": "trainer.encoders.recurrent.Gru",
     "lstm": "trainer.encoders.recurrent.Lstm",
+    "attention": "trainer.encoders.attention.Attention",
     "xml-cnn": "trainer.encoders.xml_cnn.XmlCnn",
     "transformer": "trainer.encoders.transformer.Transformer",
     "dense": "trainer.encoders.dense.Dense",
