@@ -23,6 +23,7 @@ Scores order the labels of one text; they are not probabilities. {probabilities}
 
 {texts:,} training texts; {held_out_texts:,} more were held out to choose how the parts of a score are mixed.
 {dropped_texts_without_label:,} texts without a label were left out.
+{label_texts:,} labels were learnt from as texts, too.
 Input: {kind}. Vocabulary: {num_features:,} tokens.
 
 ## Parts of a score
@@ -92,6 +93,7 @@ def render_model_card(
         labels=len(checkpoint.labels),
         texts=training["texts"],
         held_out_texts=training["held_out_texts"],
+        label_texts=training.get("label_texts", 0),
         dropped_texts_without_label=training["dropped_texts_without_label"],
         kind="text" if checkpoint.featurizer.kind == "text" else "feature ids",
         num_features=checkpoint.featurizer.num_features,

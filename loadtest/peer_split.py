@@ -26,7 +26,7 @@ from loadtest.peer_tools import (
     TRAIN_TEXTS,
     label_names,
 )
-from trainer.config import FeaturizerSection
+from trainer.config import FeaturizerSection, TrainerConfig
 from trainer.data import TrainingData, load_training_data
 
 RANKS = (1, 3, 5)
@@ -59,7 +59,7 @@ class PeerSplit:
             DataError: a file that cannot be read, or a bad line.
         """
         begun = perf_counter()
-        data = load_training_data(open_dataset(train, "train"), FeaturizerSection(), skip_bad_lines=False)
+        data = load_training_data(open_dataset(train, "train"), TrainerConfig(), skip_bad_lines=False)
         prepare_s = perf_counter() - begun
         label_ids = {text: label for label, text in enumerate(data.label_texts)}
         queries, relevant = [], []

@@ -51,7 +51,7 @@ def train(
         Path | None,
         typer.Argument(
             help="A file, or a folder with train.* in it: JSON Lines, TSV, fastText or the XC repository's sparse "
-            "format, plain or .gz, found by content.",
+            "format, plain or .gz, found by content; or .npy vectors with their labels beside them.",
             show_default=False,
         ),
     ] = None,
@@ -347,7 +347,7 @@ def _load(data: Path, settings: TrainerConfig, *, skip_bad_lines: bool) -> Train
     from trainer.data import load_training_data
 
     dataset = open_dataset(data, "train")
-    loaded = load_training_data(dataset, settings.featurizer, skip_bad_lines=skip_bad_lines)
+    loaded = load_training_data(dataset, settings, skip_bad_lines=skip_bad_lines)
     if dataset.bad_lines or loaded.dropped_rows:
         console.print(f"left out: {dataset.bad_lines:,} bad lines, {loaded.dropped_rows:,} rows without a label")
     return loaded

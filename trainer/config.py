@@ -49,6 +49,16 @@ class FeaturizerSection(Section):
         return FeaturizerConfig(**self.model_dump())
 
 
+class LabelsSection(Section):
+    """What the labels themselves tell."""
+
+    as_texts: bool = Field(
+        False,
+        description="train on each label's own text as one that carries it; more accurate where labels are phrases, "
+        "most of all for rare ones, for time, memory and latency that grow with the labels",
+    )
+
+
 class ModelSection(Section):
     """The encoder (paper, section 4)."""
 
@@ -234,6 +244,7 @@ class TrainerConfig(Section):
         "random buckets, others for each seed",
     )
     featurizer: FeaturizerSection = FeaturizerSection()
+    labels: LabelsSection = LabelsSection()
     encoder: SerializeAsAny[EncoderSection] = EncoderSection()
     model: ModelSection = ModelSection()
     surrogate: SurrogateSection = SurrogateSection()

@@ -12,7 +12,7 @@ from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, vstack
 
 from export.artifact.featurizer import Bags, Featurizer, IdFeaturizer, Query, TextFeaturizer
 from export.artifact.labels import TextTable
@@ -20,7 +20,7 @@ from export.artifact.manifest import EncoderDescription
 from export.artifact.reading import SequenceReader, open_reader
 from export.artifact.sequences import Sequences
 from export.readers import DataError, Dataset
-from trainer.config import ConfigError, FeaturizerSection
+from trainer.config import ConfigError, FeaturizerSection, TrainerConfig
 from trainer.section import EncoderSection
 
 
@@ -75,7 +75,9 @@ class TrainingData:
     """A training file, featurised. Labels are ordered by falling frequency, then text: hot rows lie side by side.
 
     Attributes:
+        examples: of the file, then labels' own texts, each of which carries that label alone.
         texts: each text of `examples` as far as the featurizer looks at it; None of data that comes as feature ids.
+        num_label_texts: how many of the last examples are labels' own texts.
     """
 
     featurizer: Featurizer
@@ -83,11 +85,25 @@ class TrainingData:
     examples: Examples
     dropped_rows: int
     texts: TextTable | None = None
+    num_label_texts: int = 0
+
+    @property
+    def num_texts(self) -> int:
+        """Texts of the file."""
+        return len(self.examples) - self.num_label_texts
 
     @property
     def num_labels(self) -> int:
         """L."""
         return len(self.label_texts)
+
+    def label_counts(self, left_out: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+        """Texts of the file that carry each label, but for some that are left out, int64 [L]."""
+        labels_NL = self.examples.labels
+        counts_L = np.bincount(labels_NL.indices[: labels_NL.indptr[self.num_texts]], minlength=self.num_labels)
+        if left_out is None:
+            return counts_L
+        return counts_L - np.bincount(labels_NL[left_out].indices, minlength=self.num_labels)
 
     def read_for(self, encoder: EncoderSection, dim: int) -> TrainingData:
         """With what an encoder of D dimensions reads beside bags.
@@ -132,8 +148,10 @@ class TrainingData:
         return "features " + ", ".join(f"{bag.ids[i]} ({bag.weights[i]:.2f})" for i in heaviest)
 
 
-def load_training_data(dataset: Dataset, settings: FeaturizerSection, *, skip_bad_lines: bool) -> TrainingData:
+def load_training_data(dataset: Dataset, config: TrainerConfig, *, skip_bad_lines: bool) -> TrainingData:
     """Read, index the labels, learn the featurizer and featurise. Rows without a label are counted and dropped.
+
+    With `labels.as_texts` the labels follow as texts, where the data has texts; but those of which no token is known.
 
     Memory is that of the texts' bytes, the features and the pairs of text and label: no row stays a Python object.
 
@@ -141,7 +159,7 @@ def load_training_data(dataset: Dataset, settings: FeaturizerSection, *, skip_ba
         DataError: bad lines (unless skipped), or nothing to learn from.
     """
     labels = _LabelColumn()
-    queries = _TextColumn(settings) if dataset.num_features is None else _BagColumn(dataset.num_features)
+    queries = _TextColumn(config.featurizer) if dataset.num_features is None else _BagColumn(dataset.num_features)
     num_rows = 0
     for row in dataset.rows(skip_bad_lines=skip_bad_lines):
         num_rows += 1
@@ -155,10 +173,25 @@ def load_training_data(dataset: Dataset, settings: FeaturizerSection, *, skip_ba
             f"has {len(labels)} rows with a label out of {num_rows}, and at least {_MIN_ROWS} are needed",
             "Bring a file whose rows have a text and labels",
         )
-    featurizer, bags = queries.featurize(dataset)
     names, labels_NL = labels.by_frequency()
-    texts = queries.table() if isinstance(queries, _TextColumn) else None
-    return TrainingData(featurizer, names, Examples(bags, labels_NL), num_rows - len(labels), texts)
+    dropped = num_rows - len(labels)
+    if isinstance(queries, _BagColumn):
+        featurizer, bags = queries.featurize(dataset)
+        return TrainingData(featurizer, names, Examples(bags, labels_NL), dropped)
+    if config.labels.as_texts:
+        for name in names:
+            queries.append(name)
+    featurizer, bags = queries.featurize(dataset)
+    own_L = np.flatnonzero(bags.lengths()[len(labels) :])
+    rows = np.concatenate([np.arange(len(labels)), len(labels) + own_L])
+    return TrainingData(
+        featurizer,
+        names,
+        Examples(bags.take(rows), vstack([labels_NL, _alone(own_L, len(names))], format="csr")),
+        dropped,
+        queries.table(rows),
+        num_label_texts=len(own_L),
+    )
 
 
 def split_validation(num_rows: int, size: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -184,8 +217,11 @@ class _TextColumn:
         self._blob += cast(str, query)[: self._settings.max_chars].encode()
         self._ends.append(len(self._blob))
 
-    def table(self) -> TextTable:
-        return TextTable(np.frombuffer(self._blob, np.uint8), np.frombuffer(self._ends, np.int64))
+    def table(self, rows: NDArray[np.int64] | None = None) -> TextTable:
+        texts = TextTable(np.frombuffer(self._blob, np.uint8), np.frombuffer(self._ends, np.int64))
+        if rows is None or len(rows) == len(texts):
+            return texts
+        return TextTable.from_texts(texts[row] for row in rows.tolist())
 
     def featurize(self, dataset: Dataset) -> tuple[Featurizer, Bags]:
         texts = self.table()
@@ -250,6 +286,12 @@ class _LabelColumn:
         labels_NL = csr_matrix(entries, shape=(len(self), len(names)))
         labels_NL.sort_indices()
         return TextTable.from_texts(names[label] for label in order), labels_NL
+
+
+def _alone(labels_N: NDArray[np.int64], num_labels: int) -> csr_matrix:
+    """Rows that carry a label each, sparse [N, L]."""
+    shape = (len(labels_N), num_labels)
+    return csr_matrix((np.ones(len(labels_N), np.float32), (np.arange(len(labels_N)), labels_N)), shape=shape)
 
 
 def _read_all(reader: SequenceReader, texts: TextTable) -> Sequences:

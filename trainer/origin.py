@@ -29,7 +29,7 @@ class Fingerprint(Frozen):
         for array in (bags.offsets, bags.ids, labels_NL.indptr, labels_NL.indices):
             examples.update(np.ascontiguousarray(array).data)
         return cls(
-            texts=len(data.examples),
+            texts=data.num_texts,
             labels=data.label_texts.sha256(),
             vocabulary=data.featurizer.vocabulary_sha256(),
             examples=examples.hexdigest(),

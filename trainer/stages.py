@@ -81,14 +81,17 @@ class _Training:
     def __init__(self, data: TrainingData, config: TrainerConfig, device: torch.device, run: Run) -> None:
         data = data.read_for(config.encoder, config.model.dim)
         self.data, self.config, self.device, self.run = data, config, device, run
-        num_texts = len(data.examples)
-        self.learnt, self.held_out = split_validation(num_texts, config.validation.size(num_texts), config.seed)
+        size = config.validation.size(data.num_texts)
+        learnt, self.held_out = split_validation(data.num_texts, size, config.seed)
+        self.learnt = np.append(learnt, np.arange(data.num_texts, len(data.examples)))
         self.examples, self.held = data.examples.take(self.learnt), data.examples.take(self.held_out)
         console.print(
-            f"{len(self.examples):,} texts to learn from, {len(self.held):,} held out, {data.num_labels:,} labels, "
+            f"{len(learnt):,} texts to learn from, {size:,} held out, {data.num_labels:,} labels, "
             f"{data.featurizer.num_features:,} tokens, on {device}",
             soft_wrap=True,
         )
+        if data.num_label_texts:
+            console.print(f"{data.num_label_texts:,} labels are learnt from as texts, too", soft_wrap=True)
         self.probe_rows = np.arange(min(len(self.held), PROBE_TEXTS))
 
     def finish(self) -> Checkpoint:
@@ -141,7 +144,8 @@ class _Training:
         self, parts: Parts, candidates: Candidates, negatives_NS: NDArray[np.int32]
     ) -> tuple[SparseTerm | None, Parts, MixChoice]:
         """The sparse term and the shares that do best on the held-out texts."""
-        weights_L = inverse_propensities(self.examples.label_counts(), len(self.examples))
+        num_texts = self.data.num_texts - len(self.held_out)
+        weights_L = inverse_propensities(self.data.label_counts(self.held_out), num_texts)
         tried = []
         for sparse in self._learn_sparse_terms(negatives_NS):
             if sparse is not None:
@@ -262,7 +266,7 @@ class _Training:
         named |= {"gamma": shares.gamma} if parts.sparse is not None else {}
         named |= {"beta": shares.beta} if parts.reranker is not None else {}
         scores_C = shares.mix(parts)
-        return evaluate(self.data, self.examples, self.held_out, candidates, scores_C, named, self._summary())
+        return evaluate(self.data, self.held_out, candidates, scores_C, named, self._summary())
 
     def _checkpoint(
         self,
@@ -289,8 +293,8 @@ class _Training:
             training=self._summary(),
             featurizer=data.featurizer,
             labels=data.label_texts,
-            label_counts=data.examples.label_counts(),
-            num_texts=len(data.examples),
+            label_counts=data.label_counts(),
+            num_texts=data.num_texts,
             centroids=graphs.centroids.vectors(),
             centroid_labels=graphs.centroid_labels,
             centroid_neighbours=settings.centroids.neighbours,
@@ -335,7 +339,8 @@ class _Training:
     def _summary(self) -> dict[str, str | int | float | bool | None]:
         config, device = self.config, self.device
         return {
-            "texts": len(self.examples),
+            "texts": self.data.num_texts - len(self.held),
+            "label_texts": self.data.num_label_texts,
             "held_out_texts": len(self.held),
             "dropped_texts_without_label": self.data.dropped_rows,
             "seconds": round(self.run.elapsed_s(), 1),

@@ -46,6 +46,7 @@ def members() -> list[Member]:
     plain = ("--config", str(_RECIPES / f"{_PLAIN}.toml"))
     return [
         Member("system", "defaults", ()),
+        Member("system", "defaults-labels-as-texts", ("--set", "labels.as_texts=true")),
         *(Member("system", path.stem, ("--config", str(path))) for path in recipes),
         *(Member("encoder", name, plain + _encoder_settings(name), encoder_section(name).reads) for name in ENCODERS),
         *(Member("framework", name, plain + _framework_settings(name)) for name in FRAMEWORKS),

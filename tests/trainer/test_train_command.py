@@ -57,18 +57,24 @@ def test_a_run_holds_configuration_history_and_checkpoint(
     assert "holds a finished run; choose another folder, or remove it first" in said
 
 
+@pytest.mark.parametrize("as_texts", ["true", "false"])
 @pytest.mark.parametrize("refit", ["true", "false"])
 def test_texts_are_kept_in_the_order_of_their_points(
-    astec_train: Train, shop_file: Path, tmp_path: Path, cheap_settings: tuple[str, ...], refit: str
+    astec_train: Train, shop_file: Path, tmp_path: Path, cheap_settings: tuple[str, ...], refit: str, as_texts: str
 ) -> None:
-    code, said = astec_train(shop_file, tmp_path / "run", *cheap_settings, "--set", f"validation.refit={refit}")
+    settings = "--set", f"validation.refit={refit}", "--set", f"labels.as_texts={as_texts}"
+    code, said = astec_train(shop_file, tmp_path / "run", *cheap_settings, *settings)
     assert code == 0, said
     checkpoint = read_checkpoint(tmp_path / "run")
     rows = [json.loads(line) for line in shop_file.read_text().splitlines()]
     labels_of = {row["text"]: set(row["labels"]) for row in rows}
     texts = checkpoint.point_texts
     assert texts is not None
-    assert len(texts) == len(rows) - (0 if refit == "true" else checkpoint.training["held_out_texts"])
+    own = list(checkpoint.labels) if as_texts == "true" else []
+    labels_of |= {label: {label} for label in own}
+    assert checkpoint.training["label_texts"] == len(own)
+    assert ("9 labels are learnt from as texts, too" in said) == bool(own)
+    assert len(texts) == len(rows) + len(own) - (0 if refit == "true" else checkpoint.training["held_out_texts"])
     for row, text in enumerate(texts):
         labels = checkpoint.point_labels.take(np.array([row])).indices
         assert {checkpoint.labels[label] for label in labels} == labels_of[text]

@@ -10,15 +10,16 @@ from hypothesis import strategies as st
 
 from export.artifact.featurizer import IdFeaturizer, TextFeaturizer
 from export.readers import DataError, open_dataset
-from trainer.config import FeaturizerSection, ValidationSection
+from trainer.config import FeaturizerSection, LabelsSection, TrainerConfig, ValidationSection
 from trainer.data import TrainingData, load_training_data, split_validation
 
 WORDS_ONLY = FeaturizerSection(word_ngrams=1, min_char_ngram=0, max_char_ngram=0, min_df=1)
 WriteJsonl = Callable[..., Path]
 
 
-def load(path: Path, section: FeaturizerSection = WORDS_ONLY) -> TrainingData:
-    return load_training_data(open_dataset(path, "train"), section, skip_bad_lines=False)
+def load(path: Path, section: FeaturizerSection = WORDS_ONLY, *, labels_as_texts: bool = False) -> TrainingData:
+    config = TrainerConfig(featurizer=section, labels=LabelsSection(as_texts=labels_as_texts))
+    return load_training_data(open_dataset(path, "train"), config, skip_bad_lines=False)
 
 
 def write_xc(folder: Path, **names: str) -> Path:
@@ -38,6 +39,28 @@ def test_labels_are_ordered_by_frequency_then_text(tmp_path: Path, write_jsonl: 
     assert data.examples.labels.toarray().tolist() == [[1, 0, 1, 0], [1, 1, 0, 0], [1, 1, 0, 1]]
     assert data.examples.label_counts().tolist() == [3, 2, 1, 1]
     assert data.examples.labels.has_sorted_indices
+
+
+def test_labels_own_texts_follow_those_of_the_file(tmp_path: Path, write_jsonl: WriteJsonl) -> None:
+    """Each carries its own label; it counts for none, and one of which nothing is known is left out."""
+    rows = [("lamp shade", ["red lamp", "!"]), ("a red shoe", ["red shoe", "red lamp"])]
+    path = write_jsonl(tmp_path / "train.jsonl", rows)
+    data = load(path, labels_as_texts=True)
+    assert list(data.label_texts) == ["red lamp", "!", "red shoe"]
+    assert (len(data.examples), data.num_texts, data.num_label_texts) == (4, 2, 2)
+    assert data.texts is not None
+    assert list(data.texts) == ["lamp shade", "a red shoe", "red lamp", "red shoe"]
+    assert data.examples.labels.toarray().tolist() == [[1, 1, 0], [1, 0, 1], [1, 0, 0], [0, 0, 1]]
+    assert data.label_counts().tolist() == [2, 1, 1]
+    assert data.label_counts(left_out=np.array([0])).tolist() == [1, 0, 1]
+    own = data.featurizer.transform(["red shoe"])
+    assert data.examples.bags.take(np.array([3])).ids.tolist() == own.ids.tolist()
+    assert load(path).num_label_texts == 0
+
+
+def test_labels_of_data_without_texts_are_none(tmp_path: Path) -> None:
+    data = load(write_xc(tmp_path), labels_as_texts=True)
+    assert (len(data.examples), data.num_label_texts) == (3, 0)
 
 
 def test_a_label_given_twice_counts_once(tmp_path: Path, write_jsonl: WriteJsonl) -> None:

@@ -20,7 +20,7 @@ from safetensors.numpy import save
 from export.artifact.files import write_file_atomically
 from export.artifact.shortlist import Candidates, LabelSets
 from export.metrics import RankingMetrics, inverse_propensities
-from trainer.data import Examples, TrainingData
+from trainer.data import TrainingData
 from trainer.ranking import rank_candidates, shortlist_recall
 
 EVALUATION_FILE = "evaluation.safetensors"
@@ -101,7 +101,6 @@ class Evaluation:
 
 def evaluate(
     data: TrainingData,
-    train: Examples,
     held_out: NDArray[np.int64],
     candidates: Candidates,
     scores_C: NDArray[np.float32],
@@ -112,7 +111,6 @@ def evaluate(
 
     Args:
         data: all texts.
-        train: those learnt from.
         held_out: the R rows of `data` that were not.
         candidates: of the held-out texts, in that order.
         scores_C: final scores, mixed in the chosen `shares`.
@@ -133,8 +131,8 @@ def evaluate(
         ranked=ranked_RK,
         scores=best_RK,
         relevant=relevant,
-        label_counts=train.label_counts().astype(np.int64),
-        num_texts=len(train),
+        label_counts=data.label_counts(held_out),
+        num_texts=data.num_texts - len(held_out),
         recall=recall,
         shortlist_size=float(sizes_R.mean()),
         shares=dict(shares),

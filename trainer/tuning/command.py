@@ -76,7 +76,7 @@ def tune(
     try:
         settings, chosen = load_config(config, given), pick_device(device)
         check_folder(folder)
-        loaded = load_training_data(open_dataset(data, "train"), settings.featurizer, skip_bad_lines=skip_bad_lines)
+        loaded = load_training_data(open_dataset(data, "train"), settings, skip_bad_lines=skip_bad_lines)
         held = [override.partition("=")[0] for override in given]
         with open_storage(folder) as storage:
             search = Search(folder, loaded, settings, held, metric.value, chosen, storage)

@@ -134,7 +134,7 @@ class Search:
         self._folder = folder
         self._data, self._config, self._device = data, config, device
         self.judged = [f"{metric}@{k}" for k in (1, 3, 5)]
-        self._num_texts = len(data.examples) - config.validation.size(len(data.examples))
+        self._num_texts = len(data.examples) - config.validation.size(data.num_texts)
         self.space = search_space(config, self._num_texts, held)
         if not self.space:
             raise SearchError("every knob is held by --set; leave one to choose")
@@ -231,7 +231,7 @@ class Search:
     def _claim(self) -> None:
         """Refuse trials that another subject's could not be compared with."""
         subject = {
-            "texts": len(self._data.examples),
+            "texts": self._data.num_texts,
             "labels": self._data.label_texts.sha256(),
             "vocabulary": self._data.featurizer.vocabulary_sha256(),
             "settings": self._config.model_dump(),

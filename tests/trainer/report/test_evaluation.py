@@ -41,8 +41,7 @@ def evaluated(data: TrainingData, summary: dict[str, object] | None = None) -> E
         np.int32([0, 1, 2]), np.float32([0.5, 0.9, 0.7]), np.zeros(3, np.float32), np.array([0, 3, 3])
     )
     scores_C = np.array([0.1, 0.8, 0.3], np.float32)
-    train = data.examples.take(np.arange(4))
-    return evaluate(data, train, HELD_OUT, candidates, scores_C, {"alpha": 0.5}, summary or {"texts": 4})
+    return evaluate(data, HELD_OUT, candidates, scores_C, {"alpha": 0.5}, summary or {"texts": 4})
 
 
 TEXTS = TextTable.from_texts([f"text {row}" for row in range(6)])

@@ -42,7 +42,7 @@ def config() -> TrainerConfig:
 
 @pytest.fixture
 def data(shop_file: Path, config: TrainerConfig) -> TrainingData:
-    return load_training_data(open_dataset(shop_file, "train"), config.featurizer, skip_bad_lines=False)
+    return load_training_data(open_dataset(shop_file, "train"), config, skip_bad_lines=False)
 
 
 @pytest.fixture
