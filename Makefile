@@ -11,6 +11,8 @@ TRAIN ?= $(DATA)
 SBOM ?= serve
 SOAK_SECONDS ?= 600
 ENGINE ?= docker
+# Options of `astec-train demo-log`: --queries 30000 is faster to train on and matches worse.
+DEMO_LOG ?=
 # The host's network, for a free port; everything else is taken away. As in docker-compose.yml.
 HARDENED := --network host --read-only --tmpfs /tmp:size=64m --cap-drop ALL --user 10001 \
 	--security-opt no-new-privileges --memory 2g --pids-limit 256
@@ -41,7 +43,7 @@ endif
 setup: $(VENV)/.ready ## make the virtual environment (TORCH=... picks another torch build, LOCKED=1 the versions in locks/)
 
 artifacts/demo/manifest.json: | $(VENV)/.ready
-	test -f runs/demo-log/train.jsonl.gz || $(BIN)/astec-train demo-log runs/demo-log
+	test -f runs/demo-log/train.jsonl.gz || $(BIN)/astec-train demo-log runs/demo-log $(DEMO_LOG)
 	rm -rf runs/demo artifacts/demo
 	$(BIN)/astec-train runs/demo-log runs/demo --config trainer/recipes/demo.toml
 	$(BIN)/astec-export runs/demo artifacts/demo --training-texts

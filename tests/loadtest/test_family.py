@@ -1,10 +1,10 @@
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from loadtest.family.__main__ import app
 from loadtest.family.measure import Figures
 from loadtest.family.members import Member, members
 from loadtest.family.page import draw, to_markdown
@@ -18,8 +18,7 @@ CHEAP = (
 
 
 def family(*arguments):
-    command = [sys.executable, "-m", "loadtest.family", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    return CliRunner().invoke(app, list(map(str, arguments)))
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +50,12 @@ def test_rows_are_trained_served_and_kept_and_a_failure_is_said(small_data, tmp_
     arguments += ["--seconds", 0.2, "--only", "encoder-mlp,encoder-xml-cnn"]
     # No convolution reads 16 words in 3 equal chunks, and fully connected layers know no chunks.
     broken = family(*arguments, *(part for one in (*CHEAP, "encoder.chunks=3") for part in ("--set", one)))
-    assert broken.returncode == 2, broken.stderr
+    assert broken.exit_code == 2, broken.stderr
     assert "encoder-mlp: " in broken.stderr
     assert "has no setting chunks" in broken.stderr
     assert "family: no row could be measured" in broken.stderr
     one = family(*arguments, *(part for one in (*CHEAP, "encoder.layers=2") for part in ("--set", one)))
-    assert one.returncode == 0, one.stderr
+    assert one.exit_code == 0, one.stderr
     (page,) = (tmp_path / "out").glob("*-family.md")
     assert one.stdout == page.read_text()
     assert page.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
@@ -75,13 +74,13 @@ def test_rows_are_trained_served_and_kept_and_a_failure_is_said(small_data, tmp_
 def test_what_cannot_be_had_of_texts_alone_is_made(small_data, tmp_path, name):
     arguments = [small_data, "--folder", tmp_path, "--output", tmp_path, "--queries", 20, "--seconds", 0.2]
     done = family(*(*arguments, "--only", f"encoder-{name}"), *(part for one in CHEAP for part in ("--set", one)))
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     assert f"| encoder | `{name}` |" in done.stdout
 
 
 def test_wrong_usage_is_refused_by_name(small_data):
     ended = family(small_data, "--only", "encoder-pear")
-    assert ended.returncode == 2
+    assert ended.exit_code == 2
     assert "--only: there is no encoder-pear; there are system-defaults, " in ended.stderr
 
 
