@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import log
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -13,6 +14,7 @@ from loadtest.family.members import Member
 from loadtest.machine import describe_machine
 
 _MIB = 1 << 20
+_NEAR_LOG_US, _NEAR_PERCENT = 0.15, 0.5  # so near that the names of two points would cover each other
 _MARKERS = {"system": "s", "encoder": "o", "framework": "^"}
 _PAIRS = (("system-deepxml-mach", "system-mach"), ("system-deepxml-xml-cnn", "system-xml-cnn"))
 _HEAD = (
@@ -53,12 +55,26 @@ def draw(rows: Rows, path: Path) -> None:
         if those:
             microseconds = [figures.single_us for figures in those.values()]
             axes.scatter(microseconds, [one.precision["P@1"] for one in those.values()], marker=marker, label=kind)
-    for member, figures in rows.items():
-        point = figures.single_us, figures.precision["P@1"]
-        axes.annotate(member.name, point, xytext=(4, 4), textcoords="offset points", fontsize=8)
+    for names, point in named_points(rows):
+        axes.annotate(", ".join(names), point, xytext=(4, 4), textcoords="offset points", fontsize=8, rotation=12)
+    axes.margins(x=0.12, y=0.15)
     axes.set(xlabel="one query in process, p50 [us]", ylabel="P@1 [%]", xscale="log")
     axes.legend()
     figure.savefig(path, format="png", dpi=120)
+
+
+def named_points(rows: Rows) -> list[tuple[list[str], tuple[float, float]]]:
+    """What stands beside the points: the names of those that lie on one another together."""
+    named: list[tuple[list[str], tuple[float, float]]] = []
+    for member, figures in rows.items():
+        x, y = figures.single_us, figures.precision["P@1"]
+        for names, (near_x, near_y) in named:
+            if abs(log(x / near_x)) < _NEAR_LOG_US and abs(y - near_y) < _NEAR_PERCENT:
+                names.append(member.name)
+                break
+        else:
+            named.append(([member.name], (x, y)))
+    return named
 
 
 def _cells(member: Member, figures: Figures) -> list[str]:

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 from loadtest.family.__main__ import app
 from loadtest.family.measure import Figures
 from loadtest.family.members import Member, members
-from loadtest.family.page import draw, to_markdown
+from loadtest.family.page import draw, named_points, to_markdown
 from trainer.encoders import ENCODERS
 
 ROOT = Path(__file__).parents[2]
@@ -101,3 +101,20 @@ def test_the_page_says_what_deepxml_changes_of_a_system(tmp_path):
     assert text.endswith("## Not measured\n\n- encoder-gru: too slow\n")
     draw(rows, tmp_path / "p.png")
     assert (tmp_path / "p.png").stat().st_size > 10_000
+
+
+def test_points_that_lie_on_one_another_share_their_names():
+    def at(single_us, precision):
+        return Figures("abc", 1.0, {"P@1": precision, "P@5": 30.0, "PSP@5": 60.0}, single_us, 0.4, 3 << 20, 200)
+
+    rows = {
+        Member("system", "astec", ()): at(50.0, 71.3),
+        Member("encoder", "gru", ()): at(150.0, 71.3),
+        Member("encoder", "boe", ()): at(52.0, 71.0),
+        Member("encoder", "mlp", ()): at(50.0, 68.0),
+    }
+    assert named_points(rows) == [
+        (["astec", "boe"], (50.0, 71.3)),
+        (["gru"], (150.0, 71.3)),
+        (["mlp"], (50.0, 68.0)),
+    ]
