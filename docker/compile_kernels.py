@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.artifact.featurizer import Bags, FeaturizerConfig, TextFeaturizer
-from export.artifact.index import HnswParams
+from export.artifact.index import Backend, HnswParams
 from export.artifact.labels import TextTable
 from export.artifact.manifest import Weights
 from export.artifact.shortlist import LabelSets
@@ -34,9 +34,10 @@ TEXTS = ("red running shoes", "blue running shoes", "red rain jacket", "blue rai
 DIM = 16
 NEIGHBOURS = 3
 HNSW = HnswParams(m=8, ef_construction=50, ef_search=50)
+BACKENDS: tuple[Backend, ...] = ("hnswlib", "flat", "hnsw-int8")  # the last two have kernels
 
 
-def toy_checkpoint() -> Checkpoint:
+def toy_checkpoint(*, reranked: bool) -> Checkpoint:
     """An untrained model whose labels are its texts: their representations are classifiers and centroids."""
     featurizer = TextFeaturizer.fit(TEXTS, FeaturizerConfig(min_df=1))
     embeddings_VD = np.random.default_rng(0).standard_normal((featurizer.num_features, DIM)).astype(np.float32)
@@ -47,10 +48,11 @@ def toy_checkpoint() -> Checkpoint:
     each_N, zeros_N = np.arange(len(TEXTS), dtype=np.int32), np.zeros(len(TEXTS), np.float32)
     # Without a residual x-hat is v; with classifiers of unit norm each text's own label is its best.
     model = DenseArrays(embeddings_VD, np.zeros((1, DIM, DIM), np.float32), units_ND, zeros_N)
+    reranker, x_tilde_ND = (model, v_ND) if reranked else (None, v_ND[:, :0])
     sparse = SparseClassifier.build(np.arange(len(TEXTS) + 1), each_N, zeros_N, zeros_N, featurizer.num_features)
     return Checkpoint(
         alpha=0.5,
-        beta=0.1,
+        beta=0.1 if reranked else 0.0,
         gamma=0.1,
         delta=0.1,
         sparse=sparse,
@@ -61,16 +63,24 @@ def toy_checkpoint() -> Checkpoint:
         label_counts=np.ones(len(TEXTS), np.int64),
         num_texts=len(TEXTS),
         model=model,
-        reranker=model,
+        reranker=reranker,
         centroids=units_ND,
         centroid_labels=each_N,
         centroid_neighbours=NEIGHBOURS,
         points=units_ND,
         point_labels=LabelSets.one_each(each_N),
         point_neighbours=NEIGHBOURS,
-        reference=Reference(bags, v_ND, v_ND, v_ND, each_N[:, None], norm_N1),
+        reference=Reference(bags, v_ND, v_ND, x_tilde_ND, each_N[:, None], norm_N1),
         held_out=HeldOut(
-            bags, v_ND, v_ND, v_ND, LabelSets.one_each(each_N), np.empty(0, np.int64), units_ND[:0], each_N[:0], None
+            bags,
+            v_ND,
+            v_ND,
+            x_tilde_ND,
+            LabelSets.one_each(each_N),
+            np.empty(0, np.int64),
+            units_ND[:0],
+            each_N[:0],
+            None,
         ),
         point_texts=TextTable.from_texts(TEXTS),
     )
@@ -84,13 +94,19 @@ def _encode(bags: Bags, embeddings_VD: NDArray[np.float32]) -> NDArray[np.float3
 
 def main() -> None:
     """Raise RuntimeError where the toy model does not answer as it must."""
-    checkpoint = toy_checkpoint()
-    graph, flat = (IndexPlan(backend, HNSW, NEIGHBOURS) for backend in ("hnswlib", "flat"))  # flat has a kernel too
-    plan = ShortlistPlan(DIM, centroids=flat, points=graph)
-    plans: dict[Weights, ShortlistPlan] = {"float32": plan, "int8": plan.in_int8()}  # each kernels of its own
+    graph, flat, own = (IndexPlan(backend, HNSW, NEIGHBOURS) for backend in BACKENDS)
+    stages = ShortlistPlan(DIM, centroids=flat, points=graph)
+    pipeline = ShortlistPlan(DIM, centroids=None, points=own)
+    plans: list[tuple[Weights, bool, ShortlistPlan]] = [
+        ("float32", True, stages),
+        ("int8", True, stages.in_int8()),
+        ("float32", False, pipeline),
+        ("int8", False, pipeline),
+    ]
     with tempfile.TemporaryDirectory() as folder:
-        for weights, plan in plans.items():
-            artifact, indices = Path(folder) / weights, IndexBuilder(checkpoint).build(plan)
+        for number, (weights, reranked, plan) in enumerate(plans):
+            checkpoint = toy_checkpoint(reranked=reranked)
+            artifact, indices = Path(folder) / str(number), IndexBuilder(checkpoint).build(plan)
             pack(checkpoint, indices, artifact, name="toy", weights=weights, training_texts=True)
             predictor = Predictor(open_artifact(artifact))
             for queries in (TEXTS, TEXTS[:1]):

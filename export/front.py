@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import onnx
+
 from export.artifact.manifest import EncoderDescription
 from export.onnx_graph import OnnxGraph
 
@@ -24,6 +26,12 @@ class Front:
     description: EncoderDescription
     graph: bytes
     tokenizer: bytes | None = None
+
+    @property
+    def is_bag_of_embeddings(self) -> bool:
+        """Whether it is Astec's: v is the bag behind a ReLU, and nothing else."""
+        nodes = onnx.load_model_from_string(self.graph).graph.node
+        return [(node.op_type, *node.input, *node.output) for node in nodes] == [("Relu", "bag", "v")]
 
 
 def _bag_of_embeddings() -> Front:

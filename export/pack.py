@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.artifact.featurizer import Featurizer
+from export.artifact.head import Head
 from export.artifact.label_metadata import LabelMetadata
 from export.artifact.labels import TextTable, text_files
 from export.artifact.manifest import (
@@ -134,6 +135,8 @@ def _write_files(checkpoint: Checkpoint, indices: Indices, weights: Weights, fol
     if model.front.tokenizer is not None:
         (folder / FILES.tokenizer).write_bytes(model.front.tokenizer)
     write_encoder(folder / FILES.encoder, model, checkpoint.reranker, indices.projection)
+    if _has_head(checkpoint):
+        _write_head(folder, Head.of(model.residuals, indices.projection))
     _write_weights(folder, FILES.embeddings, FILES.embeddings_scales, model.embeddings, weights)
     np.save(folder / FILES.label_counts, checkpoint.label_counts)
     _write_weights(folder, FILES.classifier, FILES.classifier_scales, model.classifier, weights)
@@ -163,6 +166,17 @@ def _write_files(checkpoint: Checkpoint, indices: Indices, weights: Weights, fol
         np.save(folder / FILES.sparse_posting_indptr, checkpoint.sparse.posting_indptr)
         np.save(folder / FILES.sparse_posting_heads, checkpoint.sparse.posting_heads)
         np.save(folder / FILES.sparse_posting_values, checkpoint.sparse.posting_values)
+
+
+def _has_head(checkpoint: Checkpoint) -> bool:
+    """Whether all that the graph does after the bag is what `Head` does."""
+    return checkpoint.model.front.is_bag_of_embeddings and checkpoint.reranker is None
+
+
+def _write_head(folder: Path, head: Head) -> None:
+    np.save(folder / FILES.head_residual, head.residual)
+    if head.projection.shape[1]:
+        np.save(folder / FILES.head_projection, head.projection)
 
 
 def _write_label_metadata(label_metadata: LabelMetadata, folder: Path) -> None:
@@ -227,6 +241,7 @@ def _describe(
         encoder=model.front.description,
         training_texts=training_texts,
         label_metadata=label_columns,
+        head=_has_head(checkpoint),
     )
 
 

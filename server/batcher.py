@@ -282,13 +282,14 @@ class Batcher(Generic[Item, Result]):
             return failed
 
     def _on_computed(self, batch: _Batch[Item, Result], results: asyncio.Future[list[Result]]) -> None:
-        if _error_of(results, batch) is not None and (len(batch) > 1 or batch[0].end - batch[0].begin > 1):
+        error = _error_of(results, batch)
+        if error is not None and (len(batch) > 1 or batch[0].end - batch[0].begin > 1):
             # The worker stays taken while the items are tried one by one, so that only the culprit fails.
             retry = self._loop.create_task(self._compute_one_by_one(batch))
             self._retries.add(retry)
             retry.add_done_callback(self._retries.discard)
             return
-        self._answer(batch, results)
+        self._answer(batch, results, error)
         self._end()
 
     async def _compute_one_by_one(self, batch: _Batch[Item, Result]) -> None:
@@ -299,15 +300,17 @@ class Batcher(Generic[Item, Result]):
                         single = [_Part(submission, position, position + 1)]
                         results = self._compute(single)
                         await asyncio.wait([results])
-                        self._answer(single, results)
+                        self._answer(single, results, _error_of(results, single))
         finally:
             self._end()
 
-    def _answer(self, batch: _Batch[Item, Result], results: asyncio.Future[list[Result]]) -> None:
+    def _answer(
+        self, batch: _Batch[Item, Result], results: asyncio.Future[list[Result]], error: BaseException | None
+    ) -> None:
         if results.cancelled():
             for part in batch:
                 part.submission.future.cancel()
-        elif (error := _error_of(results, batch)) is not None:
+        elif error is not None:
             for part in batch:
                 _fail(part.submission, error)
         else:

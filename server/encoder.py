@@ -1,27 +1,32 @@
 """Queries to representations: what is looked up of their tokens' embeddings, and the artifact's ONNX graph after it.
 
+Of Astec's own encoder a kernel does what the graph does, for one query in half of the time. Which of them it is must
+not depend on the batch, so that an answer is the same to the last bit in any.
+
 Shapes: B queries, D dimensions (d of the indices, D~ of the re-ranker).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from threading import local
 from typing import NamedTuple
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from export.artifact.encoder_inputs import encoder_inputs
+from export.artifact.encoder_inputs import GraphInputs, encoder_inputs
 from export.artifact.featurizer import Bags
+from export.artifact.head import Head, apply_head
 from export.artifact.manifest import Dimensions
 from export.artifact.sequences import Sequences
-from export.artifact.store import Artifact, ArtifactError
+from export.artifact.store import FILES, Artifact, ArtifactError
 
 _OUTSIDE = b"location"
 """The key, in a graph's bytes, of what says that a matrix lies in another file."""
+
+_TRIED_BAGS = 8
+_HEAD_TOLERANCE = 1e-4
 
 
 class Representations(NamedTuple):
@@ -36,36 +41,19 @@ class Representations(NamedTuple):
     x_tilde: NDArray[np.float32]
 
 
-class _Single:
-    """The session for one query at a time, between arrays that stay: to make them anew takes a third of such a run."""
-
-    def __init__(self, session: onnxruntime.InferenceSession, outputs: Sequence[str], dims: Mapping[str, int]) -> None:
-        self._session, self._binding = session, session.io_binding()
-        self.inputs = {node.name: np.zeros((1, dims[node.name]), np.float32) for node in session.get_inputs()}
-        found = {node.name: np.empty((1, dims[node.name]), np.float32) for node in session.get_outputs()}
-        for bind, arrays in ((self._binding.bind_input, self.inputs), (self._binding.bind_output, found)):
-            for name, array in arrays.items():
-                bind(name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
-        self._outputs = [found[name] for name in outputs]
-
-    def run(self) -> list[NDArray[np.float32]]:
-        """Outputs in their order, from what is in `inputs`; the next run writes over them."""
-        self._session.run_with_iobinding(self._binding)
-        return self._outputs
-
-
 class Encoder:
     """The embeddings of an artifact and an onnxruntime session, on the calling thread. Thread-safe.
 
     Raises:
         ArtifactError: the graph is none, has a matrix outside of its file, or makes something else of a bag than the
-            representations that the manifest says.
+            representations that the manifest says, or the arrays of the head are not those of the graph.
     """
 
     def __init__(self, artifact: Artifact) -> None:
         self._embeddings, self._reads = artifact.embeddings, artifact.manifest.encoder.reads
         self._reads_sequences = artifact.reader is not None
         self._reranker_embeddings = artifact.reranker_embeddings
+        self._head = artifact.head
         onnxruntime.disable_telemetry_events()
         options = onnxruntime.SessionOptions()
         # A model this small is done before a second thread has woken up; parallelism comes from batches and workers.
@@ -86,52 +74,58 @@ class Encoder:
         if artifact.reranker_embeddings is not None:
             self._outputs.append("x_tilde")
         self._dims = _dims(sizes)
-        self._own = local()
         self._try(path)
+        if self._head is not None:
+            self._try_head(self._head, path)
 
     def encode(self, bags: Bags, sequences: Sequences | None = None) -> Representations:
         """The representations of B queries; one without a known token gives zeros.
 
-        Those of a single bag are the calling thread's until it calls again. `sequences` are for an encoder that reads
-        such.
+        `sequences` are for an encoder that reads such.
 
         Raises:
             ValueError: the graph gave arrays of other dimensions, which kernels would read beyond.
         """
-        if len(bags) == 1 and self._reads == "bag":
-            single = self._single()
-            self._embeddings.bag(bags, single.inputs["bag"])
-            if self._reranker_embeddings is not None:
-                self._reranker_embeddings.bag(bags, single.inputs["bag_tilde"])
-            outputs = single.run()
-        else:
-            inputs = encoder_inputs(self._reads, self._embeddings, bags, sequences)
-            if self._reranker_embeddings is not None:
-                inputs["bag_tilde"] = self._reranker_embeddings.bag(bags)
-            outputs = self._session.run(self._outputs, inputs)
-            for name, output in zip(self._outputs, outputs, strict=True):
-                if output.shape != (len(bags), self._dims[name]):
-                    raise ValueError(f"{name} has shape {output.shape}, not {(len(bags), self._dims[name])}")
-        v_BD, z_Bd, x_hat_BD, *reranked = outputs
-        return Representations(v_BD, z_Bd, x_hat_BD, reranked[0] if reranked else np.empty((len(bags), 0), np.float32))
+        if self._head is not None:
+            found = apply_head(self._embeddings.bag(bags), *self._head.arrays())
+            return Representations(*found, np.empty((len(bags), 0), np.float32))
+        return self._run(bags, sequences)
 
-    def _single(self) -> _Single:
-        try:
-            single: _Single = self._own.single
-        except AttributeError:
-            single = self._own.single = _Single(self._session, self._outputs, self._dims)
-        return single
+    def _run(self, bags: Bags, sequences: Sequences | None) -> Representations:
+        inputs = encoder_inputs(self._reads, self._embeddings, bags, sequences)
+        if self._reranker_embeddings is not None:
+            inputs["bag_tilde"] = self._reranker_embeddings.bag(bags)
+        v_BD, z_Bd, x_hat_BD, *reranked = self._run_graph(inputs, len(bags))
+        return Representations(v_BD, z_Bd, x_hat_BD, reranked[0] if reranked else np.empty((len(bags), 0), np.float32))
 
     def _try(self, path: Path) -> None:
         """Encode an empty bag: of a matrix with NaN or infinity in it, not even its zeros make zeros."""
         no_ids, offsets = np.empty(0, np.int32), np.zeros(2, np.int64)
         sequences = Sequences(no_ids, offsets) if self._reads_sequences else None
         try:
-            representations = self.encode(Bags(no_ids, np.empty(0, np.float32), offsets), sequences)
+            representations = self._run(Bags(no_ids, np.empty(0, np.float32), offsets), sequences)
         except Exception as error:  # of the library, too
             raise ArtifactError(f"{path.name} in {path.parent} encodes no query: {error}") from error
         if any(output.any() for output in representations):
             raise ArtifactError(f"{path.name} in {path.parent} makes something of nothing: it holds NaN or infinity")
+
+    def _run_graph(self, inputs: GraphInputs, count: int) -> list[NDArray[np.float32]]:
+        outputs: list[NDArray[np.float32]] = self._session.run(self._outputs, inputs)
+        for name, output in zip(self._outputs, outputs, strict=True):
+            if output.shape != (count, self._dims[name]):
+                raise ValueError(f"{name} has shape {output.shape}, not {(count, self._dims[name])}")
+        return outputs
+
+    def _try_head(self, head: Head, path: Path) -> None:
+        bags_BD = np.random.default_rng(0).standard_normal((_TRIED_BAGS, self._dims["v"]), np.float32)
+        try:
+            expected = self._run_graph({"bag": bags_BD}, len(bags_BD))
+        except Exception as error:  # of the library, too
+            raise ArtifactError(f"{path.name} in {path.parent} encodes no query: {error}") from error
+        for expected_BD, found_BD in zip(expected, apply_head(bags_BD, *head.arrays()), strict=True):
+            if not np.abs(found_BD - expected_BD).max() <= _HEAD_TOLERANCE * np.abs(expected_BD).max():
+                names = f"{FILES.head_residual} or {FILES.head_projection}"
+                raise ArtifactError(f"{names} in {path.parent} is not that of {path.name}; export the run again")
 
 
 def _open_session(path: Path, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:

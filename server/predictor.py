@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from export.artifact.allowed_shortlist import Allowed, shortlist_allowed
 from export.artifact.featurizer import Query
+from export.artifact.pipeline import Pipeline
 from export.artifact.ranker import Ranker
 from export.artifact.store import Artifact
 from export.artifact.weight_rows import NO_SCALES
@@ -52,6 +53,7 @@ class Predictor:
         self._encoder = Encoder(artifact)
         self.explainer = Explainer(artifact, self._encoder)
         self._ranker = _ranker(artifact)
+        self._pipeline = Pipeline(artifact, self._ranker) if Pipeline.is_possible(artifact) else None
 
     def check(self, query: Query) -> None:
         """Raises QueryKindError for a query that this model cannot read."""
@@ -77,6 +79,10 @@ class Predictor:
             top_k: K, the most labels of a query.
             allowed: what each may be answered with, and how many of the K labels it needs; None: any.
         """
+        if self._pipeline is not None and allowed is None:
+            texts = [query for query in queries if isinstance(query, str)]
+            if len(texts) == len(queries):
+                return _rank_texts(self._pipeline, texts, top_k)
         artifact = self.artifact
         begun = perf_counter()
         bags, sequences = artifact.featurize(queries)
@@ -99,6 +105,14 @@ class Predictor:
         representations = self._encoder.encode(*self.artifact.featurize(queries))
         labels, _, offsets = self.artifact.shortlister.shortlist(representations.z)
         return np.split(labels, offsets[1:-1])
+
+
+def _rank_texts(pipeline: Pipeline, texts: Sequence[str], top_k: int) -> tuple[Rankings, StageTimes]:
+    begun = perf_counter()
+    labels_BK, scores_BK, times = pipeline.rank(texts, top_k)
+    _, *later_s = times.tolist()
+    # What is no stage's own, folding texts above all, comes before the first one and counts as a part of it.
+    return Rankings(labels_BK, scores_BK), StageTimes(perf_counter() - begun - sum(later_s), *later_s)
 
 
 def _ranker(artifact: Artifact) -> Ranker:

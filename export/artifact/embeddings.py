@@ -49,12 +49,12 @@ class Embeddings:
         """
         if bag_BD is None:
             bag_BD = np.empty((len(bags), self.rows.shape[1]), np.float32)
-        _bag(self.rows, self.scales, bags.ids, bags.weights, bags.offsets, bag_BD)
+        add_embeddings(self.rows, self.scales, bags.ids, bags.weights, bags.offsets, bag_BD)
         return bag_BD
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _bag(
+def add_embeddings(
     rows_VD: Weights,
     scales: NDArray[np.float32],
     ids: NDArray[np.int32],
@@ -62,6 +62,7 @@ def _bag(
     offsets: NDArray[np.int64],
     bag_BD: NDArray[np.float32],
 ) -> None:
+    """See `Embeddings.bag`; what was in `bag_BD` is written over."""
     num_queries, dim = bag_BD.shape
     bag_BD[:] = 0
     for query in range(num_queries):

@@ -186,13 +186,20 @@ class TextFeaturizer:
             QueryKindError: for a bag that `check` refuses.
         """
         texts = [query for query in queries if isinstance(query, str)]
-        codes = _fold_and_encode(texts, self.config.max_chars)
-        bags = Bags(*_featurize(codes, len(texts), self._table, self.idf, *self.config.ngrams))
+        bags = Bags(*featurize(self.encode(texts), len(texts), *self.arguments()))
         if len(texts) == len(queries):
             return bags
         is_bag = np.array([not isinstance(query, str) for query in queries])
         given = IdFeaturizer(self.num_features).transform([query for query in queries if not isinstance(query, str)])
         return _concatenate(bags, given).take(np.argsort(np.argsort(is_bag, kind="stable"), kind="stable"))
+
+    def encode(self, texts: Sequence[str]) -> Codes:
+        """The texts folded, as the kernels read them."""
+        return _fold_and_encode(texts, self.config.max_chars)
+
+    def arguments(self) -> tuple[NDArray[np.uint64], NDArray[np.float32], int, int, int]:
+        """As `featurize` takes them."""
+        return self._table, self.idf, *self.config.ngrams
 
     def check(self, query: Query) -> None:
         """Raises QueryKindError for a bag that cannot be read (see `IdFeaturizer.check`); any text will do."""
@@ -201,18 +208,18 @@ class TextFeaturizer:
 
     def tokens(self, text: str) -> list[str]:
         """Every token of `text`, known or not, in order of appearance, repeats included."""
-        codes = _fold_and_encode([text], self.config.max_chars)
+        codes = self.encode([text])
         _, spans, _ = scan(codes, 1, *self.config.ngrams)
         return [token_text(codes, *span) for span in spans.tolist()]
 
     def token_ids(self, names: Sequence[str]) -> NDArray[np.int32]:
         """The token that each name is as a whole, a word or a run of words: int32 [names], -1 where there is none."""
         folded = [" ".join(fold(name, self.config.max_chars).split()) for name in names]
-        return _look_up(_fold_and_encode(folded, self.config.max_chars), len(folded), self._table)
+        return _look_up(self.encode(folded), len(folded), self._table)
 
     def words(self, texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         """The token that each word of B texts is, in their order, int32 [words], -1 where it is none; and its text."""
-        codes = _fold_and_encode(texts, self.config.max_chars)
+        codes = self.encode(texts)
         hashes, _, rows = scan(codes, len(texts), 1, 0, 0)
         return _find_all(hashes, self._table), rows
 
@@ -422,7 +429,7 @@ def _find_all(hashes_T: NDArray[np.uint64], table_S: NDArray[np.uint64]) -> NDAr
 
 
 @njit(cache=True, nogil=True)
-def _featurize(
+def featurize(
     codes: Codes,
     num_texts: int,
     table_S: NDArray[np.uint64],

@@ -17,6 +17,20 @@ from numpy.typing import NDArray
 from export.artifact.hashing import first_slot
 from export.artifact.weight_rows import dot, prefetch_row
 
+WalkArguments = tuple[
+    NDArray[np.int8],
+    NDArray[np.float32],
+    NDArray[np.float32],
+    NDArray[np.int32],
+    NDArray[np.int32],
+    NDArray[np.int32],
+    NDArray[np.int32],
+    int,
+    int,
+    int,
+]
+"""What `walk` takes after the queries."""
+
 _FREE = -1
 _SLOTS_PER_CANDIDATE = 32  # rarely too few: a walk visits about 15 nodes for each candidate
 # A sum may be taken in any order, but NaN stays NaN: nothing is nearer than it, so that a walk ends.

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from export.artifact.graph_walk import walk
+from export.artifact.graph_walk import WalkArguments, walk
 from export.artifact.hnsw_graph import HnswGraph
 from export.artifact.index import HnswParams
 from export.artifact.quantization import quantize_int8
@@ -138,20 +138,14 @@ class Int8Index:
         dim = len(self._factors_D)
         if queries_BD.shape[1] != dim:
             raise ValueError(f"the queries have {queries_BD.shape[1]} dimensions, the index has {dim}")
+        return walk(np.ascontiguousarray(queries_BD), *self.arguments(k))
+
+    def arguments(self, k: int) -> WalkArguments:
+        """As `walk` takes them after the queries, for k neighbours."""
         k, graph = min(k, self.count), self._graph
-        return walk(
-            np.ascontiguousarray(queries_BD),
-            self._codes_ND,
-            self._scales_N,
-            self._factors_D,
-            graph.links,
-            graph.upper_nodes,
-            graph.upper_bounds,
-            graph.upper_links,
-            graph.entry,
-            k,
-            min(max(self._ef_search, k), self.count),
-        )
+        vectors = (self._codes_ND, self._scales_N, self._factors_D)
+        links = (graph.links, graph.upper_nodes, graph.upper_bounds, graph.upper_links, graph.entry)
+        return *vectors, *links, k, min(max(self._ef_search, k), self.count)
 
 
 def _read_sizes(content: NDArray[np.uint8], dim: int) -> _Sizes:

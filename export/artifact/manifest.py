@@ -213,7 +213,7 @@ class Manifest(Frozen):
 
     `max_candidates` labels of a query are scored at most; None: all that its hits bring. Without a `calibration` scores
     have no probabilities. `training_texts`: the texts of the training points are in the artifact, and explanations
-    quote them. `label_metadata` is what requests may filter by.
+    quote them. `label_metadata` is what requests may filter by. `head`: what follows v lies beside the ONNX graph, too.
     """
 
     format_version: Literal[2]
@@ -233,6 +233,7 @@ class Manifest(Frozen):
     encoder: EncoderDescription = EncoderDescription()
     training_texts: bool = False
     label_metadata: list[LabelColumn] = Field(default=[], max_length=MAX_LABEL_COLUMNS)
+    head: bool = False
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
@@ -244,6 +245,8 @@ class Manifest(Frozen):
             raise ValueError(f"scoring.delta is {self.scoring.delta}, but there are no points to vote")
         if self.training_texts and self.points is None:
             raise ValueError("training_texts is true, but there are no points that have texts")
+        if self.head and self.encoder.reads != "bag":
+            raise ValueError(f"head is true, but the encoder reads {self.encoder.reads}, no bag")
         names = [column.name for column in self.label_metadata]
         for position, name in enumerate(names):
             if name in names[:position]:

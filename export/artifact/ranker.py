@@ -22,6 +22,14 @@ from export.artifact.weight_rows import NO_SCALES, Weights, read_only
 LabelWeights = tuple[Weights, NDArray[np.float32], NDArray[np.float32]]
 """Rows of labels [L, D], their scales float32 [L] where they are in int8, else [0], and biases float32 [L]."""
 
+RankerArguments = tuple[
+    tuple[NDArray[np.int64], Weights, NDArray[np.float32]],
+    SparseArrays,
+    LabelWeights,
+    LabelWeights,
+    tuple[float, float, float, float, float],
+]
+
 _NO_ROWS = read_only(np.empty((0, 0), np.float32))
 _NO_BOUNDS = read_only(np.zeros(1, np.int64))
 _NO_LABEL_WEIGHTS: LabelWeights = (_NO_ROWS, NO_SCALES, NO_SCALES)
@@ -81,7 +89,7 @@ class Ranker:
         top_k: int,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Labels int64 [B, K], best first, -1 where a query has fewer, and their scores float32 [B, K]."""
-        return _rank(
+        return rank_labels(
             *shortlist,
             v_BD,
             x_hat_BD,
@@ -97,9 +105,13 @@ class Ranker:
             top_k,
         )
 
+    def arguments(self) -> RankerArguments:
+        """What `rank_labels` takes of the labels."""
+        return self._representatives, self._sparse, self._classifier, self._reranker, self._shares
+
 
 @njit(cache=True, nogil=True)
-def _rank(
+def rank_labels(
     labels_C: NDArray[np.int32],
     votes_C: NDArray[np.float32],
     offsets: NDArray[np.int64],
@@ -116,6 +128,7 @@ def _rank(
     shares: tuple[float, float, float, float, float],
     top_k: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """See `Ranker.rank`."""
     _, similarity, tokens, _, _ = shares
     if similarity > 0 and len(representatives[0]) > 1:
         similarities_C = best_similarities(labels_C, offsets, v_BD, *representatives)

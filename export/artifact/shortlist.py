@@ -139,7 +139,7 @@ class Shortlister:
             raise ValueError(f"max_candidates is {max_candidates}; it must be at least 1, or None for no limit")
         self.centroids, self.points, self.representatives = centroids, points, representatives
         self.max_candidates = max_candidates
-        self._most = _NO_LIMIT if max_candidates is None else max_candidates
+        self.most = _NO_LIMIT if max_candidates is None else max_candidates
 
     def search(self, z_Bd: NDArray[np.float32], v_BD: NDArray[np.float32]) -> Candidates:
         """The candidates of B representations v, whose projections into the space of the indices are z."""
@@ -148,7 +148,7 @@ class Shortlister:
 
     def shortlist(self, z_Bd: NDArray[np.float32]) -> Shortlist:
         """The labels that what is found near z brings; of a zero vector, for a query without a known token, none."""
-        return self._bring(z_Bd, self._most)
+        return self._bring(z_Bd, self.most)
 
     def nearby(self, z_Bd: NDArray[np.float32]) -> Shortlist:
         """The same whatever the limit."""
@@ -174,7 +174,7 @@ class Shortlister:
     def _bring(self, z_Bd: NDArray[np.float32], most: int) -> Shortlist:
         centroid_hits_BK, _, centroid_indptr, centroid_labels = _search(self.centroids, z_Bd)
         points = _search(self.points, z_Bd)
-        return Shortlist(*_join(z_Bd, centroid_hits_BK, centroid_indptr, centroid_labels, *points, most))
+        return Shortlist(*join(z_Bd, centroid_hits_BK, centroid_indptr, centroid_labels, *points, most))
 
 
 def label_bounds(labels: NDArray[np.int32], num_labels: int) -> NDArray[np.int64]:
@@ -183,12 +183,15 @@ def label_bounds(labels: NDArray[np.int32], num_labels: int) -> NDArray[np.int64
 
 
 _Hits = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64], NDArray[np.int32]]
-_NOTHING: _Hits = (
+NO_HITS: _Hits = (
     np.empty((0, 0), np.int64),
     np.empty((0, 0), np.float32),
     read_only(np.zeros(1, np.int64)),
     read_only(np.empty(0, np.int32)),
 )
+NO_CENTROIDS = (NO_HITS[0], *NO_HITS[2:])
+"""What `join` is given of label representatives where they are not searched."""
+
 _NO_LIMIT = 2**31  # of label ids of 32 bits there are no more
 _HIGHEST_VOTE_BITS = int(np.float32(1).view(np.int32))
 
@@ -196,12 +199,12 @@ _HIGHEST_VOTE_BITS = int(np.float32(1).view(np.int32))
 def _search(graph: LabelGraph | None, z_Bd: NDArray[np.float32]) -> _Hits:
     """Hits [B, K], -1 where there is none, their similarities, and the labels of everything in the graph."""
     if graph is None:
-        return _NOTHING
+        return NO_HITS
     return (*graph.index.search(z_Bd, graph.neighbours), graph.labels.indptr, graph.labels.indices)
 
 
 @njit(cache=True, nogil=True)
-def _join(
+def join(
     z_Bd: NDArray[np.float32],
     centroid_hits_BK: NDArray[np.int64],
     centroid_indptr: NDArray[np.int64],

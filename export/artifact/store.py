@@ -22,6 +22,7 @@ from export.artifact.array_file import map_array
 from export.artifact.embeddings import Embeddings
 from export.artifact.featurizer import Bag, Bags, Featurizer, Query, QueryKindError, open_featurizer
 from export.artifact.files import sha256_of, write_folder_atomically
+from export.artifact.head import Head
 from export.artifact.index import index_backend
 from export.artifact.label_metadata import LabelMetadata
 from export.artifact.labels import TextTable
@@ -39,7 +40,7 @@ from export.artifact.sequences import Sequences
 from export.artifact.shortlist import LabelGraph, LabelSets, Representatives, Shortlister, label_bounds
 from export.artifact.sparse import MAX_HEADS, SparseClassifier
 from export.artifact.token_bits import is_arranged, num_words
-from export.artifact.weight_rows import NO_SCALES
+from export.artifact.weight_rows import NO_SCALES, read_only
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,8 @@ class ArtifactFiles:
     """The names of everything in an artifact, besides the featurizer's own files."""
 
     encoder: str = "encoder.onnx"
+    head_residual: str = "head.residual.npy"
+    head_projection: str = "head.projection.npy"
     tokenizer: str = TOKENIZER_FILE
     embeddings: str = "embeddings.npy"
     embeddings_scales: str = "embeddings.scales.npy"
@@ -105,7 +108,7 @@ class Artifact:
     [L]; `reranker` float32 [L, D~] and `reranker_bias` float32 [L]; `label_counts` (training texts of each label) int64
     [L]. Without a re-ranker what is named after it is None; so is `reader`, which brings the words or pieces of a query
     in their order, where the encoder reads none. `point_texts` are those of the training points, where the artifact
-    carries them.
+    carries them; `head` is what the ONNX graph does after v, where that is all it does.
     """
 
     path: Path
@@ -125,6 +128,7 @@ class Artifact:
     reader: SequenceReader | None
     label_metadata: LabelMetadata | None
     point_texts: TextTable | None = None
+    head: Head | None = None
 
     @property
     def encoder_path(self) -> Path:
@@ -336,6 +340,7 @@ def _load(path: Path, manifest: Manifest) -> Artifact:
         reader=_load_reader(path, featurizer, manifest),
         point_texts=_load_point_texts(path, manifest) if manifest.training_texts else None,
         label_metadata=_load_label_metadata(path, manifest) if manifest.label_metadata else None,
+        head=_load_head(path, manifest) if manifest.head else None,
     )
 
 
@@ -353,6 +358,17 @@ def _load_reader(path: Path, featurizer: Featurizer, manifest: Manifest) -> Sequ
         fits = rows == reader.num_rows or (what == "pieces" and rows is not None and rows > reader.num_rows)
         _require(fits, f"the encoder has embeddings of {rows} {what}, and {reader.num_rows} are read")
     return reader
+
+
+def _load_head(path: Path, manifest: Manifest) -> Head:
+    sizes = manifest.dimensions
+    residual = _load_array(path, FILES.head_residual, np.float32, (sizes.dim, sizes.dim // sizes.learners))
+    if FILES.head_projection in manifest.files:
+        projection = _load_array(path, FILES.head_projection, np.float32, (sizes.dim, sizes.shortlist_dim))
+    else:
+        _require(sizes.shortlist_dim == sizes.dim, f"there is no {FILES.head_projection}")
+        projection = read_only(np.empty((sizes.dim, 0), np.float32))
+    return Head(residual, projection)
 
 
 def _load_point_texts(path: Path, manifest: Manifest) -> TextTable:
@@ -490,8 +506,11 @@ def _require_finite_weights(artifact: Artifact) -> None:
         FILES.representatives: None if mu is None else mu.vectors,
         FILES.reranker_embeddings: None if reranker_embeddings is None else reranker_embeddings.rows,
         FILES.reranker: artifact.reranker,
+        FILES.head_residual: None if artifact.head is None else artifact.head.residual,
+        FILES.head_projection: None if artifact.head is None else artifact.head.projection,
     }
-    numbers = {name: array for name, array in rows.items() if array is not None and array.dtype == np.float32}
+    present = {name: array for name, array in rows.items() if array is not None and array.size}
+    numbers = {name: array for name, array in present.items() if array.dtype == np.float32}
     with ThreadPoolExecutor() as pool:
         for name, finite in zip(numbers, pool.map(_is_finite, numbers.values()), strict=True):
             _require(finite, f"{name} holds NaN or infinity")

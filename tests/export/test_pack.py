@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from export.artifact.index import Backend
-from export.artifact.shortlist import _join
+from export.artifact.shortlist import join
 from export.artifact.sparse import SparseClassifier
 from export.artifact.store import FILES, ArtifactError, open_artifact
 from export.checkpoint import Checkpoint
@@ -130,7 +130,7 @@ def test_one_compiled_kernel_searches_every_kind_of_artifact(
         target = tmp_path / f"{kind} {backend}"
         pack(checkpoint, build_indices(checkpoint, dim=8, backend=backend, kind=kind), target, "demo")
         open_artifact(target).shortlister.search(np.ones((2, 8), np.float32), np.ones((2, 16), np.float32))
-        kernels.append(len(_join.signatures))
+        kernels.append(len(join.signatures))
     assert len(set(kernels)) == 1
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from export.artifact.featurizer import Bags
-from export.artifact.store import Artifact, open_artifact
+from export.artifact.store import Artifact, ArtifactError, open_artifact
+from export.artifact.weight_rows import read_only
 from export.checkpoint import Checkpoint
 from export.indices import Indices
 from export.pack import pack
@@ -45,8 +48,7 @@ def random_bags(lengths: list[int], num_features: int) -> Bags:
 
 
 def one_by_one(encoder: Encoder, bags: Bags) -> Representations:
-    # Copies, as the next single query is written over the last.
-    alone = [[part.copy() for part in encoder.encode(bags.take(np.array([row])))] for row in range(len(bags))]
+    alone = [encoder.encode(bags.take(np.array([row]))) for row in range(len(bags))]
     return Representations(*(np.concatenate(parts) for parts in zip(*alone, strict=True)))
 
 
@@ -91,3 +93,29 @@ def test_no_queries_at_all(artifact: Artifact, encoder: Encoder) -> None:
     assert v_BD.shape == x_hat_BD.shape == (0, sizes.dim)
     assert z_Bd.shape == (0, sizes.shortlist_dim)
     assert x_tilde_BD.shape == (0, sizes.reranker_dim)
+
+
+@pytest.fixture
+def with_head(
+    make_checkpoint: Callable[..., Checkpoint], build_indices: Callable[..., Indices], tmp_path: Path
+) -> Artifact:
+    checkpoint = make_checkpoint(learners=3)
+    pack(checkpoint, build_indices(checkpoint, dim=8), tmp_path / "artifact", name="demo")
+    return open_artifact(tmp_path / "artifact")
+
+
+def test_the_kernel_and_the_graph_encode_alike(with_head: Artifact) -> None:
+    bags = random_bags([3, 0, 40, 1], with_head.featurizer.num_features)
+    graph = Encoder(replace(with_head, head=None))
+    for kernel_BD, graph_BD in zip(Encoder(with_head).encode(bags), graph.encode(bags), strict=True):
+        np.testing.assert_allclose(kernel_BD, graph_BD, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("part", ["residual", "projection"])
+def test_a_head_that_is_not_that_of_the_graph(with_head: Artifact, part: str) -> None:
+    assert with_head.head is not None
+    rows = getattr(with_head.head, part).copy()
+    rows[-1, -1] += 0.1
+    damaged = replace(with_head.head, **{part: read_only(rows)})
+    with pytest.raises(ArtifactError, match=r"head\.residual\.npy or head\.projection\.npy in .* is not that of enc"):
+        Encoder(replace(with_head, head=damaged))

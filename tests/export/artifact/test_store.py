@@ -30,9 +30,11 @@ Fields = dict[str, Any]
 Reseal = Callable[..., None]
 
 TABLES = (FILES.labels, FILES.label_values, FILES.point_texts)
-# A tokenizer is of models that read pieces alone: tests/e2e/test_encoder_reads_pieces.py.
+# A tokenizer is of models that read pieces alone, a head of models without a re-ranker, which this one has:
+# tests/e2e/test_encoder_reads_pieces.py and test_head.py.
+OF_OTHER_MODELS = (FILES.tokenizer, FILES.head_residual, FILES.head_projection)
 EVERY_FILE = sorted(
-    {name for name in astuple(FILES) if name not in (*TABLES, FILES.tokenizer)}
+    {name for name in astuple(FILES) if name not in (*TABLES, *OF_OTHER_MODELS)}
     | {name for stem in (*TABLES, "vocabulary") for name in text_files(stem)}
     | {FEATURIZER_FILE, IDF_FILE, TABLE_FILE, MANIFEST_FILE, MANIFEST_CHECKSUM_FILE}
 )
