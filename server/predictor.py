@@ -53,7 +53,7 @@ class Predictor:
         self._encoder = Encoder(artifact)
         self.explainer = Explainer(artifact, self._encoder)
         self._ranker = _ranker(artifact)
-        self._pipeline = Pipeline(artifact, self._ranker) if Pipeline.is_possible(artifact) else None
+        self._pipeline = Pipeline.of(artifact, self._ranker)
 
     def check(self, query: Query) -> None:
         """Raises QueryKindError for a query that this model cannot read."""

@@ -29,42 +29,34 @@ from export.artifact.tokens import Codes
 
 
 class Pipeline:
-    """All of an artifact that answers texts. Thread-safe; runs on the calling thread alone.
+    """All of an artifact that answers texts. Thread-safe; runs on the calling thread alone. See `of`."""
 
-    Args:
-        artifact: one that `is_possible` for.
-        ranker: of the same artifact.
-    """
+    def __init__(self, featurizer: TextFeaturizer, kept: Kept) -> None:
+        self._featurizer, self._kept = featurizer, kept
 
-    def __init__(self, artifact: Artifact, ranker: Ranker) -> None:
+    @classmethod
+    def of(cls, artifact: Artifact, ranker: Ranker) -> Pipeline | None:
+        """The pipeline of an artifact, or None where a stage is no kernel: another encoder, another library's index.
+
+        Args:
+            artifact: whose texts it ranks.
+            ranker: of the same artifact.
+        """
         featurizer, head, points = artifact.featurizer, artifact.head, artifact.shortlister.points
-        assert isinstance(featurizer, TextFeaturizer) and head is not None and points is not None  # noqa: S101, PT018
-        assert isinstance(points.index, Int8Index)  # noqa: S101
-        self._featurizer = featurizer
-        self._kept = Kept(
-            (
-                featurizer.arguments(),
-                (artifact.embeddings.rows, artifact.embeddings.scales),
-                head.arrays(),
-                points.index.arguments(points.neighbours),
-                (points.labels.indptr, points.labels.indices, artifact.shortlister.most),
-                NO_CENTROIDS,
-                ranker.arguments(),
-            )
+        if not isinstance(featurizer, TextFeaturizer) or head is None or artifact.reranker is not None:
+            return None
+        if artifact.shortlister.centroids is not None or points is None or not isinstance(points.index, Int8Index):
+            return None
+        values = (
+            featurizer.arguments(),
+            (artifact.embeddings.rows, artifact.embeddings.scales),
+            head.arrays(),
+            points.index.arguments(points.neighbours),
+            (points.labels.indptr, points.labels.indices, artifact.shortlister.most),
+            NO_CENTROIDS,
+            ranker.arguments(),
         )
-
-    @staticmethod
-    def is_possible(artifact: Artifact) -> bool:
-        """Whether the artifact's texts become labels by kernels alone: no other encoder, no other library's index."""
-        shortlister = artifact.shortlister
-        return (
-            isinstance(artifact.featurizer, TextFeaturizer)
-            and artifact.head is not None
-            and artifact.reranker is None
-            and shortlister.centroids is None
-            and shortlister.points is not None
-            and isinstance(shortlister.points.index, Int8Index)
-        )
+        return cls(featurizer, Kept(values))
 
     def rank(
         self, texts: Sequence[str], top_k: int

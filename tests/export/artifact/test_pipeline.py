@@ -52,8 +52,13 @@ def ranker(artifact: Artifact) -> Ranker:
 
 @pytest.fixture(scope="module")
 def pipeline(artifact: Artifact, ranker: Ranker) -> Pipeline:
-    assert Pipeline.is_possible(artifact)
-    return Pipeline(artifact, ranker)
+    return made(artifact, ranker)
+
+
+def made(artifact: Artifact, ranker: Ranker) -> Pipeline:
+    pipeline = Pipeline.of(artifact, ranker)
+    assert pipeline is not None
+    return pipeline
 
 
 def test_it_ranks_as_the_stages_do(
@@ -92,7 +97,7 @@ def test_it_outlives_the_artifact_that_it_was_made_of(artifact: Artifact, ranker
     lost = replace(artifact, embeddings=Embeddings(artifact.embeddings.rows.copy(), artifact.embeddings.scales.copy()))
     for part in (lost.embeddings.rows, lost.embeddings.scales):
         part.setflags(write=False)
-    pipeline = Pipeline(lost, ranker)
+    pipeline = made(lost, ranker)
     before = pipeline.rank(["running shoes"], TOP_K)[1].copy()
     del lost, part
     churn = [np.full(1 << 16, 7, np.int8) for _ in range(50)]
@@ -100,17 +105,18 @@ def test_it_outlives_the_artifact_that_it_was_made_of(artifact: Artifact, ranker
     assert len(churn) == 50
 
 
-def test_where_a_stage_is_no_kernel_of_ours_it_is_not_possible(
+def test_where_a_stage_is_no_kernel_there_is_none(
     artifact: Artifact,
+    ranker: Ranker,
     make_checkpoint: Callable[..., Checkpoint],
     build_indices: Callable[..., Indices],
     tmp_path: Path,
 ) -> None:
     own = artifact.shortlister
     both = Shortlister(own.points, own.points, own.representatives)
-    assert not Pipeline.is_possible(replace(artifact, head=None))
-    assert not Pipeline.is_possible(replace(artifact, featurizer=IdFeaturizer(artifact.featurizer.num_features)))
-    assert not Pipeline.is_possible(replace(artifact, shortlister=both))
+    assert Pipeline.of(replace(artifact, head=None), ranker) is None
+    assert Pipeline.of(replace(artifact, featurizer=IdFeaturizer(artifact.featurizer.num_features)), ranker) is None
+    assert Pipeline.of(replace(artifact, shortlister=both), ranker) is None
     checkpoint = make_checkpoint(learners=3)
     pack(checkpoint, build_indices(checkpoint, kind="points"), tmp_path / "hnswlib", name="demo")
-    assert not Pipeline.is_possible(open_artifact(tmp_path / "hnswlib"))
+    assert Pipeline.of(open_artifact(tmp_path / "hnswlib"), ranker) is None
