@@ -37,6 +37,26 @@ def predict(
         ),
     ] = None,
     top_k: Annotated[int, typer.Option(min=1, max=100, help="Labels of a text at most; more: longer answers.")] = 5,
+    min_score: Annotated[float, typer.Option(min=0, max=1, help="Labels with a lower score are left out.")] = 0.0,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Also say how likely each label is right, where the model knows.")
+    ] = False,
+    wanted: Annotated[
+        str | None,
+        typer.Option(
+            "--filter",
+            metavar="JSON",
+            help="By column of the label metadata a value or a list, of which a label must have one; as in a request: "
+            '{"country": ["DE", "AT"]}. Slower: few labels may mean that all of them are scored.',
+            show_default=False,
+        ),
+    ] = None,
+    unwanted: Annotated[
+        str | None,
+        typer.Option(
+            "--exclude", metavar="JSON", help="Likewise; labels that have one are left out.", show_default=False
+        ),
+    ] = None,
     column: Annotated[
         str | None,
         typer.Option(help="Column of a CSV or Parquet input. Default: query, text or the first.", show_default=False),
@@ -61,19 +81,22 @@ def predict(
     from export.readers import DataError
     from server.bulk.answers import JsonLines, OutputError, format_of
     from server.bulk.job import Job, file_source, texts_source
+    from server.bulk.options import OptionError, to_options
     from server.bulk.part_file import PartFileError
     from server.bulk.pool import ScoringProcessError
 
     try:
-        answer_format = format_of(output_file) if output_file else JsonLines()
+        answer_format = format_of(output_file, probabilities) if output_file else JsonLines()
         source = file_source(input_file, column) if input_file else texts_source(texts or [])
-        job = Job(open_artifact(artifact), source, top_k, answer_format)
+        model = open_artifact(artifact)
+        options = to_options(model, top_k, min_score, probabilities, wanted, unwanted)
+        job = Job(model, source, options, answer_format)
         size = (workers or usable_cpus()) if input_file else 1
         if output_file is None:
             job.stream(size)
         else:
             job.write(output_file, size, restart=restart)
-    except (ArtifactError, DataError, OutputError, PartFileError, QueryKindError, OSError) as error:
+    except (ArtifactError, DataError, OptionError, OutputError, PartFileError, QueryKindError, OSError) as error:
         raise _failed(error, EXIT_BAD_INPUT) from error
     except ScoringProcessError as error:
         raise _failed(error, EXIT_FAILED) from error

@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from export.artifact.featurizer import Query
 from export.artifact.files import open_atomically
@@ -26,6 +27,8 @@ from server.predictor import Rankings
 from server.ranking_json import to_json
 
 CSV_COLUMNS: Final = ("row", "query", "rank", "label_id", "label", "score")
+PROBABILITY: Final = "probability"
+"""The last column, and the last member of a prediction, where probabilities are asked for."""
 _GZIP_LEVEL: Final = 1  # A twelfth larger than by level 3, a fifth than by 6, which takes twice the time.
 _CHUNKS_PER_ROW_GROUP: Final = 64
 
@@ -37,8 +40,18 @@ class OutputError(ValueError):
 class AnswerFormat(Protocol):
     """Writes chunks, in any process, and makes the output of them."""
 
-    def encode(self, first_row: int, queries: Sequence[Query], rankings: Rankings, labels: TextTable) -> bytes:
-        """Return a chunk: `queries` [B] are those from `first_row` on, counted from 0."""
+    def encode(
+        self,
+        first_row: int,
+        queries: Sequence[Query],
+        rankings: Rankings,
+        probabilities_BK: NDArray[np.float32],
+        labels: TextTable,
+    ) -> bytes:
+        """Return a chunk: `queries` [B] are those from `first_row` on, counted from 0.
+
+        There are `probabilities_BK`, or [0, 0] where nobody asks for them.
+        """
 
     def publish(self, part: Path, target: Path) -> None:
         """Make `target` of a file with all chunks, which is then no more; all at once, by a rename."""
@@ -47,9 +60,17 @@ class AnswerFormat(Protocol):
 class JsonLines:
     """A line `{"query", "predictions"}` for each query."""
 
-    def encode(self, first_row: int, queries: Sequence[Query], rankings: Rankings, labels: TextTable) -> bytes:
+    def encode(
+        self,
+        first_row: int,
+        queries: Sequence[Query],
+        rankings: Rankings,
+        probabilities_BK: NDArray[np.float32],
+        labels: TextTable,
+    ) -> bytes:
         """Return the lines."""
-        lines = zip(map(orjson.dumps, map(_shown, queries)), _arrays(rankings, labels), strict=True)
+        arrays = _arrays(rankings, probabilities_BK, labels)
+        lines = zip(map(orjson.dumps, map(_shown, queries)), arrays, strict=True)
         return b"".join([b'{"query":%b,"predictions":%b}\n' % line for line in lines])
 
     def publish(self, part: Path, target: Path) -> None:
@@ -58,21 +79,32 @@ class JsonLines:
 
 
 class Csv:
-    """A row for each label of each query; of a query without labels one whose last four fields are empty."""
+    """A row for each label of each query; of a query without labels one whose fields are empty from `rank` on."""
 
-    def encode(self, first_row: int, queries: Sequence[Query], rankings: Rankings, labels: TextTable) -> bytes:
+    def __init__(self, probabilities: bool) -> None:
+        self._columns = (*CSV_COLUMNS, PROBABILITY) if probabilities else CSV_COLUMNS
+
+    def encode(
+        self,
+        first_row: int,
+        queries: Sequence[Query],
+        rankings: Rankings,
+        probabilities_BK: NDArray[np.float32],
+        labels: TextTable,
+    ) -> bytes:
         """Return the rows, the first ones behind the names of the columns."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         if first_row == 0:
-            writer.writerow(CSV_COLUMNS)
-        for row, (query, array) in enumerate(zip(queries, _arrays(rankings, labels), strict=True), first_row + 1):
+            writer.writerow(self._columns)
+        arrays, members = _arrays(rankings, probabilities_BK, labels), self._columns[3:]
+        for row, (query, array) in enumerate(zip(queries, arrays, strict=True), first_row + 1):
             shown = _text_of(query)
             hits: list[tuple[object, ...]] = [
-                (row, shown, rank, hit["label_id"], hit["label"], hit["score"])
+                (row, shown, rank, *(hit[member] for member in members))
                 for rank, hit in enumerate(orjson.loads(array), 1)
             ]
-            writer.writerows(hits or [(row, shown, "", "", "", "")])
+            writer.writerows(hits or [(row, shown, "", *[""] * len(members))])
         return text.getvalue().encode()
 
     def publish(self, part: Path, target: Path) -> None:
@@ -86,9 +118,17 @@ class Gzipped:
     def __init__(self, plain: AnswerFormat) -> None:
         self._plain = plain
 
-    def encode(self, first_row: int, queries: Sequence[Query], rankings: Rankings, labels: TextTable) -> bytes:
+    def encode(
+        self,
+        first_row: int,
+        queries: Sequence[Query],
+        rankings: Rankings,
+        probabilities_BK: NDArray[np.float32],
+        labels: TextTable,
+    ) -> bytes:
         """Return a member, the same whenever it is made."""
-        return gzip.compress(self._plain.encode(first_row, queries, rankings, labels), _GZIP_LEVEL, mtime=0)
+        plain = self._plain.encode(first_row, queries, rankings, probabilities_BK, labels)
+        return gzip.compress(plain, _GZIP_LEVEL, mtime=0)
 
     def publish(self, part: Path, target: Path) -> None:
         """Rename."""
@@ -96,12 +136,22 @@ class Gzipped:
 
 
 class Parquet:
-    """A row `query`, `predictions` (a list of `label_id`, `label`, `score`) for each query.
+    """A row `query`, `predictions` (a list of `label_id`, `label`, `score`, perhaps `probability`) for each query.
 
     Parquet has its table of contents at its end and cannot be continued, so until then the chunks are Arrow streams.
     """
 
-    def encode(self, first_row: int, queries: Sequence[Query], rankings: Rankings, labels: TextTable) -> bytes:
+    def __init__(self, probabilities: bool) -> None:
+        self._probabilities = probabilities
+
+    def encode(
+        self,
+        first_row: int,
+        queries: Sequence[Query],
+        rankings: Rankings,
+        probabilities_BK: NDArray[np.float32],
+        labels: TextTable,
+    ) -> bytes:
         """Return an Arrow stream."""
         import pyarrow as pa
 
@@ -109,9 +159,10 @@ class Parquet:
         ids = rankings.label_ids[is_hit_BK]
         offsets = np.concatenate([[0], np.cumsum(np.count_nonzero(is_hit_BK, axis=1))]).astype(np.int32)
         texts = pa.array([labels[label] for label in ids.tolist()], pa.string())
-        hits = pa.StructArray.from_arrays(
-            [pa.array(ids), texts, pa.array(rankings.scores[is_hit_BK])], ["label_id", "label", "score"]
-        )
+        members = {"label_id": pa.array(ids), "label": texts, "score": pa.array(rankings.scores[is_hit_BK])}
+        if self._probabilities:
+            members[PROBABILITY] = pa.array(probabilities_BK[is_hit_BK])
+        hits = pa.StructArray.from_arrays(list(members.values()), list(members))
         columns = {
             "query": pa.array(map(_text_of, queries), pa.string()),
             "predictions": pa.ListArray.from_arrays(pa.array(offsets), hits),
@@ -129,7 +180,7 @@ class Parquet:
 
         tables = _read_streams(part)
         if (first := next(tables, None)) is None:
-            first = pa.Table.from_batches([], _empty_schema())
+            first = pa.Table.from_batches([], _empty_schema(self._probabilities))
         with (
             open_atomically(target) as stream,
             pyarrow.parquet.ParquetWriter(stream, first.schema, compression="zstd") as writer,
@@ -140,8 +191,12 @@ class Parquet:
         part.unlink()
 
 
-def format_of(output: Path) -> AnswerFormat:
+def format_of(output: Path, probabilities: bool) -> AnswerFormat:
     """Return the format that a name asks for: .csv, .parquet or else JSON Lines, compressed where .gz follows.
+
+    Args:
+        output: What is written.
+        probabilities: Whether it has a place for them.
 
     Raises:
         OutputError: Parquet without pyarrow, or Parquet that shall be compressed once more.
@@ -156,15 +211,15 @@ def format_of(output: Path) -> AnswerFormat:
                 f"{output}: Parquet is written with pyarrow, which is not installed. "
                 "Install it (pip install 'astec[bulk]'), or name the output .jsonl or .csv."
             )
-        return Parquet()
-    written: AnswerFormat = Csv() if plain.endswith(".csv") else JsonLines()
+        return Parquet(probabilities)
+    written: AnswerFormat = Csv(probabilities) if plain.endswith(".csv") else JsonLines()
     return written if plain == name else Gzipped(written)
 
 
-def _arrays(rankings: Rankings, labels: TextTable) -> list[bytes]:
+def _arrays(rankings: Rankings, probabilities_BK: NDArray[np.float32], labels: TextTable) -> list[bytes]:
     """The JSON array of each query's labels, as the server writes it."""
     num_queries, num_ranks = rankings.label_ids.shape
-    return to_json(rankings, [num_ranks] * num_queries, [0.0] * num_queries, labels)
+    return to_json(rankings, [num_ranks] * num_queries, [0.0] * num_queries, labels, probabilities_BK)
 
 
 def _shown(query: Query) -> object:
@@ -187,8 +242,9 @@ def _read_streams(path: Path) -> Iterator[Any]:
                 yield reader.read_all()
 
 
-def _empty_schema() -> Any:  # noqa: ANN401  # pyarrow has no types
+def _empty_schema(probabilities: bool) -> Any:  # noqa: ANN401  # pyarrow has no types
     import pyarrow as pa
 
-    hit = pa.struct([("label_id", pa.int64()), ("label", pa.string()), ("score", pa.float32())])
-    return pa.schema([("query", pa.string()), ("predictions", pa.list_(hit))])
+    members = [("label_id", pa.int64()), ("label", pa.string()), ("score", pa.float32())]
+    members += [(PROBABILITY, pa.float32())] * probabilities
+    return pa.schema([("query", pa.string()), ("predictions", pa.list_(pa.struct(members)))])

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from export.artifact.allowed_shortlist import Allowed
+from export.artifact.calibration import Calibrator
 from export.artifact.featurizer import Query, QueryKindError
 from export.artifact.files import sha256_of
 from export.artifact.manifest import MANIFEST_FILE
@@ -17,13 +22,17 @@ from export.artifact.store import Artifact
 from export.readers import DataError, open_queries
 from export.readers.progress import console
 from server.bulk.answers import AnswerFormat
+from server.bulk.options import Options
 from server.bulk.part_file import open_part_file
 from server.bulk.pool import Chunk, Score, ScoringPool, scoring_pool
-from server.predictor import Predictor
+from server.predictor import Predictor, Rankings
+from server.ranking_json import NO_PROBABILITIES
 from server.warmup import warm_predictor
 
 CHUNK_QUERIES: Final = 1024
 """Larger batches are no faster. Part of what an output is made of, as each chunk of a .gz is compressed on its own."""
+_FILTERED_QUERIES: Final = 8
+"""Of a chunk at a time: each may need every label that is allowed, 8 bytes for each of them."""
 
 
 class Source(NamedTuple):
@@ -55,14 +64,14 @@ class Job:
     Args:
         artifact: What ranks.
         source: The queries.
-        top_k: Most labels of a query.
+        options: What is asked about each query.
         answer_format: How answers are written.
     """
 
-    def __init__(self, artifact: Artifact, source: Source, top_k: int, answer_format: AnswerFormat) -> None:
+    def __init__(self, artifact: Artifact, source: Source, options: Options, answer_format: AnswerFormat) -> None:
         self._artifact = artifact
         self._source = source
-        self._top_k = top_k
+        self._options = options
         self._format = answer_format
 
     def stream(self, workers: int) -> None:
@@ -87,7 +96,7 @@ class Job:
             PartFileError: The part file is another's.
         """
         model = sha256_of(self._artifact.path / MANIFEST_FILE)
-        identity = {"artifact": model, "top-k": self._top_k, **self._source.identity}
+        identity = {"artifact": model, **self._options.identity(), **self._source.identity}
         with self._pool(workers) as pool, open_part_file(output, identity, restart) as part:
             if part.num_queries:
                 console.print(f"going on after {part.num_queries:,} queries", markup=False, highlight=False)
@@ -107,13 +116,35 @@ class Job:
 
     def _start(self) -> Score:
         """Return what scores a chunk in one process, where the model's session is its own."""
-        predictor = Predictor(self._artifact)
+        rank, probabilities = self._ranking(), self._probabilities()
 
         def score(chunk: Chunk) -> bytes:
-            rankings, _ = predictor.rank(chunk.queries, self._top_k)
-            return self._format.encode(chunk.first_row, chunk.queries, rankings, self._artifact.labels)
+            rankings = rank(chunk.queries)
+            rankings.label_ids[rankings.scores < np.float32(self._options.min_score)] = -1
+            labels = self._artifact.labels
+            return self._format.encode(chunk.first_row, chunk.queries, rankings, probabilities(rankings.scores), labels)
 
         return score
+
+    def _ranking(self) -> Callable[[Sequence[Query]], Rankings]:
+        predictor, top_k, selection = Predictor(self._artifact), self._options.top_k, self._options.selection
+        if selection is None or self._artifact.label_metadata is None:
+            return lambda queries: predictor.rank(queries, top_k)[0]
+        allowed = [Allowed(self._artifact.label_metadata.select(selection), top_k)] * _FILTERED_QUERIES
+
+        def rank(queries: Sequence[Query]) -> Rankings:
+            begins = range(0, len(queries), _FILTERED_QUERIES)
+            parts = [queries[begin : begin + _FILTERED_QUERIES] for begin in begins]
+            rankings = [predictor.rank(part, top_k, allowed[: len(part)])[0] for part in parts]
+            return Rankings(*map(np.concatenate, zip(*rankings, strict=True)))
+
+        return rank
+
+    def _probabilities(self) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+        calibration = self._artifact.manifest.calibration
+        if not self._options.probabilities or calibration is None:
+            return lambda scores_BK: NO_PROBABILITIES
+        return Calibrator.of(calibration).probabilities
 
 
 def _chunks(queries: Iterable[Query], skipped: int) -> Iterator[Chunk]:

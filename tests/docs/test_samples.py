@@ -107,7 +107,7 @@ def address(artifact: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def workplace(demo_data: Path, demo_run: Path, demo_artifact: Path, tmp_path: Path) -> Path:
+def workplace(demo_data: Path, demo_run: Path, artifact: Path, tmp_path: Path) -> Path:
     """A folder with what commands ask for: data, an environment as `make setup` leaves it, a run and an artifact."""
     for folder in ("runs", "artifacts", ".venv/bin"):
         (tmp_path / folder).mkdir(parents=True)
@@ -115,7 +115,7 @@ def workplace(demo_data: Path, demo_run: Path, demo_artifact: Path, tmp_path: Pa
     (tmp_path / "clicks.jsonl.gz").symlink_to(demo_data / "train.jsonl.gz")
     (tmp_path / "heldout.jsonl.gz").symlink_to(demo_data / "test.jsonl.gz")
     (tmp_path / "runs" / "clicks").symlink_to(demo_run)
-    (tmp_path / "artifacts" / "clicks").symlink_to(demo_artifact)
+    (tmp_path / "artifacts" / "clicks").symlink_to(artifact)
     with gzip.open(tmp_path / "queries.csv.gz", "wt", newline="") as file:
         csv.writer(file).writerows([["number", "phrase"], ["1", "cheap running shoes"], ["2", "garden hose, 20 m"]])
     for name in ("Makefile", "pyproject.toml"):

@@ -1,3 +1,4 @@
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -7,10 +8,16 @@ import pytest
 from fastapi import FastAPI
 
 from export.artifact.store import Artifact, open_artifact
+from export.checkpoint import Checkpoint
+from export.indices import Indices
+from export.label_metadata import read_label_metadata
+from export.pack import pack
 from server.app import create_app
 from server.metrics import MetricsBoard
 from server.settings import Settings
 
+COUNTRIES = [["DE"], ["AT", "DE"], ["CH"], []]
+ADVERTISERS = ["acme", "globex", "initech", "umbrella", "hooli"]
 Serve = Callable[..., AbstractAsyncContextManager[tuple[FastAPI, httpx.AsyncClient]]]
 
 
@@ -46,3 +53,30 @@ def _serving(artifact: Artifact) -> Serve:
             yield app, client
 
     return running
+
+
+def attributes(label: int) -> dict[str, object]:
+    """What the described model knows of a label."""
+    return {
+        "country": COUNTRIES[label % 4],
+        "advertiser": ADVERTISERS[label % 5],
+        "active": label % 3 > 0,
+        "tier": label,
+    }
+
+
+@pytest.fixture(scope="session")
+def described_artifact(
+    make_checkpoint: Callable[..., Checkpoint],
+    build_indices: Callable[..., Indices],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Artifact:
+    """An untrained model that knows something of its labels, and scores 8 of a query at most."""
+    folder = tmp_path_factory.mktemp("described")
+    checkpoint = make_checkpoint()
+    rows = ({"label": text, **attributes(label)} for label, text in enumerate(checkpoint.labels))
+    (folder / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    metadata = read_label_metadata(folder / "labels.jsonl", checkpoint.labels).metadata
+    indices = build_indices(checkpoint, max_candidates=8)
+    pack(checkpoint, indices, folder / "artifact", "described", label_metadata=metadata)
+    return open_artifact(folder / "artifact")

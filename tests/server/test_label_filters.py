@@ -15,52 +15,19 @@ import numpy as np
 import pytest
 from fastapi import FastAPI
 
-from export.artifact.store import Artifact, open_artifact
-from export.checkpoint import Checkpoint
-from export.indices import Indices
-from export.label_metadata import read_label_metadata
-from export.pack import pack
+from export.artifact.store import Artifact
 from server import label_filter
 from server.label_filter import LabelMasks, to_selection
 from trainer.demo.log import sample_queries
 
 Serve = Callable[..., AbstractAsyncContextManager[tuple[FastAPI, httpx.AsyncClient]]]
 QUERIES = list(dict.fromkeys(sample_queries(60, seed=5)))[:20]
-COUNTRIES = [["DE"], ["AT", "DE"], ["CH"], []]
-ADVERTISERS = ["acme", "globex", "initech", "umbrella", "hooli"]
-
-
-def attributes(label: int) -> dict:
-    """What the model below knows of a label."""
-    return {
-        "country": COUNTRIES[label % 4],
-        "advertiser": ADVERTISERS[label % 5],
-        "active": label % 3 > 0,
-        "tier": label,
-    }
-
-
-@pytest.fixture(scope="module")
-def artifact(
-    make_checkpoint: Callable[..., Checkpoint],
-    build_indices: Callable[..., Indices],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Artifact:
-    """An untrained model that knows something of its labels, and scores 8 of a query at most."""
-    folder = tmp_path_factory.mktemp("described")
-    checkpoint = make_checkpoint()
-    rows = ({"label": text, **attributes(label)} for label, text in enumerate(checkpoint.labels))
-    (folder / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    metadata = read_label_metadata(folder / "labels.jsonl", checkpoint.labels).metadata
-    indices = build_indices(checkpoint, max_candidates=8)
-    pack(checkpoint, indices, folder / "artifact", "described", label_metadata=metadata)
-    return open_artifact(folder / "artifact")
 
 
 @pytest.fixture
-def serve_described(artifact: Artifact, serving: Callable[[Artifact], Serve]) -> Serve:
+def serve_described(described_artifact: Artifact, serving: Callable[[Artifact], Serve]) -> Serve:
     """Serves it in this process."""
-    return partial(serving(artifact), request_timeout_ms=60_000)
+    return partial(serving(described_artifact), request_timeout_ms=60_000)
 
 
 async def ask(client: httpx.AsyncClient, **request: object) -> dict:
@@ -101,11 +68,11 @@ CONDITIONS = [
 
 
 async def test_an_answer_has_allowed_labels_only_and_as_many_as_were_asked_for(
-    serve_described: Serve, artifact: Artifact
+    serve_described: Serve, described_artifact: Artifact
 ) -> None:
     async with serve_described() as (_, client):
         for (conditions, is_allowed), top_k in product(CONDITIONS, (1, 5, 30)):
-            count = sum(map(is_allowed, range(len(artifact.labels))))
+            count = sum(map(is_allowed, range(len(described_artifact.labels))))
             answer = await ask(client, queries=QUERIES, top_k=top_k, **conditions)
             for result in answer["results"]:
                 assert all(map(is_allowed, ids(result))), conditions
@@ -306,10 +273,12 @@ async def test_a_full_queue_of_filtered_queries_refuses_more_of_them_only(
     assert len(plain["results"]) == 4
 
 
-def test_masks_are_remembered_up_to_a_number_of_bytes(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
-    metadata = artifact.label_metadata
+def test_masks_are_remembered_up_to_a_number_of_bytes(
+    described_artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metadata = described_artifact.label_metadata
     assert metadata is not None
-    monkeypatch.setattr(label_filter, "MAX_MASK_BYTES", 2 * len(artifact.labels) + 1)
+    monkeypatch.setattr(label_filter, "MAX_MASK_BYTES", 2 * len(described_artifact.labels) + 1)
     masks = LabelMasks(metadata)
     selections = [to_selection(metadata, {"tier": tier}, None) for tier in range(3)]
     first, second = (masks.mask_of(selection) for selection in selections[:2])
