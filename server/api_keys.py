@@ -19,8 +19,8 @@ _LINE = re.compile(r"(?P<name>[\w.-]{1,64}):(?P<key>[A-Za-z0-9._~+/-]+=*)", re.A
 _MAX_FILE_BYTES = 16 << 20
 _OTHERS_READ = stat.S_IRGRP | stat.S_IROTH
 
-_Signature = tuple[int, int, int]
-_MISSING: _Signature = (0, 0, 0)
+_Signature = tuple[int, int, int, int]
+_MISSING: _Signature = (0, 0, 0, 0)
 
 
 class ApiKeysError(Exception):
@@ -121,4 +121,5 @@ def _parse(path: Path, content: bytes) -> dict[bytes, str]:
 
 
 def _signature(status: os.stat_result) -> _Signature:
-    return status.st_ino, status.st_size, status.st_mtime_ns
+    # The last changes with owner and mode, too.
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

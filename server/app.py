@@ -47,6 +47,7 @@ class AstecApi(FastAPI):
             version=API_VERSION,
             description=DESCRIPTION,
             lifespan=_lifespan,
+            redirect_slashes=False,  # To where the client's own Host header says.
             generate_unique_id_function=lambda route: route.name,
         )
         self.state.service = service

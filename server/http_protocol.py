@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any, Protocol, cast
 
+import httptools
 from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
@@ -16,6 +18,7 @@ GATEKEEPER = "gatekeeper"
 """The place of a `Gatekeeper` in the state that an application yields when it starts up; it may yield none."""
 
 _CLOSE = (b"connection", b"close")
+_UPGRADE_FIELDS = (b"upgrade", b"http2-settings")
 
 
 class Gatekeeper(Protocol):
@@ -48,6 +51,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._gatekeeper: Gatekeeper | None = self.app_state.get(GATEKEEPER)
         self._unfinished_bytes = 0
         self._moves = False  # whether this read ends a head, or holds a part of a body
+        self._wants_upgrade = False  # whether the head at hand asks for another protocol
         self._refused = False  # whether what comes in belongs to a request that has its answer
         self.streamed = 0
         """Steps that a client has taken in a stream: it sent a part though its answer had begun, or took one."""
@@ -64,7 +68,15 @@ class BoundedHttp(HttpToolsProtocol):
 
     def _parse(self, data: bytes) -> None:
         self._moves = False
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            if self._wants_upgrade:
+                self._stay(data[upgrade.args[0] :])
+                return
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
         if self._moves:
             self._unfinished_bytes = 0
             return
@@ -72,9 +84,25 @@ class BoundedHttp(HttpToolsProtocol):
         if self._unfinished_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             self.refuse(HeadTooLargeError(f"The head is larger than the limit of {MAX_HEAD_BYTES} bytes."))
 
+    def _stay(self, rest: bytes) -> None:
+        """Read a request that asks for another protocol once more, as if it did not: nobody has to grant the wish.
+
+        httptools ends it with its head: its body would be lost, or read as requests of their own; behind a proxy, those
+        of somebody else. Some clients (Java's) ask for HTTP/2 in this way all the time.
+        """
+        self._wants_upgrade = False
+        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+        fields = b"".join([b"%b: %b\r\n" % field for field in _without_upgrade(self.headers)])
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+        self._parse(b"%b %b HTTP/%b\r\n%b\r\n%b" % (method, self.url, version, fields, rest))
+
     def on_headers_complete(self) -> None:
         """Refuse a request that there is no room for, unless it waits for the one before it; else begin with it."""
         self._moves = True
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+            self._wants_upgrade = True
+            return
         # A refusal leaves no line in an access log, so who wants one pays for it.
         if self._gatekeeper is not None and not self.access_log and self._is_idle():
             refusal = self._gatekeeper.refusal(self.parser.get_method(), self.url)
@@ -95,15 +123,18 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Note the end of a request; after one that was refused the connection is ready for the next."""
+        if self._wants_upgrade:
+            return
         if not self._refused:
             super().on_message_complete()
             return
         self._refused = False
-        if self.parser.should_keep_alive() and _CLOSE not in self.server_state.default_headers:  # as in a drain
+        is_draining = _CLOSE in self.server_state.default_headers
+        if self.parser.should_keep_alive() and not is_draining and not self.transport.is_closing():
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
-            if self._gatekeeper is not None and not self.transport.is_closing():
+            if self._gatekeeper is not None:
                 self._gatekeeper.let_wait(self.flow)
         else:
             self.transport.close()
@@ -119,7 +150,8 @@ class BoundedHttp(HttpToolsProtocol):
             return True
         if self._is_idle():
             return self.timeout_keep_alive_task is None  # Connections between two requests have a timer.
-        return self.cycle.more_body
+        # Nobody can send what is not read, as it is not while there is enough to be answered.
+        return self.cycle.more_body and not self.flow.read_paused
 
     def give_up(self) -> None:
         """End a connection whose client does not take its turn."""
@@ -131,11 +163,18 @@ class BoundedHttp(HttpToolsProtocol):
             self.refuse(RequestTimeoutError("The request did not come to its end in time. Send it faster, or shorter."))
 
     def refuse(self, error: ServerError) -> None:
-        """Answer what is coming in with an error, unless the answer would be taken for that of another, and close."""
+        """Answer what is coming in with an error, unless the answer would be taken for that of another, and close.
+
+        Whoever is still to be answered is, before.
+        """
         if self._is_next_to_be_answered():
             self._write(to_response(error), _CLOSE)
             if self._gatekeeper is not None:
                 self._gatekeeper.request_refused(error.status)
+        elif not self._is_idle() and not self.cycle.more_body:
+            self.cycle.keep_alive = False  # The last of the answers ends the connection.
+            self.flow.pause_reading()
+            return
         self.transport.close()
 
     def _write(self, response: Response, *headers: tuple[bytes, bytes]) -> None:
@@ -157,8 +196,19 @@ class BoundedHttp(HttpToolsProtocol):
             return False
         if self._is_idle():
             return True
-        return self.cycle.more_body and self.scope is self.cycle.scope and not self.cycle.response_started
+        is_coming = self.cycle.more_body and self.scope is self.cycle.scope
+        return is_coming and not self.cycle.response_started and not self.pipeline
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is not HTTP."""
         self.refuse(MalformedHttpError(msg))
+
+
+def _without_upgrade(headers: list[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+    """The fields of a head, without what asks for another protocol."""
+    for name, value in headers:
+        if name == b"connection":
+            options = [option.strip() for option in value.split(b",")]
+            yield name, b", ".join(option for option in options if option.lower() not in _UPGRADE_FIELDS)
+        elif name not in _UPGRADE_FIELDS:
+            yield name, value

@@ -75,6 +75,10 @@ def predict(
     """
     if bool(texts) == (input_file is not None):
         raise typer.BadParameter("give either TEXTs or --input FILE")
+    if any("\udc80" <= character <= "\udcff" for text in texts or [] for character in text):  # as Python has such bytes
+        raise typer.BadParameter("a TEXT is not UTF-8; convert it, or put it into a file")
+    if input_file is not None and output_file is not None and output_file.exists() and output_file.samefile(input_file):
+        raise typer.BadParameter(f"{output_file} is the input; choose another --output")
     forbid_library_threads()  # Before what follows is loaded: the processes that score are forked.
     from export.artifact.featurizer import QueryKindError
     from export.artifact.store import ArtifactError, open_artifact

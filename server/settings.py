@@ -30,7 +30,11 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="ignore")
 
     artifact: Path = Field(description="Directory of the artifact to serve.")
-    host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 opens the server to the network.")
+    host: str = Field(
+        default="127.0.0.1",
+        min_length=1,  # An empty one, as of a variable that is not set, would be every address.
+        description="Address to listen on; 0.0.0.0 opens the server to the network.",
+    )
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 lets the system pick a free one.")
     admin_port: int | None = Field(
         default=None,

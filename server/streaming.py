@@ -72,14 +72,14 @@ class PredictionStream:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one stream."""
         try:
-            client = self._prediction.client_of(scope)
+            self._prediction.client_of(scope)
         except Exception as error:
             await to_response(error)(scope, receive, send)
             return
         await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
         try:
             async for lines in _read_lines(receive, self._max_line_bytes):
-                for block in _blocks((self._parse(line, client) for line in lines), self._block_queries):
+                for block in _blocks((self._parse(line, scope) for line in lines), self._block_queries):
                     body = await self._answer(block, caller_of(receive))
                     await send({"type": "http.response.body", "body": body, "more_body": True})
                     await asyncio.sleep(0)  # Lines that all fail wait for nothing, and others want their turn.
@@ -90,8 +90,9 @@ class PredictionStream:
     async def describe(self) -> None:
         """What FastAPI reads the documentation of this endpoint from: it has no parameters."""
 
-    def _parse(self, line: _Line, client: str) -> _Parsed:
+    def _parse(self, line: _Line, scope: Scope) -> _Parsed:
         try:
+            client = self._prediction.client_of(scope)  # A key may have been withdrawn since the stream began.
             if isinstance(line.content, BodyTooLargeError):
                 raise line.content
             request = _to_request(line.content)

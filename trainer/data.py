@@ -105,6 +105,13 @@ class TrainingData:
             return counts_L
         return counts_L - np.bincount(labels_NL[left_out].indices, minlength=self.num_labels)
 
+    def label_text_rows(self, left_out: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Examples that are labels' own texts, but for labels that no text carries which is not left out."""
+        rows = np.arange(self.num_texts, len(self.examples))
+        labels = self.examples.labels[self.num_texts :].indices  # Each of these texts carries its label alone.
+        learnt: NDArray[np.int64] = rows[self.label_counts(left_out)[labels] > 0]
+        return learnt
+
     def read_for(self, encoder: EncoderSection, dim: int) -> TrainingData:
         """With what an encoder of D dimensions reads beside bags.
 
@@ -194,12 +201,38 @@ def load_training_data(dataset: Dataset, config: TrainerConfig, *, skip_bad_line
     )
 
 
-def split_validation(num_rows: int, size: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows to learn from and `size` rows held out, each ascending."""
-    shuffled = np.random.default_rng(seed).permutation(num_rows)
-    return np.sort(shuffled[size:]), np.sort(shuffled[:size])
+def split_validation(bags: Bags, size: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows to learn from and `size` rows held out, each ascending.
+
+    A text that comes again is never on both sides, or memory would pass for skill: in a log with a row for each click,
+    most texts do. Where it comes so often that it does not fit into what is left to hold out, it is learnt from.
+    """
+    shuffled = np.random.default_rng(seed).permutation(len(bags))
+    _, first, text_N, times = np.unique(
+        _fingerprints(bags)[shuffled], return_index=True, return_inverse=True, return_counts=True
+    )
+    held, left = np.zeros(len(first), np.bool_), size
+    for text in np.argsort(first).tolist():
+        if times[text] <= left:
+            held[text], left = True, left - times[text]
+        if not left:
+            break
+    is_held_N = held[text_N] if held.any() else np.arange(len(bags)) < size
+    return np.sort(shuffled[~is_held_N]), np.sort(shuffled[is_held_N])
 
 
+def _fingerprints(bags: Bags) -> NDArray[np.uint64]:
+    """A number for each bag, uint64 [N], the same for equal bags and hardly ever for others."""
+    mixed = bags.ids.astype(np.uint64) << np.uint64(32) | bags.weights.view(np.uint32)
+    for shift, factor in _MIXING:
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(mixed ^ (mixed >> np.uint64(31)), dtype=np.uint64)])
+    fingerprints_N: NDArray[np.uint64] = sums[bags.offsets[1:]] - sums[bags.offsets[:-1]]
+    return fingerprints_N
+
+
+# Of splitmix64 (Steele, Lea and Flood, 2014).
+_MIXING = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 _MIN_ROWS = 2
 _CHUNK_ROWS = 20_000
 _SHOWN_CHARS = 200

@@ -81,12 +81,12 @@ class _Training:
     def __init__(self, data: TrainingData, config: TrainerConfig, device: torch.device, run: Run) -> None:
         data = data.read_for(config.encoder, config.model.dim)
         self.data, self.config, self.device, self.run = data, config, device, run
-        size = config.validation.size(data.num_texts)
-        learnt, self.held_out = split_validation(data.num_texts, size, config.seed)
-        self.learnt = np.append(learnt, np.arange(data.num_texts, len(data.examples)))
+        texts = data.examples.bags.take(np.arange(data.num_texts))
+        learnt, self.held_out = split_validation(texts, config.validation.size(data.num_texts), config.seed)
+        self.learnt = np.append(learnt, data.label_text_rows(self.held_out))
         self.examples, self.held = data.examples.take(self.learnt), data.examples.take(self.held_out)
         console.print(
-            f"{len(learnt):,} texts to learn from, {size:,} held out, {data.num_labels:,} labels, "
+            f"{len(learnt):,} texts to learn from, {len(self.held_out):,} held out, {data.num_labels:,} labels, "
             f"{data.featurizer.num_features:,} tokens, on {device}",
             soft_wrap=True,
         )

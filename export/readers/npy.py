@@ -99,8 +99,9 @@ class NpyDataset(Dataset):
             num_lines += 1
             if row < num_rows:
                 yield self._row(row, line)
-        if num_lines != num_rows:
-            yield BadLine(labels_path, num_lines, f"there are {num_lines} lines of labels and {num_rows} vectors")
+        if num_lines != num_rows:  # No line to skip: whose labels are whose is not known.
+            problem = f"there are {num_lines} lines of labels and {num_rows} vectors"
+            raise DataError(labels_path, num_lines, problem, "Write both files again")
 
     def _row(self, row: int, line: bytes) -> Row | BadLine:
         path, labels_path = self.paths

@@ -46,6 +46,8 @@ class XcDataset(Dataset):
         try:
             yield from self._sparse_rows(advance)
         except RowCountError as error:
+            if len(self.paths) > 1:  # No line to skip: whose labels are whose is not known.
+                raise DataError(error.path, error.line, str(error), "Copy or download both files again") from None
             yield BadLine(error.path, error.line, str(error))
 
     @abstractmethod

@@ -94,7 +94,8 @@ class Csv:
     ) -> bytes:
         """Return the rows, the first ones behind the names of the columns."""
         text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
+        # Every text in quotes: Python leaves them out around a carriage return, which other readers take for an end.
+        writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
         if first_row == 0:
             writer.writerow(self._columns)
         arrays, members = _arrays(rankings, probabilities_BK, labels), self._columns[3:]

@@ -115,7 +115,16 @@ def _progress(target: Path, job: Mapping[str, object]) -> _Progress:
     try:
         state: dict[str, Any] = json.loads(_journal(target).read_bytes())
     except FileNotFoundError:
-        return _Progress(0, 0)
+        if _part(target).stat().st_size == 0:
+            return _Progress(0, 0)
+        raise PartFileError(
+            f"{_part(target)} has no journal, so it may be somebody else's. "
+            "Move it, choose another output, or pass --restart to overwrite it."
+        ) from None
+    except ValueError as error:
+        raise PartFileError(
+            f"{_journal(target)} is damaged: {error}. Pass --restart to begin anew, or choose another output."
+        ) from error
     changed = sorted(key for key in {*job, *state["job"]} if job.get(key) != state["job"].get(key))
     if changed:
         raise PartFileError(

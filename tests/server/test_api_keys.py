@@ -99,6 +99,19 @@ def test_a_broken_or_missing_file_leaves_the_keys_and_is_logged_once(
     assert keys.name_of(SECOND.encode()) == "ads"
 
 
+def test_a_file_whose_mode_was_mended_is_read_again(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file.write_text(f"ads:{FIRST}\n")
+    keys = ApiKeys(file)
+    file.write_text(f"ads:{SECOND}\n")
+    with monkeypatch.context() as patch:  # The tests may run as root, whom no mode keeps out.
+        patch.setattr(Path, "open", lambda *_: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+        assert not keys.refresh()
+    assert not keys.refresh()
+    file.chmod(0o640)
+    assert keys.refresh()
+    assert keys.name_of(SECOND.encode()) == "ads"
+
+
 @pytest.mark.parametrize(("mode", "warnings"), [(0o600, 0), (0o640, 1), (0o644, 1)])
 def test_a_file_that_others_can_read_is_warned_of(
     file: Path, mode: int, warnings: int, caplog: pytest.LogCaptureFixture

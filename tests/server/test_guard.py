@@ -1,5 +1,7 @@
 """Who may ask, how much, from where and on which port."""
 
+import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -229,3 +231,19 @@ async def test_metrics_are_on_the_port_for_operators_alone_whatever_the_host_hea
         assert (await client.post("/predict", json=QUERY)).status_code == 200
     assert shown.status_code == 200
     assert "astec_requests_total" in shown.text
+
+
+async def test_a_stream_ends_to_be_answered_when_its_key_is_withdrawn(serve_with: ServeWith, keys_file: Path) -> None:
+    async with serve_with(api_keys_file=keys_file) as (app, client):
+
+        async def lines() -> AsyncIterator[bytes]:
+            yield b'"red shoes"\n'
+            await asyncio.sleep(0.5)
+            keys_file.write_text(f"search:{OTHER_KEY}\n")
+            app.state.guard.refresh()
+            yield b'"red shoes"\n'
+
+        answer = await client.post("/predict/stream", content=lines(), headers=bearer(KEY))
+    first, second = map(json.loads, answer.text.splitlines())
+    assert "predictions" in first
+    assert second["status"] == 401

@@ -5,6 +5,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -169,6 +170,48 @@ def test_what_is_not_http_gets_400_and_the_connection_is_closed(target: Target, 
     assert problem_of(answer)["title"] == "Malformed HTTP"
     assert answer.headers["connection"] == "close"
     assert_well(target)
+
+
+UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: %b\r\nHTTP2-Settings: AAMAAABkAARAAAAA\r\n"
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 0.2], ids=["together", "apart"])
+@pytest.mark.parametrize("protocol", [b"h2c", b"websocket"])
+def test_who_asks_for_an_upgrade_is_answered_in_http_1(target: Target, protocol: bytes, pause_s: float) -> None:
+    head, _, body = GOOD.partition(b"\r\n\r\n")
+    with closing(target.connect()) as connection:
+        connection.sendall(head + b"\r\n" + UPGRADE % protocol + b"\r\n" + body[:5] * (not pause_s))
+        time.sleep(pause_s)
+        connection.sendall(body[5 * (not pause_s) :] + GOOD.replace(b"Host: t", b"Host: t\r\nConnection: close"))
+        answers = answers_in(all_of(connection))
+    assert [answer.status for answer in answers] == [200, 200]
+    assert answers[0].body == answers[1].body
+
+
+@pytest.mark.parametrize(
+    "framing", [b"Content-Length: %d\r\n\r\n%b", b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n"]
+)
+def test_a_body_behind_an_upgrade_is_never_taken_for_requests(target: Target, framing: bytes) -> None:
+    smuggled = b"GET /healthz HTTP/1.1\r\nHost: t\r\n\r\n"
+    head, separator, rest = (framing % (len(smuggled), smuggled)).partition(b"\r\n\r\n")
+    with closing(target.connect()) as connection:
+        connection.sendall(HEAD + UPGRADE.replace(b"Upgrade,", b"close, Upgrade,") % b"h2c" + head + separator)
+        time.sleep(0.2)
+        connection.sendall(rest)
+        answers = answers_in(all_of(connection))
+    assert [answer.status for answer in answers] == [400]
+    assert answers[0].headers["content-type"] == "application/problem+json"
+    assert b"malformed-json" in answers[0].body
+
+
+@pytest.mark.parametrize("garbage", [CHUNKED + b"ZZZ\r\n", b"ZZZ\r\n\r\n"], ids=["a-body", "a-head"])
+def test_who_was_let_in_before_a_request_that_is_none_is_answered(target: Target, garbage: bytes) -> None:
+    with closing(target.connect()) as connection:
+        connection.sendall(GOOD + GOOD + garbage)
+        answers = answers_in(all_of(connection))
+    assert {answer.status for answer in answers} <= {200}
+    if garbage.startswith(b"ZZZ"):
+        assert len(answers) == 2
 
 
 def test_a_chunk_that_is_none_gets_400(target: Target) -> None:

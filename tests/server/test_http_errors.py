@@ -212,6 +212,7 @@ async def test_a_body_of_exactly_the_limit_is_taken(serve) -> None:
 async def test_an_unknown_path_gets_404_and_a_wrong_method_405(serve) -> None:
     async with serve() as (_, client):
         assert_problem(await client.get("/nowhere"), 404)
+        assert_problem(await client.post("/predict/", json={"query": "a"}), 404)
         wrong_method = await client.get("/predict")
     assert_problem(wrong_method, 405)
     assert wrong_method.headers["allow"] == "POST"

@@ -45,3 +45,8 @@ def test_every_knob_says_what_it_does() -> None:
 def test_a_drain_ends_within_the_shutdown_timeout() -> None:
     assert Settings(artifact="a", drain_s=4, shutdown_timeout_s=9).drain_timeout_s == 4
     assert Settings(artifact="a", drain_s=9, shutdown_timeout_s=4).drain_timeout_s == 4
+
+
+def test_an_empty_host_is_not_every_address() -> None:
+    with pytest.raises(ValidationError, match="host"):
+        Settings(artifact=Path("a"), host="")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from export.artifact.featurizer import IdFeaturizer, TextFeaturizer
+from export.artifact.featurizer import Bags, IdFeaturizer, TextFeaturizer
 from export.readers import DataError, open_dataset
 from trainer.config import FeaturizerSection, LabelsSection, TrainerConfig, ValidationSection
 from trainer.data import TrainingData, load_training_data, split_validation
@@ -156,6 +156,36 @@ def test_rows_are_featurised_the_same_however_many_at_once(
         assert [pieces.show(row) for row in range(5)] == [text for text, _ in rows]
 
 
+def distinct(num_rows: int) -> Bags:
+    """A bag with a feature of its own in each row."""
+    return bags_of([[row] for row in range(num_rows)])
+
+
+def bags_of(ids: list[list[int]]) -> Bags:
+    flat = np.array([one for row in ids for one in row], np.int32)
+    return Bags(flat, np.ones(len(flat), np.float32), np.cumsum([0, *map(len, ids)]))
+
+
+@settings(derandomize=True, deadline=None)
+@given(
+    texts=st.lists(st.lists(st.integers(0, 5), max_size=3, unique=True).map(sorted), min_size=2, max_size=60),
+    share=st.floats(0.01, 0.5),
+    seed=st.integers(0, 2**31 - 1),
+)
+def test_a_text_that_comes_again_is_on_one_side(texts: list[list[int]], share: float, seed: int) -> None:
+    size = max(1, int(share * len(texts)))
+    learnt, held = split_validation(bags_of(texts), size, seed)
+    assert sorted([*learnt.tolist(), *held.tolist()]) == list(range(len(texts)))
+    assert 1 <= len(held) <= size
+    if min(map(texts.count, texts)) <= size:
+        assert not {tuple(texts[row]) for row in learnt} & {tuple(texts[row]) for row in held}
+
+
+def test_rows_are_split_where_every_text_comes_too_often() -> None:
+    learnt, held = split_validation(bags_of([[1], [1], [2], [2], [2]]), 1, 0)
+    assert (len(learnt), len(held)) == (4, 1)
+
+
 @settings(derandomize=True, deadline=None)
 @given(
     num_rows=st.integers(2, 30_000),
@@ -167,7 +197,7 @@ def test_the_split_is_disjoint_complete_sorted_and_bounded(
     num_rows: int, fraction: float, max_rows: int, seed: int
 ) -> None:
     section = ValidationSection(fraction=fraction, max_texts=max_rows)
-    learnt, held = split_validation(num_rows, section.size(num_rows), seed)
+    learnt, held = split_validation(distinct(num_rows), section.size(num_rows), seed)
     assert sorted([*learnt.tolist(), *held.tolist()]) == list(range(num_rows))
     assert np.all(np.diff(learnt) > 0)
     assert np.all(np.diff(held) > 0)
@@ -184,7 +214,7 @@ def test_little_data_gives_a_larger_share(num_rows: int, held: int) -> None:
 
 
 def test_the_split_follows_its_seed() -> None:
-    (_, first), (_, again), (_, other) = (split_validation(1_000, 100, seed) for seed in (1, 1, 2))
+    (_, first), (_, again), (_, other) = (split_validation(distinct(1_000), 100, seed) for seed in (1, 1, 2))
     assert first.tolist() == again.tolist()
     assert first.tolist() != other.tolist()
     assert len(first) == 100

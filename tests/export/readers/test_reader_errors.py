@@ -78,8 +78,6 @@ def test_bad_line_of_other_formats(tmp_path, put, content, line, problem):
         (b"1 2\n5:1\n", b"1 2\n0:1\n", "trn_X_Xf.txt", 2, "feature id 5 is not below 2"),
         (b"1 2\n1:1\n", b"1 2\n0:x\n", "trn_X_Y.txt", 2, "'0:x' is not a label id, a colon and a finite number"),
         (b"1 2\n1:1\n", b"1 2\n0:1 0:1\n", "trn_X_Y.txt", 2, "label id 0 occurs twice"),
-        (b"2 2\n1:1\n0:1\n", b"2 2\n0:1\n", "trn_X_Y.txt", 2, "the header says 2 rows, but the file ends after 1"),
-        (b"1 2\n1:1\n", b"1 2\n0:1\n1:1\n", "trn_X_Y.txt", 3, "the header says 1 rows, but here is one more"),
     ],
 )
 def test_bad_line_of_either_half(tmp_path, put, features, labels, culprit, line, problem):
@@ -89,6 +87,22 @@ def test_bad_line_of_either_half(tmp_path, put, features, labels, culprit, line,
         read(tmp_path)
     assert (raised.value.path, raised.value.line) == (tmp_path / culprit, line)
     assert problem in raised.value.problem
+
+
+@pytest.mark.parametrize(
+    ("features", "labels", "line", "problem"),
+    [
+        (b"2 2\n1:1\n0:1\n", b"2 2\n0:1\n", 2, "the header says 2 rows, but the file ends after 1"),
+        (b"1 2\n1:1\n", b"1 2\n0:1\n1:1\n", 3, "the header says 1 rows, but here is one more"),
+    ],
+)
+def test_halves_that_do_not_belong_together_are_no_bad_line(tmp_path, put, features, labels, line, problem):
+    put(tmp_path / "trn_X_Xf.txt", features)
+    put(tmp_path / "trn_X_Y.txt", labels)
+    with pytest.raises(DataError, match="Copy or download both files again") as raised:
+        read(tmp_path, skip_bad_lines=True)
+    assert not isinstance(raised.value, BadLinesError)
+    assert (raised.value.path, raised.value.line, raised.value.problem) == (tmp_path / "trn_X_Y.txt", line, problem)
 
 
 def test_all_rows_come_before_the_refusal(tmp_path, put):

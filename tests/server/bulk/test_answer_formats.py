@@ -83,6 +83,12 @@ def test_csv(name: str, tmp_path: Path) -> None:
     ]
 
 
+def test_a_carriage_return_ends_no_row_of_a_csv() -> None:
+    rankings = Rankings(np.array([[-1]], np.int64), np.zeros((1, 1), np.float32))
+    content = format_of(Path("a.csv"), False).encode(0, ["xml\rparser"], rankings, NO_PROBABILITIES, LABELS)
+    assert content.decode().splitlines(keepends=True)[1:] == ['1,"xml\r', 'parser","","","",""\n']
+
+
 def test_csv_with_probabilities(tmp_path: Path) -> None:
     rows = list(csv.reader(io.StringIO(written("a.csv", tmp_path, probabilities=True).read_text(), newline="")))
     assert rows[0] == ["row", "query", "rank", "label_id", "label", "score", "probability"]

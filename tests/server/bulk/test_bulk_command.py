@@ -118,6 +118,19 @@ def test_an_input_that_cannot_be_scored_is_refused_and_leaves_nothing(
     assert [path.name for path in tmp_path.iterdir()] == [file]
 
 
+def test_an_output_that_is_the_input_is_refused(demo_artifact: Path, tmp_path: Path) -> None:
+    (tmp_path / "q.txt").write_text("red shoes\n")
+    (tmp_path / "link.txt").symlink_to("q.txt")
+    _, stderr = run(demo_artifact, "--input", tmp_path / "q.txt", "--output", tmp_path / "link.txt", code=2)
+    assert "is the input; choose another --output" in " ".join(stderr.replace("│", " ").split())
+    assert (tmp_path / "q.txt").read_text() == "red shoes\n"
+
+
+def test_a_text_that_is_not_utf_8_is_refused(demo_artifact: Path) -> None:
+    _, stderr = run(demo_artifact, os.fsdecode(b"\xff shoes"), code=2)
+    assert "a TEXT is not UTF-8" in stderr
+
+
 @pytest.fixture(scope="module")
 def many(demo_queries: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Queries for some seconds."""

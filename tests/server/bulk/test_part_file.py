@@ -49,15 +49,29 @@ def test_restart_begins_anew(tmp_path: Path) -> None:
     assert target.read_bytes() == b"new\n"
 
 
-@pytest.mark.parametrize("lost", ["part", "journal"])
-def test_half_of_what_was_left_is_not_trusted(tmp_path: Path, lost: str) -> None:
+def test_a_journal_alone_is_not_trusted(tmp_path: Path) -> None:
     target = tmp_path / "out"
     interrupted(target)
-    (tmp_path / {"part": "out.part", "journal": "out.part.journal"}[lost]).unlink()
+    (tmp_path / "out.part").unlink()
     with open_part_file(target, JOB, restart=False) as part:
         assert part.num_queries == 0
         part.publish(JsonLines())
     assert target.read_bytes() == b""
+
+
+@pytest.mark.parametrize("journal", [None, b"", b"{"])
+def test_a_part_that_may_be_somebody_elses_is_left_alone(tmp_path: Path, journal: bytes | None) -> None:
+    target = tmp_path / "out"
+    interrupted(target)
+    before = (tmp_path / "out.part").read_bytes()
+    (tmp_path / "out.part.journal").unlink()
+    if journal is not None:
+        (tmp_path / "out.part.journal").write_bytes(journal)
+    with pytest.raises(PartFileError, match="--restart"), open_part_file(target, JOB, restart=False):
+        pass
+    assert (tmp_path / "out.part").read_bytes() == before
+    with open_part_file(target, JOB, restart=True) as part:
+        assert part.num_queries == 0
 
 
 def test_another_job_does_not_continue_it(tmp_path: Path) -> None:
