@@ -50,7 +50,8 @@ They chose the shares above, so that they flatter the model a little: measure on
 
 ## Limits
 
-- Labels without a training text cannot be predicted; rare labels are predicted less well (compare PSP@k with P@k).
+- A label is predicted where texts carried it, or where it was added by its own text alone (`added_labels` above), which
+  is found less well; so are rare labels (compare PSP@k with P@k).
 - A text without a known token gets an empty answer.
 - The model repeats the biases of the clicks or labels it was trained on.
 """
