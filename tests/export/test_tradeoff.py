@@ -194,7 +194,7 @@ def test_wider_limits_are_cheaper(demo_builder: IndexBuilder, choice: Choice) ->
 
 
 def test_the_fewest_labels_within_the_limits_are_scored(demo_builder: IndexBuilder, choice: Choice) -> None:
-    limited = choose_plan(demo_builder, replace(SMALL, max_candidates=(95, 1, 30, 60)))
+    limited = choose_plan(demo_builder, replace(SMALL, max_candidates=(99, 1, 30, 60)))
     assert choice.chosen is not None
     assert limited.chosen is not None
     assert limited.plan == replace(choice.plan, max_candidates=limited.plan.max_candidates)
@@ -203,7 +203,7 @@ def test_the_fewest_labels_within_the_limits_are_scored(demo_builder: IndexBuild
     assert is_within(limited.chosen, limited.trials)
     *others, last = limited.trials[len(choice.trials) :]
     assert last is limited.chosen
-    assert [plan_of(trial).max_candidates for trial in (*others, last)] == [1, 30, 60, 95][: len(others) + 1]
+    assert [plan_of(trial).max_candidates for trial in (*others, last)] == [1, 30, 60, 99][: len(others) + 1]
     assert others
     assert not any(is_within(trial, limited.trials) for trial in others)
 
