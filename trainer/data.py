@@ -204,21 +204,25 @@ def load_training_data(dataset: Dataset, config: TrainerConfig, *, skip_bad_line
 def split_validation(bags: Bags, size: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows to learn from and `size` rows held out, each ascending.
 
-    A text that comes again is never on both sides, or memory would pass for skill: in a log with a row for each click,
-    most texts do. Where it comes so often that it does not fit into what is left to hold out, it is learnt from.
+    All rows of a text are on one side: a text that was learnt would be answered from memory. Every distinct text is
+    drawn with the same chance, however many rows it has, so that the rows held out repeat as much as the file does. A
+    text with more rows than are still to be held out is learnt.
     """
-    shuffled = np.random.default_rng(seed).permutation(len(bags))
-    _, first, text_N, times = np.unique(
-        _fingerprints(bags)[shuffled], return_index=True, return_inverse=True, return_counts=True
+    order = np.random.default_rng(seed).permutation(len(bags))
+    drawn_N = np.empty(len(bags), np.int64)
+    drawn_N[order] = np.arange(len(bags))
+    _, first, text_N, counts = np.unique(
+        _fingerprints(bags), return_index=True, return_inverse=True, return_counts=True
     )
     held, left = np.zeros(len(first), np.bool_), size
-    for text in np.argsort(first).tolist():
-        if times[text] <= left:
-            held[text], left = True, left - times[text]
+    # The turn of a text is that of its first row in the file alone: more rows do not make an early turn more likely.
+    for text in np.argsort(drawn_N[first]).tolist():
+        if counts[text] <= left:
+            held[text], left = True, left - counts[text]
         if not left:
             break
-    is_held_N = held[text_N] if held.any() else np.arange(len(bags)) < size
-    return np.sort(shuffled[~is_held_N]), np.sort(shuffled[is_held_N])
+    is_held_N = held[text_N] if held.any() else drawn_N < size
+    return np.flatnonzero(~is_held_N), np.flatnonzero(is_held_N)
 
 
 def _fingerprints(bags: Bags) -> NDArray[np.uint64]:

@@ -181,6 +181,19 @@ def test_a_text_that_comes_again_is_on_one_side(texts: list[list[int]], share: f
         assert not {tuple(texts[row]) for row in learnt} & {tuple(texts[row]) for row in held}
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_text_is_as_likely_held_out_whatever_its_number_of_rows(seed: int) -> None:
+    """600 texts each of 1, 5 and 50 rows: a tenth of the rows is a tenth of the texts of every kind."""
+    repeats = np.repeat([1, 5, 50], 600)
+    rows = np.random.default_rng(100 + seed).permutation(np.repeat(np.arange(len(repeats)), repeats))
+    size = len(rows) // 10
+    _, held = split_validation(bags_of([[text] for text in rows.tolist()]), size, seed)
+    texts_held = np.bincount(repeats[np.unique(rows[held])], minlength=51)[[1, 5, 50]]
+    assert len(held) == size
+    # The draws are without replacement: a share of a tenth of 600 texts has a standard deviation of 7.
+    assert np.all(np.abs(texts_held - 60) < 4 * 7), texts_held
+
+
 def test_rows_are_split_where_every_text_comes_too_often() -> None:
     learnt, held = split_validation(bags_of([[1], [1], [2], [2], [2]]), 1, 0)
     assert (len(learnt), len(held)) == (4, 1)
