@@ -88,15 +88,15 @@ docs-serve: | $(VENV)/.ready ## show it on port 8001, as it is while you write
 
 bench: | $(VENV)/.ready ## measure in process, over HTTP, beside peers and as labels grow (ARTIFACT=, DATA=, TRAIN=, BENCH=--quick)
 	test -f $(ARTIFACT)/manifest.json || $(MAKE) artifacts/demo/manifest.json
-	$(BIN)/python -m loadtest.bench $(ARTIFACT) $(DATA) --train $(TRAIN) $(BENCH)
+	$(BIN)/python -m astec.loadtest.bench $(ARTIFACT) $(DATA) --train $(TRAIN) $(BENCH)
 
 family: | $(VENV)/.ready ## train, serve and compare every encoder, framework and system on DATA (FAMILY='--only encoder-mlp')
 	test -d $(DATA) || $(BIN)/astec-train demo-log $(DATA)
-	$(BIN)/python -m loadtest.family $(DATA) $(FAMILY)
+	$(BIN)/python -m astec.loadtest.family $(DATA) $(FAMILY)
 
 soak: | $(VENV)/.ready ## good and bad load and killed workers, every answer checked (SOAK_SECONDS=600, ARTIFACT=, SOAK=)
 	test -f $(ARTIFACT)/manifest.json || $(MAKE) artifacts/demo/manifest.json
-	$(BIN)/python -m loadtest.soak $(ARTIFACT) --seconds $(SOAK_SECONDS) $(SOAK)
+	$(BIN)/python -m astec.loadtest.soak $(ARTIFACT) --seconds $(SOAK_SECONDS) $(SOAK)
 
 $(TOOLS)/.ready: locks/tools.txt
 	$(PYTHON) -m venv $(TOOLS)

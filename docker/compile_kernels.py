@@ -15,19 +15,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from export.artifact.featurizer import Bags, FeaturizerConfig, TextFeaturizer
-from export.artifact.index import Backend, HnswParams
-from export.artifact.labels import TextTable
-from export.artifact.manifest import Weights
-from export.artifact.shortlist import LabelSets
-from export.artifact.sparse import SparseClassifier
-from export.artifact.store import open_artifact
-from export.checkpoint import Checkpoint, DenseArrays, HeldOut, Reference
-from export.indices import IndexBuilder
-from export.pack import pack
-from export.plan import IndexPlan, ShortlistPlan
-from server.predictor import Predictor
-from server.ranking_json import to_json
+from astec.export.artifact.featurizer import Bags, FeaturizerConfig, TextFeaturizer
+from astec.export.artifact.index import Backend, HnswParams
+from astec.export.artifact.labels import TextTable
+from astec.export.artifact.manifest import Weights
+from astec.export.artifact.shortlist import LabelSets
+from astec.export.artifact.sparse import SparseClassifier
+from astec.export.artifact.store import open_artifact
+from astec.export.checkpoint import Checkpoint, DenseArrays, HeldOut, Reference
+from astec.export.indices import IndexBuilder
+from astec.export.pack import pack
+from astec.export.plan import IndexPlan, ShortlistPlan
+from astec.server.predictor import Predictor
+from astec.server.ranking_json import to_json
 
 # The kernels read ASCII by the byte, and anything else by the code point: the first text and all together have both.
 TEXTS = ("red running shoes", "blue running shoes", "red rain jacket", "blue rain jacket", "warm café socks")

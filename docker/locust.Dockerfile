@@ -25,7 +25,7 @@ COPY . .
 RUN pip wheel --no-build-isolation --no-deps --wheel-dir /wheels . \
     && pip --python /opt/astec/bin/python install --no-index --no-deps /wheels/*.whl
 # Locust takes a path, and where packages are installed depends on the base image's Python.
-RUN cd / && ln -s "$(python -c 'import loadtest; print(loadtest.__path__[0])')/locustfile.py" /opt/astec/locustfile.py
+RUN cd / && ln -s "$(python -c 'import astec.loadtest as package; print(package.__path__[0])')/locustfile.py" /opt/astec/locustfile.py
 
 FROM ${BASE_IMAGE}
 LABEL org.opencontainers.image.title="astec-locust" \

@@ -8,23 +8,23 @@ from typing import Annotated, NamedTuple, NoReturn
 
 import typer
 
-from export.added_labels import add_labels as add_labels_to
-from export.artifact.files import require_absent
-from export.artifact.index import Backend
-from export.artifact.label_metadata import LabelMetadata
-from export.artifact.manifest import Weights
-from export.artifact.store import ArtifactError
-from export.calibration import CALIBRATED_RANKS, MIN_TEXTS, CalibrationFit, fit_calibration
-from export.checkpoint import Checkpoint, CheckpointError, read_checkpoint
-from export.indices import IndexBuilder
-from export.label_metadata import read_label_metadata
-from export.pack import pack, require_identity, require_point_texts
-from export.plan import SearchSpace, ShortlistKind, ShortlistPlan
-from export.readers import open_queries
-from export.readers.progress import console
-from export.tradeoff import Trial, choose_plan, judge_int8, score_held_out
-from export.tradeoff_table import tradeoff_table
-from export.verify import VerificationError, VerificationReport
+from astec.export.added_labels import add_labels as add_labels_to
+from astec.export.artifact.files import require_absent
+from astec.export.artifact.index import Backend
+from astec.export.artifact.label_metadata import LabelMetadata
+from astec.export.artifact.manifest import Weights
+from astec.export.artifact.store import ArtifactError
+from astec.export.calibration import CALIBRATED_RANKS, MIN_TEXTS, CalibrationFit, fit_calibration
+from astec.export.checkpoint import Checkpoint, CheckpointError, read_checkpoint
+from astec.export.indices import IndexBuilder
+from astec.export.label_metadata import read_label_metadata
+from astec.export.pack import pack, require_identity, require_point_texts
+from astec.export.plan import SearchSpace, ShortlistKind, ShortlistPlan
+from astec.export.readers import open_queries
+from astec.export.readers.progress import console
+from astec.export.tradeoff import Trial, choose_plan, judge_int8, score_held_out
+from astec.export.tradeoff_table import tradeoff_table
+from astec.export.verify import VerificationError, VerificationReport
 
 EXIT_BAD_INPUT = 2
 DEFAULTS = SearchSpace()
@@ -311,7 +311,7 @@ def _show(trials: Sequence[Trial], chosen: Trial, plot: Path | None) -> None:
     console.print(tradeoff_table(trials, chosen), soft_wrap=True)
     if plot is not None:
         # Only here: matplotlib takes longer to load than all the rest.
-        from export.tradeoff_plot import draw_tradeoff
+        from astec.export.tradeoff_plot import draw_tradeoff
 
         draw_tradeoff(trials, chosen, plot)
 
@@ -337,7 +337,7 @@ def _calibrate(
         soft_wrap=True,
     )
     if plot is not None:
-        from export.reliability_plot import draw_reliability
+        from astec.export.reliability_plot import draw_reliability
 
         draw_reliability(fit, plot)
     return fit

@@ -17,15 +17,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from export.artifact.embeddings import Embeddings
-from export.artifact.encoder_inputs import encoder_inputs
-from export.artifact.featurizer import Bags, TextFeaturizer
-from export.artifact.labels import TextTable
-from export.artifact.reading import open_reader
-from export.artifact.shortlist import Candidates, LabelSets
-from export.artifact.sparse import SPARSE_SLOPE, SparseClassifier
-from export.checkpoint import Checkpoint, DenseArrays
-from export.onnx_encoder import encoder_graph, run_encoder
+from astec.export.artifact.embeddings import Embeddings
+from astec.export.artifact.encoder_inputs import encoder_inputs
+from astec.export.artifact.featurizer import Bags, TextFeaturizer
+from astec.export.artifact.labels import TextTable
+from astec.export.artifact.reading import open_reader
+from astec.export.artifact.shortlist import Candidates, LabelSets
+from astec.export.artifact.sparse import SPARSE_SLOPE, SparseClassifier
+from astec.export.checkpoint import Checkpoint, DenseArrays
+from astec.export.onnx_encoder import encoder_graph, run_encoder
 
 _FIT_TEXTS, _FIT_LABELS = 1_000, 20_000
 """At most, from which length and bias of classifiers are learnt."""

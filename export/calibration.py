@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from export.artifact.calibration import Calibrator
-from export.artifact.manifest import MAX_KNOTS, Calibration
-from export.reliability import Reliability
-from export.scored_pairs import ScoredPairs
+from astec.export.artifact.calibration import Calibrator
+from astec.export.artifact.manifest import MAX_KNOTS, Calibration
+from astec.export.reliability import Reliability
+from astec.export.scored_pairs import ScoredPairs
 
 CALIBRATED_RANKS = 20
 """Of a text's labels the best so many are learnt from."""

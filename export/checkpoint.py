@@ -16,15 +16,15 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from export.artifact.featurizer import Bags, Featurizer, open_featurizer
-from export.artifact.files import sha256_of, write_folder_atomically
-from export.artifact.labels import TextTable, text_files
-from export.artifact.manifest import EncoderDescription, FileName, FileRecord, Frozen, PartShares
-from export.artifact.pieces import TOKENIZER_FILE
-from export.artifact.sequences import Sequences
-from export.artifact.shortlist import LabelSets
-from export.artifact.sparse import SparseClassifier
-from export.front import BAG_OF_EMBEDDINGS, Front
+from astec.export.artifact.featurizer import Bags, Featurizer, open_featurizer
+from astec.export.artifact.files import sha256_of, write_folder_atomically
+from astec.export.artifact.labels import TextTable, text_files
+from astec.export.artifact.manifest import EncoderDescription, FileName, FileRecord, Frozen, PartShares
+from astec.export.artifact.pieces import TOKENIZER_FILE
+from astec.export.artifact.sequences import Sequences
+from astec.export.artifact.shortlist import LabelSets
+from astec.export.artifact.sparse import SparseClassifier
+from astec.export.front import BAG_OF_EMBEDDINGS, Front
 
 CHECKPOINT_FOLDER = "checkpoint"
 SUMMARY_FILE = "checkpoint.json"
@@ -145,7 +145,7 @@ class Checkpoint:
     """A finished training run.
 
     Attributes:
-        alpha, beta, gamma, delta: how the parts of a score are mixed; see `export.artifact.manifest.Scoring`.
+        alpha, beta, gamma, delta: how the parts of a score are mixed; see `astec.export.artifact.manifest.Scoring`.
         centroids: label representatives, unit rows [L', D] in label order, and `centroid_labels`, the label of each.
         points: training points, unit rows [N, D], and `point_labels`, the labels of each.
         centroid_neighbours, point_neighbours: hits among either that made the shortlist while the shares were chosen.

@@ -10,9 +10,9 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from export.artifact.flat_index import FlatIndex
-from export.artifact.index import StoredIndex
-from export.artifact.shortlist import LabelGraph, Shortlist, Shortlister
+from astec.export.artifact.flat_index import FlatIndex
+from astec.export.artifact.index import StoredIndex
+from astec.export.artifact.shortlist import LabelGraph, Shortlist, Shortlister
 
 
 class ExhaustiveShortlister(Shortlister):

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import onnx
 
-from export.artifact.manifest import EncoderDescription
-from export.onnx_graph import OnnxGraph
+from astec.export.artifact.manifest import EncoderDescription
+from astec.export.onnx_graph import OnnxGraph
 
 
 @dataclass(frozen=True, slots=True)

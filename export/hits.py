@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from export.artifact.index import NeighbourIndex
+from astec.export.artifact.index import NeighbourIndex
 
 
 class Hits:

@@ -11,13 +11,13 @@ from functools import cached_property, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from export.artifact.index import Backend, HnswParams, StoredIndex, index_backend
-from export.artifact.quantization import quantize_int8
-from export.artifact.shortlist import LabelSets, Representatives
-from export.artifact.weight_rows import read_only
-from export.checkpoint import Checkpoint
-from export.plan import IndexPlan, ShortlistPlan, Side
-from export.projection import principal_directions
+from astec.export.artifact.index import Backend, HnswParams, StoredIndex, index_backend
+from astec.export.artifact.quantization import quantize_int8
+from astec.export.artifact.shortlist import LabelSets, Representatives
+from astec.export.artifact.weight_rows import read_only
+from astec.export.checkpoint import Checkpoint
+from astec.export.plan import IndexPlan, ShortlistPlan, Side
+from astec.export.projection import principal_directions
 
 _GRAPHS_KEPT = 4  # a search for a plan asks for the same graph several times
 

@@ -11,16 +11,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from export.artifact.embeddings import Embeddings
-from export.artifact.encoder_inputs import encoder_inputs
-from export.artifact.quantization import quantize_int8
-from export.artifact.scorer import Classifiers, rank
-from export.artifact.shortlist import Shortlister
-from export.artifact.weight_rows import NO_SCALES, Weights, read_only
-from export.checkpoint import Checkpoint, DenseArrays, HeldOut
-from export.metrics import RankingMetrics, inverse_propensities
-from export.onnx_encoder import encoder_graph, run_encoder
-from export.scored_pairs import ScoredPairs
+from astec.export.artifact.embeddings import Embeddings
+from astec.export.artifact.encoder_inputs import encoder_inputs
+from astec.export.artifact.quantization import quantize_int8
+from astec.export.artifact.scorer import Classifiers, rank
+from astec.export.artifact.shortlist import Shortlister
+from astec.export.artifact.weight_rows import NO_SCALES, Weights, read_only
+from astec.export.checkpoint import Checkpoint, DenseArrays, HeldOut
+from astec.export.metrics import RankingMetrics, inverse_propensities
+from astec.export.onnx_encoder import encoder_graph, run_encoder
+from astec.export.scored_pairs import ScoredPairs
 
 RANKS = (1, 3, 5)
 # Texts times labels (or points) times dimensions: bounds the time of exact search and scoring to a minute or so.

@@ -11,13 +11,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from export.artifact.label_metadata import LabelMetadata, LabelValue, kind_of, to_text
-from export.artifact.labels import TextTable
-from export.artifact.manifest import MAX_COLUMN_NAME_CHARS, MAX_LABEL_COLUMNS, LabelColumn, ValueKind
-from export.artifact.shortlist import LabelSets
-from export.readers.errors import BadLineError, DataError
-from export.readers.jsonl import check_encodable, type_name
-from export.readers.records import read_records
+from astec.export.artifact.label_metadata import LabelMetadata, LabelValue, kind_of, to_text
+from astec.export.artifact.labels import TextTable
+from astec.export.artifact.manifest import MAX_COLUMN_NAME_CHARS, MAX_LABEL_COLUMNS, LabelColumn, ValueKind
+from astec.export.artifact.shortlist import LabelSets
+from astec.export.readers.errors import BadLineError, DataError
+from astec.export.readers.jsonl import check_encodable, type_name
+from astec.export.readers.records import read_records
 
 LABEL_COLUMN: Final = "label"
 LABEL_ID_COLUMN: Final = "label_id"

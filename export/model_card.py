@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from export.calibration import CALIBRATED_RANKS, FOLDS, CalibrationFit
-from export.checkpoint import Checkpoint
-from export.tradeoff import Trial
-from export.tradeoff_table import tradeoff_markdown
+from astec.export.calibration import CALIBRATED_RANKS, FOLDS, CalibrationFit
+from astec.export.checkpoint import Checkpoint
+from astec.export.tradeoff import Trial
+from astec.export.tradeoff_table import tradeoff_markdown
 
 _CARD = """# {name}
 

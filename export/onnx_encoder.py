@@ -1,10 +1,10 @@
 """The checkpoint's encoder after its embeddings, an ONNX graph: v, z, x-hat and, of a re-ranker, x-tilde come out.
 
-What goes in is made of a query by `export.artifact.encoder_inputs`, of a table of embeddings that workers share. What
-is left are small matrices, 0.4 MB for a residual of 300 dimensions. They lie in the graph itself: onnxruntime keeps
-copies of its own, packed for its products, wherever they come from.
-Residuals of several learners are a product each: one batched product, or one with the block-diagonal matrix, took 1.1
-to 2 times as long, the more the larger the batch.
+What goes in is made of a query by `astec.export.artifact.encoder_inputs`, of a table of embeddings that workers share.
+What is left are small matrices, 0.4 MB for a residual of 300 dimensions. They lie in the graph itself: onnxruntime
+keeps copies of its own, packed for its products, wherever they come from. Residuals of several learners are a product
+each: one batched product, or one with the block-diagonal matrix, took 1.1 to 2 times as long, the more the larger the
+batch.
 
 Shapes: B queries, D dimensions (D~ of the re-ranker), d of the indices, H learners.
 """
@@ -17,9 +17,9 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from export.artifact.encoder_inputs import GraphInputs
-from export.checkpoint import DenseArrays
-from export.onnx_graph import OnnxGraph
+from astec.export.artifact.encoder_inputs import GraphInputs
+from astec.export.checkpoint import DenseArrays
+from astec.export.onnx_graph import OnnxGraph
 
 
 def write_encoder(

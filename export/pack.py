@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from export.artifact.featurizer import Featurizer
-from export.artifact.head import Head
-from export.artifact.label_metadata import LabelMetadata
-from export.artifact.labels import TextTable, text_files
-from export.artifact.manifest import (
+from astec.export.artifact.featurizer import Featurizer
+from astec.export.artifact.head import Head
+from astec.export.artifact.label_metadata import LabelMetadata
+from astec.export.artifact.labels import TextTable, text_files
+from astec.export.artifact.manifest import (
     FORMAT_VERSION,
     MAX_IDENTITY_CHARS,
     Calibration,
@@ -31,16 +31,16 @@ from export.artifact.manifest import (
     Scoring,
     Weights,
 )
-from export.artifact.quantization import quantize_int8
-from export.artifact.store import FILES, write_artifact
-from export.calibration import CalibrationFit
-from export.checkpoint import Checkpoint
-from export.indices import Indices
-from export.model_card import render_model_card
-from export.onnx_encoder import write_encoder
-from export.plan import IndexPlan, ShortlistPlan
-from export.tradeoff import Trial
-from export.verify import VerificationReport, verify_files_against
+from astec.export.artifact.quantization import quantize_int8
+from astec.export.artifact.store import FILES, write_artifact
+from astec.export.calibration import CalibrationFit
+from astec.export.checkpoint import Checkpoint
+from astec.export.indices import Indices
+from astec.export.model_card import render_model_card
+from astec.export.onnx_encoder import write_encoder
+from astec.export.plan import IndexPlan, ShortlistPlan
+from astec.export.tradeoff import Trial
+from astec.export.verify import VerificationReport, verify_files_against
 
 _VERSION_DIGITS = 12
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from export.artifact.index import Backend, HnswParams
+from astec.export.artifact.index import Backend, HnswParams
 
 ShortlistKind = Literal["points", "centroids", "union"]
 Side = Literal["centroids", "points"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from export.calibration import CalibrationFit
+from astec.export.calibration import CalibrationFit
 
 
 def draw_reliability(fit: CalibrationFit, path: Path) -> None:

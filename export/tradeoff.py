@@ -20,17 +20,17 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from export.artifact.flat_index import FlatIndex
-from export.artifact.index import HnswParams, NeighbourIndex, StoredIndex
-from export.artifact.manifest import Weights
-from export.artifact.shortlist import LabelGraph, Shortlister
-from export.exhaustive import ExhaustiveShortlister
-from export.hits import Hits
-from export.indices import IndexBuilder
-from export.judge import Figures, Judge
-from export.plan import EF_CONSTRUCTION, IndexPlan, SearchSpace, ShortlistKind, ShortlistPlan, Side
-from export.readers.progress import track
-from export.scored_pairs import ScoredPairs
+from astec.export.artifact.flat_index import FlatIndex
+from astec.export.artifact.index import HnswParams, NeighbourIndex, StoredIndex
+from astec.export.artifact.manifest import Weights
+from astec.export.artifact.shortlist import LabelGraph, Shortlister
+from astec.export.exhaustive import ExhaustiveShortlister
+from astec.export.hits import Hits
+from astec.export.indices import IndexBuilder
+from astec.export.judge import Figures, Judge
+from astec.export.plan import EF_CONSTRUCTION, IndexPlan, SearchSpace, ShortlistKind, ShortlistPlan, Side
+from astec.export.readers.progress import track
+from astec.export.scored_pairs import ScoredPairs
 
 _EF_FACTORS = (1, 1.5, 2, 3, 4, 6, 8)
 NUM_REFERENCES = 2

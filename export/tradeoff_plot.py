@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from export.tradeoff import Trial
+from astec.export.tradeoff import Trial
 
 
 def draw_tradeoff(trials: Sequence[Trial], chosen: Trial, path: Path) -> None:

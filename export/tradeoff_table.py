@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 
-from export.tradeoff import NUM_REFERENCES, Trial
+from astec.export.tradeoff import NUM_REFERENCES, Trial
 
 _METRICS = ("P@1", "P@3", "P@5", "PSP@1", "PSP@5")
 _COLUMNS = ("shortlist", "dim", "neighbours", "index", "m", "ef", "most labels", "labels", *_METRICS)

@@ -12,17 +12,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from export.artifact.embeddings import Embeddings
-from export.artifact.encoder_inputs import encoder_inputs
-from export.artifact.featurizer import Bags, open_featurizer
-from export.artifact.index import StoredIndex, index_backend
-from export.artifact.labels import TextTable
-from export.artifact.store import FILES
-from export.artifact.weight_rows import NO_SCALES
-from export.checkpoint import Checkpoint
-from export.indices import Indices
-from export.onnx_encoder import run_encoder
-from export.plan import Side
+from astec.export.artifact.embeddings import Embeddings
+from astec.export.artifact.encoder_inputs import encoder_inputs
+from astec.export.artifact.featurizer import Bags, open_featurizer
+from astec.export.artifact.index import StoredIndex, index_backend
+from astec.export.artifact.labels import TextTable
+from astec.export.artifact.store import FILES
+from astec.export.artifact.weight_rows import NO_SCALES
+from astec.export.checkpoint import Checkpoint
+from astec.export.indices import Indices
+from astec.export.onnx_encoder import run_encoder
+from astec.export.plan import Side
 
 ENCODER_TOLERANCE = 1e-4
 LOGIT_TOLERANCE = 1e-3

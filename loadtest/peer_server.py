@@ -1,7 +1,7 @@
 """A public tool behind `POST /predict`, on the stack of our server: `peer_server.py TOOL DATA MODEL PORT WORKERS`.
 
-Runs by its path in an environment of the tool's own, like `loadtest.peer_tools`. A query is a folded text; the answer
-has label ids and scores.
+Runs by its path in an environment of the tool's own, like `astec.loadtest.peer_tools`. A query is a folded text; the
+answer has label ids and scores.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 # Found last, so that nothing beside this project hides what the tool's environment has.
-sys.path.append(str(Path(__file__).parents[1]))
+sys.path.append(str(Path(__file__).parents[1] / "src"))
 
 import orjson
 
-from loadtest.endpoint import Respond, serve_endpoint
-from loadtest.peer_tools import TOOLS, TextTool
+from astec.loadtest.endpoint import Respond, serve_endpoint
+from astec.loadtest.peer_tools import TOOLS, TextTool
 
 
 class NotServableError(Exception):

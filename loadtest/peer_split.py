@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, save_npz
 
-from export.artifact.featurizer import Query, fold
-from export.metrics import RankingMetrics, inverse_propensities
-from export.readers import open_dataset
-from loadtest.peer_tools import (
+from astec.export.artifact.featurizer import Query, fold
+from astec.export.metrics import RankingMetrics, inverse_propensities
+from astec.export.readers import open_dataset
+from astec.loadtest.peer_tools import (
     FEATURIZER,
     TEST_FEATURES,
     TEST_TEXTS,
@@ -26,8 +26,8 @@ from loadtest.peer_tools import (
     TRAIN_TEXTS,
     label_names,
 )
-from trainer.config import FeaturizerSection, TrainerConfig
-from trainer.data import TrainingData, load_training_data
+from astec.trainer.config import FeaturizerSection, TrainerConfig
+from astec.trainer.data import TrainingData, load_training_data
 
 RANKS = (1, 3, 5)
 _WARM_UP_QUERIES = 100

@@ -1,4 +1,4 @@
-"""The public tools that `loadtest.peers` compares with, each behind the same methods.
+"""The public tools that `astec.loadtest.peers` compares with, each behind the same methods.
 
 This file runs by its path, in a process and an environment of the tool's own, where nothing of this project is
 installed: `python peer_tools.py train TOOL DATA MODEL`, then `python peer_tools.py ask TOOL DATA MODEL`. What goes in
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, load_npz
 
 if TYPE_CHECKING:
-    from export.artifact.featurizer import Featurizer
+    from astec.export.artifact.featurizer import Featurizer
 
 TRAIN_FEATURES, TRAIN_LABELS, TEST_FEATURES = "train_features.npz", "train_labels.npz", "test_features.npz"
 """Sparse [N, V], [N, L] and [R, V]."""
@@ -149,7 +149,7 @@ class OmikujiParabel(TextTool[list[tuple[int, float]], list[tuple[int, float]]])
 
     @cached_property
     def _featurizer(self) -> Featurizer:
-        from export.artifact.featurizer import open_featurizer
+        from astec.export.artifact.featurizer import open_featurizer
 
         return open_featurizer(self._data / FEATURIZER)
 

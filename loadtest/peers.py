@@ -1,4 +1,4 @@
-"""Public tools on the same split beside ours, in one table: `python -m loadtest.peers TRAIN TEST --ours ARTIFACT`.
+"""Compare public tools with ours on one split: `python -m astec.loadtest.peers TRAIN TEST --ours ARTIFACT`.
 
 Tools that read features get those of our featurizer, so that they differ in the model alone; fastText gets the texts.
 Every tool trains with the settings that its own documentation gives, in a process of its own.
@@ -25,14 +25,14 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from export.artifact.store import Artifact, ArtifactError, open_artifact
-from export.readers import DataError
-from export.readers.progress import console
-from loadtest import peer_tools
-from loadtest.peer_environments import PACKAGES, InstallError, find_python
-from loadtest.peer_split import PeerSplit, metric_names
-from loadtest.peer_tools import RANKED_FILE, TIMES_FILE, TOOLS, TOP_K, TRAINING_FILE
-from server.predictor import Predictor
+from astec.export.artifact.store import Artifact, ArtifactError, open_artifact
+from astec.export.readers import DataError
+from astec.export.readers.progress import console
+from astec.loadtest import peer_tools
+from astec.loadtest.peer_environments import PACKAGES, InstallError, find_python
+from astec.loadtest.peer_split import PeerSplit, metric_names
+from astec.loadtest.peer_tools import RANKED_FILE, TIMES_FILE, TOOLS, TOP_K, TRAINING_FILE
+from astec.server.predictor import Predictor
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130

@@ -9,9 +9,9 @@ from typing import Any, TypeGuard
 import numpy as np
 import orjson
 
-from export.artifact.featurizer import Bag, Query
-from export.readers import open_queries
-from trainer.demo.log import sample_queries
+from astec.export.artifact.featurizer import Bag, Query
+from astec.export.readers import open_queries
+from astec.trainer.demo.log import sample_queries
 
 POOL_LIMIT = 100_000
 LONG_QUERY_CHARS = 3000  # far beyond any real query, yet within what the server accepts

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from loadtest.connection import OK, Answer
-from loadtest.timing import TimingSample
+from astec.loadtest.connection import OK, Answer
+from astec.loadtest.timing import TimingSample
 
 NOT_SENT = "not_sent"
 

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from export.artifact.manifest import Weights
-from export.readers.progress import console
+from astec.export.artifact.manifest import Weights
+from astec.export.readers.progress import console
 
 EXIT_BAD_INPUT = 2
 QUERIES_SUFFIX = ".queries.jsonl"
@@ -33,9 +33,9 @@ def synth_artifact(
     A million labels and points take 6 GiB of memory.
     """
     # Only here, because the other command needs none of what makes data and artifacts.
-    from export.artifact.store import ArtifactError
-    from export.verify import VerificationError
-    from loadtest.synthetic_model import ModelSizes, make_artifact
+    from astec.export.artifact.store import ArtifactError
+    from astec.export.verify import VerificationError
+    from astec.loadtest.synthetic_model import ModelSizes, make_artifact
 
     beside = target.with_name(target.name + QUERIES_SUFFIX)
     try:

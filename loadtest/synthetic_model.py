@@ -18,18 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from export.artifact.featurizer import Bags, FeaturizerConfig, TextFeaturizer
-from export.artifact.index import HnswParams
-from export.artifact.labels import TextTable
-from export.artifact.manifest import Weights
-from export.artifact.shortlist import LabelSets
-from export.artifact.sparse import SparseClassifier
-from export.checkpoint import Checkpoint, DenseArrays, HeldOut, Reference
-from export.indices import IndexBuilder, Indices
-from export.pack import pack
-from export.plan import IndexPlan, ShortlistPlan
-from export.readers.progress import track
-from trainer.bench.synthetic import SHAPES, make_training_data
+from astec.export.artifact.featurizer import Bags, FeaturizerConfig, TextFeaturizer
+from astec.export.artifact.index import HnswParams
+from astec.export.artifact.labels import TextTable
+from astec.export.artifact.manifest import Weights
+from astec.export.artifact.shortlist import LabelSets
+from astec.export.artifact.sparse import SparseClassifier
+from astec.export.checkpoint import Checkpoint, DenseArrays, HeldOut, Reference
+from astec.export.indices import IndexBuilder, Indices
+from astec.export.pack import pack
+from astec.export.plan import IndexPlan, ShortlistPlan
+from astec.export.readers.progress import track
+from astec.trainer.bench.synthetic import SHAPES, make_training_data
 
 _MODEL_OF_SHAPE = SHAPES["AmazonTitles-670K"]
 _LATENT_DIM = 32

@@ -15,13 +15,13 @@ import typer
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from server.library_threads import forbid_library_threads
-from server.settings import ENV_PREFIX, Settings
+from astec.server.library_threads import forbid_library_threads
+from astec.server.settings import ENV_PREFIX, Settings
 
 # What computes is imported late, by the functions below: `forbid_library_threads` comes before, and neither a wrong
 # flag nor --help has to wait for it.
 if TYPE_CHECKING:
-    from server.models import Models
+    from astec.server.models import Models
 
 Given = str | int | float | bool | Path | list[str] | None
 
@@ -40,7 +40,7 @@ def serve(**given: Given) -> None:
     forbid_library_threads()
     try:
         settings = _settings(given)
-        from server.logs import log_config
+        from astec.server.logs import log_config
 
         logging.config.dictConfig(log_config(settings))
         exit_code = _serve(settings, _open(settings))
@@ -52,8 +52,8 @@ def serve(**given: Given) -> None:
 
 def _open(settings: Settings) -> Models:
     """Refuses a broken artifact before a port is bound or a process started."""
-    from export.artifact.store import ArtifactError
-    from server.models import Models
+    from astec.export.artifact.store import ArtifactError
+    from astec.server.models import Models
 
     try:
         return Models(settings.artifact, settings.verify)
@@ -62,15 +62,15 @@ def _open(settings: Settings) -> Models:
 
 
 def _serve(settings: Settings, models: Models) -> int:
-    from server.api_keys import ApiKeysError
-    from server.app import AstecApi, create_app
-    from server.crew import num_places
-    from server.guard import open_guard
-    from server.http_server import serve_http
-    from server.listeners import ListenError, open_listeners, url_of
-    from server.metrics import MetricsBoard
-    from server.supervisor import EXIT_STARTUP_FAILED
-    from server.warmup import warm_predictor
+    from astec.server.api_keys import ApiKeysError
+    from astec.server.app import AstecApi, create_app
+    from astec.server.crew import num_places
+    from astec.server.guard import open_guard
+    from astec.server.http_server import serve_http
+    from astec.server.listeners import ListenError, open_listeners, url_of
+    from astec.server.metrics import MetricsBoard
+    from astec.server.supervisor import EXIT_STARTUP_FAILED
+    from astec.server.warmup import warm_predictor
 
     try:
         guard = open_guard(settings)

@@ -14,14 +14,14 @@ from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
-from server.errors import MEDIA_TYPE, ForbiddenError, Problem, UnavailableError
-from server.guard import Guard
-from server.metrics import Metrics
-from server.prediction import Prediction, require_ready
-from server.schema import BatchResponse, SingleResponse, Status
-from server.service import Service
-from server.streaming import MEDIA_TYPE as NDJSON
-from server.streaming import PredictionStream
+from astec.server.errors import MEDIA_TYPE, ForbiddenError, Problem, UnavailableError
+from astec.server.guard import Guard
+from astec.server.metrics import Metrics
+from astec.server.prediction import Prediction, require_ready
+from astec.server.schema import BatchResponse, SingleResponse, Status
+from astec.server.service import Service
+from astec.server.streaming import MEDIA_TYPE as NDJSON
+from astec.server.streaming import PredictionStream
 
 PREDICT_PATH = "/predict"
 STREAM_PATH = "/predict/stream"

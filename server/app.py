@@ -12,20 +12,20 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Receive, Scope, Send
 
-from export.artifact.store import Artifact
-from server import open_inference
-from server.api import GUARDED_PATHS, PREDICT_PATH, predict_route, router, stream_route
-from server.doorkeeper import Doorkeeper
-from server.errors import MEDIA_TYPE, install_error_handlers
-from server.guard import Guard
-from server.http_protocol import GATEKEEPER
-from server.metrics import Metrics
-from server.middleware import RequestMetrics
-from server.open_inference_schema import request_schemas
-from server.prediction import Prediction
-from server.service import Service
-from server.settings import Settings
-from server.streaming import PredictionStream
+from astec.export.artifact.store import Artifact
+from astec.server import open_inference
+from astec.server.api import GUARDED_PATHS, PREDICT_PATH, predict_route, router, stream_route
+from astec.server.doorkeeper import Doorkeeper
+from astec.server.errors import MEDIA_TYPE, install_error_handlers
+from astec.server.guard import Guard
+from astec.server.http_protocol import GATEKEEPER
+from astec.server.metrics import Metrics
+from astec.server.middleware import RequestMetrics
+from astec.server.open_inference_schema import request_schemas
+from astec.server.prediction import Prediction
+from astec.server.service import Service
+from astec.server.settings import Settings
+from astec.server.streaming import PredictionStream
 
 API_VERSION = "1"
 DESCRIPTION = "Matches short texts to the most relevant of up to millions of labels (DeepXML/Astec)."

@@ -6,11 +6,11 @@ import asyncio
 
 from starlette.responses import Response
 
-from server.batcher import QueueFullError
-from server.cooldown import Cooldown, Readable
-from server.errors import OverloadedError, to_response
-from server.metrics import OTHER, Metrics
-from server.service import Service
+from astec.server.batcher import QueueFullError
+from astec.server.cooldown import Cooldown, Readable
+from astec.server.errors import OverloadedError, to_response
+from astec.server.metrics import OTHER, Metrics
+from astec.server.service import Service
 
 # A tenth of a CPU's time.
 _REFUSALS_PER_S = 5_000

@@ -12,7 +12,7 @@ from typing import cast
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from server.acceptor import Acceptor
+from astec.server.acceptor import Acceptor
 
 _TICK_S = 0.1
 _ACCEPT_TICK_S = 0.01

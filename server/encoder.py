@@ -15,12 +15,12 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from export.artifact.encoder_inputs import GraphInputs, encoder_inputs
-from export.artifact.featurizer import Bags
-from export.artifact.head import Head, apply_head
-from export.artifact.manifest import Dimensions
-from export.artifact.sequences import Sequences
-from export.artifact.store import FILES, Artifact, ArtifactError
+from astec.export.artifact.encoder_inputs import GraphInputs, encoder_inputs
+from astec.export.artifact.featurizer import Bags
+from astec.export.artifact.head import Head, apply_head
+from astec.export.artifact.manifest import Dimensions
+from astec.export.artifact.sequences import Sequences
+from astec.export.artifact.store import FILES, Artifact, ArtifactError
 
 _OUTSIDE = b"location"
 """The key, in a graph's bytes, of what says that a matrix lies in another file."""

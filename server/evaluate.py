@@ -15,17 +15,17 @@ import typer
 from numpy.typing import NDArray
 from rich.table import Table
 
-from export.artifact.calibration import Calibrator
-from export.artifact.featurizer import Query, QueryKindError
-from export.artifact.store import Artifact, ArtifactError, open_artifact
-from export.calibration import CALIBRATED_RANKS
-from export.exhaustive import ExhaustiveShortlister, search_exactly
-from export.metrics import RankingMetrics, inverse_propensities
-from export.readers import DataError, Dataset, open_dataset
-from export.readers.progress import console
-from export.reliability import Reliability
-from export.scored_pairs import ScoredPairs
-from server.predictor import Predictor
+from astec.export.artifact.calibration import Calibrator
+from astec.export.artifact.featurizer import Query, QueryKindError
+from astec.export.artifact.store import Artifact, ArtifactError, open_artifact
+from astec.export.calibration import CALIBRATED_RANKS
+from astec.export.exhaustive import ExhaustiveShortlister, search_exactly
+from astec.export.metrics import RankingMetrics, inverse_propensities
+from astec.export.readers import DataError, Dataset, open_dataset
+from astec.export.readers.progress import console
+from astec.export.reliability import Reliability
+from astec.export.scored_pairs import ScoredPairs
+from astec.server.predictor import Predictor
 
 EXIT_BAD_INPUT = 2
 _RANKS = (1, 3, 5)

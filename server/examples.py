@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from export.artifact.store import Artifact
+from astec.export.artifact.store import Artifact
 
 MAX_EXAMPLES = 6
 MAX_EXAMPLE_CHARS = 60

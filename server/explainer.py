@@ -12,14 +12,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from export.artifact.featurizer import Bags, Query, TextFeaturizer
-from export.artifact.manifest import PartShares
-from export.artifact.scorer import Classifiers, rank
-from export.artifact.shortlist import Candidates
-from export.artifact.store import Artifact
-from export.artifact.weight_rows import NO_SCALES
-from server.encoder import Encoder, Representations
-from server.schema import Explanation, LabelExplanation, Neighbour, ScoreParts, TokenWeight
+from astec.export.artifact.featurizer import Bags, Query, TextFeaturizer
+from astec.export.artifact.manifest import PartShares
+from astec.export.artifact.scorer import Classifiers, rank
+from astec.export.artifact.shortlist import Candidates
+from astec.export.artifact.store import Artifact
+from astec.export.artifact.weight_rows import NO_SCALES
+from astec.server.encoder import Encoder, Representations
+from astec.server.schema import Explanation, LabelExplanation, Neighbour, ScoreParts, TokenWeight
 
 MAX_TOKENS = 20
 MAX_NEIGHBOURS = 10

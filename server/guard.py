@@ -7,10 +7,10 @@ import math
 
 from starlette.types import Scope
 
-from server.api_keys import ApiKeys
-from server.errors import ForbiddenError, RateLimitedError, UnauthorizedError
-from server.rate_limit import RateLimit
-from server.settings import Settings
+from astec.server.api_keys import ApiKeys
+from astec.server.errors import ForbiddenError, RateLimitedError, UnauthorizedError
+from astec.server.rate_limit import RateLimit
+from astec.server.settings import Settings
 
 _LOOK_S = 1.0
 _SCHEME = b"bearer "

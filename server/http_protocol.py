@@ -10,8 +10,8 @@ import httptools
 from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from server.cooldown import Readable
-from server.errors import HeadTooLargeError, MalformedHttpError, RequestTimeoutError, ServerError, to_response
+from astec.server.cooldown import Readable
+from astec.server.errors import HeadTooLargeError, MalformedHttpError, RequestTimeoutError, ServerError, to_response
 
 MAX_HEAD_BYTES = 32_768
 GATEKEEPER = "gatekeeper"

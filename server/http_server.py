@@ -10,13 +10,13 @@ from typing import TypeVar, cast
 import uvicorn
 from starlette.types import ASGIApp
 
-from server.crew import Beat
-from server.draining_server import DrainingServer
-from server.http_protocol import BoundedHttp
-from server.listeners import let_nobody_in
-from server.rollout import Outcome, Releases, SameRelease
-from server.slow_clients import SlowClients
-from server.supervisor import Supervisor
+from astec.server.crew import Beat
+from astec.server.draining_server import DrainingServer
+from astec.server.http_protocol import BoundedHttp
+from astec.server.listeners import let_nobody_in
+from astec.server.rollout import Outcome, Releases, SameRelease
+from astec.server.slow_clients import SlowClients
+from astec.server.supervisor import Supervisor
 
 App = TypeVar("App", bound=ASGIApp)
 

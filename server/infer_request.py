@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
-from server.errors import FieldError, InvalidFieldError
-from server.open_inference_schema import InferInput, InferRequest, OutputName, QueryInput
-from server.prediction import too_many_queries
-from server.schema import PredictRequest
-from server.tensors import unpack_int32, unpack_texts
+from astec.server.errors import FieldError, InvalidFieldError
+from astec.server.open_inference_schema import InferInput, InferRequest, OutputName, QueryInput
+from astec.server.prediction import too_many_queries
+from astec.server.schema import PredictRequest
+from astec.server.tensors import unpack_int32, unpack_texts
 
 HEADER = "Inference-Header-Content-Length"
 """The header that tells how many bytes of a body are JSON, where tensors follow it."""

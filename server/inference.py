@@ -8,7 +8,7 @@ from functools import partial
 from time import perf_counter, thread_time
 from typing import Generic, TypeVar
 
-from server.threads import InferenceThreads
+from astec.server.threads import InferenceThreads
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

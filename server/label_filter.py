@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from export.artifact.label_metadata import Conditions, LabelMetadata, LabelValue, Selection, kind_of, to_text
-from export.artifact.manifest import LabelColumn
-from server.cache import LruCache
-from server.errors import FieldError, InvalidFieldError, field_path
-from server.schema import LabelConditions
+from astec.export.artifact.label_metadata import Conditions, LabelMetadata, LabelValue, Selection, kind_of, to_text
+from astec.export.artifact.manifest import LabelColumn
+from astec.server.cache import LruCache
+from astec.server.errors import FieldError, InvalidFieldError, field_path
+from astec.server.schema import LabelConditions
 
 MAX_MASK_BYTES = 64 << 20
 """Of memory for what selections allow, a byte for each label; in every worker."""

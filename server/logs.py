@@ -9,7 +9,7 @@ from typing import Any
 
 from pythonjsonlogger.json import JsonFormatter
 
-from server.settings import Settings
+from astec.server.settings import Settings
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
@@ -42,14 +42,14 @@ def log_config(settings: Settings) -> dict[str, Any]:
         "disable_existing_loggers": False,
         "formatters": {
             "json": {
-                "()": "server.logs.QueryFreeFormatter",
+                "()": "astec.server.logs.QueryFreeFormatter",
                 "fmt": "%(asctime)s %(levelname)s %(name)s %(process)d %(message)s",
                 "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger", "process": "pid"},
                 # uvicorn's copy of the message with terminal colours in it.
                 "reserved_attrs": [*logging.makeLogRecord({}).__dict__, "message", "asctime", "color_message"],
             }
         },
-        "filters": {"path_only": {"()": "server.logs.PathOnlyFilter"}},
+        "filters": {"path_only": {"()": "astec.server.logs.PathOnlyFilter"}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stderr"}},
         "root": {"handlers": ["stderr"], "level": level},
         "loggers": {

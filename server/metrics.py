@@ -24,9 +24,9 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from server.memory import process_memory
-from server.predictor import StageTimes
-from server.rollout import OUTCOMES, Outcome
+from astec.server.memory import process_memory
+from astec.server.predictor import StageTimes
+from astec.server.rollout import OUTCOMES, Outcome
 
 # Five buckets a decade from 50 microseconds to 5 seconds: a prediction takes well under the library's first bucket.
 LATENCY_BUCKETS_S = tuple(float(f"{50e-6 * 10 ** (step / 5):.3g}") for step in range(26))

@@ -6,8 +6,8 @@ import logging
 import os
 from pathlib import Path
 
-from export.artifact.store import Artifact, Verification, open_artifact
-from server.warmup import warm_predictor
+from astec.export.artifact.store import Artifact, Verification, open_artifact
+from astec.server.warmup import warm_predictor
 
 logger = logging.getLogger(__name__)
 

@@ -16,11 +16,11 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
-from server.api import DirectRoute, require_open
-from server.errors import OPEN_INFERENCE_PATH, FieldError, InvalidFieldError, ProtocolError, UnknownModelError
-from server.guard import Guard
-from server.infer_request import HEADER, Inference, read_inference
-from server.open_inference_schema import (
+from astec.server.api import DirectRoute, require_open
+from astec.server.errors import OPEN_INFERENCE_PATH, FieldError, InvalidFieldError, ProtocolError, UnknownModelError
+from astec.server.guard import Guard
+from astec.server.infer_request import HEADER, Inference, read_inference
+from astec.server.open_inference_schema import (
     InferRequest,
     InferResponse,
     Live,
@@ -31,10 +31,10 @@ from server.open_inference_schema import (
     ServerMetadata,
     TensorMetadata,
 )
-from server.prediction import Prediction, caller_of, read_body, require_ready, server_timing
-from server.service import Ranked, Service
-from server.settings import Settings
-from server.tensors import Datatype, pack
+from astec.server.prediction import Prediction, caller_of, read_body, require_ready, server_timing
+from astec.server.service import Ranked, Service
+from astec.server.settings import Settings
+from astec.server.tensors import Datatype, pack
 
 MODEL_PATHS = (f"{OPEN_INFERENCE_PATH}/models/{{name}}", f"{OPEN_INFERENCE_PATH}/models/{{name}}/versions/{{version}}")
 GUARDED_PATHS = tuple(path + suffix for path in MODEL_PATHS for suffix in ("", "/infer"))

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
-from server.tensors import Datatype
+from astec.server.tensors import Datatype
 
 MAX_SIZE = 2**31 - 1
 

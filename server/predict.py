@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from server.cpus import usable_cpus
-from server.library_threads import forbid_library_threads
+from astec.server.cpus import usable_cpus
+from astec.server.library_threads import forbid_library_threads
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
@@ -80,14 +80,14 @@ def predict(
     if input_file is not None and output_file is not None and output_file.exists() and output_file.samefile(input_file):
         raise typer.BadParameter(f"{output_file} is the input; choose another --output")
     forbid_library_threads()  # Before what follows is loaded: the processes that score are forked.
-    from export.artifact.featurizer import QueryKindError
-    from export.artifact.store import ArtifactError, open_artifact
-    from export.readers import DataError
-    from server.bulk.answers import JsonLines, OutputError, format_of
-    from server.bulk.job import Job, file_source, texts_source
-    from server.bulk.options import OptionError, to_options
-    from server.bulk.part_file import PartFileError
-    from server.bulk.pool import ScoringProcessError
+    from astec.export.artifact.featurizer import QueryKindError
+    from astec.export.artifact.store import ArtifactError, open_artifact
+    from astec.export.readers import DataError
+    from astec.server.bulk.answers import JsonLines, OutputError, format_of
+    from astec.server.bulk.job import Job, file_source, texts_source
+    from astec.server.bulk.options import OptionError, to_options
+    from astec.server.bulk.part_file import PartFileError
+    from astec.server.bulk.pool import ScoringProcessError
 
     try:
         answer_format = format_of(output_file, probabilities) if output_file else JsonLines()

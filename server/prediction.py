@@ -10,9 +10,9 @@ import orjson
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from export.artifact.featurizer import Bag, Query
-from server.batcher import Answers, Caller
-from server.errors import (
+from astec.export.artifact.featurizer import Bag, Query
+from astec.server.batcher import Answers, Caller
+from astec.server.errors import (
     BodyTooLargeError,
     ClientLeftError,
     FieldError,
@@ -22,12 +22,12 @@ from server.errors import (
     UnavailableError,
     to_response,
 )
-from server.guard import Guard
-from server.label_filter import to_selection
-from server.metrics import Metrics
-from server.schema import Features, PredictRequest, queries_of
-from server.service import Ask, Ranked, Service
-from server.settings import Settings
+from astec.server.guard import Guard
+from astec.server.label_filter import to_selection
+from astec.server.metrics import Metrics
+from astec.server.schema import Features, PredictRequest, queries_of
+from astec.server.service import Ask, Ranked, Service
+from astec.server.settings import Settings
 
 logger = logging.getLogger(__name__)
 

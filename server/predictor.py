@@ -9,14 +9,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from export.artifact.allowed_shortlist import Allowed, shortlist_allowed
-from export.artifact.featurizer import Query
-from export.artifact.pipeline import Pipeline
-from export.artifact.ranker import Ranker
-from export.artifact.store import Artifact
-from export.artifact.weight_rows import NO_SCALES
-from server.encoder import Encoder
-from server.explainer import Explainer
+from astec.export.artifact.allowed_shortlist import Allowed, shortlist_allowed
+from astec.export.artifact.featurizer import Query
+from astec.export.artifact.pipeline import Pipeline
+from astec.export.artifact.ranker import Ranker
+from astec.export.artifact.store import Artifact
+from astec.export.artifact.weight_rows import NO_SCALES
+from astec.server.encoder import Encoder
+from astec.server.explainer import Explainer
 
 
 class StageTimes(NamedTuple):

@@ -14,9 +14,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from export.artifact.labels import TextTable
-from export.artifact.prefetch import prefetch
-from server.predictor import Rankings
+from astec.export.artifact.labels import TextTable
+from astec.export.artifact.prefetch import prefetch
+from astec.server.predictor import Rankings
 
 # What is written for a label beside its text: the keys, and a label id, a score and a probability of up to 19 digits.
 _LABEL_BYTES = 130

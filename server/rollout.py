@@ -7,7 +7,7 @@ import os
 import time
 from typing import Literal, Protocol, get_args
 
-from server.crew import Crew, Worker, fork, require_single_thread
+from astec.server.crew import Crew, Worker, fork, require_single_thread
 
 logger = logging.getLogger(__name__)
 

@@ -12,12 +12,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from export.artifact.allowed_shortlist import Allowed
-from export.artifact.calibration import Calibrator
-from export.artifact.featurizer import Bag, Query, TextFeaturizer, fold
-from export.artifact.label_metadata import LabelMetadata, Selection
-from export.artifact.store import Artifact
-from server.batcher import (
+from astec.export.artifact.allowed_shortlist import Allowed
+from astec.export.artifact.calibration import Calibrator
+from astec.export.artifact.featurizer import Bag, Query, TextFeaturizer, fold
+from astec.export.artifact.label_metadata import LabelMetadata, Selection
+from astec.export.artifact.store import Artifact
+from astec.server.batcher import (
     Answers,
     Batcher,
     Caller,
@@ -27,17 +27,17 @@ from server.batcher import (
     Observer,
     QueueFullError,
 )
-from server.cache import LruCache
-from server.examples import example_queries
-from server.inference import Inference
-from server.label_filter import LabelMasks
-from server.metrics import FilteredQueueMetrics, Metrics, ShedReason
-from server.predictor import Rankings, StageTimes
-from server.ranking_json import NO_PROBABILITIES, to_json
-from server.schema import Explanation
-from server.settings import Settings
-from server.threads import InferenceThreads
-from server.warmup import warm_predictor
+from astec.server.cache import LruCache
+from astec.server.examples import example_queries
+from astec.server.inference import Inference
+from astec.server.label_filter import LabelMasks
+from astec.server.metrics import FilteredQueueMetrics, Metrics, ShedReason
+from astec.server.predictor import Rankings, StageTimes
+from astec.server.ranking_json import NO_PROBABILITIES, to_json
+from astec.server.schema import Explanation
+from astec.server.settings import Settings
+from astec.server.threads import InferenceThreads
+from astec.server.warmup import warm_predictor
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from server.http_protocol import BoundedHttp
+from astec.server.http_protocol import BoundedHttp
 
 _Step = tuple[RequestResponseCycle | None, int]
 

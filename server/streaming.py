@@ -14,8 +14,8 @@ from typing import NamedTuple
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from server.batcher import Caller
-from server.errors import (
+from astec.server.batcher import Caller
+from astec.server.errors import (
     BodyTooLargeError,
     ClientLeftError,
     FieldError,
@@ -25,10 +25,10 @@ from server.errors import (
     to_response,
     to_server_error,
 )
-from server.prediction import Prediction, caller_of
-from server.schema import PredictRequest
-from server.service import SHED_REASONS, Ask, Service
-from server.settings import Settings
+from astec.server.prediction import Prediction, caller_of
+from astec.server.schema import PredictRequest
+from astec.server.service import SHED_REASONS, Ask, Service
+from astec.server.settings import Settings
 
 logger = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ import signal
 import time
 from collections.abc import Callable
 
-from server.crew import SIGNALS, Beat, Crew, Worker
-from server.rollout import RETRY_AFTER_S, Outcome, Releases, Rollout
+from astec.server.crew import SIGNALS, Beat, Crew, Worker
+from astec.server.rollout import RETRY_AFTER_S, Outcome, Releases, Rollout
 
 logger = logging.getLogger(__name__)
 

@@ -7,12 +7,12 @@ from time import perf_counter
 
 import numpy as np
 
-from export.artifact.allowed_shortlist import Allowed
-from export.artifact.featurizer import Bag, Query, QueryKindError
-from export.artifact.store import Artifact
-from server.predictor import Predictor
-from server.prefault import prefault
-from server.ranking_json import to_json
+from astec.export.artifact.allowed_shortlist import Allowed
+from astec.export.artifact.featurizer import Bag, Query, QueryKindError
+from astec.export.artifact.store import Artifact
+from astec.server.predictor import Predictor
+from astec.server.prefault import prefault
+from astec.server.ranking_json import to_json
 
 logger = logging.getLogger(__name__)
 

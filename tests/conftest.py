@@ -15,15 +15,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from export.artifact.featurizer import Bags, FeaturizerConfig, TextFeaturizer
-from export.artifact.index import Backend, HnswParams
-from export.artifact.labels import TextTable
-from export.artifact.shortlist import LabelSets
-from export.artifact.sparse import MIN_HEAD_WEIGHTS, SparseClassifier
-from export.checkpoint import Checkpoint, DenseArrays, HeldOut, Reference
-from export.indices import IndexBuilder, Indices
-from export.plan import IndexPlan, ShortlistKind, ShortlistPlan
-from trainer.demo.log import DemoLogConfig, sample_queries, write_demo_log
+from astec.export.artifact.featurizer import Bags, FeaturizerConfig, TextFeaturizer
+from astec.export.artifact.index import Backend, HnswParams
+from astec.export.artifact.labels import TextTable
+from astec.export.artifact.shortlist import LabelSets
+from astec.export.artifact.sparse import MIN_HEAD_WEIGHTS, SparseClassifier
+from astec.export.checkpoint import Checkpoint, DenseArrays, HeldOut, Reference
+from astec.export.indices import IndexBuilder, Indices
+from astec.export.plan import IndexPlan, ShortlistKind, ShortlistPlan
+from astec.trainer.demo.log import DemoLogConfig, sample_queries, write_demo_log
 
 # Seconds to train, and still far better than guessing: 2,000 queries over a few hundred phrases.
 DEMO_LOG = DemoLogConfig(seed=7, num_queries=2_000, num_test_queries=300, num_phrases=600)
@@ -51,7 +51,7 @@ def demo_run(demo_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of the trainer on the demo log."""
     run = tmp_path_factory.mktemp("demo") / "run"
     settings = [argument for setting in DEMO_SETTINGS for argument in ("--set", setting)]
-    _run("trainer", str(demo_data), str(run), "--device", "cpu", *settings)
+    _run("astec.trainer", str(demo_data), str(run), "--device", "cpu", *settings)
     return run
 
 
@@ -59,7 +59,7 @@ def demo_run(demo_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def demo_artifact(demo_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo run, exported."""
     artifact = tmp_path_factory.mktemp("demo") / "artifact"
-    _run("export", str(demo_run), str(artifact), "--name", "demo")
+    _run("astec.export", str(demo_run), str(artifact), "--name", "demo")
     return artifact
 
 
@@ -68,7 +68,7 @@ def quoting_artifact(demo_run: Path, tmp_path_factory: pytest.TempPathFactory) -
     """The demo run, exported with the texts of its training points."""
     artifact = tmp_path_factory.mktemp("demo") / "quoting"
     pinned = ("--shortlist", "points", "--dim", "32", "--neighbours", "20", "--m", "8", "--ef-search", "50")
-    _run("export", str(demo_run), str(artifact), "--name", "demo", "--training-texts", *pinned)
+    _run("astec.export", str(demo_run), str(artifact), "--name", "demo", "--training-texts", *pinned)
     return artifact
 
 

@@ -15,7 +15,7 @@ from threading import Timer
 
 import httpx
 
-from export.readers import open_dataset
+from astec.export.readers import open_dataset
 
 NUM_QUERIES = 500
 # The demo model puts a clicked phrase first for about two queries in three; chance is below one in a thousand.

@@ -14,21 +14,21 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from rich.table import Table
 
-from export.readers import DataError, open_dataset
-from export.readers.progress import console
-from trainer.bench.synthetic import SHAPES, ScaleError
-from trainer.config import ConfigError, TrainerConfig, all_settings, load_config, seed_settings
-from trainer.demo.log import DemoLogConfig, write_demo_log
-from trainer.interruption import exit_when_interrupted
-from trainer.run import DEFAULT_SAVE_MINUTES
-from trainer.tuning.command import tune
+from astec.export.readers import DataError, open_dataset
+from astec.export.readers.progress import console
+from astec.trainer.bench.synthetic import SHAPES, ScaleError
+from astec.trainer.config import ConfigError, TrainerConfig, all_settings, load_config, seed_settings
+from astec.trainer.demo.log import DemoLogConfig, write_demo_log
+from astec.trainer.interruption import exit_when_interrupted
+from astec.trainer.run import DEFAULT_SAVE_MINUTES
+from astec.trainer.tuning.command import tune
 
 if TYPE_CHECKING:
     import torch
 
-    from trainer.data import TrainingData
-    from trainer.run import Run
-    from trainer.world import World
+    from astec.trainer.data import TrainingData
+    from astec.trainer.run import Run
+    from astec.trainer.world import World
 
 EXIT_BAD_INPUT = 2
 
@@ -153,9 +153,9 @@ def report(
     ],
 ) -> None:
     """Write RUN/report.html again, from what the run has left beside it."""
-    from trainer.report.evaluation import EvaluationError
-    from trainer.report.history import HistoryError
-    from trainer.report.page import write_report
+    from astec.trainer.report.evaluation import EvaluationError
+    from astec.trainer.report.history import HistoryError
+    from astec.trainer.report.page import write_report
 
     try:
         path = write_report(run_folder)
@@ -200,10 +200,10 @@ def bench(
     """
     if shape not in SHAPES:
         _fail(f"--shape {shape} is not known; there are {', '.join(SHAPES)}")
-    from trainer.bench.cost import paper_settings, run_bench
-    from trainer.loop import DivergedError
-    from trainer.run import RunError
-    from trainer.tensors import DeviceError, pick_device
+    from astec.trainer.bench.cost import paper_settings, run_bench
+    from astec.trainer.loop import DivergedError
+    from astec.trainer.run import RunError
+    from astec.trainer.tensors import DeviceError, pick_device
 
     given = [*(overrides or []), *seed_settings(seed)]
     try:
@@ -247,8 +247,8 @@ class _Options:
 
 def _begin(data: Path, run_folder: Path, settings: TrainerConfig, options: _Options, *, skip_bad_lines: bool) -> None:
     """Train from the start."""
-    from trainer.origin import Fingerprint, Origin, settings_sha256
-    from trainer.run import Run
+    from astec.trainer.origin import Fingerprint, Origin, settings_sha256
+    from astec.trainer.run import Run
 
     device = options.device or "auto"
     save_minutes = DEFAULT_SAVE_MINUTES if options.save_minutes is None else options.save_minutes
@@ -271,8 +271,8 @@ def _begin(data: Path, run_folder: Path, settings: TrainerConfig, options: _Opti
 
 def _resume(run_folder: Path, options: _Options) -> None:
     """Go on with an interrupted run."""
-    from trainer.origin import Fingerprint
-    from trainer.run import CONFIG_FILE, Run, RunError, read_origin
+    from astec.trainer.origin import Fingerprint
+    from astec.trainer.run import CONFIG_FILE, Run, RunError, read_origin
 
     with _failures(run_folder):
         origin = read_origin(run_folder)
@@ -301,7 +301,7 @@ def _resume(run_folder: Path, options: _Options) -> None:
 
 def _finish(run: Run) -> None:
     """Do what a run that was killed after its checkpoint left undone; whoever restarts it until it succeeds is done."""
-    from trainer.report.page import write_report
+    from astec.trainer.report.page import write_report
 
     if not run.world.leads:
         return
@@ -315,13 +315,13 @@ def _finish(run: Run) -> None:
 @contextmanager
 def _failures(run_folder: Path) -> Iterator[None]:
     """End with a message on what is the user's to mend."""
-    from trainer.distributed import PeerError
-    from trainer.loop import DivergedError
-    from trainer.report.evaluation import EvaluationError
-    from trainer.report.history import HistoryError
-    from trainer.report.tensorboard import TensorBoardError
-    from trainer.run import ORIGIN_FILE, RunError
-    from trainer.tensors import DeviceError
+    from astec.trainer.distributed import PeerError
+    from astec.trainer.loop import DivergedError
+    from astec.trainer.report.evaluation import EvaluationError
+    from astec.trainer.report.history import HistoryError
+    from astec.trainer.report.tensorboard import TensorBoardError
+    from astec.trainer.run import ORIGIN_FILE, RunError
+    from astec.trainer.tensors import DeviceError
 
     try:
         yield
@@ -334,8 +334,8 @@ def _failures(run_folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _join_world(device: str, *, tensorboard: bool) -> Iterator[tuple[World, torch.device]]:
-    from trainer.distributed import join_world
-    from trainer.report.tensorboard import require_tensorboard
+    from astec.trainer.distributed import join_world
+    from astec.trainer.report.tensorboard import require_tensorboard
 
     if tensorboard:
         require_tensorboard()
@@ -344,7 +344,7 @@ def _join_world(device: str, *, tensorboard: bool) -> Iterator[tuple[World, torc
 
 
 def _load(data: Path, settings: TrainerConfig, *, skip_bad_lines: bool) -> TrainingData:
-    from trainer.data import load_training_data
+    from astec.trainer.data import load_training_data
 
     dataset = open_dataset(data, "train")
     loaded = load_training_data(dataset, settings, skip_bad_lines=skip_bad_lines)
@@ -354,11 +354,11 @@ def _load(data: Path, settings: TrainerConfig, *, skip_bad_lines: bool) -> Train
 
 
 def _learn(data: TrainingData, settings: TrainerConfig, device: torch.device, run: Run, *, tensorboard: bool) -> None:
-    from trainer.report.history import History
-    from trainer.report.tensorboard import TENSORBOARD_FOLDER, TensorBoard
-    from trainer.run import HISTORY_FILE
-    from trainer.stages import train as train_learner
-    from trainer.stages import train_along
+    from astec.trainer.report.history import History
+    from astec.trainer.report.tensorboard import TENSORBOARD_FOLDER, TensorBoard
+    from astec.trainer.run import HISTORY_FILE
+    from astec.trainer.stages import train as train_learner
+    from astec.trainer.stages import train_along
 
     with ExitStack() as closing:
         if not run.world.leads:

@@ -14,9 +14,9 @@ import tomli_w
 from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
-from export.artifact.featurizer import FeaturizerConfig
-from trainer.encoders import ENCODERS, encoder_section
-from trainer.section import KIND_MEANING, EncoderSection, Section
+from astec.export.artifact.featurizer import FeaturizerConfig
+from astec.trainer.encoders import ENCODERS, encoder_section
+from astec.trainer.section import KIND_MEANING, EncoderSection, Section
 
 EMBEDDING_SUFFIXES = (".vec", ".vec.gz", ".bin", ".npy")
 
@@ -26,7 +26,7 @@ class ConfigError(ValueError):
 
 
 class FeaturizerSection(Section):
-    """What becomes a token (see `export.artifact.featurizer`)."""
+    """What becomes a token (see `astec.export.artifact.featurizer`)."""
 
     word_ngrams: int = Field(
         2, ge=1, le=4, description="longest run of words that is a token; more: phrases, larger model"

@@ -13,7 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, vstack
 
-from trainer.clustering import normalize_rows
+from astec.trainer.clustering import normalize_rows
 
 _WALK_STEPS = 128
 # Most steps start anew from the label itself: neighbours' neighbours count, but far less than neighbours.

@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, vstack
 
-from export.artifact.featurizer import Bags, Featurizer, IdFeaturizer, Query, TextFeaturizer
-from export.artifact.labels import TextTable
-from export.artifact.manifest import EncoderDescription
-from export.artifact.reading import SequenceReader, open_reader
-from export.artifact.sequences import Sequences
-from export.readers import DataError, Dataset
-from trainer.config import ConfigError, FeaturizerSection, TrainerConfig
-from trainer.section import EncoderSection
+from astec.export.artifact.featurizer import Bags, Featurizer, IdFeaturizer, Query, TextFeaturizer
+from astec.export.artifact.labels import TextTable
+from astec.export.artifact.manifest import EncoderDescription
+from astec.export.artifact.reading import SequenceReader, open_reader
+from astec.export.artifact.sequences import Sequences
+from astec.export.readers import DataError, Dataset
+from astec.trainer.config import ConfigError, FeaturizerSection, TrainerConfig
+from astec.trainer.section import EncoderSection
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from export.checkpoint import DenseArrays
-from trainer.encoders.encoder import Encoder
-from trainer.world import Arrays
+from astec.export.checkpoint import DenseArrays
+from astec.trainer.encoders.encoder import Encoder
+from astec.trainer.world import Arrays
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """Several processes that train together, started by `torchrun`: gloo between CPUs, NCCL between GPUs, one GPU each.
 
-Module I splits the texts of a batch, Modules III and IV and the re-ranker split the labels (see `trainer.world.Mesh`).
-Everything else is done once, by the first process. One that fails makes torchrun stop all; where it does not, the
-others learn of it as soon as they talk to it.
+Module I splits the texts of a batch, Modules III and IV and the re-ranker split the labels (see
+`astec.trainer.world.Mesh`). Everything else is done once, by the first process. One that fails makes torchrun stop all;
+where it does not, the others learn of it as soon as they talk to it.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor, distributed
 
-from export.readers.progress import console
-from trainer.tensors import DeviceError, pick_device
-from trainer.world import Arrays, World
+from astec.export.readers.progress import console
+from astec.trainer.tensors import DeviceError, pick_device
+from astec.trainer.world import Arrays, World
 
 # The first process may mine and index for hours before it talks to those that wait for it; torchrun, not this limit,
 # ends them if it dies.

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainer.tensors import to_device
+from astec.trainer.tensors import to_device
 
 _BLOCK_VECTORS = 1 << 17  # times the queries of a call, the similarities that are in memory at a time
 
@@ -32,7 +32,7 @@ class ExactIndex:
 
     @torch.no_grad()
     def search(self, queries_BD: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """See `export.artifact.index.NeighbourIndex`: ids and cosine similarities [B, min(k, M)], nearest first."""
+        """Return ids and cosine similarities [B, min(k, M)], nearest first, as `NeighbourIndex.search` does."""
         k = min(k, self.count)
         with self._lock:
             queries = torch.nn.functional.normalize(to_device(queries_BD, self._vectors_MD.device))

@@ -11,16 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from export.artifact.shortlist import Candidates
-from trainer.config import TrainerConfig
-from trainer.dense import DenseModel
-from trainer.encoders.encoder import Encoder
-from trainer.features import FrozenFeatures
-from trainer.loop import Loop, Schedule
-from trainer.run import Run
-from trainer.task import Labels, OneVsAllTask
-from trainer.tensors import seeded
-from trainer.world import Mesh
+from astec.export.artifact.shortlist import Candidates
+from astec.trainer.config import TrainerConfig
+from astec.trainer.dense import DenseModel
+from astec.trainer.encoders.encoder import Encoder
+from astec.trainer.features import FrozenFeatures
+from astec.trainer.loop import Loop, Schedule
+from astec.trainer.run import Run
+from astec.trainer.task import Labels, OneVsAllTask
+from astec.trainer.tensors import seeded
+from astec.trainer.world import Mesh
 
 _STREAM = 2
 

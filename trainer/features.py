@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainer.data import Texts
-from trainer.encoders.encoder import Encoder
-from trainer.rows import RowTable
-from trainer.tensors import to_device
+from astec.trainer.data import Texts
+from astec.trainer.encoders.encoder import Encoder
+from astec.trainer.rows import RowTable
+from astec.trainer.tensors import to_device
 
 
 class Features(Protocol):

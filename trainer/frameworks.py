@@ -11,15 +11,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trainer.dense import DenseModel
-from trainer.encoders.encoder import Encoder
-from trainer.encoders.start import start_encoder
-from trainer.joint import learn_jointly
-from trainer.learner import Learner
-from trainer.rebuilt_negatives import RebuiltSampler
-from trainer.surrogate import learn_surrogate
-from trainer.task import AllLabels, Labels
-from trainer.world import Arrays
+from astec.trainer.dense import DenseModel
+from astec.trainer.encoders.encoder import Encoder
+from astec.trainer.encoders.start import start_encoder
+from astec.trainer.joint import learn_jointly
+from astec.trainer.learner import Learner
+from astec.trainer.rebuilt_negatives import RebuiltSampler
+from astec.trainer.surrogate import learn_surrogate
+from astec.trainer.task import AllLabels, Labels
+from astec.trainer.world import Arrays
 
 
 class OvaLearner(Learner):

@@ -10,16 +10,16 @@ from typing import Literal
 
 from scipy.sparse import csr_matrix
 
-from trainer.config import TrainerConfig
-from trainer.data import Texts
-from trainer.dense import DenseModel
-from trainer.encoders.encoder import Encoder
-from trainer.features import EncodedFeatures
-from trainer.loop import Loop, Schedule
-from trainer.run import Run
-from trainer.task import Labels, OneVsAllTask
-from trainer.tensors import seeded
-from trainer.world import Mesh
+from astec.trainer.config import TrainerConfig
+from astec.trainer.data import Texts
+from astec.trainer.dense import DenseModel
+from astec.trainer.encoders.encoder import Encoder
+from astec.trainer.features import EncodedFeatures
+from astec.trainer.loop import Loop, Schedule
+from astec.trainer.run import Run
+from astec.trainer.task import Labels, OneVsAllTask
+from astec.trainer.tensors import seeded
+from astec.trainer.world import Mesh
 
 _STREAM = 1
 

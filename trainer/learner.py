@@ -11,20 +11,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from export.artifact.featurizer import Featurizer
-from export.artifact.shortlist import Candidates
-from trainer.config import TrainerConfig
-from trainer.data import Examples
-from trainer.dense import DenseModel
-from trainer.encoders.encoder import Encoder
-from trainer.encoders.start import start_encoder
-from trainer.extreme import HeldOut, learn_classifiers
-from trainer.probe import recall_metrics
-from trainer.run import Run
-from trainer.sampling import Graphs, LabelSampler, build_graphs, candidate_arrays, choose_negatives, shortlist
-from trainer.surrogate import learn_surrogate
-from trainer.task import Labels
-from trainer.world import Arrays
+from astec.export.artifact.featurizer import Featurizer
+from astec.export.artifact.shortlist import Candidates
+from astec.trainer.config import TrainerConfig
+from astec.trainer.data import Examples
+from astec.trainer.dense import DenseModel
+from astec.trainer.encoders.encoder import Encoder
+from astec.trainer.encoders.start import start_encoder
+from astec.trainer.extreme import HeldOut, learn_classifiers
+from astec.trainer.probe import recall_metrics
+from astec.trainer.run import Run
+from astec.trainer.sampling import Graphs, LabelSampler, build_graphs, candidate_arrays, choose_negatives, shortlist
+from astec.trainer.surrogate import learn_surrogate
+from astec.trainer.task import Labels
+from astec.trainer.world import Arrays
 
 
 class Learner:

@@ -21,10 +21,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from export.readers.progress import step_progress
-from trainer.config import ExtremeSection, RerankerSection, SurrogateSection
-from trainer.run import Run
-from trainer.tensors import seeded
+from astec.export.readers.progress import step_progress
+from astec.trainer.config import ExtremeSection, RerankerSection, SurrogateSection
+from astec.trainer.run import Run
+from astec.trainer.tensors import seeded
 
 Batch = TypeVar("Batch")
 _BATCHES_AHEAD = 2

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 from scipy.sparse import csr_matrix
 
-from export.artifact.shortlist import Candidates
-from trainer.config import MixSection
+from astec.export.artifact.shortlist import Candidates
+from astec.trainer.config import MixSection
 
 SHARES = tuple(round(0.1 * step, 1) for step in range(11))
 SMALL_SHARES = tuple(round(0.05 * step, 2) for step in range(9))

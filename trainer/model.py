@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 from torch.nn import functional
 
-from trainer.rows import RowTable
-from trainer.world import ALONE, World
+from astec.trainer.rows import RowTable
+from astec.trainer.world import ALONE, World
 
 _INITIAL_ROWS = 1 << 16
 

@@ -8,9 +8,9 @@ from typing import Self
 
 import numpy as np
 
-from export.artifact.manifest import Frozen
-from trainer.config import TrainerConfig, dump_config
-from trainer.data import TrainingData
+from astec.export.artifact.manifest import Frozen
+from astec.trainer.config import TrainerConfig, dump_config
+from astec.trainer.data import TrainingData
 
 
 class Fingerprint(Frozen):

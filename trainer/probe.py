@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from export.artifact.shortlist import Candidates
-from export.metrics import RankingMetrics
-from trainer.ranking import rank_candidates, shortlist_recall
-from trainer.tensors import to_device
-from trainer.world import ALONE, World
+from astec.export.artifact.shortlist import Candidates
+from astec.export.metrics import RankingMetrics
+from astec.trainer.ranking import rank_candidates, shortlist_recall
+from astec.trainer.tensors import to_device
+from astec.trainer.world import ALONE, World
 
 PROBE_TEXTS = 1_000
 """Held-out texts that a probe looks at: P@1 is then known to about 1.5 points."""

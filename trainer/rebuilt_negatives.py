@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trainer.config import ShortlistSection
-from trainer.data import Examples
-from trainer.encoders.encoder import Encoder
-from trainer.run import Run
-from trainer.sampling import LabelSampler, build_graphs, choose_negatives
-from trainer.world import Arrays, LabelSample
+from astec.trainer.config import ShortlistSection
+from astec.trainer.data import Examples
+from astec.trainer.encoders.encoder import Encoder
+from astec.trainer.run import Run
+from astec.trainer.sampling import LabelSampler, build_graphs, choose_negatives
+from astec.trainer.world import Arrays, LabelSample
 
 
 class RebuiltSampler:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from trainer.config import ShortlistSection
+from astec.trainer.config import ShortlistSection
 
 _ITERATIONS = 10
 _MAX_TEXTS = 16_384  # of a label that k-means looks at: bounds its time and memory

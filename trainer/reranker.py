@@ -9,19 +9,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from export.artifact.shortlist import Candidates
-from trainer.config import TrainerConfig
-from trainer.data import Examples, Texts
-from trainer.dense import DenseModel
-from trainer.encoders.encoder import Encoder
-from trainer.features import EncodedFeatures, random_embeddings
-from trainer.loop import Loop, Schedule
-from trainer.run import Run
-from trainer.sampling import LabelSampler
-from trainer.section import EncoderSection
-from trainer.task import OneVsAllTask
-from trainer.tensors import seeded
-from trainer.world import Mesh
+from astec.export.artifact.shortlist import Candidates
+from astec.trainer.config import TrainerConfig
+from astec.trainer.data import Examples, Texts
+from astec.trainer.dense import DenseModel
+from astec.trainer.encoders.encoder import Encoder
+from astec.trainer.features import EncodedFeatures, random_embeddings
+from astec.trainer.loop import Loop, Schedule
+from astec.trainer.run import Run
+from astec.trainer.sampling import LabelSampler
+from astec.trainer.section import EncoderSection
+from astec.trainer.task import OneVsAllTask
+from astec.trainer.tensors import seeded
+from astec.trainer.world import Mesh
 
 _STREAM = 3
 

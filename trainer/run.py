@@ -19,13 +19,13 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from export.artifact.files import write_file_atomically
-from export.checkpoint import CHECKPOINT_FOLDER
-from export.readers.progress import console
-from trainer.config import TrainerConfig, dump_config
-from trainer.origin import Origin
-from trainer.report.history import History
-from trainer.world import ALONE, Arrays, World
+from astec.export.artifact.files import write_file_atomically
+from astec.export.checkpoint import CHECKPOINT_FOLDER
+from astec.export.readers.progress import console
+from astec.trainer.config import TrainerConfig, dump_config
+from astec.trainer.origin import Origin
+from astec.trainer.report.history import History
+from astec.trainer.world import ALONE, Arrays, World
 
 CONFIG_FILE = "config.toml"
 HISTORY_FILE = "history.jsonl"

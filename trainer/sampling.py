@@ -18,14 +18,14 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from export.artifact.hnsw_index import HnswIndex
-from export.artifact.index import HnswParams, NeighbourIndex
-from export.artifact.shortlist import Candidates, LabelGraph, LabelSets, Representatives, Shortlister
-from export.readers.progress import track
-from trainer.config import HnswSection, ShortlistSection
-from trainer.exact_index import ExactIndex
-from trainer.representatives import label_representatives
-from trainer.world import Arrays
+from astec.export.artifact.hnsw_index import HnswIndex
+from astec.export.artifact.index import HnswParams, NeighbourIndex
+from astec.export.artifact.shortlist import Candidates, LabelGraph, LabelSets, Representatives, Shortlister
+from astec.export.readers.progress import track
+from astec.trainer.config import HnswSection, ShortlistSection
+from astec.trainer.exact_index import ExactIndex
+from astec.trainer.representatives import label_representatives
+from astec.trainer.world import Arrays
 
 _CHUNK_TEXTS = 512
 # torch keeps a kernel for every shape of a product that it has seen: a few shapes in place of one a batch. The labels

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from export.artifact.manifest import Reads
+from astec.export.artifact.manifest import Reads
 
 
 class Section(BaseModel):

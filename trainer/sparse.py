@@ -19,10 +19,10 @@ import torch
 from numba import njit
 from numpy.typing import NDArray
 
-from export.artifact.sparse import MIN_HEAD_WEIGHTS, SparseClassifier
-from export.readers.progress import track
-from trainer.config import SparseSection
-from trainer.data import Examples
+from astec.export.artifact.sparse import MIN_HEAD_WEIGHTS, SparseClassifier
+from astec.export.readers.progress import track
+from astec.trainer.config import SparseSection
+from astec.trainer.data import Examples
 
 # Labels come by falling frequency: in a large chunk the first ones would keep one thread busy when all others are done.
 _CHUNK_LABELS = 128

@@ -14,31 +14,31 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from export.artifact.featurizer import Bags
-from export.artifact.labels import TextTable
-from export.artifact.sequences import Sequences
-from export.artifact.shortlist import Candidates, LabelSets, Shortlister
-from export.artifact.sparse import SPARSE_SLOPE, SparseClassifier
-from export.checkpoint import Checkpoint, HeldOut, Reference, write_checkpoint
-from export.metrics import inverse_propensities
-from export.readers.progress import console
-from trainer.config import TrainerConfig
-from trainer.data import Examples, Texts, TrainingData, split_validation
-from trainer.dense import DenseModel
-from trainer.encoders.encoder import Encoder
-from trainer.frameworks import FRAMEWORKS
-from trainer.learner import Learner
-from trainer.mix import MixChoice, Parts, choose_shares
-from trainer.probe import PROBE_TEXTS, candidate_logits
-from trainer.report.evaluation import Evaluation, evaluate, write_evaluation
-from trainer.report.page import write_report
-from trainer.reranker import learn_reranker
-from trainer.run import Run
-from trainer.sampling import Graphs, build_graphs, candidate_arrays, choose_negatives, mine_negatives, shortlist
-from trainer.section import EncoderSection
-from trainer.sparse import learn_sparse
-from trainer.tensors import product_dtype, to_device
-from trainer.world import Arrays
+from astec.export.artifact.featurizer import Bags
+from astec.export.artifact.labels import TextTable
+from astec.export.artifact.sequences import Sequences
+from astec.export.artifact.shortlist import Candidates, LabelSets, Shortlister
+from astec.export.artifact.sparse import SPARSE_SLOPE, SparseClassifier
+from astec.export.checkpoint import Checkpoint, HeldOut, Reference, write_checkpoint
+from astec.export.metrics import inverse_propensities
+from astec.export.readers.progress import console
+from astec.trainer.config import TrainerConfig
+from astec.trainer.data import Examples, Texts, TrainingData, split_validation
+from astec.trainer.dense import DenseModel
+from astec.trainer.encoders.encoder import Encoder
+from astec.trainer.frameworks import FRAMEWORKS
+from astec.trainer.learner import Learner
+from astec.trainer.mix import MixChoice, Parts, choose_shares
+from astec.trainer.probe import PROBE_TEXTS, candidate_logits
+from astec.trainer.report.evaluation import Evaluation, evaluate, write_evaluation
+from astec.trainer.report.page import write_report
+from astec.trainer.reranker import learn_reranker
+from astec.trainer.run import Run
+from astec.trainer.sampling import Graphs, build_graphs, candidate_arrays, choose_negatives, mine_negatives, shortlist
+from astec.trainer.section import EncoderSection
+from astec.trainer.sparse import learn_sparse
+from astec.trainer.tensors import product_dtype, to_device
+from astec.trainer.world import Arrays
 
 _REFERENCE_TEXTS = 256
 _REFERENCE_LABELS = 5

@@ -10,15 +10,15 @@ from collections.abc import Callable
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from trainer.config import TrainerConfig
-from trainer.data import Examples
-from trainer.dense import DenseModel
-from trainer.encoders.encoder import Encoder
-from trainer.joint import learn_jointly
-from trainer.run import Run
-from trainer.surrogate_labels import surrogate_labels, surrogate_membership
-from trainer.task import AllLabels
-from trainer.world import Arrays, World
+from astec.trainer.config import TrainerConfig
+from astec.trainer.data import Examples
+from astec.trainer.dense import DenseModel
+from astec.trainer.encoders.encoder import Encoder
+from astec.trainer.joint import learn_jointly
+from astec.trainer.run import Run
+from astec.trainer.surrogate_labels import surrogate_labels, surrogate_membership
+from astec.trainer.task import AllLabels
+from astec.trainer.world import Arrays, World
 
 
 def learn_surrogate(

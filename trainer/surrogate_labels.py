@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from trainer.clustering import cluster_labels, label_centroids
-from trainer.config import SurrogateSection
-from trainer.correlation import label_correlation, smooth_centroids
-from trainer.data import Examples
+from astec.trainer.clustering import cluster_labels, label_centroids
+from astec.trainer.config import SurrogateSection
+from astec.trainer.correlation import label_correlation, smooth_centroids
+from astec.trainer.data import Examples
 
 # Rare labels have too few texts to teach tokens their meaning one by one: their embeddings, and the classifiers upon
 # them, only remember those texts. Where labels are few, telling all of them apart is worth more.

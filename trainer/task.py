@@ -21,16 +21,16 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 from torch.nn import functional
 
-from export.artifact.shortlist import Candidates
-from trainer.config import ModelSection
-from trainer.dense import DenseModel
-from trainer.encoders.encoder import Encoder
-from trainer.features import Features
-from trainer.model import Classifier, Residual, one_vs_all_loss
-from trainer.probe import progress_metrics
-from trainer.rows import RowTable
-from trainer.tensors import product_dtype, to_device
-from trainer.world import ONE_PROCESS, LabelSample, Mesh
+from astec.export.artifact.shortlist import Candidates
+from astec.trainer.config import ModelSection
+from astec.trainer.dense import DenseModel
+from astec.trainer.encoders.encoder import Encoder
+from astec.trainer.features import Features
+from astec.trainer.model import Classifier, Residual, one_vs_all_loss
+from astec.trainer.probe import progress_metrics
+from astec.trainer.rows import RowTable
+from astec.trainer.tensors import product_dtype, to_device
+from astec.trainer.world import ONE_PROCESS, LabelSample, Mesh
 
 
 class Labels(Protocol):

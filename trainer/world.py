@@ -1,4 +1,4 @@
-"""The processes that train together: here the usual one, alone; `trainer.distributed` has several.
+"""The processes that train together: here the usual one, alone; `astec.trainer.distributed` has several.
 
 Shapes: n rows, B texts of a batch, U labels of a batch, P positive pairs.
 """

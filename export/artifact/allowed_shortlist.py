@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from export.artifact.shortlist import Shortlist, Shortlister, keep_best
+from astec.export.artifact.shortlist import Shortlist, Shortlister, keep_best
 
 
 class Allowed(NamedTuple):

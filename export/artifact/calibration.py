@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from export.artifact.manifest import Calibration
+from astec.export.artifact.manifest import Calibration
 
 
 class Calibrator:

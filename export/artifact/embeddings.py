@@ -15,9 +15,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from export.artifact.featurizer import Bags
-from export.artifact.quantization import quantize_int8
-from export.artifact.weight_rows import NO_SCALES, ROWS_AHEAD, Weights, prefetch_row, read_only
+from astec.export.artifact.featurizer import Bags
+from astec.export.artifact.quantization import quantize_int8
+from astec.export.artifact.weight_rows import NO_SCALES, ROWS_AHEAD, Weights, prefetch_row, read_only
 
 
 @dataclass(frozen=True, slots=True)

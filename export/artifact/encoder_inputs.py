@@ -9,11 +9,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from export.artifact.embeddings import Embeddings
-from export.artifact.featurizer import Bags
-from export.artifact.manifest import Reads
-from export.artifact.sequences import Sequences
-from export.artifact.weight_rows import Weights
+from astec.export.artifact.embeddings import Embeddings
+from astec.export.artifact.featurizer import Bags
+from astec.export.artifact.manifest import Reads
+from astec.export.artifact.sequences import Sequences
+from astec.export.artifact.weight_rows import Weights
 
 GraphInputs = dict[str, NDArray[np.float32] | NDArray[np.int32]]
 

@@ -23,12 +23,21 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from export.artifact.array_file import map_array
-from export.artifact.hashing import first_slot
-from export.artifact.labels import TextTable
-from export.artifact.ragged import take_rows
-from export.artifact.token_table import build_table, check_table, find
-from export.artifact.tokens import Codes, encode_texts, hash_text, longest_text, max_tokens, scan, scan_text, token_text
+from astec.export.artifact.array_file import map_array
+from astec.export.artifact.hashing import first_slot
+from astec.export.artifact.labels import TextTable
+from astec.export.artifact.ragged import take_rows
+from astec.export.artifact.token_table import build_table, check_table, find
+from astec.export.artifact.tokens import (
+    Codes,
+    encode_texts,
+    hash_text,
+    longest_text,
+    max_tokens,
+    scan,
+    scan_text,
+    token_text,
+)
 
 FEATURIZER_FILE = "featurizer.json"
 VOCABULARY_STEM = "vocabulary"

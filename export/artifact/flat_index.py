@@ -11,9 +11,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from export.artifact.array_file import map_array
-from export.artifact.index import HnswParams, unit_rows
-from export.artifact.weight_rows import read_only
+from astec.export.artifact.array_file import map_array
+from astec.export.artifact.index import HnswParams, unit_rows
+from astec.export.artifact.weight_rows import read_only
 
 
 class FlatIndex:

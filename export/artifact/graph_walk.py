@@ -14,8 +14,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from export.artifact.hashing import first_slot
-from export.artifact.weight_rows import dot, prefetch_row
+from astec.export.artifact.hashing import first_slot
+from astec.export.artifact.weight_rows import dot, prefetch_row
 
 WalkArguments = tuple[
     NDArray[np.int8],

@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from export.artifact.weight_rows import read_only
+from astec.export.artifact.weight_rows import read_only
 
 _ROWS_AT_ONCE = 4
 """Rows that are added in one pass over the sums."""

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from export.artifact.hnsw_graph import NO_LINK
+from astec.export.artifact.hnsw_graph import NO_LINK
 
 _HEADER = struct.Struct("<6QiI3QdQ")
 _MAX_M = 2**15  # more links than hnswlib allows, and few enough for no flag among the 32 bits of their number

@@ -12,10 +12,10 @@ import hnswlib
 import numpy as np
 from numpy.typing import NDArray
 
-from export.artifact.hnsw_file import link_lists, require_sound_file
-from export.artifact.hnsw_graph import NO_LINK, HnswGraph
-from export.artifact.index import HnswParams
-from export.artifact.weight_rows import read_only
+from astec.export.artifact.hnsw_file import link_lists, require_sound_file
+from astec.export.artifact.hnsw_graph import NO_LINK, HnswGraph
+from astec.export.artifact.index import HnswParams
+from astec.export.artifact.weight_rows import read_only
 
 
 class HnswIndex:

@@ -108,26 +108,26 @@ def index_backend(backend: Backend) -> type[StoredIndex]:
 
 
 def _hnswlib() -> type[StoredIndex]:
-    from export.artifact.hnsw_index import HnswIndex
+    from astec.export.artifact.hnsw_index import HnswIndex
 
     return HnswIndex
 
 
 def _int8() -> type[StoredIndex]:
-    from export.artifact.int8_index import Int8Index
+    from astec.export.artifact.int8_index import Int8Index
 
     return Int8Index
 
 
 def _flat() -> type[StoredIndex]:
-    from export.artifact.flat_index import FlatIndex
+    from astec.export.artifact.flat_index import FlatIndex
 
     return FlatIndex
 
 
 def _usearch() -> type[StoredIndex]:
     try:
-        from export.artifact.usearch_index import UsearchIndex
+        from astec.export.artifact.usearch_index import UsearchIndex
     except ImportError as error:
         raise IndexBackendError(f"the index backend usearch is not installed ({error}): pip install usearch") from error
     return UsearchIndex

@@ -21,11 +21,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from export.artifact.graph_walk import WalkArguments, walk
-from export.artifact.hnsw_graph import HnswGraph
-from export.artifact.index import HnswParams
-from export.artifact.quantization import quantize_int8
-from export.artifact.weight_rows import read_only
+from astec.export.artifact.graph_walk import WalkArguments, walk
+from astec.export.artifact.hnsw_graph import HnswGraph
+from astec.export.artifact.index import HnswParams
+from astec.export.artifact.quantization import quantize_int8
+from astec.export.artifact.weight_rows import read_only
 
 _MAGIC, _VERSION = b"HNSWINT8", 1
 _HEADER = struct.Struct("<8s7q")
@@ -82,7 +82,7 @@ class Int8Index:
     @classmethod
     def build(cls, vectors_ND: NDArray[np.float32], params: HnswParams, seed: int) -> Int8Index:
         """See `StoredIndex.build`."""
-        from export.artifact.hnsw_index import HnswIndex  # only here: to search takes no hnswlib
+        from astec.export.artifact.hnsw_index import HnswIndex  # only here: to search takes no hnswlib
 
         index = HnswIndex.build(vectors_ND, params, seed)
         units_ND = index.vectors()

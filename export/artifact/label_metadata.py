@@ -16,9 +16,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from export.artifact.labels import TextTable
-from export.artifact.manifest import LabelColumn, ValueKind
-from export.artifact.shortlist import LabelSets
+from astec.export.artifact.labels import TextTable
+from astec.export.artifact.manifest import LabelColumn, ValueKind
+from astec.export.artifact.shortlist import LabelSets
 
 LabelValue = str | bool | int
 Conditions = tuple[tuple[str, tuple[str, ...]], ...]

@@ -11,7 +11,7 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from export.artifact.array_file import map_array
+from astec.export.artifact.array_file import map_array
 
 BLOB_SUFFIX = ".bin"
 OFFSETS_SUFFIX = ".offsets.npy"

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from export.artifact.featurizer import Query, QueryKindError
-from export.artifact.sequences import Sequences
+from astec.export.artifact.featurizer import Query, QueryKindError
+from astec.export.artifact.sequences import Sequences
 
 TOKENIZER_FILE = "tokenizer.json"
 

@@ -15,17 +15,17 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from export.artifact.clock import now_s
-from export.artifact.embeddings import add_embeddings
-from export.artifact.featurizer import TextFeaturizer, featurize
-from export.artifact.graph_walk import walk
-from export.artifact.head import apply_head
-from export.artifact.int8_index import Int8Index
-from export.artifact.kept import Kept
-from export.artifact.ranker import Ranker, rank_labels
-from export.artifact.shortlist import NO_CENTROIDS, join
-from export.artifact.store import Artifact
-from export.artifact.tokens import Codes
+from astec.export.artifact.clock import now_s
+from astec.export.artifact.embeddings import add_embeddings
+from astec.export.artifact.featurizer import TextFeaturizer, featurize
+from astec.export.artifact.graph_walk import walk
+from astec.export.artifact.head import apply_head
+from astec.export.artifact.int8_index import Int8Index
+from astec.export.artifact.kept import Kept
+from astec.export.artifact.ranker import Ranker, rank_labels
+from astec.export.artifact.shortlist import NO_CENTROIDS, join
+from astec.export.artifact.store import Artifact
+from astec.export.artifact.tokens import Codes
 
 
 class Pipeline:

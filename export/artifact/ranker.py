@@ -12,12 +12,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from export.artifact.featurizer import Bags
-from export.artifact.manifest import PartShares
-from export.artifact.scorer import best_labels, require_parts
-from export.artifact.shortlist import Representatives, Shortlist, best_similarities
-from export.artifact.sparse import SparseArrays, SparseClassifier, sparse_logits
-from export.artifact.weight_rows import NO_SCALES, Weights, read_only
+from astec.export.artifact.featurizer import Bags
+from astec.export.artifact.manifest import PartShares
+from astec.export.artifact.scorer import best_labels, require_parts
+from astec.export.artifact.shortlist import Representatives, Shortlist, best_similarities
+from astec.export.artifact.sparse import SparseArrays, SparseClassifier, sparse_logits
+from astec.export.artifact.weight_rows import NO_SCALES, Weights, read_only
 
 LabelWeights = tuple[Weights, NDArray[np.float32], NDArray[np.float32]]
 """Rows of labels [L, D], their scales float32 [L] where they are in int8, else [0], and biases float32 [L]."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from export.artifact.featurizer import Featurizer, TextFeaturizer
-from export.artifact.manifest import EncoderDescription
-from export.artifact.pieces import PieceReader
-from export.artifact.sequences import WordReader
+from astec.export.artifact.featurizer import Featurizer, TextFeaturizer
+from astec.export.artifact.manifest import EncoderDescription
+from astec.export.artifact.pieces import PieceReader
+from astec.export.artifact.sequences import WordReader
 
 SequenceReader = WordReader | PieceReader
 

@@ -12,10 +12,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from export.artifact.manifest import PartShares
-from export.artifact.shortlist import Candidates
-from export.artifact.sparse import SPARSE_SLOPE
-from export.artifact.weight_rows import NO_SCALES, ROWS_AHEAD, Weights, dot, prefetch_row, read_only
+from astec.export.artifact.manifest import PartShares
+from astec.export.artifact.shortlist import Candidates
+from astec.export.artifact.sparse import SPARSE_SLOPE
+from astec.export.artifact.weight_rows import NO_SCALES, ROWS_AHEAD, Weights, dot, prefetch_row, read_only
 
 
 class Classifiers(NamedTuple):

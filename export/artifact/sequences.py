@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from export.artifact.featurizer import Query, QueryKindError, TextFeaturizer
-from export.artifact.ragged import take_rows
+from astec.export.artifact.featurizer import Query, QueryKindError, TextFeaturizer
+from astec.export.artifact.ragged import take_rows
 
 _SPACE, _SUBWORD_MARK = ord(" "), ord("~")
 

@@ -20,10 +20,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from export.artifact.hashing import first_slot
-from export.artifact.index import NeighbourIndex
-from export.artifact.ragged import take_rows
-from export.artifact.weight_rows import NO_SCALES, ROWS_AHEAD, Weights, dot, prefetch_row, read_only
+from astec.export.artifact.hashing import first_slot
+from astec.export.artifact.index import NeighbourIndex
+from astec.export.artifact.ragged import take_rows
+from astec.export.artifact.weight_rows import NO_SCALES, ROWS_AHEAD, Weights, dot, prefetch_row, read_only
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from export.artifact.featurizer import Bags
-from export.artifact.prefetch import prefetch
-from export.artifact.shortlist import Candidates
-from export.artifact.token_bits import (
+from astec.export.artifact.featurizer import Bags
+from astec.export.artifact.prefetch import prefetch
+from astec.export.artifact.shortlist import Candidates
+from astec.export.artifact.token_bits import (
     arrange_weights,
     first_weight,
     first_word,

@@ -18,15 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from export.artifact.array_file import map_array
-from export.artifact.embeddings import Embeddings
-from export.artifact.featurizer import Bag, Bags, Featurizer, Query, QueryKindError, open_featurizer
-from export.artifact.files import sha256_of, write_folder_atomically
-from export.artifact.head import Head
-from export.artifact.index import index_backend
-from export.artifact.label_metadata import LabelMetadata
-from export.artifact.labels import TextTable
-from export.artifact.manifest import (
+from astec.export.artifact.array_file import map_array
+from astec.export.artifact.embeddings import Embeddings
+from astec.export.artifact.featurizer import Bag, Bags, Featurizer, Query, QueryKindError, open_featurizer
+from astec.export.artifact.files import sha256_of, write_folder_atomically
+from astec.export.artifact.head import Head
+from astec.export.artifact.index import index_backend
+from astec.export.artifact.label_metadata import LabelMetadata
+from astec.export.artifact.labels import TextTable
+from astec.export.artifact.manifest import (
     FORMAT_VERSION,
     MANIFEST_CHECKSUM_FILE,
     MANIFEST_FILE,
@@ -34,13 +34,13 @@ from export.artifact.manifest import (
     IndexDescription,
     Manifest,
 )
-from export.artifact.pieces import TOKENIZER_FILE
-from export.artifact.reading import SequenceReader, open_reader
-from export.artifact.sequences import Sequences
-from export.artifact.shortlist import LabelGraph, LabelSets, Representatives, Shortlister, label_bounds
-from export.artifact.sparse import MAX_HEADS, SparseClassifier
-from export.artifact.token_bits import is_arranged, num_words
-from export.artifact.weight_rows import NO_SCALES, read_only
+from astec.export.artifact.pieces import TOKENIZER_FILE
+from astec.export.artifact.reading import SequenceReader, open_reader
+from astec.export.artifact.sequences import Sequences
+from astec.export.artifact.shortlist import LabelGraph, LabelSets, Representatives, Shortlister, label_bounds
+from astec.export.artifact.sparse import MAX_HEADS, SparseClassifier
+from astec.export.artifact.token_bits import is_arranged, num_words
+from astec.export.artifact.weight_rows import NO_SCALES, read_only
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from usearch.index import Index
 
-from export.artifact.index import HnswParams, unit_rows
+from astec.export.artifact.index import HnswParams, unit_rows
 
 
 class UsearchIndex:

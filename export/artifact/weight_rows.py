@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from export.artifact.prefetch import prefetch
+from astec.export.artifact.prefetch import prefetch
 
 ROWS_AHEAD = 8
 """How many rows before its use a row is asked for; 4 or 16 took as long."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from export.readers.errors import DataError
+from astec.export.readers.errors import DataError
 
 _USUAL_NAMES: Final = ("query", "text")
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from export.readers.errors import BadLinesError
-from export.readers.progress import Advance, byte_progress
-from export.readers.row import Row
+from astec.export.readers.errors import BadLinesError
+from astec.export.readers.progress import Advance, byte_progress
+from astec.export.readers.row import Row
 
 LinesFormat = Literal["jsonl", "tsv", "fasttext", "xc-old", "xc-new"]
 FormatName = LinesFormat | Literal["npy"]

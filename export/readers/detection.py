@@ -8,11 +8,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, Literal
 
-from export.readers.dataset import LinesFormat
-from export.readers.errors import DataError
-from export.readers.fasttext import has_label
-from export.readers.lines import read_lines
-from export.readers.sparse import looks_like_row, parse_header
+from astec.export.readers.dataset import LinesFormat
+from astec.export.readers.errors import DataError
+from astec.export.readers.fasttext import has_label
+from astec.export.readers.lines import read_lines
+from astec.export.readers.sparse import looks_like_row, parse_header
 
 _HEAD_LINES: Final = 20
 

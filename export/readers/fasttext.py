@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from export.readers.errors import BadLineError
-from export.readers.row import Row, distinct_labels
+from astec.export.readers.errors import BadLineError
+from astec.export.readers.row import Row, distinct_labels
 
 LABEL_PREFIX: Final = "__label__"
 # The separators of fastText itself: other white space, such as a no-break space, belongs to the word.

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Final, Literal
 
-from export.readers.errors import DataError
+from astec.export.readers.errors import DataError
 
 Split = Literal["train", "test"]
 _PATTERNS: Final[dict[Split, str]] = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from export.readers.errors import BadLineError
-from export.readers.row import Row, distinct_labels
+from astec.export.readers.errors import BadLineError
+from astec.export.readers.row import Row, distinct_labels
 
 _JSON_TYPES: Final[dict[type, str]] = {
     dict: "an object",

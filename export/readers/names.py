@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from export.readers.errors import BadLineError, DataError
-from export.readers.lines import decode_line, read_lines
+from astec.export.readers.errors import BadLineError, DataError
+from astec.export.readers.lines import decode_line, read_lines
 
 
 def read_names_beside(path: Path, stem: str, size: int) -> list[str] | None:

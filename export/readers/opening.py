@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from export.readers.dataset import Dataset
-from export.readers.detection import detect_rows_format
-from export.readers.folder import Split, find_file
-from export.readers.npy import NpyDataset, is_npy
-from export.readers.text import TextDataset
-from export.readers.xc import NewXcDataset, OldXcDataset
+from astec.export.readers.dataset import Dataset
+from astec.export.readers.detection import detect_rows_format
+from astec.export.readers.folder import Split, find_file
+from astec.export.readers.npy import NpyDataset, is_npy
+from astec.export.readers.text import TextDataset
+from astec.export.readers.xc import NewXcDataset, OldXcDataset
 
 
 def open_dataset(path: Path, split: Split) -> Dataset:

@@ -7,8 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from export.artifact.featurizer import Bag
-from export.readers.errors import BadLineError
+from astec.export.artifact.featurizer import Bag
+from astec.export.readers.errors import BadLineError
 
 # Possessive (`++`): a line of 16 MiB that matches almost must neither take the square of its length nor a stack of it.
 _PAIR: Final = r"\d{1,18}+:[-+]?+(?:\d++(?:\.\d*+)?+|\.\d++)(?:[eE][-+]?+\d++)?+"

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from export.readers.errors import BadLineError, DataError
-from export.readers.lines import decode_line, read_lines
-from export.readers.progress import Advance
-from export.readers.sparse import parse_header
+from astec.export.readers.errors import BadLineError, DataError
+from astec.export.readers.lines import decode_line, read_lines
+from astec.export.readers.progress import Advance
+from astec.export.readers.sparse import parse_header
 
 
 class RowCountError(BadLineError):

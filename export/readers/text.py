@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from export.readers import fasttext, jsonl, tsv
-from export.readers.dataset import BadLine, Dataset
-from export.readers.errors import BadLineError
-from export.readers.lines import decode_line, read_lines
-from export.readers.progress import Advance
-from export.readers.row import Row
+from astec.export.readers import fasttext, jsonl, tsv
+from astec.export.readers.dataset import BadLine, Dataset
+from astec.export.readers.errors import BadLineError
+from astec.export.readers.lines import decode_line, read_lines
+from astec.export.readers.progress import Advance
+from astec.export.readers.row import Row
 
 TextFormatName = Literal["jsonl", "tsv", "fasttext"]
 

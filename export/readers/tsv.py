@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from export.readers.errors import BadLineError
-from export.readers.row import Row, distinct_labels
+from astec.export.readers.errors import BadLineError
+from astec.export.readers.row import Row, distinct_labels
 
 
 def parse_row(line: str) -> Row:

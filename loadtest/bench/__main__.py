@@ -8,14 +8,14 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from export.artifact.store import ArtifactError, read_manifest
-from export.readers import DataError
-from export.readers.progress import console
-from loadtest.bench.page import Setting, write_page
-from loadtest.bench.plots import draw_growth, draw_latency_against_rate
-from loadtest.bench.results import HALF_OPEN
-from loadtest.bench.run import PARTS, Bench, Plan
-from loadtest.plot import draw_latency_over_time
+from astec.export.artifact.store import ArtifactError, read_manifest
+from astec.export.readers import DataError
+from astec.export.readers.progress import console
+from astec.loadtest.bench.page import Setting, write_page
+from astec.loadtest.bench.plots import draw_growth, draw_latency_against_rate
+from astec.loadtest.bench.results import HALF_OPEN
+from astec.loadtest.bench.run import PARTS, Bench, Plan
+from astec.loadtest.plot import draw_latency_over_time
 
 RESULTS = Path(__file__).parents[1] / "results"
 EXIT_BAD_INPUT = 2

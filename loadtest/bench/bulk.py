@@ -18,14 +18,14 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
-from export.artifact.featurizer import Query
-from export.artifact.files import sha256_of
-from export.artifact.store import open_artifact
-from loadtest.bench.in_process import BATCH_SIZES, TOP_K, batch_us
-from loadtest.bench.serving import children_of
-from server.bulk.part_file import JOURNAL_SUFFIX
-from server.memory import process_memory
-from server.warmup import warm_predictor
+from astec.export.artifact.featurizer import Query
+from astec.export.artifact.files import sha256_of
+from astec.export.artifact.store import open_artifact
+from astec.loadtest.bench.in_process import BATCH_SIZES, TOP_K, batch_us
+from astec.loadtest.bench.serving import children_of
+from astec.server.bulk.part_file import JOURNAL_SUFFIX
+from astec.server.memory import process_memory
+from astec.server.warmup import warm_predictor
 
 _BATCHED_QUERIES = 50_000
 _POLL_S = 0.02
@@ -138,7 +138,7 @@ def measure_bulk(artifact: Path, queries: Sequence[Query], count: int, workers: 
 
 
 def _command(artifact: Path, files: _Files, workers: int) -> list[str]:
-    command = [sys.executable, "-m", "server.predict", str(artifact), "--input", str(files.queries)]
+    command = [sys.executable, "-m", "astec.server.predict", str(artifact), "--input", str(files.queries)]
     return [*command, "--output", str(files.output), "--top-k", str(TOP_K), "--workers", str(workers)]
 
 

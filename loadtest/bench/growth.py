@@ -7,12 +7,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from export.artifact.manifest import FORMAT_VERSION, Weights
-from export.artifact.store import open_artifact
-from export.readers import open_dataset
-from export.readers.progress import console
-from loadtest.bench.in_process import InProcess, measure_in_process
-from loadtest.synth_artifact import QUERIES_SUFFIX
+from astec.export.artifact.manifest import FORMAT_VERSION, Weights
+from astec.export.artifact.store import open_artifact
+from astec.export.readers import open_dataset
+from astec.export.readers.progress import console
+from astec.loadtest.bench.in_process import InProcess, measure_in_process
+from astec.loadtest.synth_artifact import QUERIES_SUFFIX
 
 
 class GrowthError(Exception):
@@ -52,7 +52,7 @@ def synthetic_artifact(folder: Path, num_labels: int, dim: int, weights: Weights
         return path
     folder.mkdir(parents=True, exist_ok=True)
     console.print(f"making {path}; it is kept for the next time", markup=False, soft_wrap=True)
-    command = [sys.executable, "-m", "loadtest", "synth-artifact", str(path), "--labels", str(num_labels)]
+    command = [sys.executable, "-m", "astec.loadtest", "synth-artifact", str(path), "--labels", str(num_labels)]
     command += ["--points", str(num_labels), "--dim", str(dim), "--weights", weights]
     done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
     if done.returncode:

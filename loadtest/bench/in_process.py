@@ -13,9 +13,9 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from export.artifact.featurizer import Query
-from export.artifact.store import Artifact
-from server.predictor import Predictor
+from astec.export.artifact.featurizer import Query
+from astec.export.artifact.store import Artifact
+from astec.server.predictor import Predictor
 
 TOP_K = 5
 PERCENTILES = (50, 90, 99)

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from itertools import islice
 from statistics import mean
 
-from export.artifact.featurizer import Query
-from export.readers.progress import console
-from loadtest.bench.in_process import TOP_K
-from loadtest.client import open_client
-from loadtest.loops import measure_load
-from loadtest.plan import LoadPlan
-from loadtest.queries import QueryMix, encode_request
-from loadtest.recorder import Measurement
-from loadtest.report import Report, build_report
+from astec.export.artifact.featurizer import Query
+from astec.export.readers.progress import console
+from astec.loadtest.bench.in_process import TOP_K
+from astec.loadtest.client import open_client
+from astec.loadtest.loops import measure_load
+from astec.loadtest.plan import LoadPlan
+from astec.loadtest.queries import QueryMix, encode_request
+from astec.loadtest.recorder import Measurement
+from astec.loadtest.report import Report, build_report
 
 CONNECTIONS = 32
 _SIZED_ANSWERS = 100

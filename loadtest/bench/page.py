@@ -6,15 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from export.artifact.manifest import Manifest
-from loadtest.bench.bulk import Bulk
-from loadtest.bench.growth import GrowthRow
-from loadtest.bench.in_process import BATCH_SIZES, PERCENTILES, InProcess
-from loadtest.bench.over_http import CONNECTIONS, Load, knee
-from loadtest.bench.results import ECHO, OURS, Results, Target, check_targets
-from loadtest.bench.sharing import Sharing
-from loadtest.machine import describe_machine
-from loadtest.report import Report
+from astec.export.artifact.manifest import Manifest
+from astec.loadtest.bench.bulk import Bulk
+from astec.loadtest.bench.growth import GrowthRow
+from astec.loadtest.bench.in_process import BATCH_SIZES, PERCENTILES, InProcess
+from astec.loadtest.bench.over_http import CONNECTIONS, Load, knee
+from astec.loadtest.bench.results import ECHO, OURS, Results, Target, check_targets
+from astec.loadtest.bench.sharing import Sharing
+from astec.loadtest.machine import describe_machine
+from astec.loadtest.report import Report
 
 _ACCURACY = ("P@1", "P@3", "P@5", "PSP@1", "PSP@5")
 _SHORT_ACCURACY = ("P@1", "P@5")

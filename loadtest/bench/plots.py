@@ -7,9 +7,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from loadtest.bench.growth import GrowthRow
-from loadtest.bench.over_http import knee
-from loadtest.report import Report
+from astec.loadtest.bench.growth import GrowthRow
+from astec.loadtest.bench.over_http import knee
+from astec.loadtest.report import Report
 
 _PERCENTILES = ("p50", "p99", "p99.9")
 

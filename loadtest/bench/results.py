@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from loadtest.bench.bulk import Bulk
-from loadtest.bench.growth import GrowthRow
-from loadtest.bench.in_process import InProcess
-from loadtest.bench.over_http import Load
-from loadtest.bench.sharing import Sharing
-from loadtest.peers import PeerResult
-from loadtest.report import Report
+from astec.loadtest.bench.bulk import Bulk
+from astec.loadtest.bench.growth import GrowthRow
+from astec.loadtest.bench.in_process import InProcess
+from astec.loadtest.bench.over_http import Load
+from astec.loadtest.bench.sharing import Sharing
+from astec.loadtest.peers import PeerResult
+from astec.loadtest.report import Report
 
 OURS, ECHO, PECOS = "astec", "echo", "pecos-text"
 HALF_OPEN, HALF_CLOSED, HALF_ECHO = (

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from export.readers.progress import console
-from loadtest import peer_server
-from loadtest.bench.serving import Served, served
-from loadtest.peer_environments import PACKAGES, InstallError, find_python
-from loadtest.peer_split import PeerSplit
-from loadtest.peers import ONE_THREAD, PeerError, PeerResult, measure_peer
+from astec.export.readers.progress import console
+from astec.loadtest import peer_server
+from astec.loadtest.bench.serving import Served, served
+from astec.loadtest.peer_environments import PACKAGES, InstallError, find_python
+from astec.loadtest.peer_split import PeerSplit
+from astec.loadtest.peers import ONE_THREAD, PeerError, PeerResult, measure_peer
 
 _TIMEOUT_S = 3600.0
 

@@ -9,22 +9,22 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from export.artifact.featurizer import Query
-from export.artifact.manifest import Weights
-from export.artifact.store import ArtifactError, open_artifact, read_manifest
-from export.readers import DataError, open_dataset
-from export.readers.progress import console
-from loadtest.bench.bulk import BulkError, measure_bulk
-from loadtest.bench.growth import GrowthError, measure_growth, queries_of, synthetic_artifact
-from loadtest.bench.in_process import measure_in_process
-from loadtest.bench.over_http import CONNECTIONS, Contender, answer_bytes, compare, load
-from loadtest.bench.results import ECHO, HALF_CLOSED, HALF_ECHO, HALF_OPEN, OURS, Results
-from loadtest.bench.rivals import Rival, train_rivals
-from loadtest.bench.serving import ServeError, echo_command, ours_command, served
-from loadtest.bench.sharing import measure_sharing
-from loadtest.client import UnreachableError
-from loadtest.peer_split import PeerSplit
-from server.evaluate import measure
+from astec.export.artifact.featurizer import Query
+from astec.export.artifact.manifest import Weights
+from astec.export.artifact.store import ArtifactError, open_artifact, read_manifest
+from astec.export.readers import DataError, open_dataset
+from astec.export.readers.progress import console
+from astec.loadtest.bench.bulk import BulkError, measure_bulk
+from astec.loadtest.bench.growth import GrowthError, measure_growth, queries_of, synthetic_artifact
+from astec.loadtest.bench.in_process import measure_in_process
+from astec.loadtest.bench.over_http import CONNECTIONS, Contender, answer_bytes, compare, load
+from astec.loadtest.bench.results import ECHO, HALF_CLOSED, HALF_ECHO, HALF_OPEN, OURS, Results
+from astec.loadtest.bench.rivals import Rival, train_rivals
+from astec.loadtest.bench.serving import ServeError, echo_command, ours_command, served
+from astec.loadtest.bench.sharing import measure_sharing
+from astec.loadtest.client import UnreachableError
+from astec.loadtest.peer_split import PeerSplit
+from astec.server.evaluate import measure
 
 PARTS: Final = (
     "accuracy",

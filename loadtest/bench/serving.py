@@ -68,13 +68,13 @@ def children_of(pid: int) -> list[int]:
 
 def ours_command(artifact: Path, workers: int, *options: str) -> list[str]:
     """The command of our own server."""
-    command = [sys.executable, "-m", "server", str(artifact), "--port", "0", "--workers", str(workers)]
+    command = [sys.executable, "-m", "astec.server", str(artifact), "--port", "0", "--workers", str(workers)]
     return [*command, "--log-level", "warning", *options]
 
 
 def echo_command(workers: int, body_bytes: int) -> list[str]:
     """The command of the endpoint that only echoes."""
-    command = [sys.executable, "-m", "loadtest.echo", "--workers", str(workers)]
+    command = [sys.executable, "-m", "astec.loadtest.echo", "--workers", str(workers)]
     return [*command, "--body-bytes", str(body_bytes)]
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from export.artifact.featurizer import Query
-from loadtest.bench.growth import artifact_size
-from loadtest.bench.over_http import CONNECTIONS, Contender, load
-from loadtest.bench.serving import ours_command, served
-from server.memory import ProcessMemory, process_memory
+from astec.export.artifact.featurizer import Query
+from astec.loadtest.bench.growth import artifact_size
+from astec.loadtest.bench.over_http import CONNECTIONS, Contender, load
+from astec.loadtest.bench.serving import ours_command, served
+from astec.server.memory import ProcessMemory, process_memory
 
 
 @dataclass(frozen=True, slots=True)

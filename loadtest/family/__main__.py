@@ -8,13 +8,13 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from export.readers import DataError
-from export.readers.progress import console
-from loadtest.bench.serving import ServeError
-from loadtest.family.measure import Effort, FamilyError, Figures, row_of
-from loadtest.family.members import Member, members
-from loadtest.family.page import draw, to_markdown
-from loadtest.family.provisions import NoTextsError
+from astec.export.readers import DataError
+from astec.export.readers.progress import console
+from astec.loadtest.bench.serving import ServeError
+from astec.loadtest.family.measure import Effort, FamilyError, Figures, row_of
+from astec.loadtest.family.members import Member, members
+from astec.loadtest.family.page import draw, to_markdown
+from astec.loadtest.family.provisions import NoTextsError
 
 RESULTS = Path(__file__).parents[1] / "results"
 EXIT_BAD_INPUT = 2

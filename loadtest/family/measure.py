@@ -16,21 +16,21 @@ from time import perf_counter
 import numpy as np
 import orjson
 
-from export.artifact.featurizer import Query
-from export.artifact.files import write_file_atomically
-from export.artifact.store import Artifact, open_artifact
-from export.readers import open_dataset
-from loadtest.bench.in_process import TOP_K, measure_in_process
-from loadtest.bench.over_http import Contender, load
-from loadtest.bench.serving import ours_command, served
-from loadtest.client import open_client
-from loadtest.family.members import Member
-from loadtest.family.provisions import make_transformer, make_vectors
-from loadtest.machine import commit
-from loadtest.plan import LoadPlan
-from loadtest.queries import encode_request
-from server.evaluate import measure
-from server.predictor import Predictor
+from astec.export.artifact.featurizer import Query
+from astec.export.artifact.files import write_file_atomically
+from astec.export.artifact.store import Artifact, open_artifact
+from astec.export.readers import open_dataset
+from astec.loadtest.bench.in_process import TOP_K, measure_in_process
+from astec.loadtest.bench.over_http import Contender, load
+from astec.loadtest.bench.serving import ours_command, served
+from astec.loadtest.client import open_client
+from astec.loadtest.family.members import Member
+from astec.loadtest.family.provisions import make_transformer, make_vectors
+from astec.loadtest.machine import commit
+from astec.loadtest.plan import LoadPlan
+from astec.loadtest.queries import encode_request
+from astec.server.evaluate import measure
+from astec.server.predictor import Predictor
 
 PROPENSITY = (0.55, 1.5)
 _ROW_FILE = "row.json"
@@ -113,9 +113,9 @@ def row_of(
         data = make_vectors(data, folder)
         provided = ["--set", f"model.dim={np.load(data / 'train.npy', mmap_mode='r').shape[1]}"]
     begun_s = perf_counter()
-    _run("trainer", str(data), str(run), *member.options, *extra, *provided)
+    _run("astec.trainer", str(data), str(run), *member.options, *extra, *provided)
     train_s = perf_counter() - begun_s
-    _run("export", str(run), str(artifact))
+    _run("astec.export", str(run), str(artifact))
     figures = _measure(artifact, data, train_s, effort)
     write_file_atomically(known, orjson.dumps(asdict(figures), option=orjson.OPT_INDENT_2))
     return figures

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Final, Literal, get_args
 
-import trainer
-from export.artifact.manifest import Reads
-from trainer.config import TrainerConfig
-from trainer.encoders import ENCODERS, encoder_section
-from trainer.section import WordsSection
+from astec.export.artifact.manifest import Reads
+from astec.trainer.config import TrainerConfig
+from astec.trainer.encoders import ENCODERS, encoder_section
+from astec.trainer.section import WordsSection
 
 Kind = Literal["system", "encoder", "framework"]
 FRAMEWORKS: Final = get_args(TrainerConfig.model_fields["framework"].annotation)
-_RECIPES: Final = Path(trainer.__file__).parent / "recipes"
+_RECIPES: Final = Path(str(files("astec.trainer"))) / "recipes"
 _OWN_DATA: Final = "demo"  # a recipe for one data set, and no system
 _PLAIN: Final = "astec"  # the recipe whose encoder or framework is changed: nothing beside it has a share of a score
 _WORDS: Final = 16  # that an encoder reads: of short texts all, and on a CPU each one takes its time

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from loadtest.bench.page import table
-from loadtest.family.measure import Figures
-from loadtest.family.members import Member
-from loadtest.machine import describe_machine
+from astec.loadtest.bench.page import table
+from astec.loadtest.family.measure import Figures
+from astec.loadtest.family.members import Member
+from astec.loadtest.machine import describe_machine
 
 _MIB = 1 << 20
 _NEAR_LOG_US, _NEAR_PERCENT = 0.15, 0.5  # so near that the names of two points would cover each other

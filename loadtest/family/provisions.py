@@ -8,9 +8,9 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.linalg import svds
 
-from export.artifact.featurizer import Bags, FeaturizerConfig, TextFeaturizer
-from export.readers import Dataset, open_dataset
-from export.readers.row import Row
+from astec.export.artifact.featurizer import Bags, FeaturizerConfig, TextFeaturizer
+from astec.export.readers import Dataset, open_dataset
+from astec.export.readers.row import Row
 
 _VECTOR_DIM = 300
 _LAYERS, _HEADS, _DIM, _PIECES = 2, 4, 128, 8_000

@@ -1,1 +1,1 @@
-"""What a server does with more than it can answer: `python -m loadtest.overload`."""
+"""What a server does with more than it can answer: `python -m astec.loadtest.overload`."""

@@ -1,4 +1,4 @@
-"""`python -m loadtest.overload`: the command line."""
+"""`python -m astec.loadtest.overload`: the command line."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from export.artifact.featurizer import Query
-from export.artifact.store import ArtifactError, read_manifest
-from export.readers.progress import console
-from loadtest.bench.serving import ServeError, ours_command, served
-from loadtest.client import UnreachableError
-from loadtest.machine import describe_machine
-from loadtest.overload.page import draw, to_markdown
-from loadtest.overload.steps import Offer, measure_overload
-from loadtest.queries import QueryMix, demo_pool, encode_request, read_pool
+from astec.export.artifact.featurizer import Query
+from astec.export.artifact.store import ArtifactError, read_manifest
+from astec.export.readers.progress import console
+from astec.loadtest.bench.serving import ServeError, ours_command, served
+from astec.loadtest.client import UnreachableError
+from astec.loadtest.machine import describe_machine
+from astec.loadtest.overload.page import draw, to_markdown
+from astec.loadtest.overload.steps import Offer, measure_overload
+from astec.loadtest.queries import QueryMix, demo_pool, encode_request, read_pool
 
 RESULTS = Path(__file__).parents[1] / "results"
 EXIT_COLLAPSED = 1

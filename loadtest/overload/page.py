@@ -6,7 +6,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from loadtest.overload.steps import Overload, Step
+from astec.loadtest.overload.steps import Overload, Step
 
 _MIB = 1 << 20
 _COLUMNS = (

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from export.readers.progress import step_progress
-from loadtest.connection import OK
-from loadtest.exposition import WorkersMemory, read_exposition, workers_memory
-from loadtest.loops import measure_load
-from loadtest.plan import LoadPlan
-from loadtest.recorder import NOT_SENT, Measurement
+from astec.export.readers.progress import step_progress
+from astec.loadtest.connection import OK
+from astec.loadtest.exposition import WorkersMemory, read_exposition, workers_memory
+from astec.loadtest.loops import measure_load
+from astec.loadtest.plan import LoadPlan
+from astec.loadtest.recorder import NOT_SENT, Measurement
 
 # An answer after its deadline counts for nothing; the generator waits on, as what it breaks off is another load.
 _TIMEOUT_IN_DEADLINES = 3.0

@@ -11,14 +11,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from export.artifact.featurizer import QueryKindError
-from export.artifact.store import ArtifactError, open_artifact
-from loadtest.bench.serving import ServeError, ours_command, served
-from loadtest.client import UnreachableError
-from loadtest.queries import QueryMix, demo_pool, read_pool
-from loadtest.soak.questions import make_questions
-from loadtest.soak.run import SoakPlan, soak
-from loadtest.soak.tally import Tally
+from astec.export.artifact.featurizer import QueryKindError
+from astec.export.artifact.store import ArtifactError, open_artifact
+from astec.loadtest.bench.serving import ServeError, ours_command, served
+from astec.loadtest.client import UnreachableError
+from astec.loadtest.queries import QueryMix, demo_pool, read_pool
+from astec.loadtest.soak.questions import make_questions
+from astec.loadtest.soak.run import SoakPlan, soak
+from astec.loadtest.soak.tally import Tally
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2

@@ -7,7 +7,7 @@ import random
 from dataclasses import dataclass
 from time import perf_counter
 
-from loadtest.soak.tally import Tally
+from astec.loadtest.soak.tally import Tally
 
 NO_ANSWER = 0
 _TIMEOUT_S = 30.0

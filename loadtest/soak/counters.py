@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 
-from loadtest.exposition import read_exposition
-from loadtest.soak.tally import Tally
+from astec.loadtest.exposition import read_exposition
+from astec.loadtest.soak.tally import Tally
 
 _OURS = "astec_"
 _COUNTER = "_total"

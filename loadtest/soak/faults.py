@@ -7,8 +7,8 @@ import os
 import random
 import signal
 
-from loadtest.bench.serving import Served
-from loadtest.soak.tally import Tally
+from astec.loadtest.bench.serving import Served
+from astec.loadtest.soak.tally import Tally
 
 _REPLACED_WITHIN_S = 60.0
 _LOOK_S = 0.02

@@ -9,8 +9,8 @@ from time import perf_counter
 
 import numpy as np
 
-from loadtest.bench.serving import Served
-from server.memory import process_memory
+from astec.loadtest.bench.serving import Served
+from astec.server.memory import process_memory
 
 _MIB = 1 << 20
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import orjson
 
-from export.artifact.featurizer import Query
-from export.artifact.store import Artifact
-from loadtest.queries import encode_request
-from server.predictor import Predictor
-from server.ranking_json import to_json
+from astec.export.artifact.featurizer import Query
+from astec.export.artifact.store import Artifact
+from astec.loadtest.queries import encode_request
+from astec.server.predictor import Predictor
+from astec.server.ranking_json import to_json
 
 TOP_K = 5
 

@@ -7,17 +7,17 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from export.readers.progress import console, track
-from loadtest.bench.serving import Served
-from loadtest.client import Client, open_client
-from loadtest.plan import LoadPlan
-from loadtest.soak.attacks import attack_always, attacks
-from loadtest.soak.counters import watch_counters
-from loadtest.soak.faults import kill_workers, reload
-from loadtest.soak.memory import MemoryTrend, watch_memory
-from loadtest.soak.questions import Question
-from loadtest.soak.tally import Tally
-from loadtest.soak.users import use
+from astec.export.readers.progress import console, track
+from astec.loadtest.bench.serving import Served
+from astec.loadtest.client import Client, open_client
+from astec.loadtest.plan import LoadPlan
+from astec.loadtest.soak.attacks import attack_always, attacks
+from astec.loadtest.soak.counters import watch_counters
+from astec.loadtest.soak.faults import kill_workers, reload
+from astec.loadtest.soak.memory import MemoryTrend, watch_memory
+from astec.loadtest.soak.questions import Question
+from astec.loadtest.soak.tally import Tally
+from astec.loadtest.soak.users import use
 
 _USERS, _ATTACKERS = 32, 8
 _TIMEOUT_S = 10.0

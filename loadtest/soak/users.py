@@ -7,10 +7,10 @@ import random
 from collections.abc import Sequence
 from time import perf_counter
 
-from loadtest.client import Client
-from loadtest.connection import CONNECTION, OK, Answer
-from loadtest.soak.questions import Question
-from loadtest.soak.tally import Tally
+from astec.loadtest.client import Client
+from astec.loadtest.connection import CONNECTION, OK, Answer
+from astec.loadtest.soak.questions import Question
+from astec.loadtest.soak.tally import Tally
 
 # Full queue, draining, deadline passed: the server's documented ways to say no to a good request.
 _REFUSALS = ("status_429", "status_503", "status_504")

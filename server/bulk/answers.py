@@ -20,11 +20,11 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from export.artifact.featurizer import Query
-from export.artifact.files import open_atomically
-from export.artifact.labels import TextTable
-from server.predictor import Rankings
-from server.ranking_json import to_json
+from astec.export.artifact.featurizer import Query
+from astec.export.artifact.files import open_atomically
+from astec.export.artifact.labels import TextTable
+from astec.server.predictor import Rankings
+from astec.server.ranking_json import to_json
 
 CSV_COLUMNS: Final = ("row", "query", "rank", "label_id", "label", "score")
 PROBABILITY: Final = "probability"

@@ -13,21 +13,21 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from export.artifact.allowed_shortlist import Allowed
-from export.artifact.calibration import Calibrator
-from export.artifact.featurizer import Query, QueryKindError
-from export.artifact.files import sha256_of
-from export.artifact.manifest import MANIFEST_FILE
-from export.artifact.store import Artifact
-from export.readers import DataError, open_queries
-from export.readers.progress import console
-from server.bulk.answers import AnswerFormat
-from server.bulk.options import Options
-from server.bulk.part_file import open_part_file
-from server.bulk.pool import Chunk, Score, ScoringPool, scoring_pool
-from server.predictor import Predictor, Rankings
-from server.ranking_json import NO_PROBABILITIES
-from server.warmup import warm_predictor
+from astec.export.artifact.allowed_shortlist import Allowed
+from astec.export.artifact.calibration import Calibrator
+from astec.export.artifact.featurizer import Query, QueryKindError
+from astec.export.artifact.files import sha256_of
+from astec.export.artifact.manifest import MANIFEST_FILE
+from astec.export.artifact.store import Artifact
+from astec.export.readers import DataError, open_queries
+from astec.export.readers.progress import console
+from astec.server.bulk.answers import AnswerFormat
+from astec.server.bulk.options import Options
+from astec.server.bulk.part_file import open_part_file
+from astec.server.bulk.pool import Chunk, Score, ScoringPool, scoring_pool
+from astec.server.predictor import Predictor, Rankings
+from astec.server.ranking_json import NO_PROBABILITIES
+from astec.server.warmup import warm_predictor
 
 CHUNK_QUERIES: Final = 1024
 """Larger batches are no faster. Part of what an output is made of, as each chunk of a .gz is compressed on its own."""

@@ -8,11 +8,11 @@ from typing import NamedTuple
 import orjson
 from pydantic import ValidationError
 
-from export.artifact.label_metadata import Selection
-from export.artifact.store import Artifact
-from server.errors import FieldError, InvalidFieldError, to_server_error
-from server.label_filter import to_selection
-from server.schema import PredictRequest
+from astec.export.artifact.label_metadata import Selection
+from astec.export.artifact.store import Artifact
+from astec.server.errors import FieldError, InvalidFieldError, to_server_error
+from astec.server.label_filter import to_selection
+from astec.server.schema import PredictRequest
 
 
 class OptionError(ValueError):

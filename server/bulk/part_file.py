@@ -15,8 +15,8 @@ from pathlib import Path
 from time import monotonic
 from typing import IO, Any, Final, NamedTuple
 
-from export.artifact.files import write_file_atomically
-from server.bulk.answers import AnswerFormat
+from astec.export.artifact.files import write_file_atomically
+from astec.server.bulk.answers import AnswerFormat
 
 PART_SUFFIX: Final = ".part"
 JOURNAL_SUFFIX: Final = ".part.journal"

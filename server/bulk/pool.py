@@ -13,8 +13,8 @@ from multiprocessing.process import BaseProcess
 from queue import SimpleQueue
 from typing import NamedTuple
 
-from export.artifact.featurizer import Query, QueryKindError
-from server.crew import fork
+from astec.export.artifact.featurizer import Query, QueryKindError
+from astec.server.crew import fork
 
 _CHUNKS_PER_WORKER = 3  # One is computed, one waits for its turn, one is written.
 

@@ -1,8 +1,8 @@
 """A typed client of the HTTP API, sync and async. It needs httpx alone, and nothing else of this project."""
 
-from server.client.answers import ModelInfo, ModelName, Prediction, Ranking
-from server.client.async_client import AsyncAstecClient
-from server.client.errors import (
+from astec.server.client.answers import ModelInfo, ModelName, Prediction, Ranking
+from astec.server.client.async_client import AsyncAstecClient
+from astec.server.client.errors import (
     AstecError,
     ConnectionFailedError,
     DeadlinePassedError,
@@ -17,10 +17,10 @@ from server.client.errors import (
     UnavailableError,
     UnexpectedAnswerError,
 )
-from server.client.exchange import RetryPolicy
-from server.client.explanations import Explanation, LabelExplanation, Neighbour, TokenWeight
-from server.client.queries import Conditions, Features, Query, Vector
-from server.client.sync_client import AstecClient
+from astec.server.client.exchange import RetryPolicy
+from astec.server.client.explanations import Explanation, LabelExplanation, Neighbour, TokenWeight
+from astec.server.client.queries import Conditions, Features, Query, Vector
+from astec.server.client.sync_client import AstecClient
 
 __all__ = [
     "AstecClient",

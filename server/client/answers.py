@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, overload
 
-from server.client.errors import UnexpectedAnswerError
-from server.client.queries import Asked
+from astec.server.client.errors import UnexpectedAnswerError
+from astec.server.client.queries import Asked
 
 JsonObject = Mapping[str, Any]
 

@@ -9,11 +9,11 @@ from typing import Any, Self
 
 import httpx
 
-from server.client.answers import ModelInfo, Ranking, read_model, read_rankings
-from server.client.errors import StatusError, UnavailableError
-from server.client.exchange import DEFAULT_RETRY, KEEP_ALIVE_S, Connector, RetryPolicy
-from server.client.explanations import Explanation, read_explanation
-from server.client.queries import JSON_BODY, Asked, Conditions, Narrowing, Query, ask_many, ask_one, ask_why
+from astec.server.client.answers import ModelInfo, Ranking, read_model, read_rankings
+from astec.server.client.errors import StatusError, UnavailableError
+from astec.server.client.exchange import DEFAULT_RETRY, KEEP_ALIVE_S, Connector, RetryPolicy
+from astec.server.client.explanations import Explanation, read_explanation
+from astec.server.client.queries import JSON_BODY, Asked, Conditions, Narrowing, Query, ask_many, ask_one, ask_why
 
 
 class AsyncAstecClient:

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from server.client.errors import (
+from astec.server.client.errors import (
     AstecError,
     ConnectionFailedError,
     StatusError,

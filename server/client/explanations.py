@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from server.client.answers import JsonObject, Ranking, read_rankings
-from server.client.errors import UnexpectedAnswerError
-from server.client.queries import Asked
+from astec.server.client.answers import JsonObject, Ranking, read_rankings
+from astec.server.client.errors import UnexpectedAnswerError
+from astec.server.client.queries import Asked
 
 
 @dataclass(frozen=True, slots=True)

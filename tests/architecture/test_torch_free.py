@@ -17,11 +17,18 @@ def loads_torch(module: str) -> bool:
 
 @pytest.mark.parametrize(
     "module",
-    ["server.app", "server.__main__", "server.evaluate", "server.predict", "export.__main__", "export.metrics"],
+    [
+        "astec.server.app",
+        "astec.server.__main__",
+        "astec.server.evaluate",
+        "astec.server.predict",
+        "astec.export.__main__",
+        "astec.export.metrics",
+    ],
 )
 def test_serving_and_exporting_load_no_torch(module: str) -> None:
     assert not loads_torch(module)
 
 
 def test_the_trainer_does() -> None:
-    assert loads_torch("trainer.stages")
+    assert loads_torch("astec.trainer.stages")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from server.settings import Settings
+from astec.server.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))

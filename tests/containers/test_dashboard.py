@@ -15,9 +15,9 @@ import httpx
 import pytest
 import yaml
 
-from loadtest.bench.serving import ours_command, served
-from server.listeners import open_listeners
-from server.metrics import MetricsBoard
+from astec.loadtest.bench.serving import ours_command, served
+from astec.server.listeners import open_listeners
+from astec.server.metrics import MetricsBoard
 
 ROOT = Path(__file__).parents[2]
 DASHBOARD = json.loads((ROOT / "docker" / "grafana" / "astec.json").read_text())
@@ -86,7 +86,18 @@ def watched(demo_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> It
         with probe:
             address = f"127.0.0.1:{probe.getsockname()[1]}"
         command = ["prometheus", f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}"]
-        load = [sys.executable, "-m", "loadtest", server.url, "--clients", "64", "--duration", "600", "--timeout", "30"]
+        load = [
+            sys.executable,
+            "-m",
+            "astec.loadtest",
+            server.url,
+            "--clients",
+            "64",
+            "--duration",
+            "600",
+            "--timeout",
+            "30",
+        ]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         processes = [
             subprocess.Popen([*command, f"--web.listen-address={address}"], **quiet),

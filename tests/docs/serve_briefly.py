@@ -10,7 +10,7 @@ PATIENCE_S = 60.0
 
 def main() -> int:
     """Start the server, wait for it to say that it serves, and have it stop as Ctrl-C does."""
-    command = [sys.executable, "-m", "server", *sys.argv[1:], "--port", "0", "--workers", "1"]
+    command = [sys.executable, "-m", "astec.server", *sys.argv[1:], "--port", "0", "--workers", "1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         line = server.stdout.readline()

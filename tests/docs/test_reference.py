@@ -10,14 +10,14 @@ import pytest
 import typer
 from typer.main import get_command
 
-from export.__main__ import app as export_app
-from loadtest.__main__ import app as loadtest_app
-from server.errors import ServerError
-from server.metrics import OTHER, ROUTES
-from server.schema import PredictRequest
-from server.settings import Settings
+from astec.export.__main__ import app as export_app
+from astec.loadtest.__main__ import app as loadtest_app
+from astec.server.errors import ServerError
+from astec.server.metrics import OTHER, ROUTES
+from astec.server.schema import PredictRequest
+from astec.server.settings import Settings
+from astec.trainer.config import all_settings
 from tests.docs.conftest import ROOT
-from trainer.config import all_settings
 
 WORKED_OUT = {"--workers", "--inference-threads"}  # by the CPUs there are
 NOT_FOR_CLIENTS = {499}  # nobody reads it

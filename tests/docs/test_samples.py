@@ -23,12 +23,12 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from export.artifact.labels import TextTable
-from export.artifact.store import FILES
-from export.readers import open_dataset
-from loadtest.bench.serving import ours_command, served
-from server.errors import Problem
-from server.schema import BatchResponse, PredictRequest, SingleResponse
+from astec.export.artifact.labels import TextTable
+from astec.export.artifact.store import FILES
+from astec.export.readers import open_dataset
+from astec.loadtest.bench.serving import ours_command, served
+from astec.server.errors import Problem
+from astec.server.schema import BatchResponse, PredictRequest, SingleResponse
 from tests.docs.conftest import PAGES, ROOT, Sample, samples_of
 
 PATIENCE_S = 60.0
@@ -93,7 +93,7 @@ def artifact(demo_artifact: Path, demo_run: Path, tmp_path_factory: pytest.TempP
     )
     (folder / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     pinned = ["--shortlist", "points", "--dim", "32", "--neighbours", "20", "--m", "8", "--ef-search", "50"]
-    command = [sys.executable, "-m", "export", str(demo_run), str(folder / "artifact"), "--name", "demo", *pinned]
+    command = [sys.executable, "-m", "astec.export", str(demo_run), str(folder / "artifact"), "--name", "demo", *pinned]
     subprocess.run([*command, "--label-metadata", str(folder / "labels.jsonl")], check=True)
     return folder / "artifact"
 

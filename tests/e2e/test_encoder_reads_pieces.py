@@ -12,12 +12,12 @@ import httpx
 import numpy as np
 import pytest
 
-from export.artifact.manifest import MANIFEST_CHECKSUM_FILE, MANIFEST_FILE
-from export.artifact.store import ArtifactError, open_artifact
-from server.app import create_app
-from server.metrics import MetricsBoard
-from server.predictor import Predictor
-from server.settings import Settings
+from astec.export.artifact.manifest import MANIFEST_CHECKSUM_FILE, MANIFEST_FILE
+from astec.export.artifact.store import ArtifactError, open_artifact
+from astec.server.app import create_app
+from astec.server.metrics import MetricsBoard
+from astec.server.predictor import Predictor
+from astec.server.settings import Settings
 from tests.tiny_transformer import save_tiny_transformer
 
 KINDS = ("red", "blue", "green", "small", "large", "old")
@@ -55,8 +55,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def artifact(folder: Path) -> Path:
-    run("trainer", folder / "train.jsonl", folder / "run", *settings_of(folder))
-    run("export", folder / "run", folder / "artifact")
+    run("astec.trainer", folder / "train.jsonl", folder / "run", *settings_of(folder))
+    run("astec.export", folder / "run", folder / "artifact")
     return folder / "artifact"
 
 
@@ -85,8 +85,8 @@ def test_it_answers_alone_as_in_a_batch(artifact: Path) -> None:
 
 
 def test_left_as_it_is_it_is_not_trained_and_served_alike(folder: Path) -> None:
-    run("trainer", folder / "train.jsonl", folder / "frozen", *settings_of(folder, "encoder.frozen=true"))
-    run("export", folder / "frozen", folder / "frozen-artifact", "--weights", "int8")
+    run("astec.trainer", folder / "train.jsonl", folder / "frozen", *settings_of(folder, "encoder.frozen=true"))
+    run("astec.export", folder / "frozen", folder / "frozen-artifact", "--weights", "int8")
     predictor = Predictor(open_artifact(folder / "frozen-artifact"))
     (ranking,), _ = predictor.predict(["red shoe for the house"], 3)
     assert predictor.artifact.labels[int(ranking.label_ids[0])] == "red shoe"

@@ -8,12 +8,12 @@ import httpx
 import numpy as np
 import pytest
 
-from export.artifact.featurizer import Bag, QueryKindError
-from export.artifact.store import open_artifact
-from server.app import create_app
-from server.metrics import MetricsBoard
-from server.predictor import Predictor
-from server.settings import Settings
+from astec.export.artifact.featurizer import Bag, QueryKindError
+from astec.export.artifact.store import open_artifact
+from astec.server.app import create_app
+from astec.server.metrics import MetricsBoard
+from astec.server.predictor import Predictor
+from astec.server.settings import Settings
 
 DIM, LABELS, OF_EACH = 16, 12, 20
 SETTINGS = ("encoder.kind=dense", f"model.dim={DIM}", "extreme.min_steps=150")
@@ -42,9 +42,9 @@ def data(tmp_path_factory: pytest.TempPathFactory, centres: np.ndarray) -> Path:
 @pytest.fixture(scope="module")
 def artifact(data: Path) -> Path:
     overrides = [word for setting in SETTINGS for word in ("--set", setting)]
-    trained = run("trainer", data, data / "run", *overrides)
+    trained = run("astec.trainer", data, data / "run", *overrides)
     assert trained.returncode == 0, trained.stderr
-    exported = run("export", data / "run", data / "artifact")
+    exported = run("astec.export", data / "run", data / "artifact")
     assert exported.returncode == 0, exported.stderr
     return data / "artifact"
 
@@ -88,13 +88,17 @@ def test_a_vector_alone_is_answered_as_in_a_batch(artifact: Path, centres: np.nd
 def test_settings_that_vectors_do_not_fit_are_refused(
     data: Path, tmp_path: Path, settings: tuple[str, ...], words: str
 ) -> None:
-    refused = run("trainer", data, tmp_path / "run", *(word for setting in settings for word in ("--set", setting)))
+    refused = run(
+        "astec.trainer", data, tmp_path / "run", *(word for setting in settings for word in ("--set", setting))
+    )
     assert refused.returncode == 2
     assert words in " ".join(refused.stderr.split())
 
 
 def test_texts_are_refused_where_vectors_are_read(tmp_path: Path) -> None:
     (tmp_path / "train.tsv").write_text("red shoes\tshoes\nblue shoes\tshoes\n")
-    refused = run("trainer", tmp_path, tmp_path / "run", "--set", "encoder.kind=dense", "--set", "featurizer.min_df=1")
+    refused = run(
+        "astec.trainer", tmp_path, tmp_path / "run", "--set", "encoder.kind=dense", "--set", "featurizer.min_df=1"
+    )
     assert refused.returncode == 2
     assert "takes features as they are, and this data has texts; bring vectors (.npy)" in refused.stderr

@@ -12,13 +12,13 @@ import httpx
 import numpy as np
 import pytest
 
-from export.artifact.featurizer import Bag, QueryKindError
-from export.artifact.manifest import MANIFEST_CHECKSUM_FILE, MANIFEST_FILE
-from export.artifact.store import ArtifactError, open_artifact
-from server.app import create_app
-from server.metrics import MetricsBoard
-from server.predictor import Predictor
-from server.settings import Settings
+from astec.export.artifact.featurizer import Bag, QueryKindError
+from astec.export.artifact.manifest import MANIFEST_CHECKSUM_FILE, MANIFEST_FILE
+from astec.export.artifact.store import ArtifactError, open_artifact
+from astec.server.app import create_app
+from astec.server.metrics import MetricsBoard
+from astec.server.predictor import Predictor
+from astec.server.settings import Settings
 
 KINDS = ("red", "blue", "green", "small", "large", "old")
 THINGS = ("shoe", "hose", "lamp", "chair", "tent")
@@ -42,8 +42,8 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     overrides = [word for setting in SETTINGS for word in ("--set", setting)]
-    run("trainer", folder / "train.jsonl", folder / "run", *overrides)
-    run("export", folder / "run", folder / "artifact", "--weights", "int8")
+    run("astec.trainer", folder / "train.jsonl", folder / "run", *overrides)
+    run("astec.export", folder / "run", folder / "artifact", "--weights", "int8")
     return folder / "artifact"
 
 

@@ -17,9 +17,9 @@ import httpx
 import numpy as np
 import pytest
 
-from export.artifact.featurizer import FeaturizerConfig, TextFeaturizer
-from export.artifact.store import open_artifact
-from export.readers import Row, open_dataset
+from astec.export.artifact.featurizer import FeaturizerConfig, TextFeaturizer
+from astec.export.artifact.store import open_artifact
+from astec.export.readers import Row, open_dataset
 
 PATIENCE_S = 300.0
 SETTINGS = ("model.dim=32", "surrogate.min_steps=60", "surrogate.epochs=4", "extreme.min_steps=60", "extreme.epochs=4")
@@ -49,7 +49,7 @@ def served(artifact: Path, log: Path) -> Iterator[httpx.Client]:
     """A client of a server on a free port."""
     with log.open("w") as stderr:
         process = subprocess.Popen(
-            [sys.executable, "-m", "server", str(artifact), "--port", "0", "--request-timeout-ms", "60000"],
+            [sys.executable, "-m", "astec.server", str(artifact), "--port", "0", "--request-timeout-ms", "60000"],
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
@@ -92,8 +92,8 @@ def write_xc(folder: Path, log: Path, *, named: bool) -> None:
 def train_and_export(data: Path, folder: Path, *more_settings: str) -> Path:
     run, artifact = folder / "run", folder / "artifact"
     settings = [argument for setting in (*SETTINGS, *more_settings) for argument in ("--set", setting)]
-    command("trainer", data, run, "--device", "cpu", *settings)
-    command("export", run, artifact)
+    command("astec.trainer", data, run, "--device", "cpu", *settings)
+    command("astec.export", run, artifact)
     return artifact
 
 
@@ -141,9 +141,11 @@ def test_evaluate_predict_and_serve_agree_and_are_right(
     rows = list(open_dataset(published.data, "test").rows())
     clicks = Counter(label for row in open_dataset(published.data, "train").rows() for label in row.labels)
 
-    figures = json.loads(command("server.evaluate", published.artifact, published.data, "--json"))
+    figures = json.loads(command("astec.server.evaluate", published.artifact, published.data, "--json"))
     output = tmp_path / "answers.jsonl"
-    command("server.predict", published.artifact, "--input", published.test_queries, "--output", output, "--top-k", 3)
+    command(
+        "astec.server.predict", published.artifact, "--input", published.test_queries, "--output", output, "--top-k", 3
+    )
     offline = [json.loads(line) for line in output.read_text().splitlines()]
     with served(published.artifact, tmp_path / "server.log") as client:
         body = {"queries": [answer["query"] for answer in offline], "top_k": 3}
@@ -168,7 +170,9 @@ def test_a_model_of_named_features_takes_texts(of_named_features: Published, of_
     """The words of a query are looked up among the names: the answer is nearly that to its features."""
     rows = list(open_dataset(of_text.data, "test").rows())[:50]
     texts = [str(row.query) for row in rows]
-    answers = [json.loads(line) for line in command("server.predict", of_named_features.artifact, *texts).splitlines()]
+    answers = [
+        json.loads(line) for line in command("astec.server.predict", of_named_features.artifact, *texts).splitlines()
+    ]
     assert [answer["query"] for answer in answers] == texts
     known = {label for row in open_dataset(of_text.data, "train").rows() for label in row.labels}
     assert precision_at_1(firsts(answers), rows, known) > 50
@@ -191,7 +195,7 @@ def test_a_model_of_feature_ids_refuses_texts_and_says_what_to_send(of_feature_i
     assert "feature ids must lie between 0 and" in unknown.json()["errors"][0]["message"]
     assert taken.json()["predictions"]
     done = subprocess.run(
-        [sys.executable, "-m", "server.predict", str(of_feature_ids.artifact), "running shoes"],
+        [sys.executable, "-m", "astec.server.predict", str(of_feature_ids.artifact), "running shoes"],
         capture_output=True,
         text=True,
         check=False,
@@ -204,7 +208,7 @@ def test_evaluating_on_texts_of_unknown_labels_alone_is_refused(of_text: Publish
     file = tmp_path / "test.jsonl"
     file.write_text('{"text": "running shoes", "labels": ["no such phrase"]}\n')
     done = subprocess.run(
-        [sys.executable, "-m", "server.evaluate", str(of_text.artifact), str(file), "--json"],
+        [sys.executable, "-m", "astec.server.evaluate", str(of_text.artifact), str(file), "--json"],
         capture_output=True,
         text=True,
         check=False,

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from export.__main__ import app
-from export.added_labels import add_labels, fit_line
-from export.artifact.store import open_artifact
-from export.checkpoint import Checkpoint, read_checkpoint
-from export.indices import Indices
-from export.pack import pack
-from server.predictor import Predictor
+from astec.export.__main__ import app
+from astec.export.added_labels import add_labels, fit_line
+from astec.export.artifact.store import open_artifact
+from astec.export.checkpoint import Checkpoint, read_checkpoint
+from astec.export.indices import Indices
+from astec.export.pack import pack
+from astec.server.predictor import Predictor
 
 NEW = ["cheap purple running hose", "used chair for the garden phone"]
 

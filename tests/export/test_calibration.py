@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
-from export.__main__ import app
-from export.artifact.calibration import Calibrator
-from export.artifact.index import HnswParams
-from export.artifact.manifest import MAX_KNOTS
-from export.artifact.store import FILES, open_artifact
-from export.calibration import (
+from astec.export.__main__ import app
+from astec.export.artifact.calibration import Calibrator
+from astec.export.artifact.index import HnswParams
+from astec.export.artifact.manifest import MAX_KNOTS
+from astec.export.artifact.store import FILES, open_artifact
+from astec.export.calibration import (
     CALIBRATED_RANKS,
     FOLDS,
     MIN_TEXTS,
@@ -28,11 +28,11 @@ from export.calibration import (
     pool_adjacent_violators,
     simplify,
 )
-from export.checkpoint import Checkpoint, write_checkpoint
-from export.indices import IndexBuilder
-from export.plan import IndexPlan, ShortlistPlan
-from export.scored_pairs import ScoredPairs
-from export.tradeoff import score_held_out
+from astec.export.checkpoint import Checkpoint, write_checkpoint
+from astec.export.indices import IndexBuilder
+from astec.export.plan import IndexPlan, ShortlistPlan
+from astec.export.scored_pairs import ScoredPairs
+from astec.export.tradeoff import score_held_out
 
 _GRAPH = HnswParams(8, 100, 20)
 PINNED = ("--shortlist", "points", "--dim", "8", "--neighbours", "10", "--m", "8", "--ef-search", "20")

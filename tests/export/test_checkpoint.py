@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export.artifact.featurizer import FEATURIZER_FILE, IDF_FILE, TABLE_FILE, Bags
-from export.artifact.labels import TextTable
-from export.artifact.sequences import Sequences
-from export.artifact.shortlist import LabelSets
-from export.artifact.sparse import SparseClassifier
-from export.checkpoint import (
+from astec.export.artifact.featurizer import FEATURIZER_FILE, IDF_FILE, TABLE_FILE, Bags
+from astec.export.artifact.labels import TextTable
+from astec.export.artifact.sequences import Sequences
+from astec.export.artifact.shortlist import LabelSets
+from astec.export.artifact.sparse import SparseClassifier
+from astec.export.checkpoint import (
     CHECKPOINT_FOLDER,
     FRONT_FILE,
     HELD_OUT_FILE,
@@ -33,7 +33,7 @@ from export.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-from export.front import Front
+from astec.export.front import Front
 
 LISTED_FILES = sorted(
     [MODEL_FILE, REFERENCE_FILE, HELD_OUT_FILE, FRONT_FILE]

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from export.artifact.flat_index import FlatIndex
-from export.artifact.hnsw_index import HnswIndex
-from export.artifact.index import HnswParams
-from export.artifact.scorer import Classifiers, rank
-from export.artifact.shortlist import LabelGraph, LabelSets, Shortlister
-from export.checkpoint import Checkpoint
-from export.exhaustive import ExhaustiveShortlister, search_exactly
-from export.indices import IndexBuilder, Indices
+from astec.export.artifact.flat_index import FlatIndex
+from astec.export.artifact.hnsw_index import HnswIndex
+from astec.export.artifact.index import HnswParams
+from astec.export.artifact.scorer import Classifiers, rank
+from astec.export.artifact.shortlist import LabelGraph, LabelSets, Shortlister
+from astec.export.checkpoint import Checkpoint
+from astec.export.exhaustive import ExhaustiveShortlister, search_exactly
+from astec.export.indices import IndexBuilder, Indices
 
 
 @pytest.fixture(scope="module")

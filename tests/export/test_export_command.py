@@ -16,14 +16,14 @@ import pytest
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
-from export.__main__ import EXIT_BAD_INPUT, app
-from export.artifact.index import Backend
-from export.artifact.scorer import Classifiers, rank
-from export.artifact.store import Artifact, ArtifactError, open_artifact
-from export.checkpoint import CHECKPOINT_FOLDER, MODEL_FILE, Checkpoint, read_checkpoint, write_checkpoint
-from export.onnx_encoder import run_encoder
+from astec.export.__main__ import EXIT_BAD_INPUT, app
+from astec.export.artifact.index import Backend
+from astec.export.artifact.scorer import Classifiers, rank
+from astec.export.artifact.store import Artifact, ArtifactError, open_artifact
+from astec.export.checkpoint import CHECKPOINT_FOLDER, MODEL_FILE, Checkpoint, read_checkpoint, write_checkpoint
+from astec.export.onnx_encoder import run_encoder
 
-EXPORT = [sys.executable, "-m", "export"]
+EXPORT = [sys.executable, "-m", "astec.export"]
 # A plan and nothing to choose from, which takes no time to choose.
 PINNED = ("--shortlist", "points", "--dim", "8", "--neighbours", "10", "--m", "8", "--ef-search", "20")
 TOP_K = 5
@@ -162,7 +162,7 @@ def test_the_loss_of_int8_is_told_and_the_artifact_ranks_nearly_the_same(
 def test_the_graph_is_in_int8_with_the_weights_unless_its_backend_is_pinned(
     demo_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], expected: Backend
 ) -> None:
-    monkeypatch.setattr("export.plan.FLAT_MAX_NUMBERS", 0)  # the demo has too few points for a graph
+    monkeypatch.setattr("astec.export.plan.FLAT_MAX_NUMBERS", 0)  # the demo has too few points for a graph
     result = CliRunner().invoke(app, [str(demo_run), str(tmp_path / "artifact"), *PINNED, *options])
     assert result.exit_code == 0, result.output
     assert ("hnsw-int8" in result.output) == (expected == "hnsw-int8")

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from export import judge
-from export.artifact.embeddings import Embeddings
-from export.artifact.flat_index import FlatIndex
-from export.artifact.shortlist import LabelGraph, LabelSets, Shortlister
-from export.checkpoint import Checkpoint, DenseArrays
-from export.exhaustive import ExhaustiveShortlister
-from export.indices import IndexBuilder
-from export.judge import RANKS, Figures, Judge
-from export.metrics import RankingMetrics, inverse_propensities
-from export.onnx_encoder import encoder_graph, run_encoder
+from astec.export import judge
+from astec.export.artifact.embeddings import Embeddings
+from astec.export.artifact.flat_index import FlatIndex
+from astec.export.artifact.shortlist import LabelGraph, LabelSets, Shortlister
+from astec.export.checkpoint import Checkpoint, DenseArrays
+from astec.export.exhaustive import ExhaustiveShortlister
+from astec.export.indices import IndexBuilder
+from astec.export.judge import RANKS, Figures, Judge
+from astec.export.metrics import RankingMetrics, inverse_propensities
+from astec.export.onnx_encoder import encoder_graph, run_encoder
 
 
 @pytest.fixture(scope="module")

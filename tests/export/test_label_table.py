@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from export.__main__ import EXIT_BAD_INPUT, app
-from export.artifact.label_metadata import LabelMetadata
-from export.artifact.labels import TextTable
-from export.artifact.store import open_artifact
-from export.label_metadata import read_label_metadata
-from export.readers import DataError
+from astec.export.__main__ import EXIT_BAD_INPUT, app
+from astec.export.artifact.label_metadata import LabelMetadata
+from astec.export.artifact.labels import TextTable
+from astec.export.artifact.store import open_artifact
+from astec.export.label_metadata import read_label_metadata
+from astec.export.readers import DataError
 
 LABELS = TextTable.from_texts(["red shoes", "blue shoes", "garden hose"])
 ROWS = [

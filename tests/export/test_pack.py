@@ -11,17 +11,17 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from export.artifact.index import Backend
-from export.artifact.shortlist import join
-from export.artifact.sparse import SparseClassifier
-from export.artifact.store import FILES, ArtifactError, open_artifact
-from export.checkpoint import Checkpoint
-from export.indices import Indices
-from export.judge import Figures
-from export.pack import pack
-from export.plan import IndexPlan, ShortlistKind
-from export.tradeoff import Trial
-from export.verify import ENCODER_TOLERANCE, LOGIT_TOLERANCE, VerificationError
+from astec.export.artifact.index import Backend
+from astec.export.artifact.shortlist import join
+from astec.export.artifact.sparse import SparseClassifier
+from astec.export.artifact.store import FILES, ArtifactError, open_artifact
+from astec.export.checkpoint import Checkpoint
+from astec.export.indices import Indices
+from astec.export.judge import Figures
+from astec.export.pack import pack
+from astec.export.plan import IndexPlan, ShortlistKind
+from astec.export.tradeoff import Trial
+from astec.export.verify import ENCODER_TOLERANCE, LOGIT_TOLERANCE, VerificationError
 
 
 def test_the_artifact_is_the_run(full_checkpoint: Checkpoint, full_indices: Indices, tmp_path: Path) -> None:

@@ -5,10 +5,10 @@ import sys
 import numpy as np
 import pytest
 
-from export.artifact.featurizer import Bag, FeaturizerConfig, IdFeaturizer, QueryKindError, TextFeaturizer
-from export.artifact.manifest import EncoderDescription
-from export.artifact.pieces import PieceReader
-from export.artifact.reading import open_reader
+from astec.export.artifact.featurizer import Bag, FeaturizerConfig, IdFeaturizer, QueryKindError, TextFeaturizer
+from astec.export.artifact.manifest import EncoderDescription
+from astec.export.artifact.pieces import PieceReader
+from astec.export.artifact.reading import open_reader
 from tests.tiny_transformer import save_tiny_transformer
 
 CLS, SEP, RED, SHOES = 2, 3, 4, 5

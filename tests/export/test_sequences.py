@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from export.artifact.featurizer import Bag, FeaturizerConfig, QueryKindError, TextFeaturizer, fold
-from export.artifact.sequences import Sequences, WordReader, word_ids
+from astec.export.artifact.featurizer import Bag, FeaturizerConfig, QueryKindError, TextFeaturizer, fold
+from astec.export.artifact.sequences import Sequences, WordReader, word_ids
 
 TEXTS = ["red running shoes", "Red shoes", "running red ü", "ü shoes running"]
 FEATURIZER = TextFeaturizer.fit(TEXTS, FeaturizerConfig(min_df=1))

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.artifact.index import HnswParams
-from export.artifact.shortlist import LabelSets
-from export.artifact.store import open_artifact
-from export.checkpoint import Checkpoint, read_checkpoint
-from export.indices import IndexBuilder
-from export.pack import pack
-from export.plan import IndexPlan, SearchSpace, ShortlistKind, ShortlistPlan
-from export.tradeoff import Choice, Trial, choose_plan, judge_int8
+from astec.export.artifact.index import HnswParams
+from astec.export.artifact.shortlist import LabelSets
+from astec.export.artifact.store import open_artifact
+from astec.export.checkpoint import Checkpoint, read_checkpoint
+from astec.export.indices import IndexBuilder
+from astec.export.pack import pack
+from astec.export.plan import IndexPlan, SearchSpace, ShortlistKind, ShortlistPlan
+from astec.export.tradeoff import Choice, Trial, choose_plan, judge_int8
 
 SMALL = SearchSpace(
     ("points", "centroids"),

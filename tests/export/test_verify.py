@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from export.artifact.embeddings import Embeddings
-from export.artifact.hnsw_index import HnswIndex
-from export.artifact.index import HnswParams, StoredIndex
-from export.artifact.labels import TextTable
-from export.artifact.store import FILES
-from export.checkpoint import Checkpoint, DenseArrays
-from export.indices import Indices
-from export.onnx_encoder import run_encoder, write_encoder
-from export.pack import pack
-from export.plan import Side
-from export.verify import (
+from astec.export.artifact.embeddings import Embeddings
+from astec.export.artifact.hnsw_index import HnswIndex
+from astec.export.artifact.index import HnswParams, StoredIndex
+from astec.export.artifact.labels import TextTable
+from astec.export.artifact.store import FILES
+from astec.export.checkpoint import Checkpoint, DenseArrays
+from astec.export.indices import Indices
+from astec.export.onnx_encoder import run_encoder, write_encoder
+from astec.export.pack import pack
+from astec.export.plan import Side
+from astec.export.verify import (
     ENCODER_TOLERANCE,
     LOGIT_TOLERANCE,
     MIN_RECALL,

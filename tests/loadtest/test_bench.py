@@ -6,20 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.bench.bulk import Bulk, BulkError, measure_bulk
-from loadtest.bench.in_process import InProcess
-from loadtest.bench.over_http import knee
-from loadtest.bench.results import PECOS, Results, check_targets
-from loadtest.peers import PeerResult
-from loadtest.plan import LoadPlan
-from loadtest.recorder import Recorder
-from loadtest.report import build_report
+from astec.loadtest.bench.bulk import Bulk, BulkError, measure_bulk
+from astec.loadtest.bench.in_process import InProcess
+from astec.loadtest.bench.over_http import knee
+from astec.loadtest.bench.results import PECOS, Results, check_targets
+from astec.loadtest.peers import PeerResult
+from astec.loadtest.plan import LoadPlan
+from astec.loadtest.recorder import Recorder
+from astec.loadtest.report import build_report
 
 ROOT = Path(__file__).parents[2]
 
 
 def bench(*arguments):
-    command = [sys.executable, "-m", "loadtest.bench", *map(str, arguments)]
+    command = [sys.executable, "-m", "astec.loadtest.bench", *map(str, arguments)]
     return subprocess.Popen(
         command,
         cwd=ROOT,

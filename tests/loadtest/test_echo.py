@@ -5,7 +5,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from loadtest.bench.serving import ServeError, echo_command, served
+from astec.loadtest.bench.serving import ServeError, echo_command, served
 
 
 def test_the_echo_answers_its_size_from_all_its_workers():

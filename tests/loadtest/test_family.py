@@ -4,11 +4,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from loadtest.family.__main__ import app
-from loadtest.family.measure import Figures
-from loadtest.family.members import Member, members
-from loadtest.family.page import draw, named_points, to_markdown
-from trainer.encoders import ENCODERS
+from astec.loadtest.family.__main__ import app
+from astec.loadtest.family.measure import Figures
+from astec.loadtest.family.members import Member, members
+from astec.loadtest.family.page import draw, named_points, to_markdown
+from astec.trainer.encoders import ENCODERS
 
 ROOT = Path(__file__).parents[2]
 CHEAP = (

@@ -5,11 +5,11 @@ from contextlib import suppress
 
 import pytest
 
-from loadtest.loops import run_load
-from loadtest.pacer import Pacer
-from loadtest.plan import LoadPlan
-from loadtest.report import build_report
-from loadtest.timing import TimingSample
+from astec.loadtest.loops import run_load
+from astec.loadtest.pacer import Pacer
+from astec.loadtest.plan import LoadPlan
+from astec.loadtest.report import build_report
+from astec.loadtest.timing import TimingSample
 
 BODY = b'{"query": "red shoes"}'
 

@@ -5,11 +5,11 @@ import time
 import numpy as np
 import pytest
 
-from loadtest.client import UnreachableError
-from loadtest.loops import run_load
-from loadtest.plan import LoadPlan
-from loadtest.report import build_report
-from loadtest.timing import parse_server_timing
+from astec.loadtest.client import UnreachableError
+from astec.loadtest.loops import run_load
+from astec.loadtest.plan import LoadPlan
+from astec.loadtest.report import build_report
+from astec.loadtest.timing import parse_server_timing
 
 STALL_S = 0.3
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from loadtest.__main__ import app
-from loadtest.report import Report
+from astec.loadtest.__main__ import app
+from astec.loadtest.report import Report
 
 QUICK = ["--duration", "0.3", "--warmup", "0", "--timeout", "2"]
 
@@ -158,7 +158,7 @@ def test_interrupted_it_prints_what_was_measured(serve, queries_file, load):
     server = serve()
     arguments = [server.url, "--queries", queries_file, "--duration", "60", "--warmup", "0", "--json", *load]
     process = subprocess.Popen(
-        [sys.executable, "-m", "loadtest", *arguments],
+        [sys.executable, "-m", "astec.loadtest", *arguments],
         cwd=Path(__file__).parents[2],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

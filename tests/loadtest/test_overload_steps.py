@@ -5,17 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loadtest.exposition import WorkersMemory, parse_exposition, workers_memory
-from loadtest.overload.page import to_markdown
-from loadtest.overload.steps import Overload, Step, summarize
-from loadtest.recorder import Measurement
+from astec.loadtest.exposition import WorkersMemory, parse_exposition, workers_memory
+from astec.loadtest.overload.page import to_markdown
+from astec.loadtest.overload.steps import Overload, Step, summarize
+from astec.loadtest.recorder import Measurement
 
 ROOT = Path(__file__).parents[2]
 
 
 def overload(*arguments):
     return subprocess.run(
-        [sys.executable, "-m", "loadtest.overload", *map(str, arguments)],
+        [sys.executable, "-m", "astec.loadtest.overload", *map(str, arguments)],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -13,16 +13,16 @@ from rich.console import Console
 from scipy.sparse import load_npz
 from typer.testing import CliRunner
 
-from export.artifact.store import open_artifact
-from export.metrics import inverse_propensities
-from export.readers import open_dataset
-from loadtest.bench.rivals import Rival, train_rivals
-from loadtest.peer_environments import OMIKUJI, InstallError, Package, find_python
-from loadtest.peer_server import NotServableError, open_responder
-from loadtest.peer_split import PeerSplit
-from loadtest.peer_tools import TEST_FEATURES, TEST_TEXTS, TRAIN_FEATURES, TRAIN_LABELS, TRAIN_TEXTS
-from loadtest.peers import EXIT_BAD_INPUT, PeerError, PeerResult, app, compare_table, measure_ours, measure_peer
-from server.evaluate import measure
+from astec.export.artifact.store import open_artifact
+from astec.export.metrics import inverse_propensities
+from astec.export.readers import open_dataset
+from astec.loadtest.bench.rivals import Rival, train_rivals
+from astec.loadtest.peer_environments import OMIKUJI, InstallError, Package, find_python
+from astec.loadtest.peer_server import NotServableError, open_responder
+from astec.loadtest.peer_split import PeerSplit
+from astec.loadtest.peer_tools import TEST_FEATURES, TEST_TEXTS, TRAIN_FEATURES, TRAIN_LABELS, TRAIN_TEXTS
+from astec.loadtest.peers import EXIT_BAD_INPUT, PeerError, PeerResult, app, compare_table, measure_ours, measure_peer
+from astec.server.evaluate import measure
 
 PROPENSITY = (0.55, 1.5)
 COLOURS, THINGS = ("red", "green", "blue", "black"), ("shoes", "car", "lamp", "chair", "phone")

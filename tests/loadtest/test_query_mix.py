@@ -4,8 +4,8 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from export.artifact.featurizer import Bag
-from loadtest.queries import (
+from astec.export.artifact.featurizer import Bag
+from astec.loadtest.queries import (
     LONG_BAG_FEATURES,
     LONG_QUERY_CHARS,
     NON_ASCII_QUERIES,

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from export.artifact.store import open_artifact
-from loadtest.connection import CONNECTION, OK, TIMEOUT, Answer
-from loadtest.soak.counters import went_down
-from loadtest.soak.memory import MemoryTrend
-from loadtest.soak.questions import Question, make_questions
-from loadtest.soak.tally import Tally
-from loadtest.soak.users import note_answer
+from astec.export.artifact.store import open_artifact
+from astec.loadtest.connection import CONNECTION, OK, TIMEOUT, Answer
+from astec.loadtest.soak.counters import went_down
+from astec.loadtest.soak.memory import MemoryTrend
+from astec.loadtest.soak.questions import Question, make_questions
+from astec.loadtest.soak.tally import Tally
+from astec.loadtest.soak.users import note_answer
 
 ROOT = Path(__file__).parents[2]
 MIB = 1 << 20
@@ -19,7 +19,7 @@ QUESTION = Question(b"{}", b"right")
 
 def soak(*arguments):
     return subprocess.run(
-        [sys.executable, "-m", "loadtest.soak", *map(str, arguments)],
+        [sys.executable, "-m", "astec.loadtest.soak", *map(str, arguments)],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from export.artifact.store import open_artifact
-from loadtest.__main__ import app
-from loadtest.synthetic_model import MadeUpTexts, ModelSizes
-from server.predictor import Predictor
+from astec.export.artifact.store import open_artifact
+from astec.loadtest.__main__ import app
+from astec.loadtest.synthetic_model import MadeUpTexts, ModelSizes
+from astec.server.predictor import Predictor
 
 SIZES = ["--labels", "150", "--points", "300", "--dim", "16", "--queries", "40"]
 

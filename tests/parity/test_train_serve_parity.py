@@ -16,21 +16,21 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from export.artifact.featurizer import Bags
-from export.artifact.shortlist import Candidates
-from export.artifact.sparse import SPARSE_SLOPE
-from export.artifact.store import Artifact, open_artifact
-from export.checkpoint import Checkpoint, DenseArrays, read_checkpoint
-from export.indices import IndexBuilder, Indices
-from export.onnx_encoder import run_encoder
-from export.pack import pack
-from server.encoder import Encoder
-from server.predictor import Predictor
-from trainer.data import Texts
-from trainer.dense import DenseModel
-from trainer.encoders.encoder import Encoder as TorchEncoder
-from trainer.mix import Parts, Shares
-from trainer.section import EncoderSection
+from astec.export.artifact.featurizer import Bags
+from astec.export.artifact.shortlist import Candidates
+from astec.export.artifact.sparse import SPARSE_SLOPE
+from astec.export.artifact.store import Artifact, open_artifact
+from astec.export.checkpoint import Checkpoint, DenseArrays, read_checkpoint
+from astec.export.indices import IndexBuilder, Indices
+from astec.export.onnx_encoder import run_encoder
+from astec.export.pack import pack
+from astec.server.encoder import Encoder
+from astec.server.predictor import Predictor
+from astec.trainer.data import Texts
+from astec.trainer.dense import DenseModel
+from astec.trainer.encoders.encoder import Encoder as TorchEncoder
+from astec.trainer.mix import Parts, Shares
+from astec.trainer.section import EncoderSection
 
 # Of float32 sums over up to a few hundred tokens and a hundred dimensions, taken in another order.
 REPRESENTATION_TOLERANCE = 1e-5

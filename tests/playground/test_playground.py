@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.bench.serving import Served, ours_command, served
-from server.api import PLAYGROUND
+from astec.loadtest.bench.serving import Served, ours_command, served
+from astec.server.api import PLAYGROUND
 
 sync_api = pytest.importorskip("playwright.sync_api")
 

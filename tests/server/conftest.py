@@ -7,14 +7,14 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from export.artifact.store import Artifact, open_artifact
-from export.checkpoint import Checkpoint
-from export.indices import Indices
-from export.label_metadata import read_label_metadata
-from export.pack import pack
-from server.app import create_app
-from server.metrics import MetricsBoard
-from server.settings import Settings
+from astec.export.artifact.store import Artifact, open_artifact
+from astec.export.checkpoint import Checkpoint
+from astec.export.indices import Indices
+from astec.export.label_metadata import read_label_metadata
+from astec.export.pack import pack
+from astec.server.app import create_app
+from astec.server.metrics import MetricsBoard
+from astec.server.settings import Settings
 
 COUNTRIES = [["DE"], ["AT", "DE"], ["CH"], []]
 ADVERTISERS = ["acme", "globex", "initech", "umbrella", "hooli"]

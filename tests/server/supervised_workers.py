@@ -10,8 +10,8 @@ import signal
 import sys
 import time
 
-from server.crew import Beat
-from server.supervisor import Supervisor
+from astec.server.crew import Beat
+from astec.server.supervisor import Supervisor
 
 SLOTS = 2
 BEAT_S = 0.02

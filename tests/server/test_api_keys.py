@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from server.api_keys import ApiKeys, ApiKeysError
+from astec.server.api_keys import ApiKeys, ApiKeysError
 
 FIRST, SECOND, THIRD = (letter * 20 for letter in "abc")
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from server.cpus import usable_cpus
+from astec.server.cpus import usable_cpus
 
 AFFINITY = len(os.sched_getaffinity(0))
 

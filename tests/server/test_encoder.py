@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.artifact.featurizer import Bags
-from export.artifact.store import Artifact, ArtifactError, open_artifact
-from export.artifact.weight_rows import read_only
-from export.checkpoint import Checkpoint
-from export.indices import Indices
-from export.pack import pack
-from server.encoder import Encoder, Representations
+from astec.export.artifact.featurizer import Bags
+from astec.export.artifact.store import Artifact, ArtifactError, open_artifact
+from astec.export.artifact.weight_rows import read_only
+from astec.export.checkpoint import Checkpoint
+from astec.export.indices import Indices
+from astec.export.pack import pack
+from astec.server.encoder import Encoder, Representations
 
 
 @pytest.fixture(scope="module", params=[(1, 0, None), (3, 0, 8), (1, 24, 8), (3, 24, None)], ids=str)

@@ -9,8 +9,8 @@ import httpx
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from server.examples import MAX_EXAMPLES
-from server.metrics import LATENCY_BUCKETS_S
+from astec.server.examples import MAX_EXAMPLES
+from astec.server.metrics import LATENCY_BUCKETS_S
 
 
 async def test_health_readiness_and_model(serve) -> None:
@@ -109,5 +109,5 @@ def test_latency_buckets_are_geometric_from_50_microseconds_to_5_seconds() -> No
 
 
 def test_the_server_loads_no_torch() -> None:
-    program = "import server.app, sys; sys.exit('torch' in sys.modules)"
+    program = "import astec.server.app, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

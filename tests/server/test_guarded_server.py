@@ -47,7 +47,7 @@ def guarded(demo_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     flags += ["--cors-origin", "https://a.example", "--cors-origin", "https://b.example"]
     with log.open("w") as stderr:
         process = subprocess.Popen(
-            [sys.executable, "-m", "server", *map(str, [demo_artifact, *flags])],
+            [sys.executable, "-m", "astec.server", *map(str, [demo_artifact, *flags])],
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
@@ -118,7 +118,7 @@ def test_the_operator_has_all_workers_replaced_over_http(guarded: Guarded) -> No
 )
 def test_what_would_let_in_the_wrong_ones_ends_the_start(demo_artifact: Path, flags: list[str], complaint: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "server", str(demo_artifact), "--port", "0", *flags],
+        [sys.executable, "-m", "astec.server", str(demo_artifact), "--port", "0", *flags],
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,

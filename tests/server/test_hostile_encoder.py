@@ -11,13 +11,13 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from export.artifact.featurizer import Bags
-from export.artifact.store import Artifact, ArtifactError, open_artifact
-from export.checkpoint import Checkpoint
-from export.indices import Indices
-from export.onnx_graph import IR_VERSION, OPSET
-from export.pack import pack
-from server.encoder import Encoder
+from astec.export.artifact.featurizer import Bags
+from astec.export.artifact.store import Artifact, ArtifactError, open_artifact
+from astec.export.checkpoint import Checkpoint
+from astec.export.indices import Indices
+from astec.export.onnx_graph import IR_VERSION, OPSET
+from astec.export.pack import pack
+from astec.server.encoder import Encoder
 
 DIM, SHORTLIST_DIM = 16, 8
 WIDTHS = {"v": DIM, "z": SHORTLIST_DIM, "x_hat": DIM}

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import httpx
 import pytest
 
-from server.http_protocol import MAX_HEAD_BYTES
+from astec.server.http_protocol import MAX_HEAD_BYTES
 
 PATIENCE_S = 60.0
 MAX_BODY_BYTES = 100_000
@@ -44,7 +44,10 @@ def target(demo_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     arguments = [demo_artifact, *flags, "--access-log", "--log-level", "debug"]
     with log.open("w") as stderr:
         process = subprocess.Popen(
-            [sys.executable, "-m", "server", *map(str, arguments)], stdout=subprocess.PIPE, stderr=stderr, text=True
+            [sys.executable, "-m", "astec.server", *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
         )
     with process:
         try:

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from fastapi import FastAPI
 
-from export.artifact.store import Artifact
-from server import label_filter
-from server.label_filter import LabelMasks, to_selection
-from trainer.demo.log import sample_queries
+from astec.export.artifact.store import Artifact
+from astec.server import label_filter
+from astec.server.label_filter import LabelMasks, to_selection
+from astec.trainer.demo.log import sample_queries
 
 Serve = Callable[..., AbstractAsyncContextManager[tuple[FastAPI, httpx.AsyncClient]]]
 QUERIES = list(dict.fromkeys(sample_queries(60, seed=5)))[:20]

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from server.logs import QueryFreeFormatter, log_config
-from server.settings import Settings
+from astec.server.logs import QueryFreeFormatter, log_config
+from astec.server.settings import Settings
 
 
 def test_a_line_is_one_json_object() -> None:

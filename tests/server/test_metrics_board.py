@@ -6,10 +6,10 @@ from collections.abc import Callable
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from server.errors import ServerError
-from server.metrics import OTHER, ROUTES, STATUSES, Metrics, MetricsBoard
-from server.predictor import StageTimes
-from server.rollout import OUTCOMES
+from astec.server.errors import ServerError
+from astec.server.metrics import OTHER, ROUTES, STATUSES, Metrics, MetricsBoard
+from astec.server.predictor import StageTimes
+from astec.server.rollout import OUTCOMES
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:

@@ -8,14 +8,14 @@ import httpx
 import numpy as np
 import pytest
 
-from export.artifact.featurizer import IdFeaturizer
-from export.artifact.labels import TextTable
-from export.artifact.store import Artifact, open_artifact
-from server.app import create_app
-from server.examples import MAX_EXAMPLE_CHARS, MAX_EXAMPLES, example_queries
-from server.explainer import MAX_NEIGHBOUR_LABELS, MAX_NEIGHBOURS
-from server.metrics import MetricsBoard
-from server.settings import Settings
+from astec.export.artifact.featurizer import IdFeaturizer
+from astec.export.artifact.labels import TextTable
+from astec.export.artifact.store import Artifact, open_artifact
+from astec.server.app import create_app
+from astec.server.examples import MAX_EXAMPLE_CHARS, MAX_EXAMPLES, example_queries
+from astec.server.explainer import MAX_NEIGHBOUR_LABELS, MAX_NEIGHBOURS
+from astec.server.metrics import MetricsBoard
+from astec.server.settings import Settings
 
 
 @pytest.fixture(scope="module")

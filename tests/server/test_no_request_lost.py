@@ -17,9 +17,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from loadtest.bench.serving import Served, ours_command, served
-from loadtest.client import Client
-from loadtest.connection import CONNECTION, OK, Answer
+from astec.loadtest.bench.serving import Served, ours_command, served
+from astec.loadtest.client import Client
+from astec.loadtest.connection import CONNECTION, OK, Answer
 
 RATE_PER_S = 300
 CONNECTIONS = 16

@@ -9,10 +9,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from server.app import create_app
-from server.guard import open_guard
-from server.metrics import MetricsBoard
-from server.settings import Settings
+from astec.server.app import create_app
+from astec.server.guard import open_guard
+from astec.server.metrics import MetricsBoard
+from astec.server.settings import Settings
 
 INFER = "/v2/models/demo/infer"
 LENGTH = "Inference-Header-Content-Length"

@@ -24,10 +24,10 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 
-from export.artifact.store import Artifact
-from server.app import AstecApi, create_app
-from server.metrics import MetricsBoard
-from server.settings import Settings
+from astec.export.artifact.store import Artifact
+from astec.server.app import AstecApi, create_app
+from astec.server.metrics import MetricsBoard
+from astec.server.settings import Settings
 
 BASE_URL = "http://t"
 OPERATIONS = [

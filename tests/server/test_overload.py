@@ -9,10 +9,10 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
-from server.app import create_app
-from server.listeners import open_listeners, url_of
-from server.metrics import MetricsBoard
-from server.settings import Settings
+from astec.server.app import create_app
+from astec.server.listeners import open_listeners, url_of
+from astec.server.metrics import MetricsBoard
+from astec.server.settings import Settings
 
 QUERY = {"query": "a"}
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.artifact.featurizer import Bag, QueryKindError
-from export.artifact.store import open_artifact
-from server.predictor import Predictor, Ranking
+from astec.export.artifact.featurizer import Bag, QueryKindError
+from astec.export.artifact.store import open_artifact
+from astec.server.predictor import Predictor, Ranking
 
 NORM_TOLERANCE = 1e-6
 TOP_K = 5

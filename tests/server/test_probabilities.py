@@ -11,14 +11,14 @@ import httpx
 import numpy as np
 import pytest
 
-from export.artifact.calibration import Calibrator
-from export.artifact.store import Artifact
-from export.readers import open_dataset
-from server.app import create_app
-from server.evaluate import measure
-from server.metrics import MetricsBoard
-from server.service import Ask
-from server.settings import Settings
+from astec.export.artifact.calibration import Calibrator
+from astec.export.artifact.store import Artifact
+from astec.export.readers import open_dataset
+from astec.server.app import create_app
+from astec.server.evaluate import measure
+from astec.server.metrics import MetricsBoard
+from astec.server.service import Ask
+from astec.server.settings import Settings
 
 QUERIES = ("cheap running shoes", "garden hose", "kitchen tap", "qqqq zzzz")
 

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from server.rate_limit import RateLimit
+from astec.server.rate_limit import RateLimit
 
 
 class Clock:

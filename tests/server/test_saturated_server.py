@@ -16,7 +16,7 @@ def test_probes_and_metrics_answer_while_the_model_is_saturated(demo_artifact: P
     flags = ("--port", "0", "--workers", "1", "--inference-threads", "1", "--queue-capacity", "32")
     patient = ("--request-timeout-ms", "60000")  # A busy machine is no reason for a 504.
     server = subprocess.Popen(
-        [sys.executable, "-m", "server", str(demo_artifact), *flags, *patient], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "astec.server", str(demo_artifact), *flags, *patient], stdout=subprocess.PIPE, text=True
     )
     with server:
         try:
@@ -26,7 +26,7 @@ def test_probes_and_metrics_answer_while_the_model_is_saturated(demo_artifact: P
                 [
                     sys.executable,
                     "-m",
-                    "loadtest",
+                    "astec.loadtest",
                     url,
                     "--clients",
                     "256",

@@ -15,14 +15,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from server.supervisor import EXIT_STARTUP_FAILED
+from astec.server.supervisor import EXIT_STARTUP_FAILED
 
 PATIENCE_S = 60.0
 SECRET = "xyzzyplugh"
 
 
 def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "server", *map(str, arguments)]
+    return [sys.executable, "-m", "astec.server", *map(str, arguments)]
 
 
 @contextmanager

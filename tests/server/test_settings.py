@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from server.cpus import usable_cpus
-from server.settings import Settings
+from astec.server.cpus import usable_cpus
+from astec.server.settings import Settings
 
 
 def test_a_given_value_wins_over_the_environment_and_that_over_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,7 +19,7 @@ def test_a_given_value_wins_over_the_environment_and_that_over_the_default(monke
 def test_workers_and_threads_default_to_the_cpus(
     monkeypatch: pytest.MonkeyPatch, cpus: int, workers: int, threads: int
 ) -> None:
-    monkeypatch.setattr("server.settings.usable_cpus", lambda: cpus)
+    monkeypatch.setattr("astec.server.settings.usable_cpus", lambda: cpus)
     settings = Settings(artifact=Path("a"))
     assert (settings.workers, settings.threads_per_worker) == (workers, threads)
 

@@ -9,11 +9,11 @@ import httpx
 import pytest
 import uvicorn
 
-from server.app import create_app
-from server.http_protocol import GATEKEEPER, MAX_HEAD_BYTES, BoundedHttp
-from server.listeners import open_listeners
-from server.metrics import MetricsBoard
-from server.settings import Settings
+from astec.server.app import create_app
+from astec.server.http_protocol import GATEKEEPER, MAX_HEAD_BYTES, BoundedHttp
+from astec.server.listeners import open_listeners
+from astec.server.metrics import MetricsBoard
+from astec.server.settings import Settings
 
 BODY = b'{"query": "a"}'
 HEAD = b"POST /predict HTTP/1.1\r\nHost: t\r\nContent-Length: 14\r\n\r\n"

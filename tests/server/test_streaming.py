@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from loadtest.bench.serving import ours_command, served
+from astec.loadtest.bench.serving import ours_command, served
 
 PATIENCE_S = 60.0
 HEAD = b"POST /predict/stream HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n"

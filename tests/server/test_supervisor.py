@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from server.rollout import SameRelease
-from server.supervisor import EXIT_STARTUP_FAILED, Supervisor
+from astec.server.rollout import SameRelease
+from astec.server.supervisor import EXIT_STARTUP_FAILED, Supervisor
 
 PATIENCE_S = 30.0
 SCRIPT = Path(__file__).with_name("supervised_workers.py")
@@ -49,10 +49,7 @@ class Supervised:
 @contextmanager
 def supervised(behaviour: str = "works", stop_timeout_s: float = PATIENCE_S) -> Iterator[Supervised]:
     command = [sys.executable, str(SCRIPT), behaviour, str(stop_timeout_s)]
-    root = str(Path(__file__).parents[2])
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": root}
-    ) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield Supervised(process)
         finally:

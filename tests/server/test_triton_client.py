@@ -33,7 +33,7 @@ def address(demo_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     with (
         log.open("w") as stderr,
         subprocess.Popen(
-            [sys.executable, "-m", "server", *map(str, [demo_artifact, *flags])],
+            [sys.executable, "-m", "astec.server", *map(str, [demo_artifact, *flags])],
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,

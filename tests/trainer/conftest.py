@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.__main__ import main
+from astec.trainer.__main__ import main
 
 TextRows = Sequence[tuple[str, Sequence[str]]]
 COLOURS = ("red", "green", "blue", "black")

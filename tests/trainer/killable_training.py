@@ -13,8 +13,8 @@ import signal
 import sys
 from collections.abc import Callable
 
-import trainer.stages  # noqa: F401 - imported once, before the forks
-from trainer.__main__ import main
+import astec.trainer.stages  # noqa: F401 - imported once, before the forks
+from astec.trainer.__main__ import main
 
 
 def kill_at(function: str, part: str, turn: int) -> None:

@@ -8,18 +8,18 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from export.artifact.featurizer import Bags
-from export.artifact.shortlist import Candidates
-from trainer.config import ModelSection
-from trainer.data import Texts
-from trainer.distributed import join_world
-from trainer.encoders.encoder import Encoder
-from trainer.features import EncodedFeatures, Features, FrozenFeatures, random_embeddings
-from trainer.sampling import LabelSampler
-from trainer.section import EncoderSection
-from trainer.task import AllLabels, Labels, OneVsAllTask
-from trainer.tensors import seeded
-from trainer.world import Arrays, Mesh, World
+from astec.export.artifact.featurizer import Bags
+from astec.export.artifact.shortlist import Candidates
+from astec.trainer.config import ModelSection
+from astec.trainer.data import Texts
+from astec.trainer.distributed import join_world
+from astec.trainer.encoders.encoder import Encoder
+from astec.trainer.features import EncodedFeatures, Features, FrozenFeatures, random_embeddings
+from astec.trainer.sampling import LabelSampler
+from astec.trainer.section import EncoderSection
+from astec.trainer.task import AllLabels, Labels, OneVsAllTask
+from astec.trainer.tensors import seeded
+from astec.trainer.world import Arrays, Mesh, World
 
 CPU = torch.device("cpu")
 NUM_TEXTS, NUM_TOKENS, NUM_LABELS, DIM, BATCH = 33, 60, 1_501, 8, 16

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from export.checkpoint import read_checkpoint
-from export.readers import open_dataset
-from trainer.data import Texts
-from trainer.encoders.boe import BagOfEmbeddings
-from trainer.encoders.encoder import Encoder
-from trainer.encoders.reading import BagReading
-from trainer.model import Classifier, Residual, one_vs_all_loss
-from trainer.section import EncoderSection
+from astec.export.checkpoint import read_checkpoint
+from astec.export.readers import open_dataset
+from astec.trainer.data import Texts
+from astec.trainer.encoders.boe import BagOfEmbeddings
+from astec.trainer.encoders.encoder import Encoder
+from astec.trainer.encoders.reading import BagReading
+from astec.trainer.model import Classifier, Residual, one_vs_all_loss
+from astec.trainer.section import EncoderSection
 
 CPU = torch.device("cpu")
 

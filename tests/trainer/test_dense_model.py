@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainer.dense import DenseModel
-from trainer.encoders.encoder import Encoder
-from trainer.section import EncoderSection
+from astec.trainer.dense import DenseModel
+from astec.trainer.encoders.encoder import Encoder
+from astec.trainer.section import EncoderSection
 
 NUM_TOKENS, NUM_LABELS, DIM = 9, 7, 4
 

@@ -18,9 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from trainer.model import Classifier
-from trainer.run import HISTORY_FILE
-from trainer.world import ALONE, Mesh, World
+from astec.trainer.model import Classifier
+from astec.trainer.run import HISTORY_FILE
+from astec.trainer.world import ALONE, Mesh, World
 
 Ranks = list[dict[str, NDArray[np.generic]]]
 TORCHRUN = (sys.executable, "-W", "error", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
@@ -31,8 +31,8 @@ LONGEST_S = 120
 
 @pytest.fixture(scope="module")
 def environment() -> dict[str, str]:
-    """One thread a process; the sources on the path."""
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    """One thread a process."""
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +164,7 @@ def test_a_process_that_dies_ends_all_and_two_go_on_to_what_one_reaches(
     options = ["--device", "cpu", *(argument for setting in settings for argument in ("--set", setting))]
 
     with subprocess.Popen(
-        (*TORCHRUN, "-m", "trainer", data, tmp_path / "two", "--save-minutes", "0", *options),
+        (*TORCHRUN, "-m", "astec.trainer", data, tmp_path / "two", "--save-minutes", "0", *options),
         env=environment,
         stderr=subprocess.PIPE,
         text=True,
@@ -175,7 +175,7 @@ def test_a_process_that_dies_ends_all_and_two_go_on_to_what_one_reaches(
     assert torchrun.returncode != 0
     assert said.count("texts to learn from") == 1, "one process speaks for all"
 
-    resume = (*TORCHRUN, "-m", "trainer", "--resume", tmp_path / "two")
+    resume = (*TORCHRUN, "-m", "astec.trainer", "--resume", tmp_path / "two")
     resumed = subprocess.run(resume, env=environment, timeout=LONGEST_S, stderr=subprocess.PIPE, text=True, check=False)
     assert resumed.returncode == 0, resumed.stderr
     assert resumed.stderr.count("trained in") == 1

@@ -6,12 +6,12 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from export.artifact.hnsw_index import HnswIndex
-from export.artifact.index import HnswParams
-from trainer import exact_index
-from trainer.config import HnswSection, ShortlistSection
-from trainer.exact_index import ExactIndex
-from trainer.sampling import build_graphs, mine_negatives, shortlist_all
+from astec.export.artifact.hnsw_index import HnswIndex
+from astec.export.artifact.index import HnswParams
+from astec.trainer import exact_index
+from astec.trainer.config import HnswSection, ShortlistSection
+from astec.trainer.exact_index import ExactIndex
+from astec.trainer.sampling import build_graphs, mine_negatives, shortlist_all
 
 CPU = torch.device("cpu")
 

@@ -3,11 +3,11 @@
 import numpy as np
 import torch
 
-from export.artifact.featurizer import Bags
-from trainer.data import Texts
-from trainer.encoders.encoder import Encoder
-from trainer.features import random_embeddings
-from trainer.section import EncoderSection
+from astec.export.artifact.featurizer import Bags
+from astec.trainer.data import Texts
+from astec.trainer.encoders.encoder import Encoder
+from astec.trainer.features import random_embeddings
+from astec.trainer.section import EncoderSection
 
 
 def test_encoding_is_that_of_each_text_alone() -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.checkpoint import Checkpoint, read_checkpoint
-from trainer.config import ConfigError, TrainerConfig, load_config
-from trainer.frameworks import FRAMEWORKS
-from trainer.surrogate_labels import hash_labels
+from astec.export.checkpoint import Checkpoint, read_checkpoint
+from astec.trainer.config import ConfigError, TrainerConfig, load_config
+from astec.trainer.frameworks import FRAMEWORKS
+from astec.trainer.surrogate_labels import hash_labels
 
 HASHED = ("surrogate.method=hashed", "surrogate.num_clusters=4")
 NUM_LABELS = 9

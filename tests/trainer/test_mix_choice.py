@@ -10,9 +10,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from export.artifact.shortlist import Candidates
-from export.metrics import RankingMetrics
-from trainer.mix import SHARES, SMALL_SHARES, MixChoice, Parts, Shares, choose_shares
+from astec.export.artifact.shortlist import Candidates
+from astec.export.metrics import RankingMetrics
+from astec.trainer.mix import SHARES, SMALL_SHARES, MixChoice, Parts, Shares, choose_shares
 
 NUM_TEXTS, NUM_LABELS = 60, 15
 FIGURES = ("P@1", "P@3", "P@5", "PSP@1", "PSP@3", "PSP@5")

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from export.artifact.shortlist import Candidates
-from export.metrics import RankingMetrics
-from trainer.ranking import rank_candidates, shortlist_recall
+from astec.export.artifact.shortlist import Candidates
+from astec.export.metrics import RankingMetrics
+from astec.trainer.ranking import rank_candidates, shortlist_recall
 
 
 def candidates(*rows: dict[int, float]) -> Candidates:

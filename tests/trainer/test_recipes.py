@@ -1,15 +1,15 @@
 """Every recipe trains, cheaply here, and says what differs from the defaults."""
 
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
-import trainer
-from export.checkpoint import read_checkpoint
-from trainer.config import changed_settings, load_config
+from astec.export.checkpoint import read_checkpoint
+from astec.trainer.config import changed_settings, load_config
 
-RECIPES = sorted((Path(trainer.__file__).parent / "recipes").glob("*.toml"))
+RECIPES = sorted((Path(str(files("astec.trainer"))) / "recipes").glob("*.toml"))
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.stem)

@@ -5,10 +5,10 @@ import pytest
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from export.artifact.shortlist import Shortlister
-from trainer.config import HnswSection, ShortlistSection
-from trainer.representatives import label_representatives, spherical_k_means
-from trainer.sampling import build_graphs
+from astec.export.artifact.shortlist import Shortlister
+from astec.trainer.config import HnswSection, ShortlistSection
+from astec.trainer.representatives import label_representatives, spherical_k_means
+from astec.trainer.sampling import build_graphs
 
 DIM = 6
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.checkpoint import CHECKPOINT_FOLDER
-from trainer.config import TrainerConfig, load_config
-from trainer.origin import Fingerprint, Origin, settings_sha256
-from trainer.report.history import History
-from trainer.run import CONFIG_FILE, HISTORY_FILE, ORIGIN_FILE, STAGES_FOLDER, Arrays, Run, RunError, read_origin
+from astec.export.checkpoint import CHECKPOINT_FOLDER
+from astec.trainer.config import TrainerConfig, load_config
+from astec.trainer.origin import Fingerprint, Origin, settings_sha256
+from astec.trainer.report.history import History
+from astec.trainer.run import CONFIG_FILE, HISTORY_FILE, ORIGIN_FILE, STAGES_FOLDER, Arrays, Run, RunError, read_origin
 
 ORIGIN = Origin(
     data=Path("/data/train.jsonl"),

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from trainer.config import HnswSection, ShortlistSection
-from trainer.sampling import (
+from astec.trainer.config import HnswSection, ShortlistSection
+from astec.trainer.sampling import (
     Graphs,
     LabelSampler,
     build_graphs,

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.sparse import csr_matrix
 
-from export.artifact.featurizer import Bags
-from export.artifact.shortlist import Candidates
-from export.artifact.sparse import MIN_HEAD_WEIGHTS, SparseClassifier
-from trainer.config import SparseSection
-from trainer.data import Examples
-from trainer.sparse import learn_sparse
+from astec.export.artifact.featurizer import Bags
+from astec.export.artifact.shortlist import Candidates
+from astec.export.artifact.sparse import MIN_HEAD_WEIGHTS, SparseClassifier
+from astec.trainer.config import SparseSection
+from astec.trainer.data import Examples
+from astec.trainer.sparse import learn_sparse
 
 NUM_TEXTS, NUM_LABELS, NUM_FEATURES = 60, 4, 10
 EXACT = SparseSection(epochs=2000, prune_below=0, prune_head_below=0)

@@ -5,10 +5,10 @@ import pytest
 from scipy.sparse import csr_matrix
 from scipy.sparse import random as random_sparse
 
-from export.artifact.featurizer import Bags
-from trainer.config import ConfigError, SurrogateSection, load_config
-from trainer.data import Examples
-from trainer.surrogate_labels import hash_labels, surrogate_labels, surrogate_membership
+from astec.export.artifact.featurizer import Bags
+from astec.trainer.config import ConfigError, SurrogateSection, load_config
+from astec.trainer.data import Examples
+from astec.trainer.surrogate_labels import hash_labels, surrogate_labels, surrogate_membership
 
 NUM_TEXTS, NUM_LABELS, NUM_FEATURES = 120, 40, 50
 

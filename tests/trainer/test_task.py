@@ -6,14 +6,14 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from export.artifact.featurizer import Bags
-from trainer.config import ModelSection
-from trainer.data import Examples
-from trainer.encoders.encoder import Encoder
-from trainer.features import EncodedFeatures, Features, FrozenFeatures, random_embeddings
-from trainer.sampling import LabelSampler
-from trainer.section import EncoderSection
-from trainer.task import AllLabels, Labels, OneVsAllTask
+from astec.export.artifact.featurizer import Bags
+from astec.trainer.config import ModelSection
+from astec.trainer.data import Examples
+from astec.trainer.encoders.encoder import Encoder
+from astec.trainer.features import EncodedFeatures, Features, FrozenFeatures, random_embeddings
+from astec.trainer.sampling import LabelSampler
+from astec.trainer.section import EncoderSection
+from astec.trainer.task import AllLabels, Labels, OneVsAllTask
 
 CPU = torch.device("cpu")
 MODEL = ModelSection(dim=16, dropout=0, precision="float32")

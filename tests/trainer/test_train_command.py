@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from export.checkpoint import (
+from astec.export.checkpoint import (
     CHECKPOINT_FOLDER,
     HELD_OUT_FILE,
     MODEL_FILE,
@@ -19,10 +19,10 @@ from export.checkpoint import (
     SUMMARY_FILE,
     read_checkpoint,
 )
-from trainer.config import load_config
-from trainer.report.evaluation import EVALUATION_FILE
-from trainer.report.page import REPORT_FILE
-from trainer.run import CONFIG_FILE, HISTORY_FILE, ORIGIN_FILE
+from astec.trainer.config import load_config
+from astec.trainer.report.evaluation import EVALUATION_FILE
+from astec.trainer.report.page import REPORT_FILE
+from astec.trainer.run import CONFIG_FILE, HISTORY_FILE, ORIGIN_FILE
 
 Train = Callable[..., tuple[int, str]]
 WriteJsonl = Callable[..., Path]
@@ -251,7 +251,7 @@ def test_settings_are_listed(astec_train: Train) -> None:
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"]])
 def test_help_needs_no_torch(arguments: list[str]) -> None:
     script = (
-        "import sys\nfrom trainer.__main__ import main\n"
+        "import sys\nfrom astec.trainer.__main__ import main\n"
         "try:\n    main()\nexcept SystemExit as ended:\n    assert not ended.code\nassert 'torch' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False)
@@ -266,7 +266,7 @@ def test_the_same_training_twice_gives_the_same_bytes(
     runs = [tmp_path / "first", tmp_path / "second"]
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", "trainer", str(shop_file), str(run), *cheap_settings],
+            [sys.executable, "-m", "astec.trainer", str(shop_file), str(run), *cheap_settings],
             env={**os.environ, "PYTHONHASHSEED": seed},
         )
         for run, seed in zip(runs, ("1", "2"), strict=True)

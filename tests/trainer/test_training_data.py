@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from export.artifact.featurizer import Bags, IdFeaturizer, TextFeaturizer
-from export.readers import DataError, open_dataset
-from trainer.config import FeaturizerSection, LabelsSection, TrainerConfig, ValidationSection
-from trainer.data import TrainingData, load_training_data, split_validation
+from astec.export.artifact.featurizer import Bags, IdFeaturizer, TextFeaturizer
+from astec.export.readers import DataError, open_dataset
+from astec.trainer.config import FeaturizerSection, LabelsSection, TrainerConfig, ValidationSection
+from astec.trainer.data import TrainingData, load_training_data, split_validation
 
 WORDS_ONLY = FeaturizerSection(word_ngrams=1, min_char_ngram=0, max_char_ngram=0, min_df=1)
 WriteJsonl = Callable[..., Path]
@@ -148,7 +148,7 @@ def test_rows_are_featurised_the_same_however_many_at_once(
     rows = [("one two", ["a"]), ("", ["b"]), ("two three", ["a", "c"]), ("été two", ["c"]), ("one", ["b"])]
     path = write_jsonl(tmp_path / "train.jsonl", rows) if kind == "texts" else write_xc(tmp_path)
     whole = load(path)
-    monkeypatch.setattr("trainer.data._CHUNK_ROWS", 2)
+    monkeypatch.setattr("astec.trainer.data._CHUNK_ROWS", 2)
     pieces = load(path)
     for name in ("ids", "weights", "offsets"):
         assert getattr(pieces.examples.bags, name).tolist() == getattr(whole.examples.bags, name).tolist(), name

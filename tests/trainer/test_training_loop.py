@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainer.config import SurrogateSection, TrainerConfig
-from trainer.loop import DivergedError, Loop, Schedule
-from trainer.run import HISTORY_FILE, Run
+from astec.trainer.config import SurrogateSection, TrainerConfig
+from astec.trainer.loop import DivergedError, Loop, Schedule
+from astec.trainer.run import HISTORY_FILE, Run
 
 
 class RecordingTask:

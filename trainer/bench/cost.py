@@ -11,11 +11,11 @@ from typing import Any, Final
 import torch
 from rich.table import Table
 
-from trainer.bench.memory import PeakMemory
-from trainer.bench.synthetic import SHAPES, DataShape, make_training_data
-from trainer.config import TrainerConfig, changed_settings
-from trainer.run import Run
-from trainer.stages import train
+from astec.trainer.bench.memory import PeakMemory
+from astec.trainer.bench.synthetic import SHAPES, DataShape, make_training_data
+from astec.trainer.config import TrainerConfig, changed_settings
+from astec.trainer.run import Run
+from astec.trainer.stages import train
 
 _GIB: Final = 2**30
 _EPOCHS: Final = {"surrogate": 20, "extreme": 15, "reranker": 12}

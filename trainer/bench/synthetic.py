@@ -17,9 +17,9 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from export.artifact.featurizer import Bags, IdFeaturizer
-from export.artifact.labels import TextTable
-from trainer.data import Examples, TrainingData
+from astec.export.artifact.featurizer import Bags, IdFeaturizer
+from astec.export.artifact.labels import TextTable
+from astec.trainer.data import Examples, TrainingData
 
 _MIN_SIZE: Final = 100
 _LABEL_EXPONENT, _TOKEN_EXPONENT = 0.6, 0.8

@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.demo.market import (
+from astec.trainer.demo.market import (
     MAX_PHRASES,
     MIN_PHRASES,
     NUM_SURFACES,
@@ -29,7 +29,7 @@ from trainer.demo.market import (
     draw_values,
     zipf,
 )
-from trainer.demo.wording import ABSENT, Concept, query_text
+from astec.trainer.demo.wording import ABSENT, Concept, query_text
 
 DemoRow = tuple[str, tuple[str, ...]]
 """A query and the phrases clicked for it."""

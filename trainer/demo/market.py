@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.demo.catalogue import INTENTS, PLACES
-from trainer.demo.wording import ABSENT, PRODUCTS, Concept, phrase_text
+from astec.trainer.demo.catalogue import INTENTS, PLACES
+from astec.trainer.demo.wording import ABSENT, PRODUCTS, Concept, phrase_text
 
 PRODUCT, SURFACE, BRAND, ATTRIBUTE, PLACE, INTENT = range(len(Concept._fields))
 SLOTS: Final = (BRAND, ATTRIBUTE, PLACE, INTENT)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import Final, NamedTuple
 
-from trainer.demo.catalogue import CATEGORIES, FILLERS, INTENTS, PLACES, Category, Term, plural
+from astec.trainer.demo.catalogue import CATEGORIES, FILLERS, INTENTS, PLACES, Category, Term, plural
 
 ABSENT: Final = -1
 

@@ -19,7 +19,7 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from export.readers import DataError
+from astec.export.readers import DataError
 
 _MAGIC, _VERSIONS = 793712314, (11, 12)
 _HEADER = struct.Struct("<2i")

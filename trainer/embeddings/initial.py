@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from export.artifact.featurizer import Featurizer, TextFeaturizer
-from export.readers import DataError
-from export.readers.lines import read_lines
-from trainer.config import EMBEDDING_SUFFIXES
-from trainer.data import Examples
-from trainer.embeddings.corpus import corpus_embeddings
-from trainer.embeddings.fasttext import FastTextModel
-from trainer.features import random_embeddings
-from trainer.tensors import seeded
+from astec.export.artifact.featurizer import Featurizer, TextFeaturizer
+from astec.export.readers import DataError
+from astec.export.readers.lines import read_lines
+from astec.trainer.config import EMBEDDING_SUFFIXES
+from astec.trainer.data import Examples
+from astec.trainer.embeddings.corpus import corpus_embeddings
+from astec.trainer.embeddings.fasttext import FastTextModel
+from astec.trainer.features import random_embeddings
+from astec.trainer.tensors import seeded
 
 _CHUNK_LINES = 50_000
 _END_OF_SENTENCE = b"</s>"  # fastText's own token; folded, it would be the word "s"

@@ -5,21 +5,21 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from trainer.section import EncoderSection
+from astec.trainer.section import EncoderSection
 
 if TYPE_CHECKING:  # torch takes seconds to load: not for --help
-    from trainer.encoders.trunk import Trunk
+    from astec.trainer.encoders.trunk import Trunk
 
 ENCODERS = {
-    "boe": "trainer.encoders.boe.BagOfEmbeddings",
-    "mlp": "trainer.encoders.mlp.Mlp",
-    "rnn": "trainer.encoders.recurrent.Rnn",
-    "gru": "trainer.encoders.recurrent.Gru",
-    "lstm": "trainer.encoders.recurrent.Lstm",
-    "attention": "trainer.encoders.attention.Attention",
-    "xml-cnn": "trainer.encoders.xml_cnn.XmlCnn",
-    "transformer": "trainer.encoders.transformer.Transformer",
-    "dense": "trainer.encoders.dense.Dense",
+    "boe": "astec.trainer.encoders.boe.BagOfEmbeddings",
+    "mlp": "astec.trainer.encoders.mlp.Mlp",
+    "rnn": "astec.trainer.encoders.recurrent.Rnn",
+    "gru": "astec.trainer.encoders.recurrent.Gru",
+    "lstm": "astec.trainer.encoders.recurrent.Lstm",
+    "attention": "astec.trainer.encoders.attention.Attention",
+    "xml-cnn": "astec.trainer.encoders.xml_cnn.XmlCnn",
+    "transformer": "astec.trainer.encoders.transformer.Transformer",
+    "dense": "astec.trainer.encoders.dense.Dense",
 }
 """Where the trunk of each lies."""
 

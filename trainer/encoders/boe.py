@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional
 
-from export.onnx_graph import OnnxGraph
-from trainer.encoders.trunk import Trunk
-from trainer.section import EncoderSection
+from astec.export.onnx_graph import OnnxGraph
+from astec.trainer.encoders.trunk import Trunk
+from astec.trainer.section import EncoderSection
 
 
 class BagOfEmbeddings(Trunk):

@@ -8,10 +8,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from export.artifact.manifest import Reads
-from export.onnx_graph import OnnxGraph
-from trainer.encoders.trunk import Trunk
-from trainer.section import KIND_MEANING, EncoderSection
+from astec.export.artifact.manifest import Reads
+from astec.export.onnx_graph import OnnxGraph
+from astec.trainer.encoders.trunk import Trunk
+from astec.trainer.section import KIND_MEANING, EncoderSection
 
 
 class DenseSection(EncoderSection):

@@ -13,18 +13,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import functional_call
 
-from export.artifact.manifest import EncoderDescription
-from export.front import Front
-from export.onnx_graph import OnnxGraph
-from trainer.data import Texts
-from trainer.encoders import trunk_class
-from trainer.encoders.joined import JoinedTrunk
-from trainer.encoders.reading import READINGS
-from trainer.encoders.trunk import Trunk
-from trainer.rows import RowTable
-from trainer.section import EncoderSection
-from trainer.tensors import to_device
-from trainer.world import Arrays
+from astec.export.artifact.manifest import EncoderDescription
+from astec.export.front import Front
+from astec.export.onnx_graph import OnnxGraph
+from astec.trainer.data import Texts
+from astec.trainer.encoders import trunk_class
+from astec.trainer.encoders.joined import JoinedTrunk
+from astec.trainer.encoders.reading import READINGS
+from astec.trainer.encoders.trunk import Trunk
+from astec.trainer.rows import RowTable
+from astec.trainer.section import EncoderSection
+from astec.trainer.tensors import to_device
+from astec.trainer.world import Arrays
 
 _ENCODE_TEXTS = 4096
 _EMBEDDINGS, _TRUNK = "embeddings", "trunk."

@@ -11,8 +11,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from export.onnx_graph import OnnxGraph
-from trainer.encoders.trunk import Trunk
+from astec.export.onnx_graph import OnnxGraph
+from astec.trainer.encoders.trunk import Trunk
 
 
 class JoinedTrunk(Trunk):

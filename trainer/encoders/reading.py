@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from export.artifact.encoder_inputs import dense_rows
-from export.artifact.manifest import Reads
-from export.artifact.sequences import Sequences
-from export.onnx_graph import OnnxGraph
-from trainer.data import Texts
+from astec.export.artifact.encoder_inputs import dense_rows
+from astec.export.artifact.manifest import Reads
+from astec.export.artifact.sequences import Sequences
+from astec.export.onnx_graph import OnnxGraph
+from astec.trainer.data import Texts
 
 Batch = tuple[NDArray[Any], ...]
 """The rows of embeddings [U] that the texts of a batch need, then its own texts in terms of them."""

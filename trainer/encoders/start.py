@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import torch
 
-from export.artifact.featurizer import Featurizer, TextFeaturizer
-from export.artifact.sequences import word_ids
-from trainer.config import TrainerConfig
-from trainer.data import Examples
-from trainer.embeddings.initial import initial_embeddings
-from trainer.encoders import trunk_class
-from trainer.encoders.encoder import Encoder
-from trainer.run import Run
-from trainer.tensors import seeded
-from trainer.world import Arrays
+from astec.export.artifact.featurizer import Featurizer, TextFeaturizer
+from astec.export.artifact.sequences import word_ids
+from astec.trainer.config import TrainerConfig
+from astec.trainer.data import Examples
+from astec.trainer.embeddings.initial import initial_embeddings
+from astec.trainer.encoders import trunk_class
+from astec.trainer.encoders.encoder import Encoder
+from astec.trainer.run import Run
+from astec.trainer.tensors import seeded
+from astec.trainer.world import Arrays
 
 _STREAM = (1, 1)
 

@@ -17,11 +17,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from export.artifact.manifest import Reads
-from export.artifact.pieces import TOKENIZER_FILE
-from export.onnx_graph import OPSET, OnnxGraph
-from trainer.encoders.trunk import Trunk
-from trainer.section import KIND_MEANING, EncoderSection
+from astec.export.artifact.manifest import Reads
+from astec.export.artifact.pieces import TOKENIZER_FILE
+from astec.export.onnx_graph import OPSET, OnnxGraph
+from astec.trainer.encoders.trunk import Trunk
+from astec.trainer.section import KIND_MEANING, EncoderSection
 
 _SAVE = "save model and tokenizer there with save_pretrained(FOLDER)"
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from export.onnx_graph import OnnxGraph
-from trainer.section import EncoderSection
+from astec.export.onnx_graph import OnnxGraph
+from astec.trainer.section import EncoderSection
 
 
 class Trunk(nn.Module, ABC):

@@ -13,9 +13,9 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from export.onnx_graph import OnnxGraph
-from trainer.encoders.trunk import Trunk, weights_of
-from trainer.section import KIND_MEANING, EncoderSection, WordsSection
+from astec.export.onnx_graph import OnnxGraph
+from astec.trainer.encoders.trunk import Trunk, weights_of
+from astec.trainer.section import KIND_MEANING, EncoderSection, WordsSection
 
 
 class XmlCnnSection(WordsSection):

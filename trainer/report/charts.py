@@ -20,9 +20,9 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from export.calibration import CalibrationFit
-from trainer.report.history import Line
-from trainer.report.quantiles import Quantile
+from astec.export.calibration import CalibrationFit
+from astec.trainer.report.history import Line
+from astec.trainer.report.quantiles import Quantile
 
 _TEXT, _FAINT = "#010203", "#040506"
 _SERIES = ("#070809", "#0a0b0c", "#0d0e0f")

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from export.artifact.files import write_file_atomically
-from export.artifact.shortlist import Candidates, LabelSets
-from export.metrics import RankingMetrics, inverse_propensities
-from trainer.data import TrainingData
-from trainer.ranking import rank_candidates, shortlist_recall
+from astec.export.artifact.files import write_file_atomically
+from astec.export.artifact.shortlist import Candidates, LabelSets
+from astec.export.metrics import RankingMetrics, inverse_propensities
+from astec.trainer.data import TrainingData
+from astec.trainer.ranking import rank_candidates, shortlist_recall
 
 EVALUATION_FILE = "evaluation.safetensors"
 Summary = dict[str, str | int | float | bool | None]

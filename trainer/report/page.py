@@ -11,11 +11,11 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from export.artifact.files import write_file_atomically
-from export.calibration import CalibrationFit, fit_calibration
-from export.scored_pairs import ScoredPairs
-from trainer.config import TrainerConfig, default_settings, describe_settings, load_config
-from trainer.report.charts import (
+from astec.export.artifact.files import write_file_atomically
+from astec.export.calibration import CalibrationFit, fit_calibration
+from astec.export.scored_pairs import ScoredPairs
+from astec.trainer.config import TrainerConfig, default_settings, describe_settings, load_config
+from astec.trainer.report.charts import (
     draw_epochs,
     draw_quantiles,
     draw_recall,
@@ -24,10 +24,10 @@ from trainer.report.charts import (
     draw_shares,
     draw_stages,
 )
-from trainer.report.evaluation import Evaluation, read_evaluation
-from trainer.report.history import History, Line
-from trainer.report.quantiles import Quantile, by_frequency
-from trainer.run import CONFIG_FILE, HISTORY_FILE
+from astec.trainer.report.evaluation import Evaluation, read_evaluation
+from astec.trainer.report.history import History, Line
+from astec.trainer.report.quantiles import Quantile, by_frequency
+from astec.trainer.run import CONFIG_FILE, HISTORY_FILE
 
 REPORT_FILE = "report.html"
 _MODULES = {
@@ -98,7 +98,7 @@ def write_report(run_folder: Path) -> Path:
 def _environment() -> Environment:
     """Templates that escape what they are given: texts and labels are anybody's."""
     environment = Environment(
-        loader=PackageLoader("trainer.report"),
+        loader=PackageLoader("astec.trainer.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

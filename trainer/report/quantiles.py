@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.report.evaluation import Evaluation
+from astec.trainer.report.evaluation import Evaluation
 
 NUM_QUANTILES = 5
 

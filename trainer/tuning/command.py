@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from rich.table import Table
 
-from export.readers import DataError, open_dataset
-from export.readers.progress import console
-from trainer.config import ConfigError, load_config, seed_settings
+from astec.export.readers import DataError, open_dataset
+from astec.export.readers.progress import console
+from astec.trainer.config import ConfigError, load_config, seed_settings
 
 if TYPE_CHECKING:
-    from trainer.tuning.search import Search, TrialResult
+    from astec.trainer.tuning.search import Search, TrialResult
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
@@ -67,10 +67,10 @@ def tune(
     given = [*(overrides or []), *seed_settings(seed)]
     try:
         # torch and optuna take seconds to load, and optuna is an extra.
-        from trainer.data import load_training_data
-        from trainer.run import RunError
-        from trainer.tensors import DeviceError, pick_device
-        from trainer.tuning.search import Search, SearchError, check_folder, open_storage
+        from astec.trainer.data import load_training_data
+        from astec.trainer.run import RunError
+        from astec.trainer.tensors import DeviceError, pick_device
+        from astec.trainer.tuning.search import Search, SearchError, check_folder, open_storage
     except ModuleNotFoundError as error:
         _fail(f"tuning needs {error.name}; install it with pip install 'astec[train,tune]'")
     try:

@@ -25,13 +25,13 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy import URL
 
-from export.artifact.files import write_file_atomically
-from export.checkpoint import CHECKPOINT_FOLDER
-from trainer.config import ExtremeSection, SurrogateSection, TrainerConfig, dump_config
-from trainer.data import TrainingData
-from trainer.loop import DivergedError, Schedule
-from trainer.run import Run
-from trainer.stages import train
+from astec.export.artifact.files import write_file_atomically
+from astec.export.checkpoint import CHECKPOINT_FOLDER
+from astec.trainer.config import ExtremeSection, SurrogateSection, TrainerConfig, dump_config
+from astec.trainer.data import TrainingData
+from astec.trainer.loop import DivergedError, Schedule
+from astec.trainer.run import Run
+from astec.trainer.stages import train
 
 Metric = Literal["P", "PSP"]
 Value = int | float

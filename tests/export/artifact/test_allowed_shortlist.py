@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from export.artifact.allowed_shortlist import Allowed
-from export.artifact.store import Artifact, open_artifact
-from export.checkpoint import Checkpoint
-from export.exhaustive import ExhaustiveShortlister
-from export.indices import Indices
-from export.pack import pack
-from server.predictor import Predictor
-from trainer.demo.log import sample_queries
+from astec.export.artifact.allowed_shortlist import Allowed
+from astec.export.artifact.store import Artifact, open_artifact
+from astec.export.checkpoint import Checkpoint
+from astec.export.exhaustive import ExhaustiveShortlister
+from astec.export.indices import Indices
+from astec.export.pack import pack
+from astec.server.predictor import Predictor
+from astec.trainer.demo.log import sample_queries
 
 QUERIES = list(dict.fromkeys(sample_queries(40, seed=5)))[:12]
 MAX_CANDIDATES = 8

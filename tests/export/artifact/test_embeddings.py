@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from export.artifact.embeddings import Embeddings
-from export.artifact.featurizer import Bags
+from astec.export.artifact.embeddings import Embeddings
+from astec.export.artifact.featurizer import Bags
 
 NUM_FEATURES = 20
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from export.artifact.featurizer import (
+from astec.export.artifact.featurizer import (
     FEATURIZER_FILE,
     IDF_FILE,
     TABLE_FILE,

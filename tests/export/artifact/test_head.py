@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from export.artifact.head import Head, apply_head
-from export.artifact.store import FILES, ArtifactError, open_artifact
-from export.checkpoint import Checkpoint
-from export.indices import Indices
-from export.pack import pack
+from astec.export.artifact.head import Head, apply_head
+from astec.export.artifact.store import FILES, ArtifactError, open_artifact
+from astec.export.checkpoint import Checkpoint
+from astec.export.indices import Indices
+from astec.export.pack import pack
 
 Reseal = Callable[..., None]
 Damage = Callable[[Any], Any]

@@ -21,14 +21,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from export.artifact.featurizer import FEATURIZER_FILE, IDF_FILE, TABLE_FILE
-from export.artifact.index import index_backend
-from export.artifact.labels import text_files
-from export.artifact.manifest import MANIFEST_FILE
-from export.artifact.store import FILES, ArtifactError, Verification, open_artifact, read_manifest
-from export.checkpoint import Checkpoint
-from export.indices import Indices
-from export.pack import pack
+from astec.export.artifact.featurizer import FEATURIZER_FILE, IDF_FILE, TABLE_FILE
+from astec.export.artifact.index import index_backend
+from astec.export.artifact.labels import text_files
+from astec.export.artifact.manifest import MANIFEST_FILE
+from astec.export.artifact.store import FILES, ArtifactError, Verification, open_artifact, read_manifest
+from astec.export.checkpoint import Checkpoint
+from astec.export.indices import Indices
+from astec.export.pack import pack
 
 Reseal = Callable[..., None]
 Damage = Callable[[Any], Any]

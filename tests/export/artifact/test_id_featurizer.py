@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.artifact.featurizer import Bag, IdFeaturizer, QueryKindError, open_featurizer
+from astec.export.artifact.featurizer import Bag, IdFeaturizer, QueryKindError, open_featurizer
 
 FEATURIZER = IdFeaturizer(10)
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from export.artifact.hnsw_index import HnswIndex
-from export.artifact.index import Backend, HnswParams, IndexBackendError, StoredIndex, index_backend
-from export.artifact.store import open_artifact
-from export.verify import recall_of
+from astec.export.artifact.hnsw_index import HnswIndex
+from astec.export.artifact.index import Backend, HnswParams, IndexBackendError, StoredIndex, index_backend
+from astec.export.artifact.store import open_artifact
+from astec.export.verify import recall_of
 
 PARAMS = HnswParams(m=16, ef_construction=100, ef_search=100)
 NARROW = HnswParams(m=16, ef_construction=100, ef_search=1)
@@ -201,7 +201,7 @@ def test_a_full_disk_is_no_silent_loss(index: StoredIndex) -> None:
 
 def test_a_backend_that_is_not_installed_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "usearch", None)
-    for module in ("usearch.index", "export.artifact.usearch_index"):
+    for module in ("usearch.index", "astec.export.artifact.usearch_index"):
         monkeypatch.delitem(sys.modules, module, raising=False)
     with pytest.raises(IndexBackendError, match=r"usearch is not installed .*: pip install usearch"):
         index_backend("usearch")

@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from export.artifact.flat_index import FlatIndex
-from export.artifact.graph_walk import walk
-from export.artifact.hnsw_graph import HnswGraph
-from export.artifact.hnsw_index import HnswIndex
-from export.artifact.index import HnswParams
-from export.artifact.int8_index import Int8Index
-from export.artifact.quantization import quantize_int8
+from astec.export.artifact.flat_index import FlatIndex
+from astec.export.artifact.graph_walk import walk
+from astec.export.artifact.hnsw_graph import HnswGraph
+from astec.export.artifact.hnsw_index import HnswIndex
+from astec.export.artifact.index import HnswParams
+from astec.export.artifact.int8_index import Int8Index
+from astec.export.artifact.quantization import quantize_int8
 
 COUNT, DIM, M = 500, 8, 4
 PARAMS = HnswParams(M, ef_construction=100, ef_search=30)

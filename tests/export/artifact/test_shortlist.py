@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from export.artifact.quantization import quantize_int8
-from export.artifact.shortlist import (
+from astec.export.artifact.quantization import quantize_int8
+from astec.export.artifact.shortlist import (
     Candidates,
     LabelGraph,
     LabelSets,

@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from export.artifact.featurizer import Bags
-from export.artifact.shortlist import Candidates
-from export.artifact.sparse import MAX_HEADS, MIN_HEAD_WEIGHTS, SparseClassifier
-from export.artifact.store import FILES, ArtifactError, open_artifact
+from astec.export.artifact.featurizer import Bags
+from astec.export.artifact.shortlist import Candidates
+from astec.export.artifact.sparse import MAX_HEADS, MIN_HEAD_WEIGHTS, SparseClassifier
+from astec.export.artifact.store import FILES, ArtifactError, open_artifact
 
 NUM_LABELS, NUM_FEATURES = 12, MIN_HEAD_WEIGHTS + 15
 MOST_TOKENS = 150

@@ -17,14 +17,14 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from export.artifact.featurizer import FEATURIZER_FILE, IDF_FILE, TABLE_FILE
-from export.artifact.index import Backend
-from export.artifact.labels import TextTable, text_files
-from export.artifact.manifest import MANIFEST_CHECKSUM_FILE, MANIFEST_FILE, Manifest
-from export.artifact.store import FILES, ArtifactError, Verification, open_artifact, read_manifest, write_artifact
-from export.checkpoint import Checkpoint
-from export.indices import Indices
-from export.pack import pack
+from astec.export.artifact.featurizer import FEATURIZER_FILE, IDF_FILE, TABLE_FILE
+from astec.export.artifact.index import Backend
+from astec.export.artifact.labels import TextTable, text_files
+from astec.export.artifact.manifest import MANIFEST_CHECKSUM_FILE, MANIFEST_FILE, Manifest
+from astec.export.artifact.store import FILES, ArtifactError, Verification, open_artifact, read_manifest, write_artifact
+from astec.export.checkpoint import Checkpoint
+from astec.export.indices import Indices
+from astec.export.pack import pack
 
 Fields = dict[str, Any]
 Reseal = Callable[..., None]
@@ -45,7 +45,7 @@ LISTED_FILES = [name for name in FLOAT32_FILES if name not in (MANIFEST_FILE, MA
 KILLED_WHILE_DESCRIBED = """
 import os, shutil, signal, sys
 from pathlib import Path
-from export.artifact.store import write_artifact
+from astec.export.artifact.store import write_artifact
 source, target = map(Path, sys.argv[1:])
 with write_artifact(target, lambda files: os.kill(os.getpid(), signal.SIGKILL)) as folder:
     shutil.copytree(source, folder, dirs_exist_ok=True)
@@ -158,7 +158,7 @@ def test_what_the_sizes_did_not_show_is_not_said_of_the_hashes(artifact_copy: Pa
 def test_what_was_verified_is_logged_with_its_time(
     full_artifact: Path, caplog: pytest.LogCaptureFixture, verify: Verification
 ) -> None:
-    with caplog.at_level("INFO", "export.artifact.store"):
+    with caplog.at_level("INFO", "astec.export.artifact.store"):
         open_artifact(full_artifact, verify)
     (line,) = caplog.messages
     assert re.fullmatch(rf"verified {verify} of \d+ MB in \d+\.\d\d s", line)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from export.readers import DataError, open_queries
+from astec.export.readers import DataError, open_queries
 
 QUERIES = ["red shoes", 'a "quoted", one', "two\nlines", "", "Größe"]
 CSV = 'id,query,text\n1,red shoes,x\n2,"a ""quoted"", one",x\n3,"two\nlines",x\n4,,x\n\n5, Größe ,x\n'

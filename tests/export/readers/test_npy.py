@@ -5,8 +5,8 @@ import gzip
 import numpy as np
 import pytest
 
-from export.readers import DataError, open_dataset, open_queries
-from export.readers.errors import BadLinesError
+from astec.export.readers import DataError, open_dataset, open_queries
+from astec.export.readers.errors import BadLinesError
 
 ROWS = np.array([[0.5, -1.0, 0.0], [2.0, 0.25, 1e-3]], np.float32)
 LABELS = "shoes;red shoes\n boots ;;\n"

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from export.readers import BadLinesError, DataError, open_dataset, open_queries
+from astec.export.readers import BadLinesError, DataError, open_dataset, open_queries
 
 GOOD = b'{"text": "a", "labels": ["x"]}\n'
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from export.artifact.featurizer import Bag
-from export.readers import open_dataset, open_queries
+from astec.export.artifact.featurizer import Bag
+from astec.export.readers import open_dataset, open_queries
 
 TEXT_ROWS = [
     ("red shoes", ["shoes", "red-shoes"]),

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from export.artifact.featurizer import Bag
-from export.readers import BadLinesError, DataError, Row, open_dataset, open_queries
+from astec.export.artifact.featurizer import Bag
+from astec.export.readers import BadLinesError, DataError, Row, open_dataset, open_queries
 
 FUZZED = settings(
     derandomize=True, deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -5,7 +5,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from export.readers import open_dataset, progress
+from astec.export.readers import open_dataset, progress
 
 
 @pytest.fixture

@@ -15,11 +15,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from export.artifact.featurizer import Bag, Query
-from export.artifact.labels import TextTable
-from server.bulk.answers import AnswerFormat, OutputError, format_of
-from server.predictor import Rankings
-from server.ranking_json import NO_PROBABILITIES
+from astec.export.artifact.featurizer import Bag, Query
+from astec.export.artifact.labels import TextTable
+from astec.server.bulk.answers import AnswerFormat, OutputError, format_of
+from astec.server.predictor import Rankings
+from astec.server.ranking_json import NO_PROBABILITIES
 
 LABELS = TextTable.from_texts(["shoes", 'the "best", of\nall', "Größe"])
 QUERIES: list[Query] = ["red shoes", "line\nbreak", Bag(np.array([3], np.int32), np.array([0.5], np.float32))]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from server.bulk.answers import JsonLines
-from server.bulk.part_file import PartFileError, open_part_file
+from astec.server.bulk.answers import JsonLines
+from astec.server.bulk.part_file import PartFileError, open_part_file
 
 JOB = {"input": "queries.txt", "top-k": 5}
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from server.client import AstecClient, AsyncAstecClient, RetryPolicy
+from astec.server.client import AstecClient, AsyncAstecClient, RetryPolicy
 
 PATIENCE_S = 60.0
 ANSWER = {"model": {"name": "m", "version": "1"}, "predictions": [{"label_id": 3, "label": "c", "score": 0.5}]}

@@ -10,8 +10,8 @@ import httpx
 import numpy as np
 import pytest
 
-from loadtest.bench.serving import ours_command, served
-from server.client import (
+from astec.loadtest.bench.serving import ours_command, served
+from astec.server.client import (
     AstecClient,
     AsyncAstecClient,
     Features,

@@ -12,7 +12,7 @@ from email.utils import formatdate
 import httpx
 import pytest
 
-from server.client import (
+from astec.server.client import (
     AsyncAstecClient,
     ConnectionFailedError,
     DeadlinePassedError,
@@ -27,7 +27,7 @@ from server.client import (
     UnauthorizedError,
     UnexpectedAnswerError,
 )
-from server.client.errors import read_retry_after_s
+from astec.server.client.errors import read_retry_after_s
 from tests.server.client.conftest import ANSWER, PATIENCE_S, RESET, Reply, problem
 
 SECRET = "xyzzyplugh"

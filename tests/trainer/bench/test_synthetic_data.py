@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from export.artifact.featurizer import IdFeaturizer
-from trainer.bench.synthetic import SHAPES, DataShape, ScaleError, make_training_data
-from trainer.data import TrainingData
+from astec.export.artifact.featurizer import IdFeaturizer
+from astec.trainer.bench.synthetic import SHAPES, DataShape, ScaleError, make_training_data
+from astec.trainer.data import TrainingData
 
 SCALE = 0.01
 

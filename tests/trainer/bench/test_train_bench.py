@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from trainer.bench.cost import StageMeter, paper_settings
-from trainer.bench.memory import PeakMemory
-from trainer.bench.synthetic import SHAPES
-from trainer.config import load_config
-from trainer.run import HISTORY_FILE
+from astec.trainer.bench.cost import StageMeter, paper_settings
+from astec.trainer.bench.memory import PeakMemory
+from astec.trainer.bench.synthetic import SHAPES
+from astec.trainer.config import load_config
+from astec.trainer.run import HISTORY_FILE
 
 Train = Callable[..., tuple[int, str]]
 SHAPE = "WikiSeeAlsoTitles-350K"
@@ -33,7 +33,7 @@ def test_the_report_holds_cost_figures_machine_and_settings(
     bench_settings: tuple[str, ...],
     tmp_path: Path,
 ) -> None:
-    from trainer.__main__ import main
+    from astec.trainer.__main__ import main
 
     run = tmp_path / "run"
     monkeypatch.setattr("sys.argv", ["astec-train", *bench_settings, "--run", str(run), "--json", "--seed", "3"])
@@ -123,9 +123,9 @@ def test_a_peak_is_seen_after_it_passed_and_forgotten_at_a_reset() -> None:
 
 
 def test_where_peaks_cannot_be_set_back_it_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("trainer.bench.memory._CLEAR_REFS", tmp_path / "nowhere" / "clear_refs")
+    monkeypatch.setattr("astec.trainer.bench.memory._CLEAR_REFS", tmp_path / "nowhere" / "clear_refs")
     memory = PeakMemory(torch.device("cpu"))
     assert not memory.resettable
     assert memory.resident_bytes() > 10 * MIB
-    monkeypatch.setattr("trainer.bench.memory._STATUS", tmp_path / "nowhere" / "status")
+    monkeypatch.setattr("astec.trainer.bench.memory._STATUS", tmp_path / "nowhere" / "status")
     assert memory.resident_bytes() > 10 * MIB, f"from getrusage, in process {os.getpid()}"

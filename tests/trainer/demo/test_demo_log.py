@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.readers import open_dataset
-from trainer.demo import log as demo_log
-from trainer.demo.catalogue import CATEGORIES, FILLERS, INTENTS, PLACES, plural
-from trainer.demo.log import DemoLogConfig, generate, sample_queries, write_demo_log
+from astec.export.readers import open_dataset
+from astec.trainer.demo import log as demo_log
+from astec.trainer.demo.catalogue import CATEGORIES, FILLERS, INTENTS, PLACES, plural
+from astec.trainer.demo.log import DemoLogConfig, generate, sample_queries, write_demo_log
 
 SMALL = DemoLogConfig(seed=3, num_queries=3_000, num_test_queries=500, num_phrases=1_200)
 
@@ -117,7 +117,7 @@ def test_a_seed_is_a_log():
 
 def test_files_are_the_same_bytes_whatever_the_hash_seed(tmp_path):
     program = (
-        "import sys; from pathlib import Path; from trainer.demo.log import *; "
+        "import sys; from pathlib import Path; from astec.trainer.demo.log import *; "
         "config = DemoLogConfig(seed=3, num_queries=500, num_test_queries=50, num_phrases=600); "
         "write_demo_log(Path(sys.argv[1]), config); "
         "print(sample_queries(50, seed=1)); print('torch' in sys.modules)"

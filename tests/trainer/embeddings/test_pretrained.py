@@ -11,12 +11,12 @@ import pytest
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from export.artifact.featurizer import FeaturizerConfig, IdFeaturizer, TextFeaturizer
-from export.readers import DataError
-from trainer.data import Examples
-from trainer.embeddings.corpus import corpus_embeddings
-from trainer.embeddings.fasttext import FastTextModel
-from trainer.embeddings.initial import initial_embeddings
+from astec.export.artifact.featurizer import FeaturizerConfig, IdFeaturizer, TextFeaturizer
+from astec.export.readers import DataError
+from astec.trainer.data import Examples
+from astec.trainer.embeddings.corpus import corpus_embeddings
+from astec.trainer.embeddings.fasttext import FastTextModel
+from astec.trainer.embeddings.initial import initial_embeddings
 
 MODEL = Path(__file__).parent / "data" / "fasttext.bin"
 # What fastText itself says of that model: of its words, of two words it was not trained on ("bluest", "cafés"), and of

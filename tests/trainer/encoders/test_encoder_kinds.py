@@ -13,17 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModel
 
-from export.artifact.embeddings import Embeddings
-from export.artifact.encoder_inputs import encoder_inputs
-from export.artifact.featurizer import Bags
-from export.artifact.sequences import Sequences
-from export.onnx_encoder import run_encoder
+from astec.export.artifact.embeddings import Embeddings
+from astec.export.artifact.encoder_inputs import encoder_inputs
+from astec.export.artifact.featurizer import Bags
+from astec.export.artifact.sequences import Sequences
+from astec.export.onnx_encoder import run_encoder
+from astec.trainer.data import Texts
+from astec.trainer.encoders import ENCODERS, encoder_section, trunk_class
+from astec.trainer.encoders.encoder import Encoder
+from astec.trainer.section import WordsSection
+from astec.trainer.tensors import seeded
 from tests.tiny_transformer import save_tiny_transformer
-from trainer.data import Texts
-from trainer.encoders import ENCODERS, encoder_section, trunk_class
-from trainer.encoders.encoder import Encoder
-from trainer.section import WordsSection
-from trainer.tensors import seeded
 
 NUM_ROWS, DIM, LONGEST = 40, 12, 8
 TOLERANCE = 1e-5

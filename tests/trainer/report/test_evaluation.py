@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from export.artifact.featurizer import Bags, IdFeaturizer
-from export.artifact.labels import TextTable
-from export.artifact.shortlist import Candidates
-from trainer.data import Examples, TrainingData
-from trainer.report.evaluation import (
+from astec.export.artifact.featurizer import Bags, IdFeaturizer
+from astec.export.artifact.labels import TextTable
+from astec.export.artifact.shortlist import Candidates
+from astec.trainer.data import Examples, TrainingData
+from astec.trainer.report.evaluation import (
     EVALUATION_FILE,
     Evaluation,
     EvaluationError,
@@ -21,7 +21,7 @@ from trainer.report.evaluation import (
     read_evaluation,
     write_evaluation,
 )
-from trainer.report.quantiles import by_frequency, frequency_quantiles
+from astec.trainer.report.quantiles import by_frequency, frequency_quantiles
 
 HELD_OUT = np.array([4, 5])
 

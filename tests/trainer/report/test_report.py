@@ -9,12 +9,12 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from export.artifact.shortlist import LabelSets
-from trainer.config import load_config
-from trainer.report import charts
-from trainer.report.evaluation import Evaluation, EvaluationError, Prediction, Sample, write_evaluation
-from trainer.report.page import REPORT_FILE, write_report
-from trainer.run import Run
+from astec.export.artifact.shortlist import LabelSets
+from astec.trainer.config import load_config
+from astec.trainer.report import charts
+from astec.trainer.report.evaluation import Evaluation, EvaluationError, Prediction, Sample, write_evaluation
+from astec.trainer.report.page import REPORT_FILE, write_report
+from astec.trainer.run import Run
 
 HOSTILE = "</td><script>alert('x')</script><img src=x onerror=alert(1)> & \u202etxet"
 EVALUATION = Evaluation(

@@ -8,12 +8,12 @@ import optuna
 import pytest
 import torch
 
-from export.checkpoint import CHECKPOINT_FOLDER, read_checkpoint
-from export.readers import open_dataset
-from trainer.config import TrainerConfig, load_config
-from trainer.data import TrainingData, load_training_data
-from trainer.run import CONFIG_FILE
-from trainer.tuning.search import (
+from astec.export.checkpoint import CHECKPOINT_FOLDER, read_checkpoint
+from astec.export.readers import open_dataset
+from astec.trainer.config import TrainerConfig, load_config
+from astec.trainer.data import TrainingData, load_training_data
+from astec.trainer.run import CONFIG_FILE
+from astec.trainer.tuning.search import (
     STORAGE_FILE,
     Search,
     SearchError,
