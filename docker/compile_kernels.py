@@ -26,8 +26,8 @@ from astec.export.checkpoint import Checkpoint, DenseArrays, HeldOut, Reference
 from astec.export.indices import IndexBuilder
 from astec.export.pack import pack
 from astec.export.plan import IndexPlan, ShortlistPlan
-from astec.server.predictor import Predictor
-from astec.server.ranking_json import to_json
+from astec.server.engine.predictor import Predictor
+from astec.server.engine.ranking_json import to_json
 
 # The kernels read ASCII by the byte, and anything else by the code point: the first text and all together have both.
 TEXTS = ("red running shoes", "blue running shoes", "red rain jacket", "blue rain jacket", "warm café socks")

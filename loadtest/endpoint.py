@@ -13,8 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from astec.server.http_server import serve_http
-from astec.server.listeners import open_listeners, url_of
+from astec.server.http.listeners import open_listeners, url_of
+from astec.server.http.serve import serve_http
 
 Respond = Callable[[bytes], bytes]
 """From the body of a request to the body of its answer."""

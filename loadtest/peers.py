@@ -32,7 +32,7 @@ from astec.loadtest import peer_tools
 from astec.loadtest.peer_environments import PACKAGES, InstallError, find_python
 from astec.loadtest.peer_split import PeerSplit, metric_names
 from astec.loadtest.peer_tools import RANKED_FILE, TIMES_FILE, TOOLS, TOP_K, TRAINING_FILE
-from astec.server.predictor import Predictor
+from astec.server.engine.predictor import Predictor
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130

@@ -15,13 +15,13 @@ import typer
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from astec.server.library_threads import forbid_library_threads
 from astec.server.settings import ENV_PREFIX, Settings
+from astec.server.system.library_threads import forbid_library_threads
 
 # What computes is imported late, by the functions below: `forbid_library_threads` comes before, and neither a wrong
 # flag nor --help has to wait for it.
 if TYPE_CHECKING:
-    from astec.server.models import Models
+    from astec.server.engine.model_releases import Models
 
 Given = str | int | float | bool | Path | list[str] | None
 
@@ -40,7 +40,7 @@ def serve(**given: Given) -> None:
     forbid_library_threads()
     try:
         settings = _settings(given)
-        from astec.server.logs import log_config
+        from astec.server.metrics.logs import log_config
 
         logging.config.dictConfig(log_config(settings))
         exit_code = _serve(settings, _open(settings))
@@ -53,7 +53,7 @@ def serve(**given: Given) -> None:
 def _open(settings: Settings) -> Models:
     """Refuses a broken artifact before a port is bound or a process started."""
     from astec.export.artifact.store import ArtifactError
-    from astec.server.models import Models
+    from astec.server.engine.model_releases import Models
 
     try:
         return Models(settings.artifact, settings.verify)
@@ -62,15 +62,15 @@ def _open(settings: Settings) -> Models:
 
 
 def _serve(settings: Settings, models: Models) -> int:
-    from astec.server.api_keys import ApiKeysError
+    from astec.server.access.api_keys import ApiKeysError
+    from astec.server.access.guard import open_guard
     from astec.server.app import AstecApi, create_app
-    from astec.server.crew import num_places
-    from astec.server.guard import open_guard
-    from astec.server.http_server import serve_http
-    from astec.server.listeners import ListenError, open_listeners, url_of
-    from astec.server.metrics import MetricsBoard
-    from astec.server.supervisor import EXIT_STARTUP_FAILED
-    from astec.server.warmup import warm_predictor
+    from astec.server.engine.warmup import warm_predictor
+    from astec.server.http.listeners import ListenError, open_listeners, url_of
+    from astec.server.http.serve import serve_http
+    from astec.server.metrics.board import MetricsBoard
+    from astec.server.workers.supervisor import EXIT_STARTUP_FAILED
+    from astec.server.workers.worker_slots import num_places
 
     try:
         guard = open_guard(settings)

@@ -13,19 +13,19 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Receive, Scope, Send
 
 from astec.export.artifact.store import Artifact
-from astec.server import open_inference
-from astec.server.api import GUARDED_PATHS, PREDICT_PATH, predict_route, router, stream_route
-from astec.server.doorkeeper import Doorkeeper
+from astec.server.access.guard import Guard
+from astec.server.api.admission import Doorkeeper
+from astec.server.api.open_inference import endpoints as open_inference
+from astec.server.api.open_inference.schema import request_schemas
+from astec.server.api.predict import Prediction
+from astec.server.api.predict_stream import PredictionStream
+from astec.server.api.routes import GUARDED_PATHS, PREDICT_PATH, predict_route, router, stream_route
+from astec.server.engine.service import Service
 from astec.server.errors import MEDIA_TYPE, install_error_handlers
-from astec.server.guard import Guard
-from astec.server.http_protocol import GATEKEEPER
-from astec.server.metrics import Metrics
-from astec.server.middleware import RequestMetrics
-from astec.server.open_inference_schema import request_schemas
-from astec.server.prediction import Prediction
-from astec.server.service import Service
+from astec.server.http.protocol import GATEKEEPER
+from astec.server.metrics.board import Metrics
+from astec.server.metrics.middleware import RequestMetrics
 from astec.server.settings import Settings
-from astec.server.streaming import PredictionStream
 
 API_VERSION = "1"
 DESCRIPTION = "Matches short texts to the most relevant of up to millions of labels (DeepXML/Astec)."

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from astec.server.cpus import usable_cpus
+from astec.server.system.cpus import usable_cpus
 
 ENV_PREFIX = "ASTEC_"
 _MAX_DEFAULT_WORKERS = 16

@@ -23,9 +23,9 @@ from astec.export.artifact.files import sha256_of
 from astec.export.artifact.store import open_artifact
 from astec.loadtest.bench.in_process import BATCH_SIZES, TOP_K, batch_us
 from astec.loadtest.bench.serving import children_of
-from astec.server.bulk.part_file import JOURNAL_SUFFIX
-from astec.server.memory import process_memory
-from astec.server.warmup import warm_predictor
+from astec.server.engine.warmup import warm_predictor
+from astec.server.offline.bulk.part_file import JOURNAL_SUFFIX
+from astec.server.system.process_memory import process_memory
 
 _BATCHED_QUERIES = 50_000
 _POLL_S = 0.02
@@ -138,7 +138,7 @@ def measure_bulk(artifact: Path, queries: Sequence[Query], count: int, workers: 
 
 
 def _command(artifact: Path, files: _Files, workers: int) -> list[str]:
-    command = [sys.executable, "-m", "astec.server.predict", str(artifact), "--input", str(files.queries)]
+    command = [sys.executable, "-m", "astec.server.offline.predict", str(artifact), "--input", str(files.queries)]
     return [*command, "--output", str(files.output), "--top-k", str(TOP_K), "--workers", str(workers)]
 
 

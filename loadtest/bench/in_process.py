@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from astec.export.artifact.featurizer import Query
 from astec.export.artifact.store import Artifact
-from astec.server.predictor import Predictor
+from astec.server.engine.predictor import Predictor
 
 TOP_K = 5
 PERCENTILES = (50, 90, 99)

@@ -24,7 +24,7 @@ from astec.loadtest.bench.serving import ServeError, echo_command, ours_command,
 from astec.loadtest.bench.sharing import measure_sharing
 from astec.loadtest.client import UnreachableError
 from astec.loadtest.peer_split import PeerSplit
-from astec.server.evaluate import measure
+from astec.server.offline.evaluate import measure
 
 PARTS: Final = (
     "accuracy",

@@ -9,7 +9,7 @@ from astec.export.artifact.featurizer import Query
 from astec.loadtest.bench.growth import artifact_size
 from astec.loadtest.bench.over_http import CONNECTIONS, Contender, load
 from astec.loadtest.bench.serving import ours_command, served
-from astec.server.memory import ProcessMemory, process_memory
+from astec.server.system.process_memory import ProcessMemory, process_memory
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,8 +29,8 @@ from astec.loadtest.family.provisions import make_transformer, make_vectors
 from astec.loadtest.machine import commit
 from astec.loadtest.plan import LoadPlan
 from astec.loadtest.queries import encode_request
-from astec.server.evaluate import measure
-from astec.server.predictor import Predictor
+from astec.server.engine.predictor import Predictor
+from astec.server.offline.evaluate import measure
 
 PROPENSITY = (0.55, 1.5)
 _ROW_FILE = "row.json"

@@ -10,7 +10,7 @@ from time import perf_counter
 import numpy as np
 
 from astec.loadtest.bench.serving import Served
-from astec.server.memory import process_memory
+from astec.server.system.process_memory import process_memory
 
 _MIB = 1 << 20
 

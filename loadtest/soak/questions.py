@@ -10,8 +10,8 @@ import orjson
 from astec.export.artifact.featurizer import Query
 from astec.export.artifact.store import Artifact
 from astec.loadtest.queries import encode_request
-from astec.server.predictor import Predictor
-from astec.server.ranking_json import to_json
+from astec.server.engine.predictor import Predictor
+from astec.server.engine.ranking_json import to_json
 
 TOP_K = 5
 

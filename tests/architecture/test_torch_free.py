@@ -20,8 +20,8 @@ def loads_torch(module: str) -> bool:
     [
         "astec.server.app",
         "astec.server.__main__",
-        "astec.server.evaluate",
-        "astec.server.predict",
+        "astec.server.offline.evaluate",
+        "astec.server.offline.predict",
         "astec.export.__main__",
         "astec.export.metrics",
     ],

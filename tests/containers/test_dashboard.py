@@ -16,8 +16,8 @@ import pytest
 import yaml
 
 from astec.loadtest.bench.serving import ours_command, served
-from astec.server.listeners import open_listeners
-from astec.server.metrics import MetricsBoard
+from astec.server.http.listeners import open_listeners
+from astec.server.metrics.board import MetricsBoard
 
 ROOT = Path(__file__).parents[2]
 DASHBOARD = json.loads((ROOT / "docker" / "grafana" / "astec.json").read_text())

@@ -12,9 +12,9 @@ from typer.main import get_command
 
 from astec.export.__main__ import app as export_app
 from astec.loadtest.__main__ import app as loadtest_app
+from astec.server.api.schema import PredictRequest
 from astec.server.errors import ServerError
-from astec.server.metrics import OTHER, ROUTES
-from astec.server.schema import PredictRequest
+from astec.server.metrics.board import OTHER, ROUTES
 from astec.server.settings import Settings
 from astec.trainer.config import all_settings
 from tests.docs.conftest import ROOT

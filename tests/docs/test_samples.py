@@ -27,8 +27,8 @@ from astec.export.artifact.labels import TextTable
 from astec.export.artifact.store import FILES
 from astec.export.readers import open_dataset
 from astec.loadtest.bench.serving import ours_command, served
+from astec.server.api.schema import BatchResponse, PredictRequest, SingleResponse
 from astec.server.errors import Problem
-from astec.server.schema import BatchResponse, PredictRequest, SingleResponse
 from tests.docs.conftest import PAGES, ROOT, Sample, samples_of
 
 PATIENCE_S = 60.0

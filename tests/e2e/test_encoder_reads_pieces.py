@@ -15,8 +15,8 @@ import pytest
 from astec.export.artifact.manifest import MANIFEST_CHECKSUM_FILE, MANIFEST_FILE
 from astec.export.artifact.store import ArtifactError, open_artifact
 from astec.server.app import create_app
-from astec.server.metrics import MetricsBoard
-from astec.server.predictor import Predictor
+from astec.server.engine.predictor import Predictor
+from astec.server.metrics.board import MetricsBoard
 from astec.server.settings import Settings
 from tests.tiny_transformer import save_tiny_transformer
 

@@ -11,8 +11,8 @@ import pytest
 from astec.export.artifact.featurizer import Bag, QueryKindError
 from astec.export.artifact.store import open_artifact
 from astec.server.app import create_app
-from astec.server.metrics import MetricsBoard
-from astec.server.predictor import Predictor
+from astec.server.engine.predictor import Predictor
+from astec.server.metrics.board import MetricsBoard
 from astec.server.settings import Settings
 
 DIM, LABELS, OF_EACH = 16, 12, 20

@@ -16,8 +16,8 @@ from astec.export.artifact.featurizer import Bag, QueryKindError
 from astec.export.artifact.manifest import MANIFEST_CHECKSUM_FILE, MANIFEST_FILE
 from astec.export.artifact.store import ArtifactError, open_artifact
 from astec.server.app import create_app
-from astec.server.metrics import MetricsBoard
-from astec.server.predictor import Predictor
+from astec.server.engine.predictor import Predictor
+from astec.server.metrics.board import MetricsBoard
 from astec.server.settings import Settings
 
 KINDS = ("red", "blue", "green", "small", "large", "old")

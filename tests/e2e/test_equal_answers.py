@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from astec.export.artifact.store import open_artifact
-from astec.server.predictor import Predictor, Ranking
+from astec.server.engine.predictor import Predictor, Ranking
 from astec.trainer.demo.log import sample_queries
 
 NUM_QUERIES, TOP_K = 10_000, 5

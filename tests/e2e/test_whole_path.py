@@ -141,10 +141,17 @@ def test_evaluate_predict_and_serve_agree_and_are_right(
     rows = list(open_dataset(published.data, "test").rows())
     clicks = Counter(label for row in open_dataset(published.data, "train").rows() for label in row.labels)
 
-    figures = json.loads(command("astec.server.evaluate", published.artifact, published.data, "--json"))
+    figures = json.loads(command("astec.server.offline.evaluate", published.artifact, published.data, "--json"))
     output = tmp_path / "answers.jsonl"
     command(
-        "astec.server.predict", published.artifact, "--input", published.test_queries, "--output", output, "--top-k", 3
+        "astec.server.offline.predict",
+        published.artifact,
+        "--input",
+        published.test_queries,
+        "--output",
+        output,
+        "--top-k",
+        3,
     )
     offline = [json.loads(line) for line in output.read_text().splitlines()]
     with served(published.artifact, tmp_path / "server.log") as client:
@@ -171,7 +178,8 @@ def test_a_model_of_named_features_takes_texts(of_named_features: Published, of_
     rows = list(open_dataset(of_text.data, "test").rows())[:50]
     texts = [str(row.query) for row in rows]
     answers = [
-        json.loads(line) for line in command("astec.server.predict", of_named_features.artifact, *texts).splitlines()
+        json.loads(line)
+        for line in command("astec.server.offline.predict", of_named_features.artifact, *texts).splitlines()
     ]
     assert [answer["query"] for answer in answers] == texts
     known = {label for row in open_dataset(of_text.data, "train").rows() for label in row.labels}
@@ -195,7 +203,7 @@ def test_a_model_of_feature_ids_refuses_texts_and_says_what_to_send(of_feature_i
     assert "feature ids must lie between 0 and" in unknown.json()["errors"][0]["message"]
     assert taken.json()["predictions"]
     done = subprocess.run(
-        [sys.executable, "-m", "astec.server.predict", str(of_feature_ids.artifact), "running shoes"],
+        [sys.executable, "-m", "astec.server.offline.predict", str(of_feature_ids.artifact), "running shoes"],
         capture_output=True,
         text=True,
         check=False,
@@ -208,7 +216,7 @@ def test_evaluating_on_texts_of_unknown_labels_alone_is_refused(of_text: Publish
     file = tmp_path / "test.jsonl"
     file.write_text('{"text": "running shoes", "labels": ["no such phrase"]}\n')
     done = subprocess.run(
-        [sys.executable, "-m", "astec.server.evaluate", str(of_text.artifact), str(file), "--json"],
+        [sys.executable, "-m", "astec.server.offline.evaluate", str(of_text.artifact), str(file), "--json"],
         capture_output=True,
         text=True,
         check=False,

@@ -14,7 +14,7 @@ from astec.export.artifact.store import open_artifact
 from astec.export.checkpoint import Checkpoint, read_checkpoint
 from astec.export.indices import Indices
 from astec.export.pack import pack
-from astec.server.predictor import Predictor
+from astec.server.engine.predictor import Predictor
 
 NEW = ["cheap purple running hose", "used chair for the garden phone"]
 

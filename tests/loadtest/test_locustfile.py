@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from astec.server.listeners import open_listeners
+from astec.server.http.listeners import open_listeners
 
 ROOT = Path(__file__).parents[2]
 # A subprocess, because locust patches sockets and threads of the whole process.

@@ -22,7 +22,7 @@ from astec.loadtest.peer_server import NotServableError, open_responder
 from astec.loadtest.peer_split import PeerSplit
 from astec.loadtest.peer_tools import TEST_FEATURES, TEST_TEXTS, TRAIN_FEATURES, TRAIN_LABELS, TRAIN_TEXTS
 from astec.loadtest.peers import EXIT_BAD_INPUT, PeerError, PeerResult, app, compare_table, measure_ours, measure_peer
-from astec.server.evaluate import measure
+from astec.server.offline.evaluate import measure
 
 PROPENSITY = (0.55, 1.5)
 COLOURS, THINGS = ("red", "green", "blue", "black"), ("shoes", "car", "lamp", "chair", "phone")

@@ -24,8 +24,8 @@ from astec.export.checkpoint import Checkpoint, DenseArrays, read_checkpoint
 from astec.export.indices import IndexBuilder, Indices
 from astec.export.onnx_encoder import run_encoder
 from astec.export.pack import pack
-from astec.server.encoder import Encoder
-from astec.server.predictor import Predictor
+from astec.server.engine.predictor import Predictor
+from astec.server.engine.query_encoder import Encoder
 from astec.trainer.data import Texts
 from astec.trainer.dense import DenseModel
 from astec.trainer.encoders.encoder import Encoder as TorchEncoder

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from astec.loadtest.bench.serving import Served, ours_command, served
-from astec.server.api import PLAYGROUND
+from astec.server.api.routes import PLAYGROUND
 
 sync_api = pytest.importorskip("playwright.sync_api")
 

@@ -13,7 +13,7 @@ from astec.export.indices import Indices
 from astec.export.label_metadata import read_label_metadata
 from astec.export.pack import pack
 from astec.server.app import create_app
-from astec.server.metrics import MetricsBoard
+from astec.server.metrics.board import MetricsBoard
 from astec.server.settings import Settings
 
 COUNTRIES = [["DE"], ["AT", "DE"], ["CH"], []]

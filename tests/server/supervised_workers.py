@@ -10,8 +10,8 @@ import signal
 import sys
 import time
 
-from astec.server.crew import Beat
-from astec.server.supervisor import Supervisor
+from astec.server.workers.supervisor import Supervisor
+from astec.server.workers.worker_slots import Beat
 
 SLOTS = 2
 BEAT_S = 0.02

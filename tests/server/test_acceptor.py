@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from astec.server.acceptor import Acceptor
-from astec.server.listeners import open_listeners
+from astec.server.http.acceptor import Acceptor
+from astec.server.http.listeners import open_listeners
 
 CLIENTS = 50
 
@@ -83,7 +83,7 @@ class Crowded(socket.socket):
 async def test_without_files_left_the_door_opens_again_later(
     listener: socket.socket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("astec.server.acceptor._PAUSE_S", 0.01)
+    monkeypatch.setattr("astec.server.http.acceptor._PAUSE_S", 0.01)
     with Crowded(fileno=listener.detach()) as crowded:
         crowded.end = 2
         acceptor = Acceptor(crowded, Greeter, CLIENTS)
@@ -95,7 +95,7 @@ async def test_without_files_left_the_door_opens_again_later(
 async def test_a_door_that_was_closed_while_it_pauses_stays_closed(
     listener: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("astec.server.acceptor._PAUSE_S", 0.01)
+    monkeypatch.setattr("astec.server.http.acceptor._PAUSE_S", 0.01)
     with Crowded(fileno=listener.detach()) as crowded:
         crowded.end = 1_000_000
         acceptor = Acceptor(crowded, Greeter, CLIENTS)

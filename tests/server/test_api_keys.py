@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from astec.server.api_keys import ApiKeys, ApiKeysError
+from astec.server.access.api_keys import ApiKeys, ApiKeysError
 
 FIRST, SECOND, THIRD = (letter * 20 for letter in "abc")
 

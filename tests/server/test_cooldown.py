@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from astec.server.cooldown import Cooldown
+from astec.server.http.cooldown import Cooldown
 
 RATE_PER_S = 10.0
 MAX_WAIT_S = 2.0

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from astec.server.cpus import usable_cpus
+from astec.server.system.cpus import usable_cpus
 
 AFFINITY = len(os.sched_getaffinity(0))
 

@@ -16,7 +16,7 @@ from astec.export.artifact.weight_rows import read_only
 from astec.export.checkpoint import Checkpoint
 from astec.export.indices import Indices
 from astec.export.pack import pack
-from astec.server.encoder import Encoder, Representations
+from astec.server.engine.query_encoder import Encoder, Representations
 
 
 @pytest.fixture(scope="module", params=[(1, 0, None), (3, 0, 8), (1, 24, 8), (3, 24, None)], ids=str)

@@ -9,8 +9,8 @@ import httpx
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from astec.server.examples import MAX_EXAMPLES
-from astec.server.metrics import LATENCY_BUCKETS_S
+from astec.server.engine.examples import MAX_EXAMPLES
+from astec.server.metrics.board import LATENCY_BUCKETS_S
 
 
 async def test_health_readiness_and_model(serve) -> None:

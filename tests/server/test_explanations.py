@@ -6,9 +6,9 @@ import httpx
 import numpy as np
 import pytest
 
-from astec.server.explainer import MAX_TOKENS
-from astec.server.predictor import Predictor
-from astec.server.service import MAX_EXPLAINING
+from astec.server.engine.explainer import MAX_TOKENS
+from astec.server.engine.predictor import Predictor
+from astec.server.engine.service import MAX_EXPLAINING
 
 QUERIES = ("running shoes", "cheap garden hose", "kitchen tap", "a")
 

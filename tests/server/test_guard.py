@@ -10,9 +10,9 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
+from astec.server.access.guard import open_guard
 from astec.server.app import AstecApi, create_app
-from astec.server.guard import open_guard
-from astec.server.metrics import MetricsBoard
+from astec.server.metrics.board import MetricsBoard
 from astec.server.settings import Settings
 
 KEY, OTHER_KEY, UNKNOWN = ("0123456789abcdef" * 2, "fedcba9876543210" * 2, "0123456789abcdee" * 2)

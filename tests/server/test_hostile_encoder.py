@@ -17,7 +17,7 @@ from astec.export.checkpoint import Checkpoint
 from astec.export.indices import Indices
 from astec.export.onnx_graph import IR_VERSION, OPSET
 from astec.export.pack import pack
-from astec.server.encoder import Encoder
+from astec.server.engine.query_encoder import Encoder
 
 DIM, SHORTLIST_DIM = 16, 8
 WIDTHS = {"v": DIM, "z": SHORTLIST_DIM, "x_hat": DIM}

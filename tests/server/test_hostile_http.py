@@ -14,7 +14,7 @@ from typing import NamedTuple
 import httpx
 import pytest
 
-from astec.server.http_protocol import MAX_HEAD_BYTES
+from astec.server.http.protocol import MAX_HEAD_BYTES
 
 PATIENCE_S = 60.0
 MAX_BODY_BYTES = 100_000

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from astec.server.inference import Inference
-from astec.server.threads import InferenceThreads
+from astec.server.engine.batch_runner import Inference
+from astec.server.engine.threads import InferenceThreads
 
 LOOP_THREAD = threading.current_thread().name
 

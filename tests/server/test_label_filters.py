@@ -16,8 +16,9 @@ import pytest
 from fastapi import FastAPI
 
 from astec.export.artifact.store import Artifact
-from astec.server import label_filter
-from astec.server.label_filter import LabelMasks, to_selection
+from astec.server.api import label_filter
+from astec.server.api.label_filter import to_selection
+from astec.server.engine.label_masks import LabelMasks
 from astec.trainer.demo.log import sample_queries
 
 Serve = Callable[..., AbstractAsyncContextManager[tuple[FastAPI, httpx.AsyncClient]]]

@@ -4,7 +4,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from astec.server.listeners import ListenError, let_nobody_in, open_listeners, url_of
+from astec.server.http.listeners import ListenError, let_nobody_in, open_listeners, url_of
 
 
 @contextmanager

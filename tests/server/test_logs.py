@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from astec.server.logs import QueryFreeFormatter, log_config
+from astec.server.metrics.logs import QueryFreeFormatter, log_config
 from astec.server.settings import Settings
 
 

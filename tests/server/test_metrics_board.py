@@ -7,9 +7,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from astec.server.errors import ServerError
-from astec.server.metrics import OTHER, ROUTES, STATUSES, Metrics, MetricsBoard
-from astec.server.predictor import StageTimes
-from astec.server.rollout import OUTCOMES
+from astec.server.metrics.board import OTHER, ROUTES, STATUSES, Metrics, MetricsBoard
+from astec.server.metrics.stage_times import StageTimes
+from astec.server.workers.rollout import OUTCOMES
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:

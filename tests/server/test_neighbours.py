@@ -12,9 +12,9 @@ from astec.export.artifact.featurizer import IdFeaturizer
 from astec.export.artifact.labels import TextTable
 from astec.export.artifact.store import Artifact, open_artifact
 from astec.server.app import create_app
-from astec.server.examples import MAX_EXAMPLE_CHARS, MAX_EXAMPLES, example_queries
-from astec.server.explainer import MAX_NEIGHBOUR_LABELS, MAX_NEIGHBOURS
-from astec.server.metrics import MetricsBoard
+from astec.server.engine.examples import MAX_EXAMPLE_CHARS, MAX_EXAMPLES, example_queries
+from astec.server.engine.explainer import MAX_NEIGHBOUR_LABELS, MAX_NEIGHBOURS
+from astec.server.metrics.board import MetricsBoard
 from astec.server.settings import Settings
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from astec.server.access.guard import open_guard
 from astec.server.app import create_app
-from astec.server.guard import open_guard
-from astec.server.metrics import MetricsBoard
+from astec.server.metrics.board import MetricsBoard
 from astec.server.settings import Settings
 
 INFER = "/v2/models/demo/infer"

@@ -26,7 +26,7 @@ from schemathesis.specs.openapi.checks import (
 
 from astec.export.artifact.store import Artifact
 from astec.server.app import AstecApi, create_app
-from astec.server.metrics import MetricsBoard
+from astec.server.metrics.board import MetricsBoard
 from astec.server.settings import Settings
 
 BASE_URL = "http://t"

@@ -10,8 +10,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from astec.server.app import create_app
-from astec.server.listeners import open_listeners, url_of
-from astec.server.metrics import MetricsBoard
+from astec.server.http.listeners import open_listeners, url_of
+from astec.server.metrics.board import MetricsBoard
 from astec.server.settings import Settings
 
 QUERY = {"query": "a"}

@@ -11,7 +11,7 @@ import pytest
 
 from astec.export.artifact.featurizer import Bag, QueryKindError
 from astec.export.artifact.store import open_artifact
-from astec.server.predictor import Predictor, Ranking
+from astec.server.engine.predictor import Predictor, Ranking
 
 NORM_TOLERANCE = 1e-6
 TOP_K = 5

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from astec.server import prefault as module
-from astec.server.prefault import prefault
+from astec.server.system import prefault as module
+from astec.server.system.prefault import prefault
 
 SIZE = 16 << 20
 

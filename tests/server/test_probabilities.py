@@ -15,9 +15,9 @@ from astec.export.artifact.calibration import Calibrator
 from astec.export.artifact.store import Artifact
 from astec.export.readers import open_dataset
 from astec.server.app import create_app
-from astec.server.evaluate import measure
-from astec.server.metrics import MetricsBoard
-from astec.server.service import Ask
+from astec.server.engine.service import Ask
+from astec.server.metrics.board import MetricsBoard
+from astec.server.offline.evaluate import measure
 from astec.server.settings import Settings
 
 QUERIES = ("cheap running shoes", "garden hose", "kitchen tap", "qqqq zzzz")

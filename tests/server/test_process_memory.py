@@ -5,14 +5,14 @@ import sys
 
 import pytest
 
-from astec.server.memory import process_memory
+from astec.server.system.process_memory import process_memory
 
 MIB = 1 << 20
 # A process of its own: one that has threads, as that of the tests may, should not be forked.
 FORKING = """
 import json, mmap, os, signal
 from dataclasses import astuple
-from astec.server.memory import process_memory
+from astec.server.system.process_memory import process_memory
 seen = [astuple(process_memory(os.getpid()))]
 pages = mmap.mmap(-1, 64 << 20, flags=mmap.MAP_PRIVATE)
 for page in range(0, len(pages), mmap.PAGESIZE):

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astec.export.artifact.labels import TextTable
-from astec.server.predictor import Rankings
-from astec.server.ranking_json import NO_PROBABILITIES, to_json
+from astec.server.engine.predictor import Rankings
+from astec.server.engine.ranking_json import NO_PROBABILITIES, to_json
 
 SCORE = st.floats(0, 5, width=32)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)  # UTF-8 has no halves of surrogate pairs

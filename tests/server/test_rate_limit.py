@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from astec.server.rate_limit import RateLimit
+from astec.server.access.rate_limit import RateLimit
 
 
 class Clock:

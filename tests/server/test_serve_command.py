@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from astec.server.supervisor import EXIT_STARTUP_FAILED
+from astec.server.workers.supervisor import EXIT_STARTUP_FAILED
 
 PATIENCE_S = 60.0
 SECRET = "xyzzyplugh"

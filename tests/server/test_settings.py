@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from astec.server.cpus import usable_cpus
 from astec.server.settings import Settings
+from astec.server.system.cpus import usable_cpus
 
 
 def test_a_given_value_wins_over_the_environment_and_that_over_the_default(monkeypatch: pytest.MonkeyPatch) -> None:

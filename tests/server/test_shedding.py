@@ -10,9 +10,9 @@ import pytest
 import uvicorn
 
 from astec.server.app import create_app
-from astec.server.http_protocol import GATEKEEPER, MAX_HEAD_BYTES, BoundedHttp
-from astec.server.listeners import open_listeners
-from astec.server.metrics import MetricsBoard
+from astec.server.http.listeners import open_listeners
+from astec.server.http.protocol import GATEKEEPER, MAX_HEAD_BYTES, BoundedHttp
+from astec.server.metrics.board import MetricsBoard
 from astec.server.settings import Settings
 
 BODY = b'{"query": "a"}'

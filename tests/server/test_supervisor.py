@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from astec.server.rollout import SameRelease
-from astec.server.supervisor import EXIT_STARTUP_FAILED, Supervisor
+from astec.server.workers.rollout import SameRelease
+from astec.server.workers.supervisor import EXIT_STARTUP_FAILED, Supervisor
 
 PATIENCE_S = 30.0
 SCRIPT = Path(__file__).with_name("supervised_workers.py")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor
 
-from astec.server.tensors import pack, unpack_int32, unpack_texts
+from astec.server.api.open_inference.tensors import pack, unpack_int32, unpack_texts
 
 TEXTS = ["", "running shoes", "Größe 42", "日本語", "🎉", "a\x00b", "x" * 70_000]
 

@@ -16,7 +16,7 @@ from astec.export.checkpoint import Checkpoint
 from astec.export.exhaustive import ExhaustiveShortlister
 from astec.export.indices import Indices
 from astec.export.pack import pack
-from astec.server.predictor import Predictor
+from astec.server.engine.predictor import Predictor
 from astec.trainer.demo.log import sample_queries
 
 QUERIES = list(dict.fromkeys(sample_queries(40, seed=5)))[:12]

@@ -17,9 +17,9 @@ import pytest
 
 from astec.export.artifact.featurizer import Bag, Query
 from astec.export.artifact.labels import TextTable
-from astec.server.bulk.answers import AnswerFormat, OutputError, format_of
-from astec.server.predictor import Rankings
-from astec.server.ranking_json import NO_PROBABILITIES
+from astec.server.engine.predictor import Rankings
+from astec.server.engine.ranking_json import NO_PROBABILITIES
+from astec.server.offline.bulk.answer_formats import AnswerFormat, OutputError, format_of
 
 LABELS = TextTable.from_texts(["shoes", 'the "best", of\nall', "Größe"])
 QUERIES: list[Query] = ["red shoes", "line\nbreak", Bag(np.array([3], np.int32), np.array([0.5], np.float32))]

@@ -19,14 +19,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from astec.export.artifact.store import Artifact
-from astec.server.predictor import Predictor
+from astec.server.engine.predictor import Predictor
 
 PATIENCE_S = 120.0
 MANY = 100_000
 
 
 def start(artifact: Path, *arguments: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "astec.server.predict", str(artifact), *map(str, arguments)]
+    command = [sys.executable, "-m", "astec.server.offline.predict", str(artifact), *map(str, arguments)]
     return subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -186,7 +186,7 @@ def test_what_was_interrupted_goes_on_to_the_same_output(
 
 READ_AHEAD = """
 from itertools import count
-from astec.server.bulk.pool import Chunk, scoring_pool
+from astec.server.offline.bulk.pool import Chunk, scoring_pool
 
 read = 0
 def chunks():

@@ -16,7 +16,7 @@ import pytest
 from fastapi import FastAPI
 
 from astec.export.artifact.store import Artifact
-from astec.server.bulk.options import OptionError, Options, to_options
+from astec.server.offline.bulk.options import OptionError, Options, to_options
 from astec.trainer.demo.log import sample_queries
 
 Serving = Callable[[Artifact], Callable[..., AbstractAsyncContextManager[tuple[FastAPI, httpx.AsyncClient]]]]
@@ -28,7 +28,14 @@ def predict(artifact: Artifact, folder: Path, *options: str, code: int = 0) -> t
     """The predictions for each of the texts, and stderr."""
     (folder / "q.txt").write_text("\n".join(TEXTS) + "\n")
     output = folder / "a.jsonl"
-    command = [sys.executable, "-m", "astec.server.predict", str(artifact.path), "--input", str(folder / "q.txt")]
+    command = [
+        sys.executable,
+        "-m",
+        "astec.server.offline.predict",
+        str(artifact.path),
+        "--input",
+        str(folder / "q.txt"),
+    ]
     command += ["--output", str(output), *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == code, done.stderr

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from astec.server.bulk.answers import JsonLines
-from astec.server.bulk.part_file import PartFileError, open_part_file
+from astec.server.offline.bulk.answer_formats import JsonLines
+from astec.server.offline.bulk.part_file import PartFileError, open_part_file
 
 JOB = {"input": "queries.txt", "top-k": 5}
 

@@ -1,0 +1,96 @@
+"""Who may ask, and how much: the door in front of the endpoints that need a key."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+from starlette.types import Scope
+
+from astec.server.access.api_keys import ApiKeys
+from astec.server.access.rate_limit import RateLimit
+from astec.server.errors import ForbiddenError, RateLimitedError, UnauthorizedError
+from astec.server.settings import Settings
+
+_LOOK_S = 1.0
+_SCHEME = b"bearer "
+
+
+class Guard:
+    """Lets in who shows a key of the file, and no more queries than a key may ask.
+
+    Args:
+        keys: The keys.
+        rate_limit: How much each client may ask; None: as much as it likes.
+        operator: The name of who may also change what is served.
+    """
+
+    def __init__(self, keys: ApiKeys, rate_limit: RateLimit | None, operator: str) -> None:
+        self._keys = keys
+        self._operator = operator
+        self._rate_limit = rate_limit
+        self._know_names()
+
+    def _know_names(self) -> None:
+        if self._rate_limit is not None:
+            self._rate_limit.know(self._keys.names)
+
+    def client_of(self, scope: Scope) -> str:
+        """Return the name of the client that sent a request.
+
+        Raises:
+            UnauthorizedError: It shows no key, or one that is not in the file.
+        """
+        for header, value in scope["headers"]:
+            if header == b"authorization":
+                name = self._keys.name_of(value[len(_SCHEME) :]) if value[: len(_SCHEME)].lower() == _SCHEME else None
+                if name is None:
+                    raise UnauthorizedError("The key is not one of this server's. Is it complete, and still valid?")
+                return name
+        raise UnauthorizedError('This server asks for a key. Send the header "Authorization: Bearer KEY".')
+
+    def require_operator(self, scope: Scope) -> None:
+        """Let in a request of the operator.
+
+        Raises:
+            UnauthorizedError: It shows no key, or one that is not in the file.
+            ForbiddenError: Its key is another's.
+        """
+        if self.client_of(scope) != self._operator:
+            raise ForbiddenError("This key is for asking only. Use one of the operator's.")
+
+    def charge(self, client: str, queries: int) -> None:
+        """Count the queries of a request.
+
+        Raises:
+            RateLimitedError: The client has asked for as much as it may.
+        """
+        if self._rate_limit is None:
+            return
+        wait_s = self._rate_limit.take(client, queries)
+        if wait_s > 0:
+            raise RateLimitedError("This key has asked for as many queries as it may. Slow down.", wait_s)
+
+    def refresh(self) -> None:
+        """Take over the keys of a file that has changed."""
+        if self._keys.refresh():
+            self._know_names()
+
+    async def watch(self) -> None:
+        """Look at the file once a second, until cancelled: requests need not."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            self.refresh()
+
+
+def open_guard(settings: Settings) -> Guard | None:
+    """Return the guard that the settings ask for, or None where everybody may ask. Before a fork: workers share limits.
+
+    Raises:
+        ApiKeysError: The file of keys cannot be used.
+    """
+    if settings.api_keys_file is None:
+        return None
+    limit = settings.rate_limit_qps
+    burst = settings.rate_limit_burst or math.ceil(limit)
+    return Guard(ApiKeys(settings.api_keys_file), RateLimit(limit, burst) if limit else None, settings.operator)

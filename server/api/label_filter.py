@@ -1,0 +1,50 @@
+"""Which labels a request may be answered with: its `filter` and `exclude`, checked, and what they allow, remembered."""
+
+from __future__ import annotations
+
+from astec.export.artifact.label_metadata import Conditions, LabelMetadata, LabelValue, Selection, kind_of, to_text
+from astec.export.artifact.manifest import LabelColumn
+from astec.server.api.schema import LabelConditions
+from astec.server.errors import FieldError, InvalidFieldError, field_path
+
+
+def to_selection(
+    metadata: LabelMetadata | None, wanted: LabelConditions | None, unwanted: LabelConditions | None
+) -> Selection | None:
+    """Return what a request's `filter` and `exclude` select; None: every label.
+
+    Raises:
+        InvalidFieldError: The model has no such column, or one of another kind.
+    """
+    errors: list[FieldError] = []
+    columns = {} if metadata is None else {column.name: column for column in metadata.columns}
+    selection = Selection(
+        _to_conditions("filter", wanted or {}, columns, errors),
+        _to_conditions("exclude", unwanted or {}, columns, errors),
+    )
+    if errors:
+        raise InvalidFieldError(errors)
+    return selection if any(selection) else None
+
+
+def _to_conditions(
+    field: str, conditions: LabelConditions, columns: dict[str, LabelColumn], errors: list[FieldError]
+) -> Conditions:
+    """The conditions in the form in which equal ones are equal; what is wrong with them goes to `errors`."""
+    texts: dict[str, tuple[str, ...]] = {}
+    for name, given in conditions.items():
+        values = given if isinstance(given, list) else [given]
+        problem = _problem_of(columns.get(name), values, columns)
+        if problem is not None:
+            errors.append(FieldError(field=field_path([field, name]), message=problem))
+        texts[name] = tuple(sorted(set(map(to_text, values))))
+    return tuple(sorted(texts.items()))
+
+
+def _problem_of(column: LabelColumn | None, values: list[LabelValue], columns: dict[str, LabelColumn]) -> str | None:
+    if not columns:
+        return "This model has no label metadata; export it with --label-metadata"
+    if column is None:
+        return f"There is no such column; the columns are {', '.join(columns)}"
+    kinds = sorted({kind_of(value) for value in values} - {column.kind})
+    return f"A value of this column is of type {column.kind}, not {kinds[0]}" if kinds else None

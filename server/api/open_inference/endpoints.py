@@ -1,0 +1,248 @@
+"""The Open Inference Protocol (version 2) beside the native API, for the clients of KServe and Triton.
+
+Shapes: N queries, K ranks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
+from typing import Any
+
+import orjson
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+
+from astec.server.access.guard import Guard
+from astec.server.api.open_inference.request import HEADER, Inference, read_inference
+from astec.server.api.open_inference.schema import (
+    InferRequest,
+    InferResponse,
+    Live,
+    ModelMetadata,
+    ModelReady,
+    OutputName,
+    Ready,
+    ServerMetadata,
+    TensorMetadata,
+)
+from astec.server.api.open_inference.tensors import Datatype, pack
+from astec.server.api.predict import Prediction, caller_of, read_body, require_ready, server_timing
+from astec.server.api.routes import DirectRoute, require_open
+from astec.server.engine.service import Ranked, Service
+from astec.server.errors import OPEN_INFERENCE_PATH, FieldError, InvalidFieldError, ProtocolError, UnknownModelError
+from astec.server.settings import Settings
+
+MODEL_PATHS = (f"{OPEN_INFERENCE_PATH}/models/{{name}}", f"{OPEN_INFERENCE_PATH}/models/{{name}}/versions/{{version}}")
+GUARDED_PATHS = tuple(path + suffix for path in MODEL_PATHS for suffix in ("", "/infer"))
+
+_BINARY = "application/octet-stream"
+# The datatype of an output, and what it has of a label as the native API answers it.
+_OUTPUTS: dict[OutputName, tuple[Datatype, str]] = {
+    "labels": ("BYTES", "label"),
+    "label_ids": ("INT64", "label_id"),
+    "scores": ("FP32", "score"),
+}
+_MAX_INLINE_LABELS = 5_000  # Writing them takes a microsecond each, for which the event loop may stop for 5 ms.
+_NO_LABEL = {"label": "", "label_id": -1, "score": 0.0}  # where a query has fewer labels than K
+_INPUT_METADATA = [
+    TensorMetadata(name="query", datatype="BYTES", shape=[-1]),
+    TensorMetadata(name="top_k", datatype="INT32", shape=[1]),
+]
+_OUTPUT_METADATA = [
+    TensorMetadata(name=name, datatype=datatype, shape=[-1, -1]) for name, (datatype, _) in _OUTPUTS.items()
+]
+_REASONS = {
+    400: "The request is not what the protocol or the model takes",
+    401: "The server asks for a key, and the request shows none that it knows",
+    404: "No such model or version is served",
+    413: "The body is too large",
+    429: "The queue is full, or the key has asked for as much as it may",
+    503: "The model is loading, or the server is shutting down",
+    504: "The deadline passed",
+}
+
+
+class OpenInference:
+    """The protocol's endpoints.
+
+    Args:
+        service: What ranks.
+        prediction: What checks and charges requests, these like those of `/predict`.
+        settings: The server's settings.
+        guard: Who may ask; None: everybody.
+        server_version: The version of the API.
+    """
+
+    def __init__(
+        self, service: Service, prediction: Prediction, settings: Settings, guard: Guard | None, server_version: str
+    ) -> None:
+        self._service = service
+        self._prediction = prediction
+        self._guard = guard
+        self._server_version = server_version
+        self._max_body_bytes = settings.max_body_bytes
+        self._max_queries = settings.max_queries
+
+    def routes(self) -> list[APIRoute]:
+        """Return a route for each endpoint, and for each of a model a second one that names the version."""
+        root = OPEN_INFERENCE_PATH
+        routes = [
+            _get(root, self.server, ServerMetadata, "What serves?"),
+            _get(f"{root}/health/live", self.live, Live, "Is the process alive?"),
+            _get(f"{root}/health/ready", self.ready, Ready, "Does the server take queries?", 503),
+        ]
+        for path in MODEL_PATHS:
+            routes += [
+                _get(path, self.model, ModelMetadata, "What are the model's inputs and outputs?", 401, 404, 503),
+                _get(f"{path}/ready", self.model_ready, ModelReady, "Does the model take queries?", 404, 503),
+                _infer_route(f"{path}/infer", self.infer),
+            ]
+        return routes
+
+    async def server(self, request: Request) -> Response:
+        """Answer with name, version and extensions of the server."""
+        return _json(ServerMetadata(name="astec", version=self._server_version, extensions=["binary_tensor_data"]))
+
+    async def live(self, request: Request) -> Response:
+        """Answer as long as the event loop turns."""
+        return _json(Live(live=True))
+
+    async def ready(self, request: Request) -> Response:
+        """Answer 503 until a real prediction has passed, and while the server shuts down."""
+        require_open(self._service)
+        return _json(Ready(ready=True))
+
+    async def model_ready(self, request: Request) -> Response:
+        """Answer as the server does, for the model that it serves."""
+        self._require_model(request)
+        require_open(self._service)
+        return _json(ModelReady(name=self._service.model_name["name"], ready=True))
+
+    async def model(self, request: Request) -> Response:
+        """Answer with the model's inputs and outputs."""
+        self._client_of(request)
+        self._require_model(request)
+        require_ready(self._service)
+        return _json(
+            ModelMetadata(
+                name=self._service.model_name["name"],
+                versions=[self._service.model_name["version"]],
+                platform="astec",
+                inputs=_INPUT_METADATA,
+                outputs=_OUTPUT_METADATA,
+            )
+        )
+
+    async def infer(self, request: Request) -> Response:
+        """Rank labels for the texts of the input `query`, as tensors of [N, K].
+
+        Where a query has fewer than K labels its row ends with empty texts, ids of -1 and scores of 0. Inputs and
+        outputs may be bytes behind the JSON, by the binary tensor data extension.
+        """
+        client = self._client_of(request)
+        self._require_model(request)
+        require_ready(self._service)
+        _require_plain(request)
+        body = await read_body(request.scope, request.receive, self._max_body_bytes)
+        inference = read_inference(body, request.headers.get(HEADER), self._max_queries)
+        asks = self._prediction.admit(inference.request, client)
+        answers = await self._service.rank(asks, caller_of(request.receive))
+        write = partial(self._to_response, inference, answers.results)
+        is_short = len(asks) * inference.request.top_k <= _MAX_INLINE_LABELS
+        response = write() if is_short else await asyncio.to_thread(write)
+        response.headers["Server-Timing"] = server_timing(answers).decode()
+        return response
+
+    def _client_of(self, request: Request) -> str:
+        return "" if self._guard is None else self._guard.client_of(request.scope)
+
+    def _require_model(self, request: Request) -> None:
+        if not request.path_params.items() <= self._service.model_name.items():
+            raise UnknownModelError("No such model or version is served here; GET /v1/model tells which is.")
+
+    def _to_response(self, inference: Inference, results: Iterable[Ranked]) -> Response:
+        top_k = inference.request.top_k
+        rankings: list[list[dict[str, Any]]] = [orjson.loads(ranked.predictions) for ranked in results]
+        rows = [ranking + [_NO_LABEL] * (top_k - len(ranking)) for ranking in rankings]
+        outputs: list[dict[str, Any]] = []
+        tail: list[bytes] = []
+        for name, is_binary in inference.outputs.items():
+            datatype, key = _OUTPUTS[name]
+            elements = [label[key] for row in rows for label in row]
+            output = {"name": name, "datatype": datatype, "shape": [len(rows), top_k]}
+            if is_binary:
+                tail.append(pack(datatype, elements))
+                outputs.append({**output, "parameters": {"binary_data_size": len(tail[-1])}})
+            else:
+                outputs.append({**output, "data": elements})
+        model = {f"model_{key}": value for key, value in self._service.model_name.items()}
+        echo = {} if inference.id is None else {"id": inference.id}
+        head = orjson.dumps({**model, **echo, "outputs": outputs})
+        if not tail:
+            return Response(head, media_type="application/json")
+        return Response(b"".join([head, *tail]), media_type=_BINARY, headers={HEADER: str(len(head))})
+
+
+def _require_plain(request: Request) -> None:
+    """Refuse compressed bodies, which Triton's client offers to send: a limit on their bytes would be none."""
+    if request.headers.get("content-encoding", "identity") != "identity":
+        message = "Compressed bodies are not read; send it without a request_compression_algorithm"
+        raise InvalidFieldError([FieldError(field="Content-Encoding", message=message)])
+
+
+def _json(content: BaseModel) -> Response:
+    return Response(content.model_dump_json(), media_type="application/json")
+
+
+Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+def _get(path: str, endpoint: Endpoint, model: type[BaseModel], summary: str, *errors: int) -> APIRoute:
+    return DirectRoute(
+        path,
+        endpoint,
+        methods=["GET"],
+        name=_operation(path),
+        summary=summary,
+        response_model=model,
+        responses=_errors(*errors),
+        openapi_extra={"parameters": _path_parameters(path)},
+        generate_unique_id_function=lambda route: route.name,
+    )
+
+
+def _infer_route(path: str, endpoint: Endpoint) -> APIRoute:
+    request = {"schema": {"$ref": f"#/components/schemas/{InferRequest.__name__}"}}
+    return DirectRoute(
+        path,
+        endpoint,
+        methods=["POST"],
+        name=_operation(path),
+        summary="Rank labels for the texts of a tensor",
+        response_model=InferResponse,
+        response_description=f"Labels, best first. With outputs in bytes `{HEADER}` tells where the JSON ends.",
+        responses={200: {"content": {_BINARY: {}}}, **_errors(400, 401, 404, 413, 429, 503, 504)},
+        openapi_extra={
+            "parameters": _path_parameters(path),
+            "requestBody": {"required": True, "content": {"application/json": request}},
+        },
+        generate_unique_id_function=lambda route: route.name,
+    )
+
+
+def _operation(path: str) -> str:
+    """Return the name of an operation, `v2_models_name_infer`."""
+    return "_".join(re.findall(r"\w+", path))
+
+
+def _path_parameters(path: str) -> list[dict[str, Any]]:
+    names = re.findall(r"{(\w+)}", path)
+    return [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
+
+
+def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": ProtocolError, "description": _REASONS[status]} for status in statuses}

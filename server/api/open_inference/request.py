@@ -1,0 +1,107 @@
+"""What a request of the Open Inference Protocol asks for: JSON, and the bytes behind it, to a request of `/predict`."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+from astec.server.api.open_inference.schema import InferInput, InferRequest, OutputName, QueryInput
+from astec.server.api.open_inference.tensors import unpack_int32, unpack_texts
+from astec.server.api.predict import too_many_queries
+from astec.server.api.schema import PredictRequest
+from astec.server.errors import FieldError, InvalidFieldError
+
+HEADER = "Inference-Header-Content-Length"
+"""The header that tells how many bytes of a body are JSON, where tensors follow it."""
+
+ALL_OUTPUTS: tuple[OutputName, ...] = ("labels", "label_ids", "scores")
+
+
+class Inference(NamedTuple):
+    """A request, the outputs that it wants with whether each shall be bytes, and what it calls itself."""
+
+    request: PredictRequest
+    outputs: dict[OutputName, bool]
+    id: str | None
+
+
+def read_inference(body: bytes, header: str | None, max_queries: int) -> Inference:
+    """Return what the body of a request asks for.
+
+    Args:
+        body: JSON, and bytes of tensors behind it.
+        header: The value of `HEADER`; None: all is JSON.
+        max_queries: The most queries that may be asked, so that no more are unpacked.
+
+    Raises:
+        InvalidFieldError: Inputs lack, repeat, or are not what their shapes say.
+        ValidationError: It is not JSON, a field is not what the protocol and the model say, or out of range.
+    """
+    json_bytes = len(body) if header is None else _json_bytes(header, len(body))
+    infer = InferRequest.model_validate_json(body[:json_bytes])
+    inputs = _read_inputs(infer, body[json_bytes:], max_queries)
+    fields: dict[str, Any] = infer.parameters.model_dump(include={"top_k", "min_score"}, exclude_none=True)
+    if "query" not in inputs:
+        raise _invalid("inputs", "There is no query, whose labels are to be ranked")
+    if "top_k" in inputs:
+        if "top_k" in fields:
+            raise _invalid("parameters.top_k", "It is an input, too; give one of them")
+        fields["top_k"] = inputs["top_k"][0]
+    request = PredictRequest.model_validate({"queries": inputs["query"], **fields})
+    return Inference(request, _requested_outputs(infer), infer.id)
+
+
+def _json_bytes(header: str, body_bytes: int) -> int:
+    if not re.fullmatch("[0-9]{1,10}", header) or int(header) > body_bytes:
+        raise _invalid(HEADER, f"It is no number of bytes of this body, which has {body_bytes}")
+    return int(header)
+
+
+def _read_inputs(infer: InferRequest, tail: bytes, max_queries: int) -> dict[str, list[str] | list[int]]:
+    """Return the elements of each input, those in bytes from `tail`, where they lie in order."""
+    inputs: dict[str, list[str] | list[int]] = {}
+    for position, tensor in enumerate(infer.inputs):
+        field = f"inputs.{position}"
+        if tensor.name in inputs:
+            raise _invalid(field, f"There is another {tensor.name} before it")
+        if tensor.shape[0] > max_queries:
+            raise too_many_queries(field, tensor.shape[0], max_queries)
+        size = tensor.parameters.binary_data_size
+        if size is not None and size > len(tail):
+            raise _invalid(field, f"Of {size} bytes {len(tail)} are there")
+        content, tail = (None, tail) if size is None else (tail[:size], tail[size:])
+        try:
+            inputs[tensor.name] = _elements(tensor, content)
+        except ValueError as error:
+            raise _invalid(field, str(error)) from error
+    if tail:
+        raise _invalid("inputs", f"{len(tail)} bytes behind the JSON are no input's by its binary_data_size")
+    return inputs
+
+
+def _elements(tensor: InferInput, content: bytes | None) -> list[str] | list[int]:
+    """Return the elements of an input, given the bytes that are its own.
+
+    Raises:
+        ValueError: They are not what the shape and the datatype say, or nowhere, or both in the JSON and behind it.
+    """
+    count = tensor.shape[0]
+    if content is not None and tensor.data is None:
+        return unpack_texts(content, count) if isinstance(tensor, QueryInput) else unpack_int32(content, count)
+    if content is not None or tensor.data is None:
+        raise ValueError("Give either data, or bytes behind the JSON and their binary_data_size")
+    if len(tensor.data) != count:
+        raise ValueError(f"There are {len(tensor.data)} elements, but {count} by the shape")
+    return tensor.data
+
+
+def _requested_outputs(infer: InferRequest) -> dict[OutputName, bool]:
+    default = infer.parameters.binary_data_output
+    if not infer.outputs:
+        return dict.fromkeys(ALL_OUTPUTS, default)
+    wanted = {output.name: output.parameters.binary_data for output in infer.outputs}
+    return {name: default if is_binary is None else is_binary for name, is_binary in wanted.items()}
+
+
+def _invalid(field: str, message: str) -> InvalidFieldError:
+    return InvalidFieldError([FieldError(field=field, message=message)])

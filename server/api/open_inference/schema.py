@@ -1,0 +1,187 @@
+"""The JSON of the Open Inference Protocol, as far as a model that ranks labels for texts needs it.
+
+What the protocol knows and this server has no use for (sequences, priorities, shared memory) is not read. Lists end at
+their first error, as in `server/api/schema.py`.
+
+Shapes: N queries, K ranks.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+
+from astec.server.api.open_inference.tensors import Datatype
+
+MAX_SIZE = 2**31 - 1
+
+OutputName = Literal["labels", "label_ids", "scores"]
+
+
+class ProtocolModel(BaseModel):
+    """What is read or answered; silent conversions are refused."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+
+class InputParameters(ProtocolModel):
+    """Where the elements of an input are."""
+
+    binary_data_size: int | None = Field(
+        default=None, ge=0, le=MAX_SIZE, description="Bytes of the tensor behind the JSON, where it has no `data`."
+    )
+
+
+class QueryInput(ProtocolModel):
+    """The queries."""
+
+    name: Literal["query"]
+    datatype: Literal["BYTES"]
+    shape: list[Annotated[int, Field(ge=1, le=MAX_SIZE)]] = Field(min_length=1, max_length=1, description="[N]")
+    parameters: InputParameters = InputParameters()
+    data: Annotated[list[str], Field(fail_fast=True)] | None = Field(default=None, description="N texts.")
+
+
+class TopKInput(ProtocolModel):
+    """The most labels per query."""
+
+    name: Literal["top_k"]
+    datatype: Literal["INT32"]
+    shape: list[Literal[1]] = Field(min_length=1, max_length=1, description="[1]")
+    parameters: InputParameters = InputParameters()
+    data: Annotated[list[int], Field(fail_fast=True)] | None = Field(default=None, description="One number, 1 to 100.")
+
+
+def _input_name(value: object) -> str | None:
+    name = value.get("name") if isinstance(value, dict) else getattr(value, "name", None)
+    return f":{name}" if name in ("query", "top_k") else None
+
+
+InferInput = Annotated[
+    Annotated[QueryInput, Tag(":query")] | Annotated[TopKInput, Tag(":top_k")],
+    Discriminator(
+        _input_name,
+        custom_error_type="input_name",
+        custom_error_message="An input is an object whose name is query or top_k",
+    ),
+]
+
+
+class OutputParameters(ProtocolModel):
+    """How an output is wanted."""
+
+    binary_data: bool | None = Field(
+        default=None, description="Bytes behind the JSON instead of `data`; left out: as `binary_data_output` says."
+    )
+
+
+class RequestedOutput(ProtocolModel):
+    """An output that is asked for."""
+
+    name: OutputName
+    parameters: OutputParameters = OutputParameters()
+
+
+class RequestParameters(ProtocolModel):
+    """What holds for the whole request; `top_k` and `min_score` are checked as those of `/predict`."""
+
+    top_k: int | None = Field(default=None, description="Most labels per query, as the input of this name.")
+    min_score: float | None = Field(default=None, description="Labels below it are left out.")
+    binary_data_output: bool = Field(default=False, description="Bytes behind the JSON for every output.")
+
+
+class InferRequest(ProtocolModel):
+    """N queries, and what is wanted of their rankings; all outputs, where none is named."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "inputs": [
+                        {"name": "query", "datatype": "BYTES", "shape": [2], "data": ["running shoes", "garden hose"]},
+                        {"name": "top_k", "datatype": "INT32", "shape": [1], "data": [3]},
+                    ],
+                    "outputs": [{"name": "labels"}, {"name": "scores"}],
+                }
+            ]
+        }
+    )
+
+    id: str | None = Field(default=None, description="Comes back in the answer.")
+    parameters: RequestParameters = RequestParameters()
+    inputs: Annotated[list[InferInput], Field(fail_fast=True)] = Field(max_length=2)
+    outputs: Annotated[list[RequestedOutput], Field(fail_fast=True)] = Field(default=[], max_length=3)
+
+
+class TensorMetadata(ProtocolModel):
+    """Name, datatype and shape of an input or output; -1 is any size."""
+
+    name: str
+    datatype: Datatype
+    shape: list[int]
+
+
+class ServerMetadata(ProtocolModel):
+    """What serves."""
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class ModelMetadata(ProtocolModel):
+    """What is served. The input `top_k` may be left out."""
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorMetadata]
+    outputs: list[TensorMetadata]
+
+
+class Live(ProtocolModel):
+    """Whether the process is alive."""
+
+    live: bool
+
+
+class Ready(ProtocolModel):
+    """Whether queries are taken."""
+
+    ready: bool
+
+
+class ModelReady(Ready):
+    """Whether queries of this model are taken."""
+
+    name: str
+
+
+class BinarySize(ProtocolModel):
+    """Where the elements of an output are."""
+
+    binary_data_size: int
+
+
+class InferOutput(TensorMetadata):
+    """An output: [N, K] elements in row-major order, here or behind the JSON."""
+
+    data: list[str] | list[int] | list[float] | None = None
+    parameters: BinarySize | None = None
+
+
+class InferResponse(ProtocolModel):
+    """The rankings of N queries."""
+
+    model_name: str
+    model_version: str
+    id: str | None = None
+    outputs: list[InferOutput]
+
+
+def request_schemas() -> dict[str, Any]:
+    """Return the OpenAPI components that describe a request."""
+    schema = InferRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+    definitions: dict[str, Any] = schema.pop("$defs")
+    return {**definitions, InferRequest.__name__: schema}

@@ -1,0 +1,185 @@
+"""The endpoints beside `/predict`, and the documentation of them all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from importlib.resources import files
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import HTMLResponse
+from fastapi.routing import APIRoute
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.exceptions import HTTPException
+
+from astec.server.access.guard import Guard
+from astec.server.api.predict import Prediction, require_ready
+from astec.server.api.predict_stream import MEDIA_TYPE as NDJSON
+from astec.server.api.predict_stream import PredictionStream
+from astec.server.api.schema import BatchResponse, SingleResponse, Status
+from astec.server.engine.service import Service
+from astec.server.errors import MEDIA_TYPE, ForbiddenError, Problem, UnavailableError
+from astec.server.metrics.board import Metrics
+
+PREDICT_PATH = "/predict"
+STREAM_PATH = "/predict/stream"
+MODEL_PATH = "/v1/model"
+RELOAD_PATH = "/v1/model/reload"
+GUARDED_PATHS = (PREDICT_PATH, STREAM_PATH, MODEL_PATH, RELOAD_PATH)
+PLAYGROUND = files("server").joinpath("static", "index.html").read_bytes()
+PLAYGROUND_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:"
+)
+
+
+class DirectRoute(APIRoute):
+    """A route whose endpoint is asked directly; FastAPI documents it, but its dependency solver is left out."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the function that answers a request."""
+        return self.endpoint
+
+
+def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the OpenAPI entries of the errors an endpoint may answer."""
+    reasons = {
+        400: "The body is not JSON, or not UTF-8",
+        401: "The server asks for a key, and the request shows none that it knows",
+        403: "The key is not the operator's, or the server asks for no keys, so that it knows no operator",
+        404: "It is on the port for operators only",
+        413: "The body is too large",
+        422: "A field is invalid",
+        429: "The queue is full, or the key has asked for as much as it may",
+        503: "The model is loading, or the server is shutting down",
+        504: "The deadline passed",
+    }
+    schema = {"$ref": "#/components/schemas/Problem"}
+    # The model puts the schema into the components; the content names the right media type for it.
+    return {
+        status: {"model": Problem, "description": reasons[status], "content": {MEDIA_TYPE: {"schema": schema}}}
+        for status in statuses
+    }
+
+
+def predict_route(prediction: Prediction) -> APIRoute:
+    """Return the route that documents `/predict` from the signature of what reads requests, and hands them over."""
+    route = APIRoute(
+        PREDICT_PATH,
+        prediction.to_asks,
+        name="predict",
+        description="Answers with `predictions` to a `query`, and with `results` to `queries`.",
+        methods=["POST"],
+        summary="Rank labels for one query or several",
+        response_model=SingleResponse | BatchResponse,
+        response_description="Labels, best first. `Server-Timing` has the milliseconds of each stage.",
+        responses=_problems(400, 401, 413, 422, 429, 503, 504),
+        generate_unique_id_function=lambda route: route.name,
+    )
+    route.app = prediction
+    return route
+
+
+def stream_route(stream: PredictionStream) -> APIRoute:
+    """Return the route that documents `/predict/stream`, and hands requests over."""
+    lines = {NDJSON: {"schema": {"type": "string"}, "example": '"red running shoes"\n{"query": "hose", "top_k": 3}\n'}}
+    route = APIRoute(
+        STREAM_PATH,
+        stream.describe,
+        name="predict_stream",
+        description="Takes a line for each request to `/predict`, or a JSON string for a query, and answers with a "
+        "line each, in order, while more is sent. One that fails gets a problem document with its number as `line`.",
+        methods=["POST"],
+        summary="Rank labels for a stream of queries",
+        response_class=Response,
+        response_description="A line for each line that is not blank.",
+        responses={200: {"content": {NDJSON: {"schema": {"type": "string"}}}}, **_problems(401, 503)},
+        openapi_extra={"requestBody": {"required": True, "content": lines}},
+        generate_unique_id_function=lambda route: route.name,
+    )
+    route.app = stream
+    return route
+
+
+router = APIRouter(route_class=DirectRoute)
+
+
+@router.get("/healthz", summary="Is the process alive?", response_model=Status)
+async def healthz(request: Request) -> Response:
+    """Answer as long as the event loop turns."""
+    return _json({"status": "alive"})
+
+
+@router.get("/readyz", summary="Does the server take queries?", response_model=Status, responses=_problems(503))
+async def readyz(request: Request) -> Response:
+    """Answer 503 until a real prediction has passed, and while the server shuts down."""
+    require_open(request.app.state.service)
+    return _json({"status": "ready"})
+
+
+@router.get(MODEL_PATH, summary="What is served?", response_model=dict[str, Any], responses=_problems(401, 503))
+async def model(request: Request) -> Response:
+    """Answer with the public part of the artifact's manifest, and `examples`, a few queries to try."""
+    guard: Guard | None = request.app.state.guard
+    if guard is not None:
+        guard.client_of(request.scope)
+    service: Service = request.app.state.service
+    require_ready(service)
+    return _json(service.artifact.manifest.public() | {"examples": service.examples})
+
+
+@router.post(
+    RELOAD_PATH,
+    summary="Serve what the path of the artifact leads to now",
+    status_code=202,
+    response_model=Status,
+    response_description="It has begun. `/v1/model` and `astec_reloads_total` tell how it ends.",
+    responses=_problems(401, 403, 404),
+)
+async def reload(request: Request) -> Response:
+    """Have the workers replaced one by one, if the next artifact is sound; until then they serve the one before."""
+    require_admin_port(request)
+    guard: Guard | None = request.app.state.guard
+    ask_for_reload: Callable[[], None] | None = request.app.state.ask_for_reload
+    if guard is None or ask_for_reload is None:
+        raise ForbiddenError("Nobody may ask for this here. Start the server with a file of keys, or send it SIGHUP.")
+    guard.require_operator(request.scope)
+    ask_for_reload()
+    return _json({"status": "accepted"}, 202)
+
+
+@router.get("/metrics", summary="Prometheus metrics", response_class=Response, responses=_problems(404))
+async def metrics(request: Request) -> Response:
+    """Answer in Prometheus' text format, for all workers."""
+    require_admin_port(request)
+    recorded: Metrics = request.app.state.metrics
+    # On a thread, because the memory of a large process takes the system milliseconds to add up.
+    return Response(await asyncio.to_thread(recorded.exposition), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def require_open(service: Service) -> None:
+    """Raise UnavailableError unless the service takes queries of clients that come now."""
+    require_ready(service)
+    if service.state == "draining":
+        raise UnavailableError("The server is shutting down; it still answers on open connections.")
+
+
+def require_admin_port(request: Request) -> None:
+    """Raise the error of an unknown path where there is a port for operators and the request came on another.
+
+    The port is that of the connection's socket, not what the client writes into a header.
+    """
+    admin_port: int | None = request.app.state.admin_port
+    if admin_port is not None and (request.scope["server"] or ("", None))[1] != admin_port:
+        raise HTTPException(404)
+
+
+@router.get("/", include_in_schema=False)
+async def playground(request: Request) -> Response:
+    """Answer with a page to try queries on."""
+    return HTMLResponse(PLAYGROUND, headers={"Content-Security-Policy": PLAYGROUND_POLICY})
+
+
+def _json(content: object, status: int = 200) -> Response:
+    return Response(orjson.dumps(content), status, media_type="application/json")

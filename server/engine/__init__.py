@@ -1,0 +1,1 @@
+"""From queries to ranked labels: cache, micro-batches, prediction and explanations."""

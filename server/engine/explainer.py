@@ -1,0 +1,119 @@
+"""Why labels were ranked as they are: the parts of their scores, and the tokens of the query that speak for them.
+
+Takes milliseconds and makes objects; nothing on the way of an ordinary prediction comes by here.
+
+Shapes: D dimensions, K labels of one query, C candidates, T tokens of the query.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astec.export.artifact.featurizer import Bags, Query, TextFeaturizer
+from astec.export.artifact.manifest import PartShares
+from astec.export.artifact.scorer import Classifiers, rank
+from astec.export.artifact.shortlist import Candidates
+from astec.export.artifact.store import Artifact
+from astec.export.artifact.weight_rows import NO_SCALES
+from astec.server.engine.explanation import Explanation, LabelExplanation, Neighbour, ScoreParts, TokenWeight
+from astec.server.engine.query_encoder import Encoder, Representations
+
+MAX_TOKENS = 20
+MAX_NEIGHBOURS = 10
+MAX_NEIGHBOUR_LABELS = 20
+
+
+class Explainer:
+    """Takes a ranking apart. Thread-safe; every call runs on its caller's thread alone."""
+
+    def __init__(self, artifact: Artifact, encoder: Encoder) -> None:
+        self._artifact = artifact
+        self._encoder = encoder
+
+    def explain(self, query: Query, label_ids: Sequence[int]) -> Explanation:
+        """Explain K labels that a ranking of this query holds, in their order."""
+        bags, sequences = self._artifact.featurize([query])
+        representations = self._encoder.encode(bags, sequences)
+        heaviest = self._heaviest(bags.ids, bags.weights)
+        neighbours = self._neighbours(representations, label_ids)
+        if not label_ids:
+            return Explanation(tokens=heaviest, labels=[], neighbours=neighbours)
+        labels = self._candidates(label_ids, representations)
+        parts = self._parts(labels, bags, representations)
+        tokens = self._spoken_for(labels, bags)
+        return Explanation(
+            tokens=heaviest,
+            labels=[LabelExplanation(parts=part, tokens=spoken) for part, spoken in zip(parts, tokens, strict=True)],
+            neighbours=neighbours,
+        )
+
+    def _neighbours(self, representations: Representations, label_ids: Sequence[int]) -> list[Neighbour]:
+        """The nearest training points, where they may be shown: even without its text each is a row of the log."""
+        artifact, points = self._artifact, self._artifact.shortlister.points
+        if artifact.point_texts is None or points is None:
+            return []
+        voters = artifact.shortlister.voters(representations.z)
+        ranks = {label: rank for rank, label in enumerate(label_ids)}
+        neighbours = []
+        for point, similarity, vote in zip(*(array[:MAX_NEIGHBOURS].tolist() for array in voters), strict=True):
+            labels = points.labels.indices[points.labels.indptr[point] : points.labels.indptr[point + 1]].tolist()
+            labels.sort(key=lambda label: ranks.get(label, len(ranks)))
+            texts = [artifact.labels[label] for label in labels[:MAX_NEIGHBOUR_LABELS]]
+            text = artifact.point_texts[point]
+            neighbours.append(Neighbour(text=text, similarity=similarity, vote=vote, labels=texts))
+        return neighbours
+
+    def _candidates(self, label_ids: Sequence[int], representations: Representations) -> Candidates:
+        """K labels with what the indices say of them; where a filter was asked for, they may know nothing of some."""
+        shortlister = self._artifact.shortlister
+        near = shortlister.nearby(representations.z)
+        vote_of = dict(zip(near.labels.tolist(), near.votes.tolist(), strict=True))
+        labels_K, offsets = np.array(label_ids, np.int32), np.array([0, len(label_ids)])
+        votes_K = np.array([vote_of.get(label, 0.0) for label in label_ids], np.float32)
+        return Candidates(labels_K, shortlister.similarities(labels_K, offsets, representations.v), votes_K, offsets)
+
+    def _parts(self, labels: Candidates, bags: Bags, representations: Representations) -> list[ScoreParts]:
+        """What each part adds to the score of each label; together they are the score."""
+        artifact = self._artifact
+        classifier = Classifiers(representations.x_hat, artifact.classifier, artifact.classifier_scales, artifact.bias)
+        reranker = None
+        if artifact.reranker is not None and artifact.reranker_bias is not None:
+            reranker = Classifiers(representations.x_tilde, artifact.reranker, NO_SCALES, artifact.reranker_bias)
+        logits_K = None if artifact.sparse is None else artifact.sparse.logits(labels, bags)
+        nothing = PartShares(0.0, 0.0, 0.0, 0.0, 0.0)
+        added: dict[str, dict[int, float]] = {}
+        for part, share in artifact.manifest.scoring.shares()._asdict().items():
+            # The scorer itself, asked for one part at a time.
+            ranked = rank(labels, nothing._replace(**{part: share}), len(labels.labels), classifier, reranker, logits_K)
+            added[part] = dict(zip(ranked[0][0].tolist(), ranked[1][0].tolist(), strict=True))
+        return [
+            ScoreParts(**{part: added_by[label] for part, added_by in added.items()})
+            for label in labels.labels.tolist()
+        ]
+
+    def _spoken_for(self, labels: Candidates, bags: Bags) -> list[list[TokenWeight]]:
+        """Of each label the tokens that its sparse term is made of, by what each adds to it."""
+        sparse, num_labels, num_tokens = self._artifact.sparse, len(labels.labels), len(bags.ids)
+        if sparse is None:
+            return [[] for _ in range(num_labels)]
+        # The term is linear, so each token is asked alone.
+        alone = Bags(bags.ids, bags.weights, np.arange(num_tokens + 1))
+        nothing = np.zeros(num_tokens * num_labels, np.float32)
+        asked = Candidates(np.tile(labels.labels, num_tokens), nothing, nothing, np.arange(num_tokens + 1) * num_labels)
+        added_TK = sparse.logits(asked, alone).reshape(num_tokens, num_labels) - sparse.bias[labels.labels]
+        return [self._heaviest(bags.ids, added_TK[:, label]) for label in range(num_labels)]
+
+    def _heaviest(self, ids: NDArray[np.int32], weights: NDArray[np.float32]) -> list[TokenWeight]:
+        order = np.argsort(-np.abs(weights), kind="stable")[:MAX_TOKENS]
+        return [
+            TokenWeight(token=self._token(int(ids[position])), weight=float(weights[position]))
+            for position in order
+            if weights[position] != 0
+        ]
+
+    def _token(self, token_id: int) -> str:
+        featurizer = self._artifact.featurizer
+        return featurizer.vocabulary[token_id] if isinstance(featurizer, TextFeaturizer) else str(token_id)

@@ -1,0 +1,120 @@
+"""Queries in, ranked labels out: featurize, encode, shortlist, score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import perf_counter
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astec.export.artifact.allowed_shortlist import Allowed, shortlist_allowed
+from astec.export.artifact.featurizer import Query
+from astec.export.artifact.pipeline import Pipeline
+from astec.export.artifact.ranker import Ranker
+from astec.export.artifact.store import Artifact
+from astec.export.artifact.weight_rows import NO_SCALES
+from astec.server.engine.explainer import Explainer
+from astec.server.engine.query_encoder import Encoder
+from astec.server.metrics.stage_times import StageTimes
+
+
+class Rankings(NamedTuple):
+    """Of B queries the best labels first: `label_ids` int64 [B, K], -1 after the last, and `scores` float32 [B, K]."""
+
+    label_ids: NDArray[np.int64]
+    scores: NDArray[np.float32]
+
+
+class Ranking(NamedTuple):
+    """The best labels of one query: `label_ids` int64 [K] and `scores` float32 [K], best first.
+
+    Empty where no token of the query is known.
+    """
+
+    label_ids: NDArray[np.int64]
+    scores: NDArray[np.float32]
+
+
+class Predictor:
+    """An opened artifact, ready to rank. Thread-safe; every call runs on its caller's thread alone."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        self.artifact = artifact
+        self._encoder = Encoder(artifact)
+        self.explainer = Explainer(artifact, self._encoder)
+        self._ranker = _ranker(artifact)
+        self._pipeline = Pipeline.of(artifact, self._ranker)
+
+    def check(self, query: Query) -> None:
+        """Raises QueryKindError for a query that this model cannot read."""
+        self.artifact.check(query)
+
+    def predict(self, queries: Sequence[Query], top_k: int) -> tuple[list[Ranking], StageTimes]:
+        """Rank the labels of B queries; at most `top_k` each.
+
+        Raises:
+            QueryKindError: for a query that `check` refuses.
+        """
+        (labels_BK, scores_BK), times = self.rank(queries, top_k)
+        found_B = np.count_nonzero(labels_BK >= 0, axis=1).tolist()
+        return [Ranking(labels_BK[i, :found], scores_BK[i, :found]) for i, found in enumerate(found_B)], times
+
+    def rank(
+        self, queries: Sequence[Query], top_k: int, allowed: Sequence[Allowed] | None = None
+    ) -> tuple[Rankings, StageTimes]:
+        """What `predict` does, as the arrays that it comes in.
+
+        Args:
+            queries: B texts or bags.
+            top_k: K, the most labels of a query.
+            allowed: what each may be answered with, and how many of the K labels it needs; None: any.
+        """
+        if self._pipeline is not None and allowed is None:
+            texts = [query for query in queries if isinstance(query, str)]
+            if len(texts) == len(queries):
+                return _rank_texts(self._pipeline, texts, top_k)
+        artifact = self.artifact
+        begun = perf_counter()
+        bags, sequences = artifact.featurize(queries)
+        featurized = perf_counter()
+        v_BD, z_Bd, x_hat_BD, x_tilde_BD = self._encoder.encode(bags, sequences)
+        encoded = perf_counter()
+        if allowed is None:
+            shortlist = artifact.shortlister.shortlist(z_Bd)
+        else:
+            shortlist = shortlist_allowed(artifact.shortlister, z_Bd, allowed)
+        shortlisted = perf_counter()
+        rankings = Rankings(*self._ranker.rank(shortlist, v_BD, x_hat_BD, x_tilde_BD, bags, top_k))
+        scored = perf_counter()
+        return rankings, StageTimes(
+            featurized - begun, encoded - featurized, shortlisted - encoded, scored - shortlisted
+        )
+
+    def shortlist(self, queries: Sequence[Query]) -> list[NDArray[np.int32]]:
+        """The labels that `predict` would score for each query, unordered."""
+        representations = self._encoder.encode(*self.artifact.featurize(queries))
+        labels, _, offsets = self.artifact.shortlister.shortlist(representations.z)
+        return np.split(labels, offsets[1:-1])
+
+
+def _rank_texts(pipeline: Pipeline, texts: Sequence[str], top_k: int) -> tuple[Rankings, StageTimes]:
+    begun = perf_counter()
+    labels_BK, scores_BK, times = pipeline.rank(texts, top_k)
+    _, *later_s = times.tolist()
+    # What is no stage's own, folding texts above all, comes before the first one and counts as a part of it.
+    return Rankings(labels_BK, scores_BK), StageTimes(perf_counter() - begun - sum(later_s), *later_s)
+
+
+def _ranker(artifact: Artifact) -> Ranker:
+    reranker = None
+    if artifact.reranker is not None and artifact.reranker_bias is not None:
+        reranker = (artifact.reranker, NO_SCALES, artifact.reranker_bias)
+    return Ranker(
+        artifact.manifest.scoring.shares(),
+        (artifact.classifier, artifact.classifier_scales, artifact.bias),
+        artifact.shortlister.representatives,
+        artifact.sparse,
+        reranker,
+    )

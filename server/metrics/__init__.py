@@ -1,0 +1,1 @@
+"""Prometheus metrics, stage times and structured logs."""

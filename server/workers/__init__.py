@@ -1,0 +1,1 @@
+"""Forked worker processes: supervision and rolling replacement."""
