@@ -15,17 +15,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from astec.export.artifact.featurizer import Bags, FeaturizerConfig, TextFeaturizer
-from astec.export.artifact.index import Backend, HnswParams
-from astec.export.artifact.labels import TextTable
+from astec.export.artifact.index.base import Backend, HnswParams
+from astec.export.artifact.labels.label_sets import LabelSets
+from astec.export.artifact.labels.text_table import TextTable
 from astec.export.artifact.manifest import Weights
-from astec.export.artifact.shortlist import LabelSets
-from astec.export.artifact.sparse import SparseClassifier
+from astec.export.artifact.scoring.sparse import SparseClassifier
 from astec.export.artifact.store import open_artifact
-from astec.export.checkpoint import Checkpoint, DenseArrays, HeldOut, Reference
-from astec.export.indices import IndexBuilder
-from astec.export.pack import pack
-from astec.export.plan import IndexPlan, ShortlistPlan
+from astec.export.artifact.text.bags import Bags
+from astec.export.artifact.text.featurizer import FeaturizerConfig, TextFeaturizer
+from astec.export.model.checkpoint import Checkpoint, DenseArrays, HeldOut, Reference
+from astec.export.packing.pack import pack
+from astec.export.search.indices import IndexBuilder
+from astec.export.search.plan import IndexPlan, ShortlistPlan
 from astec.server.engine.predictor import Predictor
 from astec.server.engine.ranking_json import to_json
 

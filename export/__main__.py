@@ -8,23 +8,23 @@ from typing import Annotated, NamedTuple, NoReturn
 
 import typer
 
-from astec.export.added_labels import add_labels as add_labels_to
-from astec.export.artifact.files import require_absent
-from astec.export.artifact.index import Backend
-from astec.export.artifact.label_metadata import LabelMetadata
+from astec.export.artifact.index.base import Backend
+from astec.export.artifact.labels.metadata import LabelMetadata
 from astec.export.artifact.manifest import Weights
+from astec.export.artifact.storage.atomic_files import require_absent
 from astec.export.artifact.store import ArtifactError
-from astec.export.calibration import CALIBRATED_RANKS, MIN_TEXTS, CalibrationFit, fit_calibration
-from astec.export.checkpoint import Checkpoint, CheckpointError, read_checkpoint
-from astec.export.indices import IndexBuilder
-from astec.export.label_metadata import read_label_metadata
-from astec.export.pack import pack, require_identity, require_point_texts
-from astec.export.plan import SearchSpace, ShortlistKind, ShortlistPlan
+from astec.export.calibration.fit import CALIBRATED_RANKS, MIN_TEXTS, CalibrationFit, fit_calibration
+from astec.export.console import console
+from astec.export.model.checkpoint import Checkpoint, CheckpointError, read_checkpoint
+from astec.export.packing.added_labels import add_labels as add_labels_to
+from astec.export.packing.label_table import read_label_metadata
+from astec.export.packing.pack import pack, require_identity, require_point_texts
+from astec.export.packing.verify import VerificationError, VerificationReport
 from astec.export.readers import open_queries
-from astec.export.readers.progress import console
-from astec.export.tradeoff import Trial, choose_plan, judge_int8, score_held_out
-from astec.export.tradeoff_table import tradeoff_table
-from astec.export.verify import VerificationError, VerificationReport
+from astec.export.search.indices import IndexBuilder
+from astec.export.search.plan import SearchSpace, ShortlistKind, ShortlistPlan
+from astec.export.search.tradeoff import Trial, choose_plan, judge_int8, score_held_out
+from astec.export.search.tradeoff_table import tradeoff_table
 
 EXIT_BAD_INPUT = 2
 DEFAULTS = SearchSpace()
@@ -87,8 +87,8 @@ def export(
         Backend | None,
         typer.Option(
             help="Index: hnswlib; hnsw-int8 (the same graph, its vectors rounded: smaller, faster, finds a little "
-            "less); flat (exact, for few vectors faster); usearch (maps its file, slower, an extra). Default: flat for "
-            "few vectors, else hnswlib, or with --weights int8 hnsw-int8.",
+            "less); flat (exact, for few vectors faster). Default: flat for few vectors, else hnswlib, or with "
+            "--weights int8 hnsw-int8.",
             rich_help_panel=_SEARCH,
             show_default=False,
         ),
@@ -311,7 +311,7 @@ def _show(trials: Sequence[Trial], chosen: Trial, plot: Path | None) -> None:
     console.print(tradeoff_table(trials, chosen), soft_wrap=True)
     if plot is not None:
         # Only here: matplotlib takes longer to load than all the rest.
-        from astec.export.tradeoff_plot import draw_tradeoff
+        from astec.export.search.tradeoff_plot import draw_tradeoff
 
         draw_tradeoff(trials, chosen, plot)
 
@@ -337,7 +337,7 @@ def _calibrate(
         soft_wrap=True,
     )
     if plot is not None:
-        from astec.export.reliability_plot import draw_reliability
+        from astec.export.calibration.reliability_plot import draw_reliability
 
         draw_reliability(fit, plot)
     return fit

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, load_npz
 
 if TYPE_CHECKING:
-    from astec.export.artifact.featurizer import Featurizer
+    from astec.export.artifact.text.featurizer import Featurizer
 
 TRAIN_FEATURES, TRAIN_LABELS, TEST_FEATURES = "train_features.npz", "train_labels.npz", "test_features.npz"
 """Sparse [N, V], [N, L] and [R, V]."""
@@ -149,7 +149,7 @@ class OmikujiParabel(TextTool[list[tuple[int, float]], list[tuple[int, float]]])
 
     @cached_property
     def _featurizer(self) -> Featurizer:
-        from astec.export.artifact.featurizer import open_featurizer
+        from astec.export.artifact.text.featurizer import open_featurizer
 
         return open_featurizer(self._data / FEATURIZER)
 

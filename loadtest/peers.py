@@ -26,8 +26,8 @@ from rich.console import Console
 from rich.table import Table
 
 from astec.export.artifact.store import Artifact, ArtifactError, open_artifact
+from astec.export.console import console
 from astec.export.readers import DataError
-from astec.export.readers.progress import console
 from astec.loadtest import peer_tools
 from astec.loadtest.peer_environments import PACKAGES, InstallError, find_python
 from astec.loadtest.peer_split import PeerSplit, metric_names

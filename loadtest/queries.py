@@ -9,7 +9,7 @@ from typing import Any, TypeGuard
 import numpy as np
 import orjson
 
-from astec.export.artifact.featurizer import Bag, Query
+from astec.export.artifact.text.bags import Bag, Query
 from astec.export.readers import open_queries
 from astec.trainer.demo.log import sample_queries
 

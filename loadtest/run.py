@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from astec.export.artifact.featurizer import Query
+from astec.export.artifact.text.bags import Query
 from astec.loadtest.budgets import Budgets
 from astec.loadtest.client import UnreachableError
 from astec.loadtest.loops import measure_load

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from astec.export.artifact.manifest import Weights
-from astec.export.readers.progress import console
+from astec.export.console import console
 
 EXIT_BAD_INPUT = 2
 QUERIES_SUFFIX = ".queries.jsonl"
@@ -34,7 +34,7 @@ def synth_artifact(
     """
     # Only here, because the other command needs none of what makes data and artifacts.
     from astec.export.artifact.store import ArtifactError
-    from astec.export.verify import VerificationError
+    from astec.export.packing.verify import VerificationError
     from astec.loadtest.synthetic_model import ModelSizes, make_artifact
 
     beside = target.with_name(target.name + QUERIES_SUFFIX)

@@ -18,17 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from astec.export.artifact.featurizer import Bags, FeaturizerConfig, TextFeaturizer
-from astec.export.artifact.index import HnswParams
-from astec.export.artifact.labels import TextTable
+from astec.export.artifact.index.base import HnswParams
+from astec.export.artifact.labels.label_sets import LabelSets
+from astec.export.artifact.labels.text_table import TextTable
 from astec.export.artifact.manifest import Weights
-from astec.export.artifact.shortlist import LabelSets
-from astec.export.artifact.sparse import SparseClassifier
-from astec.export.checkpoint import Checkpoint, DenseArrays, HeldOut, Reference
-from astec.export.indices import IndexBuilder, Indices
-from astec.export.pack import pack
-from astec.export.plan import IndexPlan, ShortlistPlan
-from astec.export.readers.progress import track
+from astec.export.artifact.scoring.sparse import SparseClassifier
+from astec.export.artifact.text.bags import Bags
+from astec.export.artifact.text.featurizer import FeaturizerConfig, TextFeaturizer
+from astec.export.console import track
+from astec.export.model.checkpoint import Checkpoint, DenseArrays, HeldOut, Reference
+from astec.export.packing.pack import pack
+from astec.export.search.indices import IndexBuilder, Indices
+from astec.export.search.plan import IndexPlan, ShortlistPlan
 from astec.trainer.bench.synthetic import SHAPES, make_training_data
 
 _MODEL_OF_SHAPE = SHAPES["AmazonTitles-670K"]

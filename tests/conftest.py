@@ -15,14 +15,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from astec.export.artifact.featurizer import Bags, FeaturizerConfig, TextFeaturizer
-from astec.export.artifact.index import Backend, HnswParams
-from astec.export.artifact.labels import TextTable
-from astec.export.artifact.shortlist import LabelSets
-from astec.export.artifact.sparse import MIN_HEAD_WEIGHTS, SparseClassifier
-from astec.export.checkpoint import Checkpoint, DenseArrays, HeldOut, Reference
-from astec.export.indices import IndexBuilder, Indices
-from astec.export.plan import IndexPlan, ShortlistKind, ShortlistPlan
+from astec.export.artifact.index.base import Backend, HnswParams
+from astec.export.artifact.labels.label_sets import LabelSets
+from astec.export.artifact.labels.text_table import TextTable
+from astec.export.artifact.scoring.sparse import MIN_HEAD_WEIGHTS, SparseClassifier
+from astec.export.artifact.text.bags import Bags
+from astec.export.artifact.text.featurizer import FeaturizerConfig, TextFeaturizer
+from astec.export.model.checkpoint import Checkpoint, DenseArrays, HeldOut, Reference
+from astec.export.search.indices import IndexBuilder, Indices
+from astec.export.search.plan import IndexPlan, ShortlistKind, ShortlistPlan
 from astec.trainer.demo.log import DemoLogConfig, sample_queries, write_demo_log
 
 # Seconds to train, and still far better than guessing: 2,000 queries over a few hundred phrases.

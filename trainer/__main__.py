@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from rich.table import Table
 
+from astec.export.console import console
 from astec.export.readers import DataError, open_dataset
-from astec.export.readers.progress import console
 from astec.trainer.bench.synthetic import SHAPES, ScaleError
 from astec.trainer.config import ConfigError, TrainerConfig, all_settings, load_config, seed_settings
 from astec.trainer.demo.log import DemoLogConfig, write_demo_log

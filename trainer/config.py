@@ -14,7 +14,7 @@ import tomli_w
 from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
-from astec.export.artifact.featurizer import FeaturizerConfig
+from astec.export.artifact.text.featurizer import FeaturizerConfig
 from astec.trainer.encoders import ENCODERS, encoder_section
 from astec.trainer.section import KIND_MEANING, EncoderSection, Section
 
@@ -26,7 +26,7 @@ class ConfigError(ValueError):
 
 
 class FeaturizerSection(Section):
-    """What becomes a token (see `astec.export.artifact.featurizer`)."""
+    """What becomes a token (see `astec.export.artifact.text.featurizer`)."""
 
     word_ngrams: int = Field(
         2, ge=1, le=4, description="longest run of words that is a token; more: phrases, larger model"

@@ -14,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, vstack
 
-from astec.export.artifact.featurizer import Bags, Featurizer, IdFeaturizer, Query, TextFeaturizer
-from astec.export.artifact.labels import TextTable
+from astec.export.artifact.labels.text_table import TextTable
 from astec.export.artifact.manifest import EncoderDescription
-from astec.export.artifact.reading import SequenceReader, open_reader
-from astec.export.artifact.sequences import Sequences
+from astec.export.artifact.text.bags import Bags, Query
+from astec.export.artifact.text.featurizer import Featurizer, TextFeaturizer
+from astec.export.artifact.text.id_featurizer import IdFeaturizer
+from astec.export.artifact.text.sequence_reader import SequenceReader, open_reader
+from astec.export.artifact.text.words import Sequences
 from astec.export.readers import DataError, Dataset
 from astec.trainer.config import ConfigError, FeaturizerSection, TrainerConfig
 from astec.trainer.section import EncoderSection

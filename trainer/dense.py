@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from astec.export.checkpoint import DenseArrays
+from astec.export.model.checkpoint import DenseArrays
 from astec.trainer.encoders.encoder import Encoder
 from astec.trainer.world import Arrays
 

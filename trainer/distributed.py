@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, distributed
 
-from astec.export.readers.progress import console
+from astec.export.console import console
 from astec.trainer.tensors import DeviceError, pick_device
 from astec.trainer.world import Arrays, World
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from astec.export.artifact.shortlist import Candidates
+from astec.export.artifact.shortlist.shortlister import Candidates
 from astec.trainer.config import TrainerConfig
 from astec.trainer.dense import DenseModel
 from astec.trainer.encoders.encoder import Encoder

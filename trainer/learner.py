@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from astec.export.artifact.featurizer import Featurizer
-from astec.export.artifact.shortlist import Candidates
+from astec.export.artifact.shortlist.shortlister import Candidates
+from astec.export.artifact.text.featurizer import Featurizer
 from astec.trainer.config import TrainerConfig
 from astec.trainer.data import Examples
 from astec.trainer.dense import DenseModel

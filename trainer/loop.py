@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from astec.export.readers.progress import step_progress
+from astec.export.console import step_progress
 from astec.trainer.config import ExtremeSection, RerankerSection, SurrogateSection
 from astec.trainer.run import Run
 from astec.trainer.tensors import seeded

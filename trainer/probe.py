@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from astec.export.artifact.shortlist import Candidates
-from astec.export.metrics import RankingMetrics
+from astec.export.artifact.shortlist.shortlister import Candidates
+from astec.export.ranking_metrics import RankingMetrics
 from astec.trainer.ranking import rank_candidates, shortlist_recall
 from astec.trainer.tensors import to_device
 from astec.trainer.world import ALONE, World

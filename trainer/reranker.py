@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from astec.export.artifact.shortlist import Candidates
+from astec.export.artifact.shortlist.shortlister import Candidates
 from astec.trainer.config import TrainerConfig
 from astec.trainer.data import Examples, Texts
 from astec.trainer.dense import DenseModel

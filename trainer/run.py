@@ -19,9 +19,9 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from astec.export.artifact.files import write_file_atomically
-from astec.export.checkpoint import CHECKPOINT_FOLDER
-from astec.export.readers.progress import console
+from astec.export.artifact.storage.atomic_files import write_file_atomically
+from astec.export.console import console
+from astec.export.model.checkpoint import CHECKPOINT_FOLDER
 from astec.trainer.config import TrainerConfig, dump_config
 from astec.trainer.origin import Origin
 from astec.trainer.report.history import History

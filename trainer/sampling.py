@@ -18,10 +18,11 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from astec.export.artifact.hnsw_index import HnswIndex
-from astec.export.artifact.index import HnswParams, NeighbourIndex
-from astec.export.artifact.shortlist import Candidates, LabelGraph, LabelSets, Representatives, Shortlister
-from astec.export.readers.progress import track
+from astec.export.artifact.index.base import HnswParams, NeighbourIndex
+from astec.export.artifact.index.hnsw import HnswIndex
+from astec.export.artifact.labels.label_sets import LabelSets
+from astec.export.artifact.shortlist.shortlister import Candidates, LabelGraph, Representatives, Shortlister
+from astec.export.console import track
 from astec.trainer.config import HnswSection, ShortlistSection
 from astec.trainer.exact_index import ExactIndex
 from astec.trainer.representatives import label_representatives

@@ -19,8 +19,8 @@ import torch
 from numba import njit
 from numpy.typing import NDArray
 
-from astec.export.artifact.sparse import MIN_HEAD_WEIGHTS, SparseClassifier
-from astec.export.readers.progress import track
+from astec.export.artifact.scoring.sparse import MIN_HEAD_WEIGHTS, SparseClassifier
+from astec.export.console import track
 from astec.trainer.config import SparseSection
 from astec.trainer.data import Examples
 

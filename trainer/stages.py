@@ -14,14 +14,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from astec.export.artifact.featurizer import Bags
-from astec.export.artifact.labels import TextTable
-from astec.export.artifact.sequences import Sequences
-from astec.export.artifact.shortlist import Candidates, LabelSets, Shortlister
-from astec.export.artifact.sparse import SPARSE_SLOPE, SparseClassifier
-from astec.export.checkpoint import Checkpoint, HeldOut, Reference, write_checkpoint
-from astec.export.metrics import inverse_propensities
-from astec.export.readers.progress import console
+from astec.export.artifact.labels.label_sets import LabelSets
+from astec.export.artifact.labels.text_table import TextTable
+from astec.export.artifact.scoring.sparse import SPARSE_SLOPE, SparseClassifier
+from astec.export.artifact.shortlist.shortlister import Candidates, Shortlister
+from astec.export.artifact.text.bags import Bags
+from astec.export.artifact.text.words import Sequences
+from astec.export.console import console
+from astec.export.model.checkpoint import Checkpoint, HeldOut, Reference, write_checkpoint
+from astec.export.ranking_metrics import inverse_propensities
 from astec.trainer.config import TrainerConfig
 from astec.trainer.data import Examples, Texts, TrainingData, split_validation
 from astec.trainer.dense import DenseModel

@@ -21,7 +21,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 from torch.nn import functional
 
-from astec.export.artifact.shortlist import Candidates
+from astec.export.artifact.shortlist.shortlister import Candidates
 from astec.trainer.config import ModelSection
 from astec.trainer.dense import DenseModel
 from astec.trainer.encoders.encoder import Encoder

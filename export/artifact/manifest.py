@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from astec.export.artifact.index import Backend, HnswParams
+from astec.export.artifact.index.base import Backend, HnswParams
 
 FORMAT_VERSION: Literal[2] = 2
 MAX_IDENTITY_CHARS = 128

@@ -18,14 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from astec.export.artifact.array_file import map_array
-from astec.export.artifact.embeddings import Embeddings
-from astec.export.artifact.featurizer import Bag, Bags, Featurizer, Query, QueryKindError, open_featurizer
-from astec.export.artifact.files import sha256_of, write_folder_atomically
-from astec.export.artifact.head import Head
-from astec.export.artifact.index import index_backend
-from astec.export.artifact.label_metadata import LabelMetadata
-from astec.export.artifact.labels import TextTable
+from astec.export.artifact.encoder.embeddings import Embeddings
+from astec.export.artifact.encoder.head import Head
+from astec.export.artifact.index.backends import index_backend
+from astec.export.artifact.kernels.weight_rows import NO_SCALES, read_only
+from astec.export.artifact.labels.label_sets import LabelSets
+from astec.export.artifact.labels.metadata import LabelMetadata
+from astec.export.artifact.labels.text_table import TextTable
 from astec.export.artifact.manifest import (
     FORMAT_VERSION,
     MANIFEST_CHECKSUM_FILE,
@@ -34,13 +33,16 @@ from astec.export.artifact.manifest import (
     IndexDescription,
     Manifest,
 )
-from astec.export.artifact.pieces import TOKENIZER_FILE
-from astec.export.artifact.reading import SequenceReader, open_reader
-from astec.export.artifact.sequences import Sequences
-from astec.export.artifact.shortlist import LabelGraph, LabelSets, Representatives, Shortlister, label_bounds
-from astec.export.artifact.sparse import MAX_HEADS, SparseClassifier
-from astec.export.artifact.token_bits import is_arranged, num_words
-from astec.export.artifact.weight_rows import NO_SCALES, read_only
+from astec.export.artifact.scoring.sparse import MAX_HEADS, SparseClassifier
+from astec.export.artifact.scoring.token_bits import is_arranged, num_words
+from astec.export.artifact.shortlist.shortlister import LabelGraph, Representatives, Shortlister, label_bounds
+from astec.export.artifact.storage.array_file import map_array
+from astec.export.artifact.storage.atomic_files import sha256_of, write_folder_atomically
+from astec.export.artifact.text.bags import Bag, Bags, Query, QueryKindError
+from astec.export.artifact.text.featurizer import Featurizer, open_featurizer
+from astec.export.artifact.text.pieces import TOKENIZER_FILE
+from astec.export.artifact.text.sequence_reader import SequenceReader, open_reader
+from astec.export.artifact.text.words import Sequences
 
 logger = logging.getLogger(__name__)
 

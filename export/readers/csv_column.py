@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from astec.export.console import Advance
 from astec.export.readers.column import choose_column
 from astec.export.readers.errors import BadLineError, DataError
 from astec.export.readers.lines import decode_line, read_lines
-from astec.export.readers.progress import Advance
 
 
 def is_csv(path: Path) -> bool:

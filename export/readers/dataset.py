@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from astec.export.console import Advance, byte_progress
 from astec.export.readers.errors import BadLinesError
-from astec.export.readers.progress import Advance, byte_progress
 from astec.export.readers.row import Row
 
 LinesFormat = Literal["jsonl", "tsv", "fasttext", "xc-old", "xc-new"]

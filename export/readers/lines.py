@@ -9,8 +9,8 @@ from io import BufferedIOBase
 from pathlib import Path
 from typing import Final
 
+from astec.export.console import Advance
 from astec.export.readers.errors import BadLineError, DataError
-from astec.export.readers.progress import Advance
 
 MAX_LINE_BYTES: Final = 16 << 20
 _BLOCK_BYTES: Final = 1 << 20

@@ -9,12 +9,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from astec.export.artifact.array_file import map_array
-from astec.export.artifact.featurizer import Bag, Query
+from astec.export.artifact.storage.array_file import map_array
+from astec.export.artifact.text.bags import Bag, Query
+from astec.export.console import Advance
 from astec.export.readers.dataset import BadLine, Dataset
 from astec.export.readers.errors import BadLineError, DataError
 from astec.export.readers.lines import decode_line, read_lines
-from astec.export.readers.progress import Advance
 from astec.export.readers.row import Row, distinct_labels
 
 _MAGIC: Final = b"\x93NUMPY"

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from astec.export.console import Advance
 from astec.export.readers.column import choose_column
 from astec.export.readers.errors import DataError
-from astec.export.readers.progress import Advance
 
 _MAGIC: Final = b"PAR1"
 _BATCH_ROWS: Final = 8192

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from astec.export.artifact.featurizer import Query
+from astec.export.artifact.text.bags import Query
+from astec.export.console import Advance, byte_progress
 from astec.export.readers.csv_column import CsvColumn, is_csv
 from astec.export.readers.detection import QueriesFormat, detect_queries_format
 from astec.export.readers.errors import BadLineError, DataError
 from astec.export.readers.lines import decode_line, read_lines
 from astec.export.readers.npy import Vectors, is_npy
 from astec.export.readers.parquet_column import ParquetColumn, is_parquet
-from astec.export.readers.progress import Advance, byte_progress
 from astec.export.readers.sparse import parse_bag
 from astec.export.readers.sparse_file import RowCountError, SparseFile
 from astec.export.readers.text import TEXT_FORMATS

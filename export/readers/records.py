@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from astec.export.console import Advance, byte_progress
 from astec.export.readers.csv_column import csv_rows, is_csv
 from astec.export.readers.errors import BadLineError, DataError
 from astec.export.readers.jsonl import parse_object
 from astec.export.readers.lines import decode_line, read_lines
 from astec.export.readers.parquet_column import is_parquet, readable_parquet
-from astec.export.readers.progress import Advance, byte_progress
 
 NumberedRecord = tuple[int, dict[str, Any]]
 _BATCH_ROWS: Final = 8192

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from astec.export.artifact.featurizer import Query
+from astec.export.artifact.text.bags import Query
 
 
 @dataclass(frozen=True, slots=True)

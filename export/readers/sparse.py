@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from astec.export.artifact.featurizer import Bag
+from astec.export.artifact.text.bags import Bag
 from astec.export.readers.errors import BadLineError
 
 # Possessive (`++`): a line of 16 MiB that matches almost must neither take the square of its length nor a stack of it.

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from astec.export.console import Advance
 from astec.export.readers.errors import BadLineError, DataError
 from astec.export.readers.lines import decode_line, read_lines
-from astec.export.readers.progress import Advance
 from astec.export.readers.sparse import parse_header
 
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from astec.export.console import Advance
 from astec.export.readers import fasttext, jsonl, tsv
 from astec.export.readers.dataset import BadLine, Dataset
 from astec.export.readers.errors import BadLineError
 from astec.export.readers.lines import decode_line, read_lines
-from astec.export.readers.progress import Advance
 from astec.export.readers.row import Row
 
 TextFormatName = Literal["jsonl", "tsv", "fasttext"]

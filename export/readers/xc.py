@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from astec.export.console import Advance
 from astec.export.readers.dataset import BadLine, Dataset
 from astec.export.readers.errors import BadLineError, DataError
 from astec.export.readers.lines import decode_line
 from astec.export.readers.names import read_names_beside
-from astec.export.readers.progress import Advance
 from astec.export.readers.row import Row, distinct_labels
 from astec.export.readers.sparse import MAX_FEATURES, check_ids, parse_bag, parse_row, shortened
 from astec.export.readers.sparse_file import RowCountError, SparseFile

@@ -9,8 +9,8 @@ from typing import Annotated, NoReturn
 import typer
 
 from astec.export.artifact.store import ArtifactError, read_manifest
+from astec.export.console import console
 from astec.export.readers import DataError
-from astec.export.readers.progress import console
 from astec.loadtest.bench.page import Setting, write_page
 from astec.loadtest.bench.plots import draw_growth, draw_latency_against_rate
 from astec.loadtest.bench.results import HALF_OPEN

@@ -18,9 +18,9 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
-from astec.export.artifact.featurizer import Query
-from astec.export.artifact.files import sha256_of
+from astec.export.artifact.storage.atomic_files import sha256_of
 from astec.export.artifact.store import open_artifact
+from astec.export.artifact.text.bags import Query
 from astec.loadtest.bench.in_process import BATCH_SIZES, TOP_K, batch_us
 from astec.loadtest.bench.serving import children_of
 from astec.server.engine.warmup import warm_predictor

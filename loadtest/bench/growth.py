@@ -9,8 +9,8 @@ from pathlib import Path
 
 from astec.export.artifact.manifest import FORMAT_VERSION, Weights
 from astec.export.artifact.store import open_artifact
+from astec.export.console import console
 from astec.export.readers import open_dataset
-from astec.export.readers.progress import console
 from astec.loadtest.bench.in_process import InProcess, measure_in_process
 from astec.loadtest.synth_artifact import QUERIES_SUFFIX
 

@@ -13,8 +13,8 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from astec.export.artifact.featurizer import Query
 from astec.export.artifact.store import Artifact
+from astec.export.artifact.text.bags import Query
 from astec.server.engine.predictor import Predictor
 
 TOP_K = 5

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import islice
 from statistics import mean
 
-from astec.export.artifact.featurizer import Query
-from astec.export.readers.progress import console
+from astec.export.artifact.text.bags import Query
+from astec.export.console import console
 from astec.loadtest.bench.in_process import TOP_K
 from astec.loadtest.client import open_client
 from astec.loadtest.loops import measure_load

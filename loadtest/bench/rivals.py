@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from astec.export.readers.progress import console
+from astec.export.console import console
 from astec.loadtest import peer_server
 from astec.loadtest.bench.serving import Served, served
 from astec.loadtest.peer_environments import PACKAGES, InstallError, find_python

@@ -9,11 +9,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from astec.export.artifact.featurizer import Query
 from astec.export.artifact.manifest import Weights
 from astec.export.artifact.store import ArtifactError, open_artifact, read_manifest
+from astec.export.artifact.text.bags import Query
+from astec.export.console import console
 from astec.export.readers import DataError, open_dataset
-from astec.export.readers.progress import console
 from astec.loadtest.bench.bulk import BulkError, measure_bulk
 from astec.loadtest.bench.growth import GrowthError, measure_growth, queries_of, synthetic_artifact
 from astec.loadtest.bench.in_process import measure_in_process

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from astec.export.artifact.featurizer import Query
+from astec.export.artifact.text.bags import Query
 from astec.loadtest.bench.growth import artifact_size
 from astec.loadtest.bench.over_http import CONNECTIONS, Contender, load
 from astec.loadtest.bench.serving import ours_command, served

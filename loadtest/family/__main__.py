@@ -8,8 +8,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from astec.export.console import console
 from astec.export.readers import DataError
-from astec.export.readers.progress import console
 from astec.loadtest.bench.serving import ServeError
 from astec.loadtest.family.measure import Effort, FamilyError, Figures, row_of
 from astec.loadtest.family.members import Member, members

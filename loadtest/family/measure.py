@@ -16,9 +16,9 @@ from time import perf_counter
 import numpy as np
 import orjson
 
-from astec.export.artifact.featurizer import Query
-from astec.export.artifact.files import write_file_atomically
+from astec.export.artifact.storage.atomic_files import write_file_atomically
 from astec.export.artifact.store import Artifact, open_artifact
+from astec.export.artifact.text.bags import Query
 from astec.export.readers import open_dataset
 from astec.loadtest.bench.in_process import TOP_K, measure_in_process
 from astec.loadtest.bench.over_http import Contender, load

@@ -10,9 +10,9 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from astec.export.artifact.featurizer import Query
 from astec.export.artifact.store import ArtifactError, read_manifest
-from astec.export.readers.progress import console
+from astec.export.artifact.text.bags import Query
+from astec.export.console import console
 from astec.loadtest.bench.serving import ServeError, ours_command, served
 from astec.loadtest.client import UnreachableError
 from astec.loadtest.machine import describe_machine

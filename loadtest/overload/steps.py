@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from astec.export.readers.progress import step_progress
+from astec.export.console import step_progress
 from astec.loadtest.connection import OK
 from astec.loadtest.exposition import WorkersMemory, read_exposition, workers_memory
 from astec.loadtest.loops import measure_load

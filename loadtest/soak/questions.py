@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import orjson
 
-from astec.export.artifact.featurizer import Query
 from astec.export.artifact.store import Artifact
+from astec.export.artifact.text.bags import Query
 from astec.loadtest.queries import encode_request
 from astec.server.engine.predictor import Predictor
 from astec.server.engine.ranking_json import to_json

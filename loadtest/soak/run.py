@@ -7,7 +7,7 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from astec.export.readers.progress import console, track
+from astec.export.console import console, track
 from astec.loadtest.bench.serving import Served
 from astec.loadtest.client import Client, open_client
 from astec.loadtest.plan import LoadPlan

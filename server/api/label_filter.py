@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from astec.export.artifact.label_metadata import Conditions, LabelMetadata, LabelValue, Selection, kind_of, to_text
+from astec.export.artifact.labels.metadata import Conditions, LabelMetadata, LabelValue, Selection, kind_of, to_text
 from astec.export.artifact.manifest import LabelColumn
 from astec.server.api.schema import LabelConditions
 from astec.server.errors import FieldError, InvalidFieldError, field_path

@@ -10,7 +10,7 @@ import orjson
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from astec.export.artifact.featurizer import Bag, Query
+from astec.export.artifact.text.bags import Bag, Query
 from astec.server.access.guard import Guard
 from astec.server.api.label_filter import to_selection
 from astec.server.api.schema import Features, PredictRequest, queries_of

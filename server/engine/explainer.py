@@ -12,12 +12,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from astec.export.artifact.featurizer import Bags, Query, TextFeaturizer
+from astec.export.artifact.kernels.weight_rows import NO_SCALES
 from astec.export.artifact.manifest import PartShares
-from astec.export.artifact.scorer import Classifiers, rank
-from astec.export.artifact.shortlist import Candidates
+from astec.export.artifact.scoring.scorer import Classifiers, rank
+from astec.export.artifact.shortlist.shortlister import Candidates
 from astec.export.artifact.store import Artifact
-from astec.export.artifact.weight_rows import NO_SCALES
+from astec.export.artifact.text.bags import Bags, Query
+from astec.export.artifact.text.featurizer import TextFeaturizer
 from astec.server.engine.explanation import Explanation, LabelExplanation, Neighbour, ScoreParts, TokenWeight
 from astec.server.engine.query_encoder import Encoder, Representations
 

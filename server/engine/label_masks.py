@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from astec.export.artifact.label_metadata import LabelMetadata, Selection
+from astec.export.artifact.labels.metadata import LabelMetadata, Selection
 from astec.server.engine.cache import LruCache
 
 MAX_MASK_BYTES = 64 << 20

@@ -9,12 +9,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from astec.export.artifact.allowed_shortlist import Allowed, shortlist_allowed
-from astec.export.artifact.featurizer import Query
-from astec.export.artifact.pipeline import Pipeline
-from astec.export.artifact.ranker import Ranker
+from astec.export.artifact.fused import Pipeline
+from astec.export.artifact.kernels.weight_rows import NO_SCALES
+from astec.export.artifact.scoring.ranker import Ranker
+from astec.export.artifact.shortlist.allowed import Allowed, shortlist_allowed
 from astec.export.artifact.store import Artifact
-from astec.export.artifact.weight_rows import NO_SCALES
+from astec.export.artifact.text.bags import Query
 from astec.server.engine.explainer import Explainer
 from astec.server.engine.query_encoder import Encoder
 from astec.server.metrics.stage_times import StageTimes

@@ -15,12 +15,12 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from astec.export.artifact.encoder_inputs import GraphInputs, encoder_inputs
-from astec.export.artifact.featurizer import Bags
-from astec.export.artifact.head import Head, apply_head
+from astec.export.artifact.encoder.head import Head, apply_head
+from astec.export.artifact.encoder.inputs import GraphInputs, encoder_inputs
 from astec.export.artifact.manifest import Dimensions
-from astec.export.artifact.sequences import Sequences
 from astec.export.artifact.store import FILES, Artifact, ArtifactError
+from astec.export.artifact.text.bags import Bags
+from astec.export.artifact.text.words import Sequences
 
 _OUTSIDE = b"location"
 """The key, in a graph's bytes, of what says that a matrix lies in another file."""

@@ -14,8 +14,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from astec.export.artifact.labels import TextTable
-from astec.export.artifact.prefetch import prefetch
+from astec.export.artifact.kernels.prefetch import prefetch
+from astec.export.artifact.labels.text_table import TextTable
 from astec.server.engine.predictor import Rankings
 
 # What is written for a label beside its text: the keys, and a label id, a score and a probability of up to 19 digits.

@@ -12,11 +12,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from astec.export.artifact.allowed_shortlist import Allowed
-from astec.export.artifact.calibration import Calibrator
-from astec.export.artifact.featurizer import Bag, Query, TextFeaturizer, fold
-from astec.export.artifact.label_metadata import LabelMetadata, Selection
+from astec.export.artifact.labels.metadata import LabelMetadata, Selection
+from astec.export.artifact.scoring.calibrator import Calibrator
+from astec.export.artifact.shortlist.allowed import Allowed
 from astec.export.artifact.store import Artifact
+from astec.export.artifact.text.bags import Bag, Query
+from astec.export.artifact.text.featurizer import TextFeaturizer, fold
 from astec.server.engine.batch_runner import Inference
 from astec.server.engine.batcher import (
     Answers,

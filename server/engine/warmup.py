@@ -7,9 +7,9 @@ from time import perf_counter
 
 import numpy as np
 
-from astec.export.artifact.allowed_shortlist import Allowed
-from astec.export.artifact.featurizer import Bag, Query, QueryKindError
+from astec.export.artifact.shortlist.allowed import Allowed
 from astec.export.artifact.store import Artifact
+from astec.export.artifact.text.bags import Bag, Query, QueryKindError
 from astec.server.engine.predictor import Predictor
 from astec.server.engine.ranking_json import to_json
 from astec.server.system.prefault import prefault

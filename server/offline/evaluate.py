@@ -15,16 +15,16 @@ import typer
 from numpy.typing import NDArray
 from rich.table import Table
 
-from astec.export.artifact.calibration import Calibrator
-from astec.export.artifact.featurizer import Query, QueryKindError
+from astec.export.artifact.scoring.calibrator import Calibrator
 from astec.export.artifact.store import Artifact, ArtifactError, open_artifact
-from astec.export.calibration import CALIBRATED_RANKS
-from astec.export.exhaustive import ExhaustiveShortlister, search_exactly
-from astec.export.metrics import RankingMetrics, inverse_propensities
+from astec.export.artifact.text.bags import Query, QueryKindError
+from astec.export.calibration.fit import CALIBRATED_RANKS
+from astec.export.calibration.reliability import Reliability
+from astec.export.calibration.scored_pairs import ScoredPairs
+from astec.export.console import console
+from astec.export.ranking_metrics import RankingMetrics, inverse_propensities
 from astec.export.readers import DataError, Dataset, open_dataset
-from astec.export.readers.progress import console
-from astec.export.reliability import Reliability
-from astec.export.scored_pairs import ScoredPairs
+from astec.export.search.exhaustive import ExhaustiveShortlister, search_exactly
 from astec.server.engine.predictor import Predictor
 
 EXIT_BAD_INPUT = 2

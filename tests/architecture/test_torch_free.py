@@ -23,7 +23,7 @@ def loads_torch(module: str) -> bool:
         "astec.server.offline.evaluate",
         "astec.server.offline.predict",
         "astec.export.__main__",
-        "astec.export.metrics",
+        "astec.export.ranking_metrics",
     ],
 )
 def test_serving_and_exporting_load_no_torch(module: str) -> None:

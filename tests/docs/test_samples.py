@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from astec.export.artifact.labels import TextTable
+from astec.export.artifact.labels.text_table import TextTable
 from astec.export.artifact.store import FILES
 from astec.export.readers import open_dataset
 from astec.loadtest.bench.serving import ours_command, served

@@ -17,8 +17,8 @@ import httpx
 import numpy as np
 import pytest
 
-from astec.export.artifact.featurizer import FeaturizerConfig, TextFeaturizer
 from astec.export.artifact.store import open_artifact
+from astec.export.artifact.text.featurizer import FeaturizerConfig, TextFeaturizer
 from astec.export.readers import Row, open_dataset
 
 PATIENCE_S = 300.0

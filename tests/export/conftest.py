@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from astec.export.artifact.label_metadata import LabelMetadata
+from astec.export.artifact.labels.metadata import LabelMetadata
 from astec.export.artifact.manifest import MANIFEST_CHECKSUM_FILE, MANIFEST_FILE
-from astec.export.checkpoint import Checkpoint, write_checkpoint
-from astec.export.indices import Indices
-from astec.export.label_metadata import read_label_metadata
-from astec.export.pack import pack
+from astec.export.model.checkpoint import Checkpoint, write_checkpoint
+from astec.export.packing.label_table import read_label_metadata
+from astec.export.packing.pack import pack
+from astec.export.search.indices import Indices
 
 Manifest = dict[str, Any]
 Reseal = Callable[..., None]

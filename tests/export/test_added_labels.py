@@ -9,11 +9,11 @@ import pytest
 from typer.testing import CliRunner
 
 from astec.export.__main__ import app
-from astec.export.added_labels import add_labels, fit_line
 from astec.export.artifact.store import open_artifact
-from astec.export.checkpoint import Checkpoint, read_checkpoint
-from astec.export.indices import Indices
-from astec.export.pack import pack
+from astec.export.model.checkpoint import Checkpoint, read_checkpoint
+from astec.export.packing.added_labels import add_labels, fit_line
+from astec.export.packing.pack import pack
+from astec.export.search.indices import Indices
 from astec.server.engine.predictor import Predictor
 
 NEW = ["cheap purple running hose", "used chair for the garden phone"]

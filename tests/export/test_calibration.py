@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from astec.export.__main__ import app
-from astec.export.artifact.calibration import Calibrator
-from astec.export.artifact.index import HnswParams
+from astec.export.artifact.index.base import HnswParams
 from astec.export.artifact.manifest import MAX_KNOTS
+from astec.export.artifact.scoring.calibrator import Calibrator
 from astec.export.artifact.store import FILES, open_artifact
-from astec.export.calibration import (
+from astec.export.calibration.fit import (
     CALIBRATED_RANKS,
     FOLDS,
     MIN_TEXTS,
@@ -28,11 +28,11 @@ from astec.export.calibration import (
     pool_adjacent_violators,
     simplify,
 )
-from astec.export.checkpoint import Checkpoint, write_checkpoint
-from astec.export.indices import IndexBuilder
-from astec.export.plan import IndexPlan, ShortlistPlan
-from astec.export.scored_pairs import ScoredPairs
-from astec.export.tradeoff import score_held_out
+from astec.export.calibration.scored_pairs import ScoredPairs
+from astec.export.model.checkpoint import Checkpoint, write_checkpoint
+from astec.export.search.indices import IndexBuilder
+from astec.export.search.plan import IndexPlan, ShortlistPlan
+from astec.export.search.tradeoff import score_held_out
 
 _GRAPH = HnswParams(8, 100, 20)
 PINNED = ("--shortlist", "points", "--dim", "8", "--neighbours", "10", "--m", "8", "--ef-search", "20")

@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from astec.export.artifact.featurizer import FEATURIZER_FILE, IDF_FILE, TABLE_FILE, Bags
-from astec.export.artifact.labels import TextTable
-from astec.export.artifact.sequences import Sequences
-from astec.export.artifact.shortlist import LabelSets
-from astec.export.artifact.sparse import SparseClassifier
-from astec.export.checkpoint import (
+from astec.export.artifact.labels.label_sets import LabelSets
+from astec.export.artifact.labels.text_table import TextTable
+from astec.export.artifact.scoring.sparse import SparseClassifier
+from astec.export.artifact.text.bags import Bags
+from astec.export.artifact.text.description import FEATURIZER_FILE
+from astec.export.artifact.text.featurizer import IDF_FILE, TABLE_FILE
+from astec.export.artifact.text.words import Sequences
+from astec.export.model.checkpoint import (
     CHECKPOINT_FOLDER,
     FRONT_FILE,
     HELD_OUT_FILE,
@@ -33,7 +35,7 @@ from astec.export.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-from astec.export.front import Front
+from astec.export.model.front import Front
 
 LISTED_FILES = sorted(
     [MODEL_FILE, REFERENCE_FILE, HELD_OUT_FILE, FRONT_FILE]

@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from astec.export.artifact.flat_index import FlatIndex
-from astec.export.artifact.hnsw_index import HnswIndex
-from astec.export.artifact.index import HnswParams
-from astec.export.artifact.scorer import Classifiers, rank
-from astec.export.artifact.shortlist import LabelGraph, LabelSets, Shortlister
-from astec.export.checkpoint import Checkpoint
-from astec.export.exhaustive import ExhaustiveShortlister, search_exactly
-from astec.export.indices import IndexBuilder, Indices
+from astec.export.artifact.index.base import HnswParams
+from astec.export.artifact.index.flat import FlatIndex
+from astec.export.artifact.index.hnsw import HnswIndex
+from astec.export.artifact.labels.label_sets import LabelSets
+from astec.export.artifact.scoring.scorer import Classifiers, rank
+from astec.export.artifact.shortlist.shortlister import LabelGraph, Shortlister
+from astec.export.model.checkpoint import Checkpoint
+from astec.export.search.exhaustive import ExhaustiveShortlister, search_exactly
+from astec.export.search.indices import IndexBuilder, Indices
 
 
 @pytest.fixture(scope="module")

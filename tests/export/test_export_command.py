@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from astec.export.__main__ import EXIT_BAD_INPUT, app
-from astec.export.artifact.index import Backend
-from astec.export.artifact.scorer import Classifiers, rank
+from astec.export.artifact.index.base import Backend
+from astec.export.artifact.scoring.scorer import Classifiers, rank
 from astec.export.artifact.store import Artifact, ArtifactError, open_artifact
-from astec.export.checkpoint import CHECKPOINT_FOLDER, MODEL_FILE, Checkpoint, read_checkpoint, write_checkpoint
-from astec.export.onnx_encoder import run_encoder
+from astec.export.model.checkpoint import CHECKPOINT_FOLDER, MODEL_FILE, Checkpoint, read_checkpoint, write_checkpoint
+from astec.export.model.encoder_graph import run_encoder
 
 EXPORT = [sys.executable, "-m", "astec.export"]
 # A plan and nothing to choose from, which takes no time to choose.
@@ -95,16 +95,16 @@ def test_a_picture_that_would_have_no_folder_is_refused_before_any_work(demo_run
 
 def test_what_is_named_is_taken_and_drawn(demo_run: Path, tmp_path: Path) -> None:
     target, plot = tmp_path / "artifact", tmp_path / "tradeoff.png"
-    options = ("--backend", "usearch", "--plot", str(plot))
+    options = ("--backend", "hnsw-int8", "--plot", str(plot))
     result = CliRunner().invoke(app, [str(demo_run), str(target), *PINNED, *options])
     assert result.exit_code == 0, result.output
-    assert "usearch" in result.output
+    assert "hnsw-int8" in result.output
     assert plot.read_bytes().startswith(b"\x89PNG")
     manifest = open_artifact(target).manifest
     assert manifest.centroids is None
     assert manifest.points is not None
     assert (manifest.points.backend, manifest.dimensions.shortlist_dim, manifest.points.neighbours) == (
-        "usearch",
+        "hnsw-int8",
         8,
         10,
     )
@@ -162,7 +162,7 @@ def test_the_loss_of_int8_is_told_and_the_artifact_ranks_nearly_the_same(
 def test_the_graph_is_in_int8_with_the_weights_unless_its_backend_is_pinned(
     demo_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], expected: Backend
 ) -> None:
-    monkeypatch.setattr("astec.export.plan.FLAT_MAX_NUMBERS", 0)  # the demo has too few points for a graph
+    monkeypatch.setattr("astec.export.search.plan.FLAT_MAX_NUMBERS", 0)  # the demo has too few points for a graph
     result = CliRunner().invoke(app, [str(demo_run), str(tmp_path / "artifact"), *PINNED, *options])
     assert result.exit_code == 0, result.output
     assert ("hnsw-int8" in result.output) == (expected == "hnsw-int8")

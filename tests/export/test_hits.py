@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from astec.export.artifact.flat_index import FlatIndex
-from astec.export.hits import Hits
+from astec.export.artifact.index.flat import FlatIndex
+from astec.export.search.known_hits import Hits
 
 # Along one quarter of a circle: the nearest of a vector are those beside it.
 ANGLES = np.linspace(0, np.pi / 2, 6)

@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from astec.export import judge
-from astec.export.artifact.embeddings import Embeddings
-from astec.export.artifact.flat_index import FlatIndex
-from astec.export.artifact.shortlist import LabelGraph, LabelSets, Shortlister
-from astec.export.checkpoint import Checkpoint, DenseArrays
-from astec.export.exhaustive import ExhaustiveShortlister
-from astec.export.indices import IndexBuilder
-from astec.export.judge import RANKS, Figures, Judge
-from astec.export.metrics import RankingMetrics, inverse_propensities
-from astec.export.onnx_encoder import encoder_graph, run_encoder
+from astec.export.artifact.encoder.embeddings import Embeddings
+from astec.export.artifact.index.flat import FlatIndex
+from astec.export.artifact.labels.label_sets import LabelSets
+from astec.export.artifact.shortlist.shortlister import LabelGraph, Shortlister
+from astec.export.model.checkpoint import Checkpoint, DenseArrays
+from astec.export.model.encoder_graph import encoder_graph, run_encoder
+from astec.export.ranking_metrics import RankingMetrics, inverse_propensities
+from astec.export.search import judge
+from astec.export.search.exhaustive import ExhaustiveShortlister
+from astec.export.search.indices import IndexBuilder
+from astec.export.search.judge import RANKS, Figures, Judge
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,10 @@ import pytest
 from typer.testing import CliRunner
 
 from astec.export.__main__ import EXIT_BAD_INPUT, app
-from astec.export.artifact.label_metadata import LabelMetadata
-from astec.export.artifact.labels import TextTable
+from astec.export.artifact.labels.metadata import LabelMetadata
+from astec.export.artifact.labels.text_table import TextTable
 from astec.export.artifact.store import open_artifact
-from astec.export.label_metadata import read_label_metadata
+from astec.export.packing.label_table import read_label_metadata
 from astec.export.readers import DataError
 
 LABELS = TextTable.from_texts(["red shoes", "blue shoes", "garden hose"])

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astec.export.metrics import RankingMetrics, inverse_propensities
+from astec.export.ranking_metrics import RankingMetrics, inverse_propensities
 
 KS = (1, 3, 5)
 NUM_LABELS = 12

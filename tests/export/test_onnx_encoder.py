@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from astec.export import onnx_graph
-from astec.export.checkpoint import Checkpoint, DenseArrays
-from astec.export.onnx_encoder import encoder_graph, run_encoder, write_encoder
+from astec.export.model import onnx_graph
+from astec.export.model.checkpoint import Checkpoint, DenseArrays
+from astec.export.model.encoder_graph import encoder_graph, run_encoder, write_encoder
 
 
 def random_bags(dim: int) -> NDArray[np.float32]:

@@ -11,17 +11,17 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from astec.export.artifact.index import Backend
-from astec.export.artifact.shortlist import join
-from astec.export.artifact.sparse import SparseClassifier
+from astec.export.artifact.index.base import Backend
+from astec.export.artifact.scoring.sparse import SparseClassifier
+from astec.export.artifact.shortlist.shortlister import join
 from astec.export.artifact.store import FILES, ArtifactError, open_artifact
-from astec.export.checkpoint import Checkpoint
-from astec.export.indices import Indices
-from astec.export.judge import Figures
-from astec.export.pack import pack
-from astec.export.plan import IndexPlan, ShortlistKind
-from astec.export.tradeoff import Trial
-from astec.export.verify import ENCODER_TOLERANCE, LOGIT_TOLERANCE, VerificationError
+from astec.export.model.checkpoint import Checkpoint
+from astec.export.packing.pack import pack
+from astec.export.packing.verify import ENCODER_TOLERANCE, LOGIT_TOLERANCE, VerificationError
+from astec.export.search.indices import Indices
+from astec.export.search.judge import Figures
+from astec.export.search.plan import IndexPlan, ShortlistKind
+from astec.export.search.tradeoff import Trial
 
 
 def test_the_artifact_is_the_run(full_checkpoint: Checkpoint, full_indices: Indices, tmp_path: Path) -> None:

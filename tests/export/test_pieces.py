@@ -5,10 +5,12 @@ import sys
 import numpy as np
 import pytest
 
-from astec.export.artifact.featurizer import Bag, FeaturizerConfig, IdFeaturizer, QueryKindError, TextFeaturizer
 from astec.export.artifact.manifest import EncoderDescription
-from astec.export.artifact.pieces import PieceReader
-from astec.export.artifact.reading import open_reader
+from astec.export.artifact.text.bags import Bag, QueryKindError
+from astec.export.artifact.text.featurizer import FeaturizerConfig, TextFeaturizer
+from astec.export.artifact.text.id_featurizer import IdFeaturizer
+from astec.export.artifact.text.pieces import PieceReader
+from astec.export.artifact.text.sequence_reader import open_reader
 from tests.tiny_transformer import save_tiny_transformer
 
 CLS, SEP, RED, SHOES = 2, 3, 4, 5

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from astec.export import projection
-from astec.export.projection import principal_directions
+from astec.export.search import projection
+from astec.export.search.projection import principal_directions
 
 COUNT, DIM = 300, 12
 

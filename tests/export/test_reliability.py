@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from astec.export.reliability import Bin, Reliability
+from astec.export.calibration.reliability import Bin, Reliability
 
 
 def test_bins_worked_out_by_hand() -> None:

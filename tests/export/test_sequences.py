@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astec.export.artifact.featurizer import Bag, FeaturizerConfig, QueryKindError, TextFeaturizer, fold
-from astec.export.artifact.sequences import Sequences, WordReader, word_ids
+from astec.export.artifact.text.bags import Bag, QueryKindError
+from astec.export.artifact.text.featurizer import FeaturizerConfig, TextFeaturizer, fold
+from astec.export.artifact.text.words import Sequences, WordReader, word_ids
 
 TEXTS = ["red running shoes", "Red shoes", "running red ü", "ü shoes running"]
 FEATURIZER = TextFeaturizer.fit(TEXTS, FeaturizerConfig(min_df=1))

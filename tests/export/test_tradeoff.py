@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from astec.export.artifact.index import HnswParams
-from astec.export.artifact.shortlist import LabelSets
+from astec.export.artifact.index.base import HnswParams
+from astec.export.artifact.labels.label_sets import LabelSets
 from astec.export.artifact.store import open_artifact
-from astec.export.checkpoint import Checkpoint, read_checkpoint
-from astec.export.indices import IndexBuilder
-from astec.export.pack import pack
-from astec.export.plan import IndexPlan, SearchSpace, ShortlistKind, ShortlistPlan
-from astec.export.tradeoff import Choice, Trial, choose_plan, judge_int8
+from astec.export.model.checkpoint import Checkpoint, read_checkpoint
+from astec.export.packing.pack import pack
+from astec.export.search.indices import IndexBuilder
+from astec.export.search.plan import IndexPlan, SearchSpace, ShortlistKind, ShortlistPlan
+from astec.export.search.tradeoff import Choice, Trial, choose_plan, judge_int8
 
 SMALL = SearchSpace(
     ("points", "centroids"),
@@ -259,7 +259,7 @@ def test_int8_is_judged_by_what_it_will_serve(demo_builder: IndexBuilder, choice
 def test_a_plan_in_int8_is_the_same_but_for_the_vectors_of_hnswlibs_graphs() -> None:
     graph = IndexPlan("hnswlib", HnswParams(8, 100, 30), neighbours=20)
     rounded = replace(graph, backend="hnsw-int8")
-    others = [replace(graph, backend="flat"), replace(graph, backend="usearch"), None]
+    others = [replace(graph, backend="flat"), None]
     assert ShortlistPlan(8, graph, graph).in_int8() == ShortlistPlan(8, rounded, rounded)
     for other in others:
         assert ShortlistPlan(8, other, graph).in_int8() == ShortlistPlan(8, other, rounded)

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from astec.export.artifact.index import HnswParams
-from astec.export.judge import Figures
-from astec.export.plan import IndexPlan, ShortlistPlan
-from astec.export.tradeoff import Trial
-from astec.export.tradeoff_plot import draw_tradeoff
-from astec.export.tradeoff_table import tradeoff_markdown, tradeoff_table
+from astec.export.artifact.index.base import HnswParams
+from astec.export.search.judge import Figures
+from astec.export.search.plan import IndexPlan, ShortlistPlan
+from astec.export.search.tradeoff import Trial
+from astec.export.search.tradeoff_plot import draw_tradeoff
+from astec.export.search.tradeoff_table import tradeoff_markdown, tradeoff_table
 
 
 def trial(

@@ -10,17 +10,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from astec.export.artifact.embeddings import Embeddings
-from astec.export.artifact.hnsw_index import HnswIndex
-from astec.export.artifact.index import HnswParams, StoredIndex
-from astec.export.artifact.labels import TextTable
+from astec.export.artifact.encoder.embeddings import Embeddings
+from astec.export.artifact.index.base import HnswParams, StoredIndex
+from astec.export.artifact.index.hnsw import HnswIndex
+from astec.export.artifact.labels.text_table import TextTable
 from astec.export.artifact.store import FILES
-from astec.export.checkpoint import Checkpoint, DenseArrays
-from astec.export.indices import Indices
-from astec.export.onnx_encoder import run_encoder, write_encoder
-from astec.export.pack import pack
-from astec.export.plan import Side
-from astec.export.verify import (
+from astec.export.model.checkpoint import Checkpoint, DenseArrays
+from astec.export.model.encoder_graph import run_encoder, write_encoder
+from astec.export.packing.pack import pack
+from astec.export.packing.verify import (
     ENCODER_TOLERANCE,
     LOGIT_TOLERANCE,
     MIN_RECALL,
@@ -28,6 +26,8 @@ from astec.export.verify import (
     recall_of,
     verify_files_against,
 )
+from astec.export.search.indices import Indices
+from astec.export.search.plan import Side
 
 POOR = HnswParams(m=2, ef_construction=1, ef_search=1)
 

@@ -14,7 +14,7 @@ from scipy.sparse import load_npz
 from typer.testing import CliRunner
 
 from astec.export.artifact.store import open_artifact
-from astec.export.metrics import inverse_propensities
+from astec.export.ranking_metrics import inverse_propensities
 from astec.export.readers import open_dataset
 from astec.loadtest.bench.rivals import Rival, train_rivals
 from astec.loadtest.peer_environments import OMIKUJI, InstallError, Package, find_python

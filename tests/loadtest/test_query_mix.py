@@ -4,7 +4,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from astec.export.artifact.featurizer import Bag
+from astec.export.artifact.text.bags import Bag
 from astec.loadtest.queries import (
     LONG_BAG_FEATURES,
     LONG_QUERY_CHARS,

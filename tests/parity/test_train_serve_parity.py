@@ -16,14 +16,14 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from astec.export.artifact.featurizer import Bags
-from astec.export.artifact.shortlist import Candidates
-from astec.export.artifact.sparse import SPARSE_SLOPE
+from astec.export.artifact.scoring.sparse import SPARSE_SLOPE
+from astec.export.artifact.shortlist.shortlister import Candidates
 from astec.export.artifact.store import Artifact, open_artifact
-from astec.export.checkpoint import Checkpoint, DenseArrays, read_checkpoint
-from astec.export.indices import IndexBuilder, Indices
-from astec.export.onnx_encoder import run_encoder
-from astec.export.pack import pack
+from astec.export.artifact.text.bags import Bags
+from astec.export.model.checkpoint import Checkpoint, DenseArrays, read_checkpoint
+from astec.export.model.encoder_graph import run_encoder
+from astec.export.packing.pack import pack
+from astec.export.search.indices import IndexBuilder, Indices
 from astec.server.engine.predictor import Predictor
 from astec.server.engine.query_encoder import Encoder
 from astec.trainer.data import Texts
@@ -46,7 +46,7 @@ MODELS: dict[str, tuple[dict[str, Any], dict[str, Any]] | None] = {
     "one learner, all parts, union": ({"reranker_dim": 24}, {"dim": 12}),
     "one learner, all parts, 15 labels of a union": ({"reranker_dim": 24}, {"dim": 12, "max_candidates": 15}),
     "three learners, flat": ({"learners": 3, "parts": False}, {"dim": 24, "backend": "flat"}),
-    "three learners, votes and sparse term, usearch": ({"learners": 3}, {"kind": "points", "backend": "usearch"}),
+    "three learners, votes and sparse term, points": ({"learners": 3}, {"kind": "points"}),
     "three learners, all parts, union": ({"learners": 3, "reranker_dim": 24}, {"dim": 32}),
 }
 

@@ -8,10 +8,10 @@ import pytest
 from fastapi import FastAPI
 
 from astec.export.artifact.store import Artifact, open_artifact
-from astec.export.checkpoint import Checkpoint
-from astec.export.indices import Indices
-from astec.export.label_metadata import read_label_metadata
-from astec.export.pack import pack
+from astec.export.model.checkpoint import Checkpoint
+from astec.export.packing.label_table import read_label_metadata
+from astec.export.packing.pack import pack
+from astec.export.search.indices import Indices
 from astec.server.app import create_app
 from astec.server.metrics.board import MetricsBoard
 from astec.server.settings import Settings

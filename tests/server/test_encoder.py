@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from astec.export.artifact.featurizer import Bags
+from astec.export.artifact.kernels.weight_rows import read_only
 from astec.export.artifact.store import Artifact, ArtifactError, open_artifact
-from astec.export.artifact.weight_rows import read_only
-from astec.export.checkpoint import Checkpoint
-from astec.export.indices import Indices
-from astec.export.pack import pack
+from astec.export.artifact.text.bags import Bags
+from astec.export.model.checkpoint import Checkpoint
+from astec.export.packing.pack import pack
+from astec.export.search.indices import Indices
 from astec.server.engine.query_encoder import Encoder, Representations
 
 

@@ -11,12 +11,12 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from astec.export.artifact.featurizer import Bags
 from astec.export.artifact.store import Artifact, ArtifactError, open_artifact
-from astec.export.checkpoint import Checkpoint
-from astec.export.indices import Indices
-from astec.export.onnx_graph import IR_VERSION, OPSET
-from astec.export.pack import pack
+from astec.export.artifact.text.bags import Bags
+from astec.export.model.checkpoint import Checkpoint
+from astec.export.model.onnx_graph import IR_VERSION, OPSET
+from astec.export.packing.pack import pack
+from astec.export.search.indices import Indices
 from astec.server.engine.query_encoder import Encoder
 
 DIM, SHORTLIST_DIM = 16, 8

@@ -8,9 +8,9 @@ import httpx
 import numpy as np
 import pytest
 
-from astec.export.artifact.featurizer import IdFeaturizer
-from astec.export.artifact.labels import TextTable
+from astec.export.artifact.labels.text_table import TextTable
 from astec.export.artifact.store import Artifact, open_artifact
+from astec.export.artifact.text.id_featurizer import IdFeaturizer
 from astec.server.app import create_app
 from astec.server.engine.examples import MAX_EXAMPLE_CHARS, MAX_EXAMPLES, example_queries
 from astec.server.engine.explainer import MAX_NEIGHBOUR_LABELS, MAX_NEIGHBOURS

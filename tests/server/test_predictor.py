@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from astec.export.artifact.featurizer import Bag, QueryKindError
 from astec.export.artifact.store import open_artifact
+from astec.export.artifact.text.bags import Bag, QueryKindError
 from astec.server.engine.predictor import Predictor, Ranking
 
 NORM_TOLERANCE = 1e-6

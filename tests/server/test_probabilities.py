@@ -11,7 +11,7 @@ import httpx
 import numpy as np
 import pytest
 
-from astec.export.artifact.calibration import Calibrator
+from astec.export.artifact.scoring.calibrator import Calibrator
 from astec.export.artifact.store import Artifact
 from astec.export.readers import open_dataset
 from astec.server.app import create_app

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astec.export.artifact.labels import TextTable
+from astec.export.artifact.labels.text_table import TextTable
 from astec.server.engine.predictor import Rankings
 from astec.server.engine.ranking_json import NO_PROBABILITIES, to_json
 

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from astec.export.artifact.featurizer import Bags
-from astec.export.artifact.shortlist import Candidates
+from astec.export.artifact.shortlist.shortlister import Candidates
+from astec.export.artifact.text.bags import Bags
 from astec.trainer.config import ModelSection
 from astec.trainer.data import Texts
 from astec.trainer.distributed import join_world

@@ -6,8 +6,8 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from astec.export.artifact.hnsw_index import HnswIndex
-from astec.export.artifact.index import HnswParams
+from astec.export.artifact.index.base import HnswParams
+from astec.export.artifact.index.hnsw import HnswIndex
 from astec.trainer import exact_index
 from astec.trainer.config import HnswSection, ShortlistSection
 from astec.trainer.exact_index import ExactIndex

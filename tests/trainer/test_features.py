@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from astec.export.artifact.featurizer import Bags
+from astec.export.artifact.text.bags import Bags
 from astec.trainer.data import Texts
 from astec.trainer.encoders.encoder import Encoder
 from astec.trainer.features import random_embeddings

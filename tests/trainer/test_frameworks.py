@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from astec.export.checkpoint import Checkpoint, read_checkpoint
+from astec.export.model.checkpoint import Checkpoint, read_checkpoint
 from astec.trainer.config import ConfigError, TrainerConfig, load_config
 from astec.trainer.frameworks import FRAMEWORKS
 from astec.trainer.surrogate_labels import hash_labels

@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from astec.export.artifact.shortlist import Candidates
-from astec.export.metrics import RankingMetrics
+from astec.export.artifact.shortlist.shortlister import Candidates
+from astec.export.ranking_metrics import RankingMetrics
 from astec.trainer.mix import SHARES, SMALL_SHARES, MixChoice, Parts, Shares, choose_shares
 
 NUM_TEXTS, NUM_LABELS = 60, 15

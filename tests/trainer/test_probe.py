@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.sparse import csr_matrix
 
-from astec.export.artifact.shortlist import Candidates
+from astec.export.artifact.shortlist.shortlister import Candidates
 from astec.trainer import probe
 from astec.trainer.probe import candidate_logits, progress_metrics, recall_metrics
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from astec.export.artifact.shortlist import Candidates
-from astec.export.metrics import RankingMetrics
+from astec.export.artifact.shortlist.shortlister import Candidates
+from astec.export.ranking_metrics import RankingMetrics
 from astec.trainer.ranking import rank_candidates, shortlist_recall
 
 

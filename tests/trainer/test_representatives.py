@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from astec.export.artifact.shortlist import Shortlister
+from astec.export.artifact.shortlist.shortlister import Shortlister
 from astec.trainer.config import HnswSection, ShortlistSection
 from astec.trainer.representatives import label_representatives, spherical_k_means
 from astec.trainer.sampling import build_graphs

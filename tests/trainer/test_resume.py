@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from astec.export.checkpoint import CHECKPOINT_FOLDER, SUMMARY_FILE
+from astec.export.model.checkpoint import CHECKPOINT_FOLDER, SUMMARY_FILE
 from astec.trainer.report.history import History
 from astec.trainer.run import CONFIG_FILE, HISTORY_FILE, ORIGIN_FILE, STAGES_FOLDER, read_origin
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from astec.export.checkpoint import CHECKPOINT_FOLDER
+from astec.export.model.checkpoint import CHECKPOINT_FOLDER
 from astec.trainer.config import TrainerConfig, load_config
 from astec.trainer.origin import Fingerprint, Origin, settings_sha256
 from astec.trainer.report.history import History

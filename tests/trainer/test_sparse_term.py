@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.sparse import csr_matrix
 
-from astec.export.artifact.featurizer import Bags
-from astec.export.artifact.shortlist import Candidates
-from astec.export.artifact.sparse import MIN_HEAD_WEIGHTS, SparseClassifier
+from astec.export.artifact.scoring.sparse import MIN_HEAD_WEIGHTS, SparseClassifier
+from astec.export.artifact.shortlist.shortlister import Candidates
+from astec.export.artifact.text.bags import Bags
 from astec.trainer.config import SparseSection
 from astec.trainer.data import Examples
 from astec.trainer.sparse import learn_sparse

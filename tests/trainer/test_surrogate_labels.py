@@ -5,7 +5,7 @@ import pytest
 from scipy.sparse import csr_matrix
 from scipy.sparse import random as random_sparse
 
-from astec.export.artifact.featurizer import Bags
+from astec.export.artifact.text.bags import Bags
 from astec.trainer.config import ConfigError, SurrogateSection, load_config
 from astec.trainer.data import Examples
 from astec.trainer.surrogate_labels import hash_labels, surrogate_labels, surrogate_membership

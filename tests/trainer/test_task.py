@@ -6,7 +6,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from astec.export.artifact.featurizer import Bags
+from astec.export.artifact.text.bags import Bags
 from astec.trainer.config import ModelSection
 from astec.trainer.data import Examples
 from astec.trainer.encoders.encoder import Encoder

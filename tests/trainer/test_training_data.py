@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astec.export.artifact.featurizer import Bags, IdFeaturizer, TextFeaturizer
+from astec.export.artifact.text.bags import Bags
+from astec.export.artifact.text.featurizer import TextFeaturizer
+from astec.export.artifact.text.id_featurizer import IdFeaturizer
 from astec.export.readers import DataError, open_dataset
 from astec.trainer.config import FeaturizerSection, LabelsSection, TrainerConfig, ValidationSection
 from astec.trainer.data import TrainingData, load_training_data, split_validation

@@ -17,8 +17,9 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from astec.export.artifact.featurizer import Bags, IdFeaturizer
-from astec.export.artifact.labels import TextTable
+from astec.export.artifact.labels.text_table import TextTable
+from astec.export.artifact.text.bags import Bags
+from astec.export.artifact.text.id_featurizer import IdFeaturizer
 from astec.trainer.data import Examples, TrainingData
 
 _MIN_SIZE: Final = 100

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from astec.export.artifact.featurizer import Featurizer, TextFeaturizer
+from astec.export.artifact.text.featurizer import Featurizer, TextFeaturizer
 from astec.export.readers import DataError
 from astec.export.readers.lines import read_lines
 from astec.trainer.config import EMBEDDING_SUFFIXES

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional
 
-from astec.export.onnx_graph import OnnxGraph
+from astec.export.model.onnx_graph import OnnxGraph
 from astec.trainer.encoders.trunk import Trunk
 from astec.trainer.section import EncoderSection
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from astec.export.artifact.manifest import Reads
-from astec.export.onnx_graph import OnnxGraph
+from astec.export.model.onnx_graph import OnnxGraph
 from astec.trainer.encoders.trunk import Trunk
 from astec.trainer.section import KIND_MEANING, EncoderSection
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.func import functional_call
 
 from astec.export.artifact.manifest import EncoderDescription
-from astec.export.front import Front
-from astec.export.onnx_graph import OnnxGraph
+from astec.export.model.front import Front
+from astec.export.model.onnx_graph import OnnxGraph
 from astec.trainer.data import Texts
 from astec.trainer.encoders import trunk_class
 from astec.trainer.encoders.joined import JoinedTrunk

@@ -11,7 +11,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from astec.export.onnx_graph import OnnxGraph
+from astec.export.model.onnx_graph import OnnxGraph
 from astec.trainer.encoders.trunk import Trunk
 
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from astec.export.artifact.encoder_inputs import dense_rows
+from astec.export.artifact.encoder.inputs import dense_rows
 from astec.export.artifact.manifest import Reads
-from astec.export.artifact.sequences import Sequences
-from astec.export.onnx_graph import OnnxGraph
+from astec.export.artifact.text.words import Sequences
+from astec.export.model.onnx_graph import OnnxGraph
 from astec.trainer.data import Texts
 
 Batch = tuple[NDArray[Any], ...]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from astec.export.artifact.featurizer import Featurizer, TextFeaturizer
-from astec.export.artifact.sequences import word_ids
+from astec.export.artifact.text.featurizer import Featurizer, TextFeaturizer
+from astec.export.artifact.text.words import word_ids
 from astec.trainer.config import TrainerConfig
 from astec.trainer.data import Examples
 from astec.trainer.embeddings.initial import initial_embeddings

@@ -18,8 +18,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from astec.export.artifact.manifest import Reads
-from astec.export.artifact.pieces import TOKENIZER_FILE
-from astec.export.onnx_graph import OPSET, OnnxGraph
+from astec.export.artifact.text.pieces import TOKENIZER_FILE
+from astec.export.model.onnx_graph import OPSET, OnnxGraph
 from astec.trainer.encoders.trunk import Trunk
 from astec.trainer.section import KIND_MEANING, EncoderSection
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from astec.export.onnx_graph import OnnxGraph
+from astec.export.model.onnx_graph import OnnxGraph
 from astec.trainer.section import EncoderSection
 
 

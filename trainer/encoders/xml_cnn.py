@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from astec.export.onnx_graph import OnnxGraph
+from astec.export.model.onnx_graph import OnnxGraph
 from astec.trainer.encoders.trunk import Trunk, weights_of
 from astec.trainer.section import KIND_MEANING, EncoderSection, WordsSection
 

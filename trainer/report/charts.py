@@ -20,7 +20,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from astec.export.calibration import CalibrationFit
+from astec.export.calibration.fit import CalibrationFit
 from astec.trainer.report.history import Line
 from astec.trainer.report.quantiles import Quantile
 

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from astec.export.artifact.files import write_file_atomically
-from astec.export.artifact.shortlist import Candidates, LabelSets
-from astec.export.metrics import RankingMetrics, inverse_propensities
+from astec.export.artifact.labels.label_sets import LabelSets
+from astec.export.artifact.shortlist.shortlister import Candidates
+from astec.export.artifact.storage.atomic_files import write_file_atomically
+from astec.export.ranking_metrics import RankingMetrics, inverse_propensities
 from astec.trainer.data import TrainingData
 from astec.trainer.ranking import rank_candidates, shortlist_recall
 

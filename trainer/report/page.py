@@ -11,9 +11,9 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from astec.export.artifact.files import write_file_atomically
-from astec.export.calibration import CalibrationFit, fit_calibration
-from astec.export.scored_pairs import ScoredPairs
+from astec.export.artifact.storage.atomic_files import write_file_atomically
+from astec.export.calibration.fit import CalibrationFit, fit_calibration
+from astec.export.calibration.scored_pairs import ScoredPairs
 from astec.trainer.config import TrainerConfig, default_settings, describe_settings, load_config
 from astec.trainer.report.charts import (
     draw_epochs,

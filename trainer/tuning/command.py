@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from rich.table import Table
 
+from astec.export.console import console
 from astec.export.readers import DataError, open_dataset
-from astec.export.readers.progress import console
 from astec.trainer.config import ConfigError, load_config, seed_settings
 
 if TYPE_CHECKING:

@@ -25,8 +25,8 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy import URL
 
-from astec.export.artifact.files import write_file_atomically
-from astec.export.checkpoint import CHECKPOINT_FOLDER
+from astec.export.artifact.storage.atomic_files import write_file_atomically
+from astec.export.model.checkpoint import CHECKPOINT_FOLDER
 from astec.trainer.config import ExtremeSection, SurrogateSection, TrainerConfig, dump_config
 from astec.trainer.data import TrainingData
 from astec.trainer.loop import DivergedError, Schedule

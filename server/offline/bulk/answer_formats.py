@@ -20,9 +20,9 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from astec.export.artifact.featurizer import Query
-from astec.export.artifact.files import open_atomically
-from astec.export.artifact.labels import TextTable
+from astec.export.artifact.labels.text_table import TextTable
+from astec.export.artifact.storage.atomic_files import open_atomically
+from astec.export.artifact.text.bags import Query
 from astec.server.engine.predictor import Rankings
 from astec.server.engine.ranking_json import to_json
 

@@ -13,14 +13,14 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from astec.export.artifact.allowed_shortlist import Allowed
-from astec.export.artifact.calibration import Calibrator
-from astec.export.artifact.featurizer import Query, QueryKindError
-from astec.export.artifact.files import sha256_of
 from astec.export.artifact.manifest import MANIFEST_FILE
+from astec.export.artifact.scoring.calibrator import Calibrator
+from astec.export.artifact.shortlist.allowed import Allowed
+from astec.export.artifact.storage.atomic_files import sha256_of
 from astec.export.artifact.store import Artifact
+from astec.export.artifact.text.bags import Query, QueryKindError
+from astec.export.console import console
 from astec.export.readers import DataError, open_queries
-from astec.export.readers.progress import console
 from astec.server.engine.predictor import Predictor, Rankings
 from astec.server.engine.ranking_json import NO_PROBABILITIES
 from astec.server.engine.warmup import warm_predictor

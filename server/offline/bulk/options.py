@@ -8,7 +8,7 @@ from typing import NamedTuple
 import orjson
 from pydantic import ValidationError
 
-from astec.export.artifact.label_metadata import Selection
+from astec.export.artifact.labels.metadata import Selection
 from astec.export.artifact.store import Artifact
 from astec.server.api.label_filter import to_selection
 from astec.server.api.schema import PredictRequest

@@ -15,7 +15,7 @@ from pathlib import Path
 from time import monotonic
 from typing import IO, Any, Final, NamedTuple
 
-from astec.export.artifact.files import write_file_atomically
+from astec.export.artifact.storage.atomic_files import write_file_atomically
 from astec.server.offline.bulk.answer_formats import AnswerFormat
 
 PART_SUFFIX: Final = ".part"

@@ -13,7 +13,7 @@ from multiprocessing.process import BaseProcess
 from queue import SimpleQueue
 from typing import NamedTuple
 
-from astec.export.artifact.featurizer import Query, QueryKindError
+from astec.export.artifact.text.bags import Query, QueryKindError
 from astec.server.workers.worker_slots import fork
 
 _CHUNKS_PER_WORKER = 3  # One is computed, one waits for its turn, one is written.

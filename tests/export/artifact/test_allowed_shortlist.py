@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from astec.export.artifact.allowed_shortlist import Allowed
+from astec.export.artifact.shortlist.allowed import Allowed
 from astec.export.artifact.store import Artifact, open_artifact
-from astec.export.checkpoint import Checkpoint
-from astec.export.exhaustive import ExhaustiveShortlister
-from astec.export.indices import Indices
-from astec.export.pack import pack
+from astec.export.model.checkpoint import Checkpoint
+from astec.export.packing.pack import pack
+from astec.export.search.exhaustive import ExhaustiveShortlister
+from astec.export.search.indices import Indices
 from astec.server.engine.predictor import Predictor
 from astec.trainer.demo.log import sample_queries
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from astec.export.artifact.featurizer import Bags
+from astec.export.artifact.text.bags import Bags
 
 BAGS = Bags(
     ids=np.array([1, 2, 3, 4, 5, 6], np.int32),

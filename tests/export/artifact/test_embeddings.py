@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from astec.export.artifact.embeddings import Embeddings
-from astec.export.artifact.featurizer import Bags
+from astec.export.artifact.encoder.embeddings import Embeddings
+from astec.export.artifact.text.bags import Bags
 
 NUM_FEATURES = 20
 

@@ -12,14 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astec.export.artifact.featurizer import (
-    FEATURIZER_FILE,
+from astec.export.artifact.text.bags import Bag, Bags, QueryKindError
+from astec.export.artifact.text.description import FEATURIZER_FILE
+from astec.export.artifact.text.featurizer import (
     IDF_FILE,
     TABLE_FILE,
-    Bag,
-    Bags,
     FeaturizerConfig,
-    QueryKindError,
     TextFeaturizer,
     fold,
     open_featurizer,

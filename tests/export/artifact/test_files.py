@@ -10,12 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from astec.export.artifact.files import open_atomically, sha256_of, write_file_atomically, write_folder_atomically
+from astec.export.artifact.storage.atomic_files import (
+    open_atomically,
+    sha256_of,
+    write_file_atomically,
+    write_folder_atomically,
+)
 
 KILLED_WITHIN = """
 import os, signal, sys
 from pathlib import Path
-from astec.export.artifact.files import write_folder_atomically
+from astec.export.artifact.storage.atomic_files import write_folder_atomically
 with write_folder_atomically(Path(sys.argv[1])) as folder:
     (folder / "weights").write_bytes(b"half")
     os.kill(os.getpid(), signal.SIGKILL)

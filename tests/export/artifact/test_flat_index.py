@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from astec.export.artifact.flat_index import FlatIndex
-from astec.export.artifact.index import HnswParams
+from astec.export.artifact.index.base import HnswParams
+from astec.export.artifact.index.flat import FlatIndex
 
 PARAMS = HnswParams(2, 1, 1)
 

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astec.export.artifact.head import Head, apply_head
+from astec.export.artifact.encoder.head import Head, apply_head
 from astec.export.artifact.store import FILES, ArtifactError, open_artifact
-from astec.export.checkpoint import Checkpoint
-from astec.export.indices import Indices
-from astec.export.pack import pack
+from astec.export.model.checkpoint import Checkpoint
+from astec.export.packing.pack import pack
+from astec.export.search.indices import Indices
 
 Reseal = Callable[..., None]
 Damage = Callable[[Any], Any]

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from astec.export.artifact.hnsw_index import HnswIndex
-from astec.export.artifact.index import HnswParams
+from astec.export.artifact.index.base import HnswParams
+from astec.export.artifact.index.hnsw import HnswIndex
 
 DIM = 16
 

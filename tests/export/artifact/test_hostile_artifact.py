@@ -21,14 +21,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from astec.export.artifact.featurizer import FEATURIZER_FILE, IDF_FILE, TABLE_FILE
-from astec.export.artifact.index import index_backend
-from astec.export.artifact.labels import text_files
+from astec.export.artifact.index.backends import index_backend
+from astec.export.artifact.labels.text_table import text_files
 from astec.export.artifact.manifest import MANIFEST_FILE
 from astec.export.artifact.store import FILES, ArtifactError, Verification, open_artifact, read_manifest
-from astec.export.checkpoint import Checkpoint
-from astec.export.indices import Indices
-from astec.export.pack import pack
+from astec.export.artifact.text.description import FEATURIZER_FILE
+from astec.export.artifact.text.featurizer import IDF_FILE, TABLE_FILE
+from astec.export.model.checkpoint import Checkpoint
+from astec.export.packing.pack import pack
+from astec.export.search.indices import Indices
 
 Reseal = Callable[..., None]
 Damage = Callable[[Any], Any]

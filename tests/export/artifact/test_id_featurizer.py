@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from astec.export.artifact.featurizer import Bag, IdFeaturizer, QueryKindError, open_featurizer
+from astec.export.artifact.text.bags import Bag, QueryKindError
+from astec.export.artifact.text.featurizer import open_featurizer
+from astec.export.artifact.text.id_featurizer import IdFeaturizer
 
 FEATURIZER = IdFeaturizer(10)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import get_args
@@ -11,10 +10,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from astec.export.artifact.hnsw_index import HnswIndex
-from astec.export.artifact.index import Backend, HnswParams, IndexBackendError, StoredIndex, index_backend
+from astec.export.artifact.index.backends import index_backend
+from astec.export.artifact.index.base import Backend, HnswParams, StoredIndex
+from astec.export.artifact.index.hnsw import HnswIndex
 from astec.export.artifact.store import open_artifact
-from astec.export.verify import recall_of
+from astec.export.packing.verify import recall_of
 
 PARAMS = HnswParams(m=16, ef_construction=100, ef_search=100)
 NARROW = HnswParams(m=16, ef_construction=100, ef_search=1)
@@ -145,7 +145,7 @@ def test_what_is_loaded_searches_as_what_was_saved(
         assert found.tolist() == expected.tolist()
 
 
-@pytest.mark.parametrize("name", ["hnswlib", "hnsw-int8", "usearch"])
+@pytest.mark.parametrize("name", ["hnswlib", "hnsw-int8"])
 def test_more_candidates_find_more(
     name: Backend, vectors: NDArray[np.float32], queries: NDArray[np.float32], tmp_path: Path
 ) -> None:
@@ -197,14 +197,6 @@ def test_a_save_to_no_folder_is_no_silent_loss(index: StoredIndex, tmp_path: Pat
 def test_a_full_disk_is_no_silent_loss(index: StoredIndex) -> None:
     with pytest.raises(OSError, match=r"full|space"):
         index.save(Path("/dev/full"))
-
-
-def test_a_backend_that_is_not_installed_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "usearch", None)
-    for module in ("usearch.index", "astec.export.artifact.usearch_index"):
-        monkeypatch.delitem(sys.modules, module, raising=False)
-    with pytest.raises(IndexBackendError, match=r"usearch is not installed .*: pip install usearch"):
-        index_backend("usearch")
 
 
 def test_ef_search_reaches_the_served_graphs_through_the_manifest(full_artifact: Path) -> None:

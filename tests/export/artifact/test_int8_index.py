@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from astec.export.artifact.flat_index import FlatIndex
-from astec.export.artifact.graph_walk import walk
-from astec.export.artifact.hnsw_graph import HnswGraph
-from astec.export.artifact.hnsw_index import HnswIndex
-from astec.export.artifact.index import HnswParams
-from astec.export.artifact.int8_index import Int8Index
-from astec.export.artifact.quantization import quantize_int8
+from astec.export.artifact.index.base import HnswParams
+from astec.export.artifact.index.flat import FlatIndex
+from astec.export.artifact.index.hnsw import HnswIndex
+from astec.export.artifact.index.hnsw_graph import HnswGraph
+from astec.export.artifact.index.hnsw_int8 import Int8Index
+from astec.export.artifact.index.hnsw_walk import walk
+from astec.export.artifact.kernels.quantization import quantize_int8
 
 COUNT, DIM, M = 500, 8, 4
 PARAMS = HnswParams(M, ef_construction=100, ef_search=30)

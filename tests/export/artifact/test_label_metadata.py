@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astec.export.artifact.label_metadata import LabelMetadata, Selection, kind_of, to_text
-from astec.export.artifact.labels import TextTable
+from astec.export.artifact.labels.metadata import LabelMetadata, Selection, kind_of, to_text
+from astec.export.artifact.labels.text_table import TextTable
 from astec.export.artifact.store import FILES, ArtifactError, open_artifact
-from astec.export.checkpoint import Checkpoint
-from astec.export.indices import Indices
-from astec.export.label_metadata import read_label_metadata
-from astec.export.pack import pack
+from astec.export.model.checkpoint import Checkpoint
+from astec.export.packing.label_table import read_label_metadata
+from astec.export.packing.pack import pack
+from astec.export.search.indices import Indices
 
 NUM_LABELS = 12
 COUNTRIES, RANKS = ("AT", "CH", "DE", "Ö", ""), (-3, 0, 7, 10)

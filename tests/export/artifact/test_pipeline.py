@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from astec.export.artifact.embeddings import Embeddings
-from astec.export.artifact.featurizer import IdFeaturizer
-from astec.export.artifact.head import apply_head
+from astec.export.artifact.encoder.embeddings import Embeddings
+from astec.export.artifact.encoder.head import apply_head
+from astec.export.artifact.fused import Pipeline
 from astec.export.artifact.manifest import Weights
-from astec.export.artifact.pipeline import Pipeline
-from astec.export.artifact.ranker import Ranker
-from astec.export.artifact.shortlist import Shortlister
+from astec.export.artifact.scoring.ranker import Ranker
+from astec.export.artifact.shortlist.shortlister import Shortlister
 from astec.export.artifact.store import Artifact, open_artifact
-from astec.export.checkpoint import Checkpoint
-from astec.export.indices import Indices
-from astec.export.pack import pack
+from astec.export.artifact.text.id_featurizer import IdFeaturizer
+from astec.export.model.checkpoint import Checkpoint
+from astec.export.packing.pack import pack
+from astec.export.search.indices import Indices
 
 TOP_K = 7
 ODD_TEXTS = ["", " ", "qqqqq", "Überraschung für Größen", "a" * 3_000, "shoes\nshoes\tshoes", "日本語 shoes"]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astec.export.artifact.quantization import LARGEST, quantize_int8
+from astec.export.artifact.kernels.quantization import LARGEST, quantize_int8
 
 
 @settings(derandomize=True, deadline=None, max_examples=100)

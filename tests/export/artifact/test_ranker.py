@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from astec.export.artifact.featurizer import Bags
+from astec.export.artifact.kernels.quantization import quantize_int8
+from astec.export.artifact.kernels.weight_rows import NO_SCALES, read_only
 from astec.export.artifact.manifest import PartShares
-from astec.export.artifact.quantization import quantize_int8
-from astec.export.artifact.ranker import LabelWeights, Ranker
-from astec.export.artifact.scorer import Classifiers, rank
-from astec.export.artifact.shortlist import Candidates, Representatives, Shortlist, best_similarities
-from astec.export.artifact.sparse import SparseClassifier
-from astec.export.artifact.weight_rows import NO_SCALES, read_only
+from astec.export.artifact.scoring.ranker import LabelWeights, Ranker
+from astec.export.artifact.scoring.scorer import Classifiers, rank
+from astec.export.artifact.scoring.sparse import SparseClassifier
+from astec.export.artifact.shortlist.shortlister import Candidates, Representatives, Shortlist, best_similarities
+from astec.export.artifact.text.bags import Bags
 
 DIM, NUM_LABELS, NUM_FEATURES, TOP_K = 24, 30, 50, 5
 

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from astec.export.artifact.quantization import quantize_int8
-from astec.export.artifact.shortlist import (
+from astec.export.artifact.kernels.quantization import quantize_int8
+from astec.export.artifact.labels.label_sets import LabelSets
+from astec.export.artifact.shortlist.shortlister import (
     Candidates,
     LabelGraph,
-    LabelSets,
     Representatives,
     Shortlister,
     label_bounds,

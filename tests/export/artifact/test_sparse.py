@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from astec.export.artifact.featurizer import Bags
-from astec.export.artifact.shortlist import Candidates
-from astec.export.artifact.sparse import MAX_HEADS, MIN_HEAD_WEIGHTS, SparseClassifier
+from astec.export.artifact.scoring.sparse import MAX_HEADS, MIN_HEAD_WEIGHTS, SparseClassifier
+from astec.export.artifact.shortlist.shortlister import Candidates
 from astec.export.artifact.store import FILES, ArtifactError, open_artifact
+from astec.export.artifact.text.bags import Bags
 
 NUM_LABELS, NUM_FEATURES = 12, MIN_HEAD_WEIGHTS + 15
 MOST_TOKENS = 150

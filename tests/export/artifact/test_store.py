@@ -17,14 +17,15 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from astec.export.artifact.featurizer import FEATURIZER_FILE, IDF_FILE, TABLE_FILE
-from astec.export.artifact.index import Backend
-from astec.export.artifact.labels import TextTable, text_files
+from astec.export.artifact.index.base import Backend
+from astec.export.artifact.labels.text_table import TextTable, text_files
 from astec.export.artifact.manifest import MANIFEST_CHECKSUM_FILE, MANIFEST_FILE, Manifest
 from astec.export.artifact.store import FILES, ArtifactError, Verification, open_artifact, read_manifest, write_artifact
-from astec.export.checkpoint import Checkpoint
-from astec.export.indices import Indices
-from astec.export.pack import pack
+from astec.export.artifact.text.description import FEATURIZER_FILE
+from astec.export.artifact.text.featurizer import IDF_FILE, TABLE_FILE
+from astec.export.model.checkpoint import Checkpoint
+from astec.export.packing.pack import pack
+from astec.export.search.indices import Indices
 
 Fields = dict[str, Any]
 Reseal = Callable[..., None]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astec.export.artifact.labels import TextTable
+from astec.export.artifact.labels.text_table import TextTable
 
 TEXTS = ["", "shoes", "", "Größe 🎉", "日本", ""]
 

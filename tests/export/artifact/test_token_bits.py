@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from astec.export.artifact.token_bits import (
+from astec.export.artifact.scoring.token_bits import (
     RANK_BITS,
     arrange_weights,
     first_weight,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astec.export.artifact.token_table import build_table, check_table, find
+from astec.export.artifact.text.token_table import build_table, check_table, find
 
 # Hashes that start to look at the same few slots: their low bits are few, or run around the end of the table.
 CROWDED = st.integers(0, 2**64 - 1).map(lambda h: h | 0xF0 if h & 1 else h & ~0xFE)

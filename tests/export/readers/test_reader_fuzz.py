@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from astec.export.artifact.featurizer import Bag
+from astec.export.artifact.text.bags import Bag
 from astec.export.readers import BadLinesError, DataError, Row, open_dataset, open_queries
 
 FUZZED = settings(

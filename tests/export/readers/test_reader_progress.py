@@ -5,7 +5,8 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from astec.export.readers import open_dataset, progress
+from astec.export import console as progress
+from astec.export.readers import open_dataset
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from astec.export.artifact.featurizer import Bag, Query
-from astec.export.artifact.labels import TextTable
+from astec.export.artifact.labels.text_table import TextTable
+from astec.export.artifact.text.bags import Bag, Query
 from astec.server.engine.predictor import Rankings
 from astec.server.engine.ranking_json import NO_PROBABILITIES
 from astec.server.offline.bulk.answer_formats import AnswerFormat, OutputError, format_of

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from astec.export.artifact.featurizer import IdFeaturizer
+from astec.export.artifact.text.id_featurizer import IdFeaturizer
 from astec.trainer.bench.synthetic import SHAPES, DataShape, ScaleError, make_training_data
 from astec.trainer.data import TrainingData
 

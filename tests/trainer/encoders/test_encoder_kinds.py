@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModel
 
-from astec.export.artifact.embeddings import Embeddings
-from astec.export.artifact.encoder_inputs import encoder_inputs
-from astec.export.artifact.featurizer import Bags
-from astec.export.artifact.sequences import Sequences
-from astec.export.onnx_encoder import run_encoder
+from astec.export.artifact.encoder.embeddings import Embeddings
+from astec.export.artifact.encoder.inputs import encoder_inputs
+from astec.export.artifact.text.bags import Bags
+from astec.export.artifact.text.words import Sequences
+from astec.export.model.encoder_graph import run_encoder
 from astec.trainer.data import Texts
 from astec.trainer.encoders import ENCODERS, encoder_section, trunk_class
 from astec.trainer.encoders.encoder import Encoder

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from astec.export.artifact.featurizer import Bags, IdFeaturizer
-from astec.export.artifact.labels import TextTable
-from astec.export.artifact.shortlist import Candidates
+from astec.export.artifact.labels.text_table import TextTable
+from astec.export.artifact.shortlist.shortlister import Candidates
+from astec.export.artifact.text.bags import Bags
+from astec.export.artifact.text.id_featurizer import IdFeaturizer
 from astec.trainer.data import Examples, TrainingData
 from astec.trainer.report.evaluation import (
     EVALUATION_FILE,

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from astec.export.artifact.shortlist import LabelSets
+from astec.export.artifact.labels.label_sets import LabelSets
 from astec.trainer.config import load_config
 from astec.trainer.report import charts
 from astec.trainer.report.evaluation import Evaluation, EvaluationError, Prediction, Sample, write_evaluation

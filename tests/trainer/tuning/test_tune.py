@@ -8,7 +8,7 @@ import optuna
 import pytest
 import torch
 
-from astec.export.checkpoint import CHECKPOINT_FOLDER, read_checkpoint
+from astec.export.model.checkpoint import CHECKPOINT_FOLDER, read_checkpoint
 from astec.export.readers import open_dataset
 from astec.trainer.config import TrainerConfig, load_config
 from astec.trainer.data import TrainingData, load_training_data

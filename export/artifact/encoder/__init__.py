@@ -1,0 +1,1 @@
+"""From token ids to dense representations: embeddings, the residual head and ONNX inputs."""

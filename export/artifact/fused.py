@@ -1,0 +1,110 @@
+"""From folded texts to ranked labels in one call of a kernel, where every stage is a kernel of ours.
+
+Of a single query a third of the time goes to what is between the stages: Python, and the arrays that are handed from it
+to a kernel and back. What does the work are the kernels of the stages themselves.
+
+Shapes: B queries, K ranks and neighbours, D dimensions, d of the index, V vocabulary, T tokens and C candidates of all
+queries together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from astec.export.artifact.encoder.embeddings import add_embeddings
+from astec.export.artifact.encoder.head import apply_head
+from astec.export.artifact.index.hnsw_int8 import Int8Index
+from astec.export.artifact.index.hnsw_walk import walk
+from astec.export.artifact.kernels.clock import now_s
+from astec.export.artifact.kernels.pinned_arguments import Kept
+from astec.export.artifact.scoring.ranker import Ranker, rank_labels
+from astec.export.artifact.shortlist.shortlister import NO_CENTROIDS, join
+from astec.export.artifact.store import Artifact
+from astec.export.artifact.text.featurizer import TextFeaturizer, featurize
+from astec.export.artifact.text.tokens import Codes
+
+
+class Pipeline:
+    """All of an artifact that answers texts. Thread-safe; runs on the calling thread alone. See `of`."""
+
+    def __init__(self, featurizer: TextFeaturizer, kept: Kept) -> None:
+        self._featurizer, self._kept = featurizer, kept
+
+    @classmethod
+    def of(cls, artifact: Artifact, ranker: Ranker) -> Pipeline | None:
+        """The pipeline of an artifact, or None where a stage is no kernel: another encoder, another library's index.
+
+        Args:
+            artifact: whose texts it ranks.
+            ranker: of the same artifact.
+        """
+        featurizer, head, points = artifact.featurizer, artifact.head, artifact.shortlister.points
+        if not isinstance(featurizer, TextFeaturizer) or head is None or artifact.reranker is not None:
+            return None
+        if artifact.shortlister.centroids is not None or points is None or not isinstance(points.index, Int8Index):
+            return None
+        values = (
+            featurizer.arguments(),
+            (artifact.embeddings.rows, artifact.embeddings.scales),
+            head.arrays(),
+            points.index.arguments(points.neighbours),
+            (points.labels.indptr, points.labels.indices, artifact.shortlister.most),
+            NO_CENTROIDS,
+            ranker.arguments(),
+        )
+        return cls(featurizer, Kept(values))
+
+    def rank(
+        self, texts: Sequence[str], top_k: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float64]]:
+        """Labels int64 [B, K], best first, -1 where a query has fewer, their scores float32 [B, K], and four times.
+
+        These are the seconds of featurizing, encoding, shortlisting and scoring.
+        """
+        labels_BK, scores_BK, times = _answer(self._kept, self._featurizer.encode(texts), len(texts), top_k)
+        return labels_BK, scores_BK, times
+
+
+@njit(cache=True, nogil=True)
+def _answer(
+    kept: Kept, codes: Codes, num_texts: int, top_k: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float64]]:
+    featurizer, (rows_VD, scales_V), head, graph, points, no_centroids, ranker = kept.values
+    begun_s = now_s()
+    ids_T, weights_T, bounds = featurize(codes, num_texts, *featurizer)
+    featurized_s = now_s()
+    bag_BD = np.empty((num_texts, rows_VD.shape[1]), np.float32)
+    add_embeddings(rows_VD, scales_V, ids_T, weights_T, bounds, bag_BD)
+    v_BD, z_Bd, x_hat_BD = apply_head(bag_BD, *head)
+    encoded_s = now_s()
+    hits_BK, similarities_BK = walk(z_Bd, *graph)
+    indptr, labels, most = points
+    no_hits_BK, no_indptr, no_labels = no_centroids
+    labels_C, votes_C, offsets = join(
+        z_Bd, no_hits_BK, no_indptr, no_labels, hits_BK, similarities_BK, indptr, labels, most
+    )
+    shortlisted_s = now_s()
+    representatives, sparse, classifier, reranker, shares = ranker
+    best_BK, scores_BK = rank_labels(
+        labels_C,
+        votes_C,
+        offsets,
+        v_BD,
+        x_hat_BD,
+        np.empty((num_texts, 0), np.float32),
+        ids_T,
+        weights_T,
+        bounds,
+        representatives,
+        sparse,
+        classifier,
+        reranker,
+        shares,
+        top_k,
+    )
+    ends_s = np.array([begun_s, featurized_s, encoded_s, shortlisted_s, now_s()])
+    return best_BK, scores_BK, ends_s[1:] - ends_s[:-1]

@@ -1,0 +1,1 @@
+"""Nearest-neighbour indices behind one interface: exact search and HNSW graphs."""

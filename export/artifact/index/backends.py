@@ -1,0 +1,37 @@
+"""The index backends by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from astec.export.artifact.index.base import Backend, StoredIndex
+
+
+def index_backend(backend: Backend) -> type[StoredIndex]:
+    """The class of a backend, imported on demand: the trainer and the request path load one library each."""
+    return _BACKENDS[backend]()
+
+
+def _hnswlib() -> type[StoredIndex]:
+    from astec.export.artifact.index.hnsw import HnswIndex
+
+    return HnswIndex
+
+
+def _int8() -> type[StoredIndex]:
+    from astec.export.artifact.index.hnsw_int8 import Int8Index
+
+    return Int8Index
+
+
+def _flat() -> type[StoredIndex]:
+    from astec.export.artifact.index.flat import FlatIndex
+
+    return FlatIndex
+
+
+_BACKENDS: dict[Backend, Callable[[], type[StoredIndex]]] = {
+    "hnswlib": _hnswlib,
+    "hnsw-int8": _int8,
+    "flat": _flat,
+}

@@ -1,0 +1,164 @@
+"""What hnswlib keeps an index in, looked through before hnswlib reads it: it takes every number of the file for good.
+
+The file: a header, a record for each node (its links at the lowest level, its vector, its label), and for each node the
+bytes of its lists of links in the upper levels, after how many these are. A list begins with how many links there are.
+
+Shapes: N nodes, M links of a list at most, R lists of the upper levels.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astec.export.artifact.index.hnsw_graph import NO_LINK
+
+_HEADER = struct.Struct("<6QiI3QdQ")
+_MAX_M = 2**15  # more links than hnswlib allows, and few enough for no flag among the 32 bits of their number
+_MAX_NODES = 2**31
+_CHUNK_NODES = 65_536  # a whole copy of the links may not fit
+_COUNT_MASK = 0xFFFF  # of the number before a list of links; the other half are flags
+
+
+class _Header(NamedTuple):
+    level0_begin: int
+    max_nodes: int
+    num_nodes: int
+    node_bytes: int
+    label_begin: int
+    vector_begin: int
+    top_level: int
+    entry: int
+    max_links: int
+    max_level0_links: int
+    m: int
+    level_factor: float
+    ef_construction: int
+
+
+def require_sound_file(path: Path, dim: int) -> None:
+    """Look at every number of an hnswlib index, so that no search leaves its memory.
+
+    Raises:
+        ValueError: the file is missing, cut short, of vectors of another dimension or not finite, or a number in it
+            leads elsewhere than to one of its nodes.
+    """
+    try:
+        content = np.asarray(np.memmap(path, np.uint8, "r"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path.name} cannot be read: {error}") from error
+    try:
+        header = _read_header(content, dim)
+        end = _HEADER.size + header.num_nodes * header.node_bytes
+        records_N = content[_HEADER.size : end].reshape(header.num_nodes, header.node_bytes)
+        for first in range(0, header.num_nodes, _CHUNK_NODES):
+            _require_sound_nodes(records_N[first : first + _CHUNK_NODES], first, header)
+        _require_sound_levels(content[end:], header)
+    except ValueError as error:
+        raise ValueError(f"{path.name} is no whole HNSW graph: {error}; export again") from error
+
+
+def link_lists(records: NDArray[np.generic]) -> NDArray[np.int32]:
+    """Lists of links, each filled up with NO_LINK, of records that begin with how many there are: [.., M]."""
+    numbers = np.ascontiguousarray(records).view(np.uint32)
+    counts = numbers[:, :1] & _COUNT_MASK
+    links = numbers[:, 1:].astype(np.int32)
+    links[np.arange(links.shape[1]) >= counts] = NO_LINK
+    return links
+
+
+def _read_header(content: NDArray[np.uint8], dim: int) -> _Header:
+    """A header that fits the dimension and the file; in Python's integers, which cannot overflow."""
+    if len(content) < _HEADER.size:
+        raise ValueError(f"it has {len(content)} bytes, fewer than its header of {_HEADER.size}")
+    header = _Header(*_HEADER.unpack(content[: _HEADER.size].tobytes()))
+    if (vector_bytes := header.label_begin - header.vector_begin) != 4 * dim:
+        raise ValueError(f"it has vectors of {vector_bytes} bytes, not of {dim} dimensions")
+    m, count = header.m, header.num_nodes
+    if not 1 <= count < _MAX_NODES or not 2 <= m < _MAX_M:
+        raise ValueError(f"{count} nodes of {m} links are no graph")
+    vector_begin = 4 * (1 + 2 * m)
+    node_bytes = vector_begin + 4 * dim + 8
+    expected = header._replace(
+        level0_begin=0,
+        max_nodes=count,
+        node_bytes=node_bytes,
+        label_begin=node_bytes - 8,
+        vector_begin=vector_begin,
+        max_links=m,
+        max_level0_links=2 * m,
+    )
+    if header != expected:
+        raise ValueError(f"its header is {header}, not {expected}")
+    if header.entry >= count or header.top_level < 0:
+        raise ValueError(f"a walk begins at node {header.entry} of {count}, in level {header.top_level}")
+    least = _HEADER.size + count * (node_bytes + 4)
+    if len(content) < least or len(content) % 4:
+        raise ValueError(f"it has {len(content)} bytes, and its nodes need {least}")
+    return header
+
+
+def _require_sound_nodes(records: NDArray[np.uint8], first: int, header: _Header) -> None:
+    begin, end = header.vector_begin, header.label_begin
+    _require_sound_lists(records[:, :begin], header.num_nodes)
+    vectors = np.ascontiguousarray(records[:, begin:end]).view(np.float32)
+    # NaN spreads to both extremes.
+    if vectors.size and not np.isfinite([vectors.min(), vectors.max()]).all():
+        raise ValueError("its vectors hold NaN or infinity")
+    labels = np.ascontiguousarray(records[:, end:]).view(np.uint64)[:, 0]
+    if not np.array_equal(labels, np.arange(first, first + len(records), dtype=np.uint64)):
+        raise ValueError("its nodes are not in the order of their vectors")
+
+
+def _require_sound_lists(records: NDArray[np.uint8], num_nodes: int) -> NDArray[np.int32]:
+    """The links of the lists, which lead to nodes alone."""
+    width = records.shape[1] // 4 - 1
+    counts = np.ascontiguousarray(records[:, :4]).view(np.uint32)
+    if counts.size and int(counts.max()) > width:
+        raise ValueError(f"a node has {int(counts.max())} links, and there is room for {width}")
+    links = link_lists(records)
+    if links.size and not NO_LINK <= int(links.min()) <= int(links.max()) < num_nodes:
+        raise ValueError(f"a link leads to none of {num_nodes} nodes")
+    if (np.count_nonzero(links != NO_LINK, axis=1)[:, None] != counts).any():
+        raise ValueError(f"a link leads to none of {num_nodes} nodes")
+    return links
+
+
+def _require_sound_levels(content: NDArray[np.uint8], header: _Header) -> None:
+    """Every list of an upper level is there, and leads to nodes of that level."""
+    list_bytes = 4 * (1 + header.m)
+    levels_N, lists = _upper_lists(content, header.num_nodes, list_bytes)
+    if levels_N[header.entry] < header.top_level:
+        raise ValueError(f"a walk begins in level {header.top_level}, where node {header.entry} is not")
+    links_RM = _require_sound_lists(lists, header.num_nodes)
+    upper = levels_N[levels_N > 0]
+    level_R = np.arange(len(links_RM)) - np.repeat(np.cumsum(upper) - upper, upper)
+    if ((levels_N[links_RM] <= level_R[:, None]) & (links_RM != NO_LINK)).any():
+        raise ValueError("a link of an upper level leads to a node that is not in it")
+
+
+def _upper_lists(
+    content: NDArray[np.uint8], num_nodes: int, list_bytes: int
+) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    """Upper levels of each node, int64 [N], and the bytes of their lists, [R, list_bytes]."""
+    words = content.view(np.uint32)
+    levels_N, parts = np.zeros(num_nodes, np.int64), [np.empty(0, np.uint32)]
+    # Most nodes are in no upper level. Only where a word is not zero a node may have lists.
+    filled = np.flatnonzero(words)
+    node, at, next_filled = 0, 0, 0
+    while next_filled < len(filled) and (node := node + int(filled[next_filled]) - at) < num_nodes:
+        size = int(words[filled[next_filled]])
+        begin = int(filled[next_filled]) + 1
+        at = begin + size // 4
+        if size % list_bytes or at > len(words):
+            raise ValueError(f"node {node} has lists of {size} bytes, with {list_bytes} for each")
+        levels_N[node] = size // list_bytes
+        parts.append(words[begin:at])
+        node, next_filled = node + 1, int(np.searchsorted(filled, at))
+    if node + len(words) - at != num_nodes:
+        raise ValueError(f"there are lists for another number of nodes than {num_nodes}")
+    return levels_N, np.concatenate(parts).view(np.uint8).reshape(-1, list_bytes)

@@ -1,0 +1,197 @@
+"""The kernel that walks an HNSW graph over vectors in int8 (Malkov and Yashunin, algorithms 2 and 5).
+
+What a walk costs is waiting for vectors that lie anywhere. So all that a node's links lead to is asked for at once, and
+then compared; a vector in int8 is a quarter of the bytes; and what was visited is remembered in a table that fits the
+nearest cache, not in one flag for each of N nodes.
+
+Shapes: B queries, D dimensions, K neighbours, N nodes, M links of a node, U upper nodes, R their lists of links, E
+candidates (`ef`), T slots of the table of visited nodes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from astec.export.artifact.kernels.hashing import first_slot
+from astec.export.artifact.kernels.weight_rows import dot, prefetch_row
+
+WalkArguments = tuple[
+    NDArray[np.int8],
+    NDArray[np.float32],
+    NDArray[np.float32],
+    NDArray[np.int32],
+    NDArray[np.int32],
+    NDArray[np.int32],
+    NDArray[np.int32],
+    int,
+    int,
+    int,
+]
+"""What `walk` takes after the queries."""
+
+_FREE = -1
+_SLOTS_PER_CANDIDATE = 32  # rarely too few: a walk visits about 15 nodes for each candidate
+# A sum may be taken in any order, but NaN stays NaN: nothing is nearer than it, so that a walk ends.
+_SUMS = {"reassoc", "contract"}
+
+
+@njit(cache=True, nogil=True, fastmath=_SUMS)
+def walk(
+    queries_BD: NDArray[np.float32],
+    codes_ND: NDArray[np.int8],
+    scales_N: NDArray[np.float32],
+    factors_D: NDArray[np.float32],
+    links_NM: NDArray[np.int32],
+    upper_nodes_U: NDArray[np.int32],
+    upper_bounds: NDArray[np.int32],
+    upper_links_RM: NDArray[np.int32],
+    entry: int,
+    k: int,
+    ef: int,
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The k nearest nodes that are found of each query, as `NeighbourIndex.search` gives them; k <= ef.
+
+    Node n is the unit vector of numbers `codes[n] * factors * scales[n]`.
+    """
+    ids_BK = np.full((len(queries_BD), k), -1, np.int64)
+    similarities_BK = np.full((len(queries_BD), k), -1, np.float32)
+    scaled_BD = _scaled(queries_BD, factors_D)
+    similarities_E, nodes_E = np.empty(ef, np.float32), np.empty(ef, np.int32)
+    fresh_M = np.empty(links_NM.shape[1], np.int32)
+    capacity = 1
+    while capacity < _SLOTS_PER_CANDIDATE * ef:
+        capacity *= 2
+    visited_T = np.empty(capacity, np.int32)
+    for query in range(len(queries_BD)):
+        visited_T[:] = _FREE
+        nodes_E[0], similarities_E[0] = _descend(
+            scaled_BD, query, codes_ND, scales_N, upper_nodes_U, upper_bounds, upper_links_RM, entry
+        )
+        _visit(nodes_E[0], visited_T)
+        # Candidates are in order, the nearest first. One whose links were followed is kept as ~node.
+        nearest, found, visited = 0, 1, 1
+        while nearest < found:
+            node = nodes_E[nearest]
+            nodes_E[nearest] = ~node
+            while 2 * (visited + len(fresh_M)) > len(visited_T):
+                visited_T = _doubled(visited_T)
+            num_fresh = _ask_for_fresh(node, links_NM, visited_T, fresh_M, codes_ND, scales_N)
+            visited += num_fresh
+            for i in range(num_fresh):
+                similarity = dot(codes_ND, scales_N, fresh_M[i], scaled_BD, query)
+                if found < ef:
+                    found += 1
+                elif not similarity > similarities_E[found - 1]:
+                    continue
+                rank = _insert(fresh_M[i], similarity, nodes_E[:found], similarities_E)
+                if rank <= nearest:
+                    nearest = rank
+                    prefetch_row(links_NM, fresh_M[i])
+            while nearest < found and nodes_E[nearest] < 0:
+                nearest += 1
+        for rank in range(min(k, found)):
+            ids_BK[query, rank], similarities_BK[query, rank] = ~nodes_E[rank], similarities_E[rank]
+    return ids_BK, similarities_BK
+
+
+@njit(cache=True, nogil=True, fastmath=_SUMS)
+def _scaled(queries_BD: NDArray[np.float32], factors_D: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Queries of unit norm, or zeros, times the factors of the codes."""
+    scaled_BD = np.empty(queries_BD.shape, np.float32)
+    for query in range(len(queries_BD)):
+        squares = np.float32(0)
+        for d in range(len(factors_D)):
+            squares += queries_BD[query, d] * queries_BD[query, d]
+        scale = np.float32(1) / np.sqrt(squares) if squares > 0 else np.float32(0)
+        for d in range(len(factors_D)):
+            scaled_BD[query, d] = queries_BD[query, d] * scale * factors_D[d]
+    return scaled_BD
+
+
+@njit(cache=True, nogil=True, fastmath=_SUMS)
+def _descend(
+    scaled_BD: NDArray[np.float32],
+    query: int,
+    codes_ND: NDArray[np.int8],
+    scales_N: NDArray[np.float32],
+    upper_nodes_U: NDArray[np.int32],
+    upper_bounds: NDArray[np.int32],
+    upper_links_RM: NDArray[np.int32],
+    entry: int,
+) -> tuple[int, np.float32]:
+    """From link to nearer link down the upper levels: the node where that ends, and its similarity."""
+    at = entry
+    best = dot(codes_ND, scales_N, upper_nodes_U[at], scaled_BD, query)
+    level = upper_bounds[at + 1] - upper_bounds[at] - 1
+    while level >= 0:
+        links_M = upper_links_RM[upper_bounds[at] + level]
+        width = 0
+        while width < len(links_M) and links_M[width] >= 0:
+            prefetch_row(codes_ND, upper_nodes_U[links_M[width]])
+            width += 1
+        moved = False
+        for i in range(width):
+            similarity = dot(codes_ND, scales_N, upper_nodes_U[links_M[i]], scaled_BD, query)
+            if similarity > best:
+                at, best, moved = links_M[i], similarity, True
+        if not moved:
+            level -= 1
+    return upper_nodes_U[at], best
+
+
+@njit(cache=True, nogil=True)
+def _ask_for_fresh(
+    node: int,
+    links_NM: NDArray[np.int32],
+    visited_T: NDArray[np.int32],
+    fresh_M: NDArray[np.int32],
+    codes_ND: NDArray[np.int8],
+    scales_N: NDArray[np.float32],
+) -> int:
+    """Visit what the node is linked with: how many were not visited before, the first so many of `fresh_M`."""
+    num_fresh = 0
+    for i in range(links_NM.shape[1]):
+        linked = links_NM[node, i]
+        if linked < 0:
+            break
+        if _visit(linked, visited_T):
+            prefetch_row(codes_ND, linked)
+            prefetch_row(scales_N, linked)
+            fresh_M[num_fresh] = linked
+            num_fresh += 1
+    return num_fresh
+
+
+@njit(cache=True, nogil=True)
+def _visit(node: int, visited_T: NDArray[np.int32]) -> bool:
+    """Whether this is the first time."""
+    mask = len(visited_T) - 1
+    slot = first_slot(node, mask)
+    while visited_T[slot] != _FREE and visited_T[slot] != node:
+        slot = (slot + 1) & mask
+    first: bool = visited_T[slot] == _FREE
+    visited_T[slot] = node
+    return first
+
+
+@njit(cache=True, nogil=True)
+def _doubled(visited_T: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The same nodes in a table of twice the slots."""
+    larger = np.full(2 * len(visited_T), _FREE, np.int32)
+    for node in visited_T:
+        if node != _FREE:
+            _visit(node, larger)
+    return larger
+
+
+@njit(cache=True, nogil=True)
+def _insert(node: int, similarity: np.float32, nodes: NDArray[np.int32], similarities: NDArray[np.float32]) -> int:
+    """Put a candidate behind those as near, over the last of `nodes`: its rank."""
+    rank = len(nodes) - 1
+    while rank > 0 and similarities[rank - 1] < similarity:
+        nodes[rank], similarities[rank] = nodes[rank - 1], similarities[rank - 1]
+        rank -= 1
+    nodes[rank], similarities[rank] = node, similarity
+    return rank

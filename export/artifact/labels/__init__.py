@@ -1,0 +1,1 @@
+"""Label texts, label sets and label metadata, memory-mapped."""

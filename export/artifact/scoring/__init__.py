@@ -1,0 +1,1 @@
+"""From candidate labels to ranked ones: classifiers, sparse term, shares and probabilities."""

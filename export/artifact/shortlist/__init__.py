@@ -1,0 +1,1 @@
+"""From a representation to the candidate labels that are scored."""

@@ -1,0 +1,60 @@
+"""The shortlist of a query that may be answered with some labels only: narrowed before anything of theirs is scored.
+
+Shapes: B queries, d dimensions of the indices, L labels, F labels that a query's hits bring.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astec.export.artifact.shortlist.shortlister import Shortlist, Shortlister, keep_best
+
+
+class Allowed(NamedTuple):
+    """What a query may be answered with: labels whose place in `mask` (bool [L]) is True, None: all; and how many."""
+
+    mask: NDArray[np.bool_] | None
+    top_k: int
+
+
+def shortlist_allowed(shortlister: Shortlister, z_Bd: NDArray[np.float32], allowed: Sequence[Allowed]) -> Shortlist:
+    """The labels of each query that it may be answered with, as `Shortlister.shortlist` has them without a mask.
+
+    With one, of the labels that a query's hits bring those stay that it allows, with the votes that they have anyway:
+    of many the `max_candidates` with the highest votes, but never fewer than `top_k`. Where fewer than `top_k` stay,
+    all allowed labels are on the shortlist, those that nothing near brings with a vote of 0. So an answer has `top_k`
+    labels wherever as many are allowed. Memory: then 8 bytes for each.
+    """
+    near = shortlister.nearby(z_Bd)
+    limit = len(near.labels) if shortlister.max_candidates is None else shortlister.max_candidates
+    parts: list[tuple[NDArray[np.int32], NDArray[np.float32]]] = []
+    for query, (mask, top_k) in enumerate(allowed):
+        found = slice(near.offsets[query], near.offsets[query + 1])
+        labels_F, votes_F = near.labels[found], near.votes[found]
+        if mask is not None:
+            is_allowed_F = mask[labels_F]
+            labels_F, votes_F = labels_F[is_allowed_F], votes_F[is_allowed_F]
+        if mask is not None and len(labels_F) < top_k and z_Bd[query].any():
+            parts.append(_all_allowed(mask, labels_F, votes_F))
+            continue
+        most = limit if mask is None else max(limit, top_k)
+        kept = keep_best(labels_F, votes_F, most) if len(labels_F) > most else len(labels_F)
+        parts.append((labels_F[:kept], votes_F[:kept]))
+    offsets = np.cumsum([0, *(len(labels) for labels, _ in parts)], dtype=np.int64)
+    return Shortlist(
+        np.concatenate([labels for labels, _ in parts]), np.concatenate([votes for _, votes in parts]), offsets
+    )
+
+
+def _all_allowed(
+    mask_L: NDArray[np.bool_], labels_F: NDArray[np.int32], votes_F: NDArray[np.float32]
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Every allowed label in ascending order, and its vote."""
+    labels = np.flatnonzero(mask_L).astype(np.int32)
+    votes = np.zeros(len(labels), np.float32)
+    votes[np.searchsorted(labels, labels_F)] = votes_F
+    return labels, votes

@@ -1,0 +1,1 @@
+"""Files of an artifact: atomic writes, hashes and memory-mapped arrays."""

@@ -1,0 +1,1 @@
+"""Text to token ids: normalisation, tokenisation, TF-IDF weights and word sequences."""

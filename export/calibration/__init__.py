@@ -1,0 +1,1 @@
+"""Calibrated probabilities: isotonic regression and its reliability."""

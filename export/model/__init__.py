@@ -1,0 +1,1 @@
+"""The hand-over from trainer to export: checkpoint format and ONNX graphs."""

@@ -1,0 +1,236 @@
+"""Labels that no text was seen with, known by their own text alone, beside those of a run.
+
+The paper leaves label features to later work (section 6); what is done here: a label's text is encoded as any text is.
+It becomes a training point that carries the label, and the label's representative; it points the label's classifiers,
+dense and sparse, whose length and bias are those that tell the run's own labels best from others when these, too, are
+known by nothing but their texts.
+
+Shapes: A added labels, R held-out texts, L labels, D dimensions, P pairs of a text and a label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astec.export.artifact.encoder.embeddings import Embeddings
+from astec.export.artifact.encoder.inputs import encoder_inputs
+from astec.export.artifact.labels.label_sets import LabelSets
+from astec.export.artifact.labels.text_table import TextTable
+from astec.export.artifact.scoring.sparse import SPARSE_SLOPE, SparseClassifier
+from astec.export.artifact.shortlist.shortlister import Candidates
+from astec.export.artifact.text.bags import Bags
+from astec.export.artifact.text.featurizer import TextFeaturizer
+from astec.export.artifact.text.sequence_reader import open_reader
+from astec.export.model.checkpoint import Checkpoint, DenseArrays
+from astec.export.model.encoder_graph import encoder_graph, run_encoder
+
+_FIT_TEXTS, _FIT_LABELS = 1_000, 20_000
+"""At most, from which length and bias of classifiers are learnt."""
+_DRAWN = 200
+"""Labels of a text, about, that are not its own."""
+_NEWTON_STEPS, _LONGEST_STEP, _MAX_LOGIT = 60, 2.0, 30.0
+_RIDGE = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The logit of a label for a text by the similarity of the two: slope * similarity + bias."""
+
+    slope: float
+    bias: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    """Texts as the model sees them: `bags`, and unit rows [A, D] of v and of x-hat."""
+
+    bags: Bags
+    v: NDArray[np.float32]
+    x_hat: NDArray[np.float32]
+
+    def take(self, rows: NDArray[np.int64]) -> _Encoded:
+        """Some of the texts."""
+        return _Encoded(self.bags.take(rows), self.v[rows], self.x_hat[rows])
+
+
+@dataclass(frozen=True, slots=True)
+class Extended:
+    """A run with further labels.
+
+    Attributes:
+        checkpoint: in which they come after its own.
+        added: how many.
+        present: so many that were given are the run's own, and stay as they are.
+        unknown: of so many no token is known; they are left out, because no query could find them.
+    """
+
+    checkpoint: Checkpoint
+    added: int
+    present: int
+    unknown: int
+
+
+def add_labels(checkpoint: Checkpoint, given: Iterable[str]) -> Extended:
+    """The run with further labels, known by their texts; one that is given twice counts once.
+
+    Raises:
+        ValueError: the run was trained on feature ids, or with a re-ranker, or without held-out texts, or there is no
+            label to add.
+    """
+    featurizer = checkpoint.featurizer
+    if not isinstance(featurizer, TextFeaturizer):
+        raise ValueError("labels are added by their texts, and this run was trained on feature ids")
+    if checkpoint.reranker is not None:
+        raise ValueError("labels cannot be added to a run with a re-ranker; train with reranker.enabled=false")
+    distinct, own = dict.fromkeys(given), set(checkpoint.labels)
+    new = [text for text in distinct if text not in own]
+    encoded = _encode(checkpoint, featurizer, new)
+    known = np.flatnonzero(encoded.v.any(axis=1))
+    if not len(known):
+        raise ValueError(
+            f"of {len(distinct)} labels to add, {len(distinct) - len(new)} are the run's own, and of the others no "
+            "token is known: there is none to add"
+        )
+    extended = _extend(checkpoint, featurizer, [new[position] for position in known.tolist()], encoded.take(known))
+    return Extended(extended, len(known), len(distinct) - len(new), len(new) - len(known))
+
+
+def _extend(checkpoint: Checkpoint, featurizer: TextFeaturizer, texts: Sequence[str], added: _Encoded) -> Checkpoint:
+    dense, sparse = _learn_lines(checkpoint, featurizer)
+    first, count = len(checkpoint.labels), len(texts)
+    ids = np.arange(first, first + count, dtype=np.int32)
+    points = checkpoint.point_labels
+    return replace(
+        checkpoint,
+        labels=TextTable.from_texts([*checkpoint.labels, *texts]),
+        label_counts=np.append(checkpoint.label_counts, np.zeros(count, np.int64)),
+        model=_with_classifiers(checkpoint.model, added.x_hat, dense),
+        sparse=None if checkpoint.sparse is None else _with_weights(checkpoint.sparse, added.bags, sparse, featurizer),
+        centroids=np.concatenate([checkpoint.centroids, added.v]),
+        centroid_labels=np.append(checkpoint.centroid_labels, ids),
+        points=np.concatenate([checkpoint.points, added.v]),
+        point_labels=LabelSets(
+            np.append(points.indptr, points.indptr[-1] + np.arange(1, count + 1)), np.append(points.indices, ids)
+        ),
+        held_out=replace(
+            checkpoint.held_out,
+            centroids=_and(checkpoint.held_out.centroids, added.v),
+            centroid_labels=_and(checkpoint.held_out.centroid_labels, ids),
+            sparse=None
+            if checkpoint.held_out.sparse is None
+            else _with_weights(checkpoint.held_out.sparse, added.bags, sparse, featurizer),
+        ),
+        training=checkpoint.training | {"added_labels": count},
+        point_texts=None if checkpoint.point_texts is None else TextTable.from_texts([*checkpoint.point_texts, *texts]),
+    )
+
+
+def fit_line(
+    similarities_P: NDArray[np.float32], hits_P: NDArray[np.bool_], worth_P: NDArray[np.float64] | None = None
+) -> Line:
+    """The logistic regression of hits on similarities, by Newton's method, its slope held back a little.
+
+    A pair counts as much as it is worth; all alike without.
+    """
+    features_P2 = np.stack([similarities_P, np.ones(len(similarities_P))], axis=1).astype(np.float64)
+    counted_P = np.ones(len(hits_P)) if worth_P is None else worth_P
+    # From the bias that is right without any slope, from where Newton's steps lead uphill.
+    share = np.clip((counted_P * hits_P).sum() / counted_P.sum(), 1e-9, 1 - 1e-9)
+    weights_2, ridge_22 = np.array([0.0, np.log(share / (1 - share))]), _RIDGE * np.diag([1.0, 0.0])
+    for _ in range(_NEWTON_STEPS):
+        probabilities_P = 1 / (1 + np.exp(-np.clip(features_P2 @ weights_2, -_MAX_LOGIT, _MAX_LOGIT)))
+        gradient_2 = features_P2.T @ (counted_P * (probabilities_P - hits_P)) + ridge_22 @ weights_2
+        curvature_P = counted_P * probabilities_P * (1 - probabilities_P)
+        hessian_22 = (features_P2 * curvature_P[:, None]).T @ features_P2 + ridge_22 + 1e-9 * np.eye(2)
+        step_2 = np.linalg.solve(hessian_22, gradient_2)
+        weights_2 = weights_2 - step_2 * min(1, _LONGEST_STEP / max(np.abs(step_2).max(), 1e-9))
+    return Line(float(weights_2[0]), float(weights_2[1]))
+
+
+def _encode(checkpoint: Checkpoint, featurizer: TextFeaturizer, texts: Sequence[str]) -> _Encoded:
+    bags, front = featurizer.transform(texts), checkpoint.model.front
+    reader = open_reader(front.description, featurizer, front.tokenizer)
+    sequences = None if reader is None else reader.read(texts)
+    inputs = encoder_inputs(front.description.reads, Embeddings.of(checkpoint.model.embeddings), bags, sequences)
+    encoded = run_encoder(encoder_graph(checkpoint.model), inputs)
+    return _Encoded(bags, _units(encoded["v"]), _units(encoded["x_hat"]))
+
+
+def _units(rows_AD: NDArray[np.float32]) -> NDArray[np.float32]:
+    """With unit norm; rows of zeros stay."""
+    norms_A1 = np.linalg.norm(rows_AD, axis=1, keepdims=True)
+    return (rows_AD / np.where(norms_A1 > 0, norms_A1, 1)).astype(np.float32)
+
+
+def _learn_lines(checkpoint: Checkpoint, featurizer: TextFeaturizer) -> tuple[Line, Line]:
+    """Of the dense and of the sparse classifiers, from the run's own labels and texts that they did not learn.
+
+    Raises:
+        ValueError: there are no held-out texts with a label.
+    """
+    held_out = checkpoint.held_out.take(min(len(checkpoint.held_out.bags), _FIT_TEXTS))
+    if not len(held_out.labels.indices):
+        raise ValueError("the run has no held-out texts, from which classifiers of added labels would be learnt")
+    own = np.unique(held_out.labels.indices)
+    others = np.setdiff1d(np.arange(len(checkpoint.labels)), own)
+    drawn = np.random.default_rng(0).permutation(others)[: max(0, _FIT_LABELS - len(own))]
+    chosen_L = np.sort(np.concatenate([own, drawn]))
+    labels = _encode(checkpoint, featurizer, [checkpoint.labels[int(label)] for label in chosen_L])
+    hits_RL = _hits(held_out.labels, chosen_L)
+    # Of those that a text does not carry, some at random stand for all of the run's. The nearest would not do: among
+    # labels that were picked for being near, those that are right are the less near ones.
+    generator = np.random.default_rng(1)
+    drawn_RL = generator.random(hits_RL.shape) < min(1, _DRAWN / len(chosen_L))
+    pairs_RL = hits_RL | drawn_RL
+    hits_P = hits_RL[pairs_RL]
+    worth_P = np.where(hits_P, 1, len(checkpoint.labels) / min(_DRAWN, len(chosen_L)))
+    near_P = (held_out.x_hat @ labels.x_hat.T)[pairs_RL]
+    shared_P = _shared_tokens(held_out.bags, labels.bags, pairs_RL, featurizer.num_features)
+    return fit_line(near_P, hits_P, worth_P), fit_line(shared_P, hits_P, worth_P)
+
+
+def _hits(labels: LabelSets, chosen_L: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which of some labels each text carries; all that a text carries are among them."""
+    hits_RL = np.zeros((len(labels.indptr) - 1, len(chosen_L)), np.bool_)
+    rows = np.repeat(np.arange(len(hits_RL)), np.diff(labels.indptr))
+    hits_RL[rows, np.searchsorted(chosen_L, labels.indices)] = True
+    return hits_RL
+
+
+def _shared_tokens(texts: Bags, labels: Bags, pairs_RL: NDArray[np.bool_], num_features: int) -> NDArray[np.float32]:
+    """The product of the bags of each pair, float32 [P]."""
+    no_bias_L = np.zeros(len(labels), np.float32)
+    weights = SparseClassifier.build(labels.offsets, labels.ids, labels.weights, no_bias_L, num_features)
+    rows_P, labels_P = np.nonzero(pairs_RL)
+    offsets = np.searchsorted(rows_P, np.arange(len(texts) + 1))
+    nothing_P = np.zeros(len(rows_P), np.float32)
+    return weights.logits(Candidates(labels_P.astype(np.int32), nothing_P, nothing_P, offsets), texts)
+
+
+def _with_classifiers(model: DenseArrays, units_AD: NDArray[np.float32], line: Line) -> DenseArrays:
+    return replace(
+        model,
+        classifier=np.concatenate([model.classifier, np.float32(line.slope) * units_AD]),
+        bias=np.append(model.bias, np.full(len(units_AD), line.bias, np.float32)),
+    )
+
+
+def _with_weights(sparse: SparseClassifier, bags: Bags, line: Line, featurizer: TextFeaturizer) -> SparseClassifier:
+    indptr, indices, values = sparse.by_label()
+    return SparseClassifier.build(
+        np.append(indptr, indptr[-1] + bags.offsets[1:]),
+        np.append(indices, bags.ids),
+        np.append(values, np.float32(line.slope / SPARSE_SLOPE) * bags.weights),
+        np.append(sparse.bias, np.full(len(bags), line.bias / SPARSE_SLOPE, np.float32)),
+        featurizer.num_features,
+    )
+
+
+def _and(rows: NDArray[Any], more: NDArray[Any]) -> NDArray[Any]:
+    """Both; nothing where there is nothing to go on from, as in a run that learnt no held-out texts."""
+    return np.concatenate([rows, more]) if len(rows) else rows

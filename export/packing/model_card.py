@@ -1,0 +1,138 @@
+"""What a person should know about a model before using it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from astec.export.calibration.fit import CALIBRATED_RANKS, FOLDS, CalibrationFit
+from astec.export.model.checkpoint import Checkpoint
+from astec.export.search.tradeoff import Trial
+from astec.export.search.tradeoff_table import tradeoff_markdown
+
+_CARD = """# {name}
+
+Matches short texts to the most relevant of {labels:,} labels (Astec, DeepXML framework; Dahiya et al., WSDM 2021).
+
+## Intended use
+
+Ranking a closed set of labels, such as advertiser bid phrases, for short texts of 3 to 10 words like those it was
+trained on.
+Scores order the labels of one text; they are not probabilities. {probabilities}
+
+## Data
+
+{texts:,} training texts; {held_out_texts:,} more were held out to choose how the parts of a score are mixed.
+{dropped_texts_without_label:,} texts without a label were left out.
+{label_texts:,} labels were learnt from as texts, too.
+Input: {kind}. Vocabulary: {num_features:,} tokens.
+
+## Parts of a score
+
+| part | share in percent |
+|---|---|
+{parts}
+
+## Figures on the held-out texts
+
+| metric | percent |
+|---|---|
+{metrics}
+
+They chose the shares above, so that they flatter the model a little: measure on a test file with `astec-evaluate`.
+
+{reliability}## How labels are searched
+
+{search}
+
+## Training
+
+{training}
+
+## Limits
+
+- A label is predicted where texts carried it, or where it was added by its own text alone (`added_labels` above), which
+  is found less well; so are rare labels (compare PSP@k with P@k).
+- A text without a known token gets an empty answer.
+- The model repeats the biases of the clicks or labels it was trained on.
+"""
+
+
+_CHOSEN_FROM = """The cheapest of these ways within the limits, on held-out texts (exact: without an index).
+
+{table}"""
+
+
+_NO_PROBABILITIES = "There were not enough held-out texts to learn those from."
+_PROBABILITIES = "Ask for `probabilities` to learn how likely a label is right."
+_RELIABILITY = """## Probabilities
+
+Learnt from {pairs:,} pairs of a held-out text and one of its best {ranks} labels. Below, each text is judged by a map
+that was fitted on other texts ({folds} folds). Expected calibration error {error:.2f} percent; of the scores taken for
+probabilities {raw_error:.2f}. Brier score {brier:.4f} and {raw_brier:.4f}.
+
+| labels | probability, mean in percent | right, percent |
+|---|---|---|
+{bins}
+
+"""
+
+
+def render_model_card(
+    checkpoint: Checkpoint, name: str, trials: Sequence[Trial], fit: CalibrationFit | None = None
+) -> str:
+    """`model_card.md` of the artifact.
+
+    Args:
+        checkpoint: the model.
+        name: of the model.
+        trials: what its plan to search was chosen from; none where it was given.
+        fit: how likely a label with a score is right, where that is known.
+    """
+    training = checkpoint.training
+    return _CARD.format(
+        name=name,
+        labels=len(checkpoint.labels),
+        texts=training["texts"],
+        held_out_texts=training["held_out_texts"],
+        label_texts=training.get("label_texts", 0),
+        dropped_texts_without_label=training["dropped_texts_without_label"],
+        kind="text" if checkpoint.featurizer.kind == "text" else "feature ids",
+        num_features=checkpoint.featurizer.num_features,
+        parts="\n".join(f"| {part} | {100 * share:.1f} |" for part, share in _parts(checkpoint) if share > 0),
+        metrics="\n".join(f"| {metric} | {value:.2f} |" for metric, value in checkpoint.metrics.items()),
+        search=_CHOSEN_FROM.format(table=tradeoff_markdown(trials)) if trials else "As given to the exporter.",
+        probabilities=_NO_PROBABILITIES if fit is None else _PROBABILITIES,
+        reliability="" if fit is None else _reliability(fit),
+        training="\n".join(f"- {key}: {value}" for key, value in training.items()),
+    )
+
+
+def _reliability(fit: CalibrationFit) -> str:
+    bins = [
+        f"| {part.predictions:,} | {100 * part.probability:.1f} | {100 * part.frequency:.1f} |"
+        for part in fit.probabilities.bins
+    ]
+    return _RELIABILITY.format(
+        pairs=fit.calibration.pairs,
+        ranks=CALIBRATED_RANKS,
+        folds=FOLDS,
+        error=100 * fit.probabilities.expected_error,
+        raw_error=100 * fit.scores.expected_error,
+        brier=fit.probabilities.brier,
+        raw_brier=fit.scores.brier,
+        bins="\n".join(bins),
+    )
+
+
+def _parts(checkpoint: Checkpoint) -> list[tuple[str, float]]:
+    """What a score is made of, and the share of each."""
+    shares = checkpoint.shares()
+    learners, _, dim = checkpoint.model.residuals.shape
+    encoders = f"an encoder of {dim} dimensions" if learners == 1 else f"{learners} encoders of {dim} dimensions each"
+    return [
+        (f"classifiers over {encoders}", shares.classifier),
+        ("similarity to the texts of the label", shares.similarity),
+        ("linear classifiers over the tokens", shares.sparse),
+        ("votes of the nearest training texts", shares.votes),
+        ("re-ranker: classifiers over an encoder of its own", shares.reranker),
+    ]

@@ -1,0 +1,199 @@
+"""The gates an artifact passes before it is published, on the very files that will be.
+
+Shapes: R reference texts, D dimensions (of the re-ranker as well, which may have others), d of the indices, K labels of
+a reference text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astec.export.artifact.encoder.embeddings import Embeddings
+from astec.export.artifact.encoder.inputs import encoder_inputs
+from astec.export.artifact.index.backends import index_backend
+from astec.export.artifact.index.base import StoredIndex
+from astec.export.artifact.kernels.weight_rows import NO_SCALES
+from astec.export.artifact.labels.text_table import TextTable
+from astec.export.artifact.store import FILES
+from astec.export.artifact.text.bags import Bags
+from astec.export.artifact.text.featurizer import open_featurizer
+from astec.export.model.checkpoint import Checkpoint
+from astec.export.model.encoder_graph import run_encoder
+from astec.export.search.indices import Indices
+from astec.export.search.plan import Side
+
+ENCODER_TOLERANCE = 1e-4
+LOGIT_TOLERANCE = 1e-3
+MIN_RECALL = 0.8
+_RECALL_AT = 10
+_FLOAT32_EPSILON = 1e-6
+_HALF_STEP = 0.501  # of the scale of a row in int8, and what float32 loses of it
+
+
+class VerificationError(Exception):
+    """An artifact that does not do what its run did; the message names the gate, the figure and the limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerificationReport:
+    """What the gates measured.
+
+    Attributes:
+        encoder_error: largest difference between ONNX and torch, relative to the largest entry of the representation.
+        logit_error: largest difference between a logit of the reopened classifiers and the run's.
+        recalls: share of the 10 nearest vectors that each index finds, by its name.
+        texts: reference texts compared.
+    """
+
+    encoder_error: float
+    logit_error: float
+    recalls: dict[Side, float]
+    texts: int
+
+
+def verify_files_against(checkpoint: Checkpoint, indices: Indices, folder: Path) -> VerificationReport:
+    """Reopen what was written to `folder` and compare it with the run.
+
+    Raises:
+        VerificationError: at the first gate that does not pass.
+    """
+    _verify_round_trip(checkpoint, folder)
+    expected = _expected(checkpoint, indices)
+    encoded = _encode(checkpoint, folder)
+    errors = [_relative_error(encoded[name], expected_RD) for name, expected_RD in expected.items()]
+    encoder_error = float(np.max(errors))  # Python's own max may lose a NaN
+    _require(encoder_error <= ENCODER_TOLERANCE, "ONNX against torch: relative error", encoder_error, ENCODER_TOLERANCE)
+    logit_error, excess = _logit_error(checkpoint, folder, encoded["x_hat"])
+    _require(excess <= 0, "classifiers against the run: error of a logit", logit_error, logit_error - excess)
+    z_Rd = encoded.get("z", encoded["v"])
+    known_Rd = z_Rd[z_Rd.any(axis=1)]
+    recalls: dict[Side, float] = {}
+    files: dict[Side, str] = {"centroids": FILES.centroids, "points": FILES.points}
+    for side, plan in indices.plan.sides().items():
+        name = files[side]
+        reopened = index_backend(plan.backend).load(folder / name, indices.plan.dim, plan.params)
+        recalls[side] = recall_of(reopened, known_Rd, _RECALL_AT)
+        _require(
+            recalls[side] >= MIN_RECALL, f"{name} against exact search: recall@{_RECALL_AT}", recalls[side], MIN_RECALL
+        )
+    return VerificationReport(encoder_error, logit_error, recalls, len(z_Rd))
+
+
+def recall_of(index: StoredIndex, queries_RD: NDArray[np.float32], k: int) -> float:
+    """Share of the k nearest vectors that the graph finds, against exact search; 1 where there is no query.
+
+    A hit as near as the k-th exact one counts, because among equal vectors any is right.
+    """
+    k = min(k, index.count)
+    if not len(queries_RD) or not k:
+        return 1.0
+    _, found_RK = index.search(queries_RD, k)
+    units_RD = queries_RD / np.linalg.norm(queries_RD, axis=1, keepdims=True)
+    exact_RN = units_RD @ index.vectors().T
+    kth_R = -np.partition(-exact_RN, k - 1, axis=1)[:, k - 1]
+    return float((found_RK >= kth_R[:, None] - _FLOAT32_EPSILON).mean())
+
+
+def _verify_round_trip(checkpoint: Checkpoint, folder: Path) -> None:
+    """Texts, featurizer and weights must come back as they were, quantized ones within rounding."""
+    featurizer = open_featurizer(folder)
+    equal = {
+        FILES.labels: TextTable.open(folder, FILES.labels) == checkpoint.labels,
+        "featurizer": featurizer.vocabulary_sha256() == checkpoint.featurizer.vocabulary_sha256(),
+    }
+    equal[FILES.classifier_bias] = np.array_equal(_load(folder, FILES.classifier_bias), checkpoint.model.bias)
+    rows = [
+        (FILES.embeddings, FILES.embeddings_scales, checkpoint.model.embeddings),
+        (FILES.classifier, FILES.classifier_scales, checkpoint.model.classifier),
+    ]
+    if checkpoint.shares().similarity > 0:
+        rows.append((FILES.representatives, FILES.representatives_scales, checkpoint.centroids))
+    equal |= {name: _reads_back(folder, name, scales_name, rows_LD) for name, scales_name, rows_LD in rows}
+    if checkpoint.reranker is not None:
+        stored_VD = _load(folder, FILES.reranker_embeddings)
+        equal[FILES.reranker_embeddings] = np.array_equal(stored_VD, checkpoint.reranker.embeddings)
+        equal[FILES.reranker] = np.array_equal(_load(folder, FILES.reranker), checkpoint.reranker.classifier)
+        equal[FILES.reranker_bias] = np.array_equal(_load(folder, FILES.reranker_bias), checkpoint.reranker.bias)
+    for name, same in equal.items():
+        if not same:
+            raise VerificationError(f"{name} does not read back as it was written; check the disk and export again")
+
+
+def _reads_back(folder: Path, name: str, scales_name: str, rows_LD: NDArray[np.float32]) -> bool:
+    stored_LD = _load(folder, name)
+    if stored_LD.dtype == np.float32:
+        return np.array_equal(stored_LD, rows_LD)
+    scales_L1 = _load(folder, scales_name)[:, None]
+    return bool((np.abs(stored_LD * scales_L1 - rows_LD) <= _HALF_STEP * scales_L1 + np.finfo(np.float32).tiny).all())
+
+
+def _expected(checkpoint: Checkpoint, indices: Indices) -> dict[str, NDArray[np.float32]]:
+    """Every output that the encoder must have, as the run computed it."""
+    reference = checkpoint.reference
+    expected = {"v": reference.v, "x_hat": reference.x_hat}
+    if indices.projection is not None:
+        expected["z"] = reference.v @ indices.projection
+    if checkpoint.reranker is not None:
+        expected["x_tilde"] = reference.x_tilde
+    return expected
+
+
+def _encode(checkpoint: Checkpoint, folder: Path) -> dict[str, NDArray[np.float32]]:
+    """What the graph makes of the reference texts, by the name of each output.
+
+    In float32, so that rounded embeddings excuse nothing that comes after them; what they may change is its own gate.
+    """
+    bags, sequences = checkpoint.reference.bags, checkpoint.reference.sequences
+    reads, embeddings = checkpoint.model.front.description.reads, Embeddings.of(checkpoint.model.embeddings)
+    inputs = encoder_inputs(reads, embeddings, bags, sequences)
+    if reads == "bag":  # else the rows go into the graph as they are, and have been compared
+        error, excess = _bag_error(folder, bags, embeddings.bag(bags))
+        _require(excess <= 0, f"{FILES.embeddings} against the run: error of a bag", error, error - excess)
+    if checkpoint.reranker is not None:
+        inputs["bag_tilde"] = Embeddings.of(checkpoint.reranker.embeddings).bag(bags)
+    return run_encoder((folder / FILES.encoder).read_bytes(), inputs)
+
+
+def _bag_error(folder: Path, bags: Bags, expected_RD: NDArray[np.float32]) -> tuple[float, float]:
+    """The largest error of a bag of what is stored, and by how much the worst is above what rounding explains."""
+    rows_VD, scales_V = _load(folder, FILES.embeddings), NO_SCALES
+    limits_R = np.full(len(bags), np.finfo(np.float32).tiny, np.float64)
+    if (folder / FILES.embeddings_scales).exists():
+        scales_V = _load(folder, FILES.embeddings_scales)
+        steps_T = np.abs(bags.weights) * scales_V[bags.ids]
+        queries_T = np.repeat(np.arange(len(bags)), bags.lengths())
+        limits_R += _HALF_STEP * np.bincount(queries_T, steps_T, minlength=len(bags))
+    errors_RD = np.abs(Embeddings(rows_VD, scales_V).bag(bags) - expected_RD)
+    return float(errors_RD.max()), float((errors_RD - limits_R[:, None]).max())
+
+
+def _relative_error(actual_RD: NDArray[np.float32], expected_RD: NDArray[np.float32]) -> float:
+    scale_R = np.maximum(np.abs(expected_RD).max(axis=1, keepdims=True), _FLOAT32_EPSILON)
+    return float((np.abs(actual_RD - expected_RD) / scale_R).max())
+
+
+def _logit_error(checkpoint: Checkpoint, folder: Path, x_hat_RD: NDArray[np.float32]) -> tuple[float, float]:
+    """The largest error of a logit, and by how much the worst is above what rounding to the stored type explains."""
+    reference = checkpoint.reference
+    rows_RKD = _load(folder, FILES.classifier)[reference.labels].astype(np.float32)
+    limits_RK = np.full(reference.labels.shape, LOGIT_TOLERANCE)
+    if (folder / FILES.classifier_scales).exists():
+        scales_RK = _load(folder, FILES.classifier_scales)[reference.labels]
+        rows_RKD *= scales_RK[:, :, None]
+        limits_RK = limits_RK + 0.5 * scales_RK * np.abs(x_hat_RD).sum(axis=1, keepdims=True)
+    logits_RK = np.einsum("rkd,rd->rk", rows_RKD, x_hat_RD) + _load(folder, FILES.classifier_bias)[reference.labels]
+    errors_RK = np.abs(logits_RK - reference.logits)
+    return float(errors_RK.max()), float((errors_RK - limits_RK).max())
+
+
+def _load(folder: Path, name: str) -> NDArray[np.float32]:
+    return np.asarray(np.load(folder / name, mmap_mode="r", allow_pickle=False))
+
+
+def _require(passed: bool, gate: str, figure: float, limit: float) -> None:
+    if not passed:
+        raise VerificationError(f"{gate} is {figure:.3g}, the limit is {limit:.3g}. Nothing was published")

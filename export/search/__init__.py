@@ -1,0 +1,1 @@
+"""The choice of how to search: plans tried on validation texts, accuracy against cost."""

@@ -1,0 +1,136 @@
+"""What a way to search is worth: figures on the held-out texts, through the kernels that serve.
+
+Shapes: R held-out texts, B texts of a chunk, D dimensions, L labels, K neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astec.export.artifact.encoder.embeddings import Embeddings
+from astec.export.artifact.encoder.inputs import encoder_inputs
+from astec.export.artifact.kernels.quantization import quantize_int8
+from astec.export.artifact.kernels.weight_rows import NO_SCALES, Weights, read_only
+from astec.export.artifact.scoring.scorer import Classifiers, rank
+from astec.export.artifact.shortlist.shortlister import Shortlister
+from astec.export.calibration.scored_pairs import ScoredPairs
+from astec.export.model.checkpoint import Checkpoint, DenseArrays, HeldOut
+from astec.export.model.encoder_graph import encoder_graph, run_encoder
+from astec.export.ranking_metrics import RankingMetrics, inverse_propensities
+
+RANKS = (1, 3, 5)
+# Texts times labels (or points) times dimensions: bounds the time of exact search and scoring to a minute or so.
+_MAX_PRODUCTS = 2.5e10
+_MIN_TEXTS, _MAX_TEXTS = 200, 2_000
+_CHUNK_LABELS = 2_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """P@k and PSP@k in percent by name, and the labels scored per text."""
+
+    metrics: dict[str, float]
+    labels: float
+
+    @property
+    def precision(self) -> float:
+        """Mean of P@1, P@3 and P@5."""
+        return sum(self.metrics[f"P@{k}"] for k in RANKS) / len(RANKS)
+
+    @property
+    def propensity_scored(self) -> float:
+        """Mean of PSP@1, PSP@3 and PSP@5."""
+        return sum(self.metrics[f"PSP@{k}"] for k in RANKS) / len(RANKS)
+
+
+class Judge:
+    """Ranks the held-out texts of a checkpoint and compares with their labels.
+
+    Args:
+        checkpoint: the model, before it learnt these texts.
+        int8: with quantized embeddings and classifiers.
+
+    Attributes:
+        texts: those that are ranked: all, unless labels or points are many.
+
+    Raises:
+        ValueError: there are no held-out texts.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, *, int8: bool = False) -> None:
+        held_out, model = checkpoint.held_out, checkpoint.model
+        if not len(held_out.bags):
+            raise ValueError(
+                "the run has no held-out texts to choose how to search by: pin all of it with --shortlist, --dim, "
+                "--neighbours, --centroid-neighbours (unless points alone are searched), --m and --ef-search"
+            )
+        largest = max(len(checkpoint.points), len(checkpoint.labels)) * model.dim
+        affordable = min(_MAX_TEXTS, max(_MIN_TEXTS, int(_MAX_PRODUCTS / largest)))
+        self.texts: HeldOut = held_out.take(min(len(held_out.bags), affordable))
+        self._checkpoint, self._shares = checkpoint, checkpoint.shares()
+        self._weights_LD: Weights = read_only(model.classifier)
+        self._scales_L = NO_SCALES
+        if int8:
+            codes_LD, scales_L = quantize_int8(model.classifier)
+            self._weights_LD, self._scales_L = read_only(codes_LD), read_only(scales_L)
+            self.texts = _represented_by_int8(self.texts, model)
+        self._relevant = np.split(self.texts.labels.indices, self.texts.labels.indptr[1:-1])
+        self._inverse_propensities_L = inverse_propensities(checkpoint.label_counts, checkpoint.num_texts)
+
+    def figures(self, shortlister_of: Callable[[slice], Shortlister], chunk_texts: int | None = None) -> Figures:
+        """Figures of a way to search.
+
+        Args:
+            shortlister_of: brings the candidates of some of the texts.
+            chunk_texts: texts at a time; None: all.
+        """
+        metrics = RankingMetrics(RANKS, self._inverse_propensities_L)
+        count, labels = len(self.texts.v), 0
+        for begin in range(0, count, chunk_texts or count):
+            rows = slice(begin, min(begin + (chunk_texts or count), count))
+            ranked_BK, _, scored = self._rank(shortlister_of(rows), rows, RANKS[-1])
+            metrics.update(ranked_BK, self._relevant[rows])
+            labels += scored
+        result = metrics.result()
+        return Figures({f"{name}@{k}": result[f"{name}@{k}"] for name in ("P", "PSP") for k in RANKS}, labels / count)
+
+    def scored_pairs(self, shortlister: Shortlister, top_k: int) -> ScoredPairs:
+        """The best labels of all texts by a way to search, with their scores and whether they are right."""
+        ranked_RK, scores_RK, _ = self._rank(shortlister, slice(None), top_k)
+        return ScoredPairs.of(ranked_RK, scores_RK, self._relevant)
+
+    def exhaustive_chunk(self) -> int:
+        """Texts at a time where every label is a candidate."""
+        return max(1, _CHUNK_LABELS // len(self._checkpoint.labels))
+
+    def _rank(
+        self, shortlister: Shortlister, rows: slice, top_k: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32], int]:
+        """The best labels [B, K] and their scores [B, K], and how many were scored."""
+        checkpoint, texts = self._checkpoint, self.texts
+        # What the indices are asked was asked before: they know the hits.
+        candidates = shortlister.search(texts.v[rows], texts.v[rows])
+        reranker, sparse_logits_C = None, None
+        if checkpoint.reranker is not None and self._shares.reranker > 0:
+            weights = checkpoint.reranker
+            reranker = Classifiers(
+                texts.x_tilde[rows], read_only(weights.classifier), NO_SCALES, read_only(weights.bias)
+            )
+        if checkpoint.sparse is not None and self._shares.sparse > 0:
+            bags = texts.bags.take(np.arange(len(texts.v))[rows])
+            sparse_logits_C = checkpoint.sparse.logits(candidates, bags)
+        classifier = Classifiers(texts.x_hat[rows], self._weights_LD, self._scales_L, read_only(checkpoint.model.bias))
+        best_BK, scores_BK = rank(candidates, self._shares, top_k, classifier, reranker, sparse_logits_C)
+        return best_BK, scores_BK, len(candidates.labels)
+
+
+def _represented_by_int8(texts: HeldOut, model: DenseArrays) -> HeldOut:
+    """The texts as the model encodes them with quantized embeddings; those of a re-ranker are never quantized."""
+    embeddings = Embeddings.of(model.embeddings, int8=True)
+    inputs = encoder_inputs(model.front.description.reads, embeddings, texts.bags, texts.sequences)
+    encoded = run_encoder(encoder_graph(model), inputs)
+    return replace(texts, v=encoded["v"], x_hat=encoded["x_hat"])

@@ -1,0 +1,113 @@
+"""How an artifact's indices are built and searched, and what they may be chosen from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from astec.export.artifact.index.base import Backend, HnswParams
+
+ShortlistKind = Literal["points", "centroids", "union"]
+Side = Literal["centroids", "points"]
+
+EF_CONSTRUCTION = 200
+# Comparing a query with every vector reads them in order: up to so many numbers that is done before a graph is walked.
+FLAT_MAX_NUMBERS = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class IndexPlan:
+    """One index: `neighbours` hits of a query count."""
+
+    backend: Backend
+    params: HnswParams
+    neighbours: int
+
+    def in_int8(self) -> IndexPlan:
+        """See `ShortlistPlan.in_int8`."""
+        return replace(self, backend="hnsw-int8") if self.backend == "hnswlib" else self
+
+
+@dataclass(frozen=True, slots=True)
+class ShortlistPlan:
+    """The space of the indices and which there are, at least one; the most labels of a query to score, None: all."""
+
+    dim: int
+    centroids: IndexPlan | None
+    points: IndexPlan | None
+    max_candidates: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.centroids is None and self.points is None:
+            raise ValueError("a shortlist needs an index over label representatives or over training points")
+
+    @property
+    def kind(self) -> ShortlistKind:
+        """Which indices there are."""
+        if self.centroids is None:
+            return "points"
+        return "centroids" if self.points is None else "union"
+
+    def in_int8(self) -> ShortlistPlan:
+        """The same graphs over vectors in int8, in place of hnswlib's; other backends stay."""
+        sides = {side: plan.in_int8() for side, plan in self.sides().items()}
+        return replace(self, centroids=sides.get("centroids"), points=sides.get("points"))
+
+    def sides(self) -> dict[Side, IndexPlan]:
+        """The indices that there are."""
+        plans: dict[Side, IndexPlan | None] = {"centroids": self.centroids, "points": self.points}
+        return {side: plan for side, plan in plans.items() if plan is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class SearchSpace:
+    """What a plan is chosen from; one value pins it.
+
+    Attributes:
+        kinds: where labels may come from.
+        backend: None takes hnswlib, and for few vectors flat.
+        dims: of the space of the indices; those above D count as D.
+        neighbours: hits of a query among the training points.
+        centroid_neighbours: hits of a query among the label representatives.
+        ms: links of a node, the likeliest first: with very many vectors not all are tried.
+        ef_search: candidates looked at while searching; None tries multiples of the neighbours.
+        max_candidates: most labels of a query to score, tried on the plan that is chosen by all else; none: all.
+        max_loss: most points of P@k (the mean of P@1, P@3 and P@5) that may be lost.
+        max_psp_loss: most points of PSP@k that may be lost.
+    """
+
+    kinds: tuple[ShortlistKind, ...] = ("points", "centroids", "union")
+    backend: Backend | None = None
+    dims: tuple[int, ...] = (32, 64, 96, 128)
+    neighbours: tuple[int, ...] = (10, 20, 30, 50)
+    centroid_neighbours: tuple[int, ...] = (50, 100, 300)
+    ms: tuple[int, ...] = (16, 8, 32)
+    ef_search: int | None = None
+    max_candidates: tuple[int, ...] = (32, 48, 64, 96, 128)
+    max_loss: float = 0.1
+    max_psp_loss: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("kinds", "dims", "neighbours", "centroid_neighbours", "ms"):
+            if not getattr(self, name):
+                raise ValueError(f"{name} is empty: there is nothing to choose from")
+
+    @property
+    def pinned_max_candidates(self) -> int | None:
+        """The limit where there is a single one."""
+        return self.max_candidates[0] if len(self.max_candidates) == 1 else None
+
+    def neighbours_of(self, kind: ShortlistKind) -> dict[Side, tuple[int, ...]]:
+        """The numbers of hits to choose from on each side of a shortlist."""
+        numbers: dict[Side, tuple[int, ...]] = {}
+        if kind != "points":
+            numbers["centroids"] = self.centroid_neighbours
+        if kind != "centroids":
+            numbers["points"] = self.neighbours
+        return numbers
+
+    def backend_for(self, count: int, dim: int) -> Backend:
+        """The backend for so many vectors."""
+        if self.backend is not None:
+            return self.backend
+        return "flat" if count * dim <= FLAT_MAX_NUMBERS else "hnswlib"

@@ -1,0 +1,322 @@
+"""The choice of how to search: plans tried on held-out texts, accuracy against cost.
+
+First the neighbours in each space are found exactly, which needs no graph and shows what a dimension and a number of
+neighbours can reach. Then graphs are built for the cheapest that reach enough, and walked with growing care until they
+do as well. Last, the fewest labels of a query to score are found. What decides is a count of operations, not a clock:
+equal models get equal plans on every machine.
+
+Shapes: R held-out texts, N vectors, d dimensions of the indices, K neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+from math import sqrt
+from statistics import median
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astec.export.artifact.index.base import HnswParams, NeighbourIndex, StoredIndex
+from astec.export.artifact.index.flat import FlatIndex
+from astec.export.artifact.manifest import Weights
+from astec.export.artifact.shortlist.shortlister import LabelGraph, Shortlister
+from astec.export.calibration.scored_pairs import ScoredPairs
+from astec.export.console import track
+from astec.export.search.exhaustive import ExhaustiveShortlister
+from astec.export.search.indices import IndexBuilder
+from astec.export.search.judge import Figures, Judge
+from astec.export.search.known_hits import Hits
+from astec.export.search.plan import EF_CONSTRUCTION, IndexPlan, SearchSpace, ShortlistKind, ShortlistPlan, Side
+
+_EF_FACTORS = (1, 1.5, 2, 3, 4, 6, 8)
+NUM_REFERENCES = 2
+"""Trials that come first: every label scored, and the search that the shares were chosen with."""
+_SPACES_WITH_INDICES = 3
+_MAX_VECTORS_INDEXED = 300_000  # in all graphs that are tried, the first excepted: building them takes the time
+_TIMED_TEXTS = 200
+# Costs in microseconds of one core: of a candidate looked at while walking a graph of 16 links a node, per number of
+# its vector and so many more; of a number read in order; of a label scored. Only their ratios decide.
+_WALK_US, _WALK_NUMBERS, _WALK_LINKS, _READ_US, _LABEL_US = 0.0029, 100, 16, 6e-5, 0.15
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What was tried and what it did.
+
+    Attributes:
+        plan: None where every label was scored.
+        index: "exact" where the neighbours were found without an index.
+        figures: on the held-out texts.
+        cost_us: of searching and scoring a query, by a count of operations.
+        search_us: of searching, measured, the median of one query at a time; None where the index would not serve.
+        weights: type of embeddings, classifiers and representatives.
+    """
+
+    plan: ShortlistPlan | None
+    index: str
+    figures: Figures
+    cost_us: float
+    search_us: float | None = None
+    weights: Weights = "float32"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """How to search, the trial of that, all trials in order, and whether it is within the limits.
+
+    Without held-out texts there is no trial.
+    """
+
+    plan: ShortlistPlan
+    chosen: Trial | None
+    trials: list[Trial]
+    within_limits: bool
+
+
+def choose_plan(builder: IndexBuilder, space: SearchSpace) -> Choice:
+    """The cheapest plan within the limits; where none is, the most accurate one.
+
+    Without held-out texts a space of a single plan is taken at its word.
+
+    Args:
+        builder: over the vectors of a checkpoint that has not learnt its held-out texts.
+        space: what there is to choose from.
+
+    Raises:
+        ValueError: there is a choice and there are no held-out texts, or votes are wanted of centroids alone.
+    """
+    checkpoint = builder.checkpoint
+    if set(space.kinds) == {"centroids"} and checkpoint.delta > 0:
+        raise ValueError(
+            f"votes have a share of {checkpoint.delta:g} in a score, and centroids alone cast none: "
+            "choose --shortlist points or union"
+        )
+    if not len(checkpoint.held_out.bags) and (plan := _only_plan(builder, space)) is not None:
+        return Choice(plan, None, [], within_limits=True)
+    return _Search(builder, space).run()
+
+
+def judge_int8(builder: IndexBuilder, plan: ShortlistPlan) -> Trial:
+    """A plan with embeddings, classifiers and representatives in int8.
+
+    Raises:
+        ValueError: there are no held-out texts.
+    """
+    return _Search(builder, SearchSpace(), "int8").try_plan(plan)
+
+
+def score_held_out(builder: IndexBuilder, plan: ShortlistPlan, weights: Weights, top_k: int) -> ScoredPairs:
+    """The best labels of the held-out texts by a plan, with their scores and whether they are right.
+
+    Raises:
+        ValueError: there are no held-out texts.
+    """
+    return _Search(builder, SearchSpace(), weights).score(plan, top_k)
+
+
+def _only_plan(builder: IndexBuilder, space: SearchSpace) -> ShortlistPlan | None:
+    """The single plan of a space, None where it leaves a choice."""
+    kind, *more_kinds = space.kinds
+    numbers = space.neighbours_of(kind)
+    if (
+        more_kinds
+        or space.ef_search is None
+        or any(len(some) > 1 for some in (space.dims, space.ms, *numbers.values()))
+    ):
+        return None
+    chosen = {side: neighbours for side, (neighbours,) in numbers.items()}
+    return _plan(builder, space, min(space.dims[0], builder.dim), chosen, space.ms[0])
+
+
+def _plan(
+    builder: IndexBuilder, space: SearchSpace, dim: int, numbers: dict[Side, int], m: int, ef_factor: float = 1
+) -> ShortlistPlan:
+    plans: dict[Side, IndexPlan] = {}
+    for side, neighbours in numbers.items():
+        ef_search = space.ef_search or round(ef_factor * neighbours)
+        backend = space.backend_for(builder.count(side), dim)
+        plans[side] = IndexPlan(backend, HnswParams(m, EF_CONSTRUCTION, max(ef_search, neighbours)), neighbours)
+    return ShortlistPlan(dim, plans.get("centroids"), plans.get("points"), space.pinned_max_candidates)
+
+
+class _Search:
+    def __init__(self, builder: IndexBuilder, space: SearchSpace, weights: Weights = "float32") -> None:
+        self._builder, self._space, self._weights = builder, space, weights
+        self._judge = Judge(builder.checkpoint, int8=weights == "int8")
+        self._representatives = builder.representatives(int8=weights == "int8")
+        self._trials: list[Trial] = []
+        self._references: list[Trial] = []
+        self._indexed = 0
+
+    def run(self) -> Choice:
+        self._references = [self._score_everything(), self._search_as_trained()]
+        self._trials += self._references
+        spaces = list(product(self._kinds(), self._dims()))
+        for kind, dim in track(spaces, "trying spaces"):
+            self._trials += self._try_exact(kind, dim)
+        reaching = sorted(filter(self._is_within, self._trials[NUM_REFERENCES:]), key=lambda trial: trial.cost_us)
+        built: list[Trial] = []
+        tried = list(product(self._space.ms, reaching[:_SPACES_WITH_INDICES]))
+        for m, trial in track(tried, "trying indices"):
+            built += self._try_index(trial, m)
+        self._trials += built
+        if within := [trial for trial in built if self._is_within(trial)]:
+            return self._choose(self._limit(min(within, key=lambda trial: trial.cost_us)))
+        return self._most_accurate()
+
+    def _most_accurate(self) -> Choice:
+        """For limits that no plan is within."""
+        ranked = sorted(self._trials[NUM_REFERENCES:], key=lambda trial: trial.figures.precision)
+        built = [trial for m in self._space.ms for trial in self._try_index(ranked[-1], m)]
+        self._trials += built
+        return self._choose(max(built, key=lambda trial: trial.figures.precision))
+
+    def _limit(self, trial: Trial) -> Trial:
+        """The same with the smallest limit of labels that is within the limits of accuracy; itself where none is."""
+        if trial.plan is None or self._space.pinned_max_candidates is not None:
+            return trial
+        for max_candidates in track(sorted(self._space.max_candidates), "trying limits"):
+            limited = self.try_plan(replace(trial.plan, max_candidates=max_candidates))
+            self._trials.append(limited)
+            if self._is_within(limited):
+                return limited
+        return trial
+
+    def _choose(self, trial: Trial) -> Choice:
+        if trial.plan is None:
+            raise AssertionError("the scoring of every label is no plan")
+        return Choice(trial.plan, trial, self._trials, self._is_within(trial))
+
+    def _is_within(self, trial: Trial) -> bool:
+        """Compared with the better of scoring every label and of the search that the shares were chosen with."""
+        precision = max(reference.figures.precision for reference in self._references)
+        propensity_scored = max(reference.figures.propensity_scored for reference in self._references)
+        return (
+            trial.figures.precision >= precision - self._space.max_loss
+            and trial.figures.propensity_scored >= propensity_scored - self._space.max_psp_loss
+        )
+
+    def _kinds(self) -> list[ShortlistKind]:
+        """Those that bring what has a share in a score: centroids alone cast no votes."""
+        votes = self._builder.checkpoint.delta > 0
+        return [kind for kind in self._space.kinds if kind != "centroids" or not votes]
+
+    def _dims(self) -> list[int]:
+        return sorted({min(dim, self._builder.dim) for dim in self._space.dims})
+
+    def _score_everything(self) -> Trial:
+        """Every label scored; votes are those of the exact neighbours in all dimensions."""
+        builder, checkpoint = self._builder, self._builder.checkpoint
+        neighbours, num_labels, labels = checkpoint.point_neighbours, len(checkpoint.labels), checkpoint.point_labels
+        near = self._find(FlatIndex(checkpoint.points), builder.dim, neighbours)
+
+        def shortlister_of(rows: slice) -> Shortlister:
+            points = LabelGraph(near.take(rows), labels, neighbours)
+            return ExhaustiveShortlister(Shortlister(None, points, self._representatives), num_labels)
+
+        figures = self._judge.figures(shortlister_of, self._judge.exhaustive_chunk())
+        return Trial(None, "exact", figures, _READ_US * checkpoint.points.size + _LABEL_US * num_labels)
+
+    def _search_as_trained(self) -> Trial:
+        """The union of both sides, exact in all dimensions, with the run's own numbers of hits."""
+        builder, checkpoint = self._builder, self._builder.checkpoint
+        numbers: dict[Side, int] = {"centroids": checkpoint.centroid_neighbours, "points": checkpoint.point_neighbours}
+        hits = {
+            side: self._find(_flat(builder.vectors(side, builder.dim)), builder.dim, k) for side, k in numbers.items()
+        }
+        plan = _plan(builder, self._space, builder.dim, numbers, self._space.ms[0])
+        return self._trial(replace(plan, max_candidates=None), "exact", hits)
+
+    def _try_exact(self, kind: ShortlistKind, dim: int) -> Iterator[Trial]:
+        """Every number of neighbours in a space, without an index."""
+        numbers = self._space.neighbours_of(kind)
+        hits = {
+            side: self._find(_flat(self._builder.vectors(side, dim)), dim, max(some)) for side, some in numbers.items()
+        }
+        for chosen in product(*numbers.values()):
+            plan = _plan(self._builder, self._space, dim, dict(zip(numbers, chosen, strict=True)), self._space.ms[0])
+            yield self._trial(plan, "exact", hits)
+
+    def _try_index(self, exact: Trial, m: int) -> Iterator[Trial]:
+        """Indices for the space and the neighbours of an exact trial, searched with growing care until it does."""
+        if exact.plan is None:
+            return
+        numbers = {side: plan.neighbours for side, plan in exact.plan.sides().items()}
+        is_flat = all(plan.backend == "flat" for plan in exact.plan.sides().values())
+        if is_flat and m != self._space.ms[0]:  # exact, whatever m and ef_search are
+            return
+        vectors = sum(self._builder.count(side) for side in numbers)
+        if self._indexed and self._indexed + vectors > _MAX_VECTORS_INDEXED:
+            return
+        self._indexed += vectors
+        for ef_factor in (1,) if self._space.ef_search or is_flat else _EF_FACTORS:
+            tried = self.try_plan(_plan(self._builder, self._space, exact.plan.dim, numbers, m, ef_factor))
+            yield tried
+            if self._is_enough(tried, exact):
+                break
+
+    def _is_enough(self, tried: Trial, exact: Trial) -> bool:
+        """Within the limits, or, where the same without an index is not, as accurate as that."""
+        if self._is_within(exact):
+            return self._is_within(tried)
+        return tried.figures.precision >= exact.figures.precision
+
+    def try_plan(self, plan: ShortlistPlan) -> Trial:
+        """The figures of a plan with the indices that would serve."""
+        sides = self._indices(plan)
+        hits = self._hits(plan, sides)
+        trial = self._trial(plan, "+".join(dict.fromkeys(side.backend for side in plan.sides().values())), hits)
+        search_us = sum(self._time(index, plan.dim, plan.sides()[side].neighbours) for side, index in sides.items())
+        return replace(trial, search_us=search_us)
+
+    def score(self, plan: ShortlistPlan, top_k: int) -> ScoredPairs:
+        """The best labels of the held-out texts, with the indices that would serve."""
+        hits = self._hits(plan, self._indices(plan))
+        return self._judge.scored_pairs(self._shortlister(plan, hits, slice(None)), top_k)
+
+    def _indices(self, plan: ShortlistPlan) -> dict[Side, StoredIndex]:
+        return {side: index for side, index in self._builder.build(plan).sides().items() if index is not None}
+
+    def _hits(self, plan: ShortlistPlan, indices: dict[Side, StoredIndex]) -> dict[Side, Hits]:
+        return {side: self._find(index, plan.dim, plan.sides()[side].neighbours) for side, index in indices.items()}
+
+    def _trial(self, plan: ShortlistPlan, index: str, hits: dict[Side, Hits]) -> Trial:
+        figures = self._judge.figures(lambda rows: self._shortlister(plan, hits, rows))
+        search_us = sum(_search_cost_us(side, plan.dim, hits[name].count) for name, side in plan.sides().items())
+        return Trial(plan, index, figures, search_us + _LABEL_US * figures.labels, weights=self._weights)
+
+    def _shortlister(self, plan: ShortlistPlan, hits: dict[Side, Hits], rows: slice) -> Shortlister:
+        sides = plan.sides()
+        graphs = {
+            side: LabelGraph(found.take(rows), self._builder.labels(side), sides[side].neighbours)
+            for side, found in hits.items()
+        }
+        return Shortlister(graphs.get("centroids"), graphs.get("points"), self._representatives, plan.max_candidates)
+
+    def _find(self, index: NeighbourIndex, dim: int, neighbours: int) -> Hits:
+        return Hits.find(index, self._builder.project(self._judge.texts.v, dim), neighbours)
+
+    def _time(self, index: NeighbourIndex, dim: int, neighbours: int) -> float:
+        """Microseconds of one search, the median over some texts."""
+        z_Rd = self._builder.project(self._judge.texts.v[:_TIMED_TEXTS], dim)
+        times: list[float] = []
+        for z_d in z_Rd:
+            begun = perf_counter()
+            index.search(z_d[None], neighbours)
+            times.append(perf_counter() - begun)
+        return 1e6 * float(median(times))
+
+
+def _flat(vectors_Nd: NDArray[np.float32]) -> FlatIndex:
+    return FlatIndex.build(vectors_Nd, HnswParams(2, 1, 1), 0)  # which it ignores
+
+
+def _search_cost_us(plan: IndexPlan, dim: int, count: int) -> float:
+    if plan.backend == "flat":
+        return _READ_US * count * dim
+    links = sqrt(plan.params.m / _WALK_LINKS)
+    return _WALK_US * plan.params.ef_search * (_WALK_NUMBERS + dim) * links

@@ -1,0 +1,75 @@
+"""Trials of a choice of how to search, as tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.table import Table
+
+from astec.export.search.tradeoff import NUM_REFERENCES, Trial
+
+_METRICS = ("P@1", "P@3", "P@5", "PSP@1", "PSP@5")
+_COLUMNS = ("shortlist", "dim", "neighbours", "index", "m", "ef", "most labels", "labels", *_METRICS)
+
+
+class _WholeTable(Table):
+    """As wide as it needs to be: a terminal that is narrower wraps its lines, and no cell is cut, nor in a log."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        return super().__rich_console__(console, options.update(max_width=_MAX_CHARS))
+
+
+def tradeoff_table(trials: Sequence[Trial], chosen: Trial) -> Table:
+    """One row a trial, but for those beaten outright; the chosen one is marked."""
+    table = _WholeTable(*_COLUMNS, "cost us", "search us", box=None, caption=_CAPTION, caption_justify="left")
+    for trial in _worth_showing(trials):
+        search = "" if trial.search_us is None else f"{trial.search_us:.0f}"
+        style = "bold green" if trial is chosen else None
+        table.add_row(*_cells(trial), f"{trial.cost_us:.0f}", search, style=style)
+    return table
+
+
+def tradeoff_markdown(trials: Sequence[Trial]) -> str:
+    """The same for the model card: without what was measured by a clock, so that equal models have equal cards."""
+    lines = [_COLUMNS, ("---",) * len(_COLUMNS), *(tuple(_cells(trial)) for trial in _worth_showing(trials))]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+_MAX_CHARS = 500
+_CAPTION = (
+    "On held-out texts, in percent. labels: scored per text; most labels: of one. cost: of searching and scoring, by a "
+    "count of operations, which decides; search: one query, measured."
+)
+
+
+def _worth_showing(trials: Sequence[Trial]) -> Iterator[Trial]:
+    """All but those without an index that another one of these beats in accuracy at no higher cost."""
+    yield from trials[:NUM_REFERENCES]
+    exact = [trial for trial in trials[NUM_REFERENCES:] if trial.index == "exact"]
+    for trial in trials[NUM_REFERENCES:]:
+        if trial.index != "exact" or not any(_beats(other, trial) for other in exact):
+            yield trial
+
+
+def _beats(one: Trial, other: Trial) -> bool:
+    costs = one.cost_us, other.cost_us
+    precision = one.figures.precision, other.figures.precision
+    propensity_scored = one.figures.propensity_scored, other.figures.propensity_scored
+    no_worse = costs[0] <= costs[1] and precision[0] >= precision[1] and propensity_scored[0] >= propensity_scored[1]
+    return no_worse and (costs[0] < costs[1] or precision[0] > precision[1])
+
+
+def _cells(trial: Trial) -> Iterator[str]:
+    sides = {} if trial.plan is None else trial.plan.sides()
+    graphs = [side.params for side in sides.values() if trial.index != "exact" and side.backend != "flat"]
+    yield "all labels" if trial.plan is None else trial.plan.kind
+    yield "all" if trial.plan is None else str(trial.plan.dim)
+    yield " + ".join(str(side.neighbours) for side in sides.values())
+    yield trial.index if trial.weights == "float32" else f"{trial.index}, {trial.weights}"
+    yield " + ".join(str(params.m) for params in graphs)
+    yield " + ".join(str(params.ef_search) for params in graphs)
+    yield "" if trial.plan is None or trial.plan.max_candidates is None else str(trial.plan.max_candidates)
+    yield f"{trial.figures.labels:.0f}"
+    for name in _METRICS:
+        yield f"{trial.figures.metrics[name]:.2f}"
