@@ -27,8 +27,8 @@ from astec.loadtest.peer_tools import (
     TRAIN_TEXTS,
     label_names,
 )
-from astec.trainer.config import FeaturizerSection, TrainerConfig
 from astec.trainer.data import TrainingData, load_training_data
+from astec.trainer.settings.config import FeaturizerSection, TrainerConfig
 
 RANKS = (1, 3, 5)
 _WARM_UP_QUERIES = 100

@@ -17,18 +17,18 @@ from rich.table import Table
 from astec.export.console import console
 from astec.export.readers import DataError, open_dataset
 from astec.trainer.bench.synthetic import SHAPES, ScaleError
-from astec.trainer.config import ConfigError, TrainerConfig, all_settings, load_config, seed_settings
 from astec.trainer.demo.log import DemoLogConfig, write_demo_log
-from astec.trainer.interruption import exit_when_interrupted
-from astec.trainer.run import DEFAULT_SAVE_MINUTES
+from astec.trainer.run.folder import DEFAULT_SAVE_MINUTES
+from astec.trainer.run.interruption import exit_when_interrupted
+from astec.trainer.settings.config import ConfigError, TrainerConfig, all_settings, load_config, seed_settings
 from astec.trainer.tuning.command import tune
 
 if TYPE_CHECKING:
     import torch
 
     from astec.trainer.data import TrainingData
-    from astec.trainer.run import Run
-    from astec.trainer.world import World
+    from astec.trainer.parallel.world import World
+    from astec.trainer.run.folder import Run
 
 EXIT_BAD_INPUT = 2
 
@@ -154,8 +154,8 @@ def report(
 ) -> None:
     """Write RUN/report.html again, from what the run has left beside it."""
     from astec.trainer.report.evaluation import EvaluationError
-    from astec.trainer.report.history import HistoryError
     from astec.trainer.report.page import write_report
+    from astec.trainer.run.history import HistoryError
 
     try:
         path = write_report(run_folder)
@@ -201,9 +201,9 @@ def bench(
     if shape not in SHAPES:
         _fail(f"--shape {shape} is not known; there are {', '.join(SHAPES)}")
     from astec.trainer.bench.cost import paper_settings, run_bench
-    from astec.trainer.loop import DivergedError
-    from astec.trainer.run import RunError
-    from astec.trainer.tensors import DeviceError, pick_device
+    from astec.trainer.numerics.device import DeviceError, pick_device
+    from astec.trainer.run.folder import RunError
+    from astec.trainer.training.loop import DivergedError
 
     given = [*(overrides or []), *seed_settings(seed)]
     try:
@@ -247,8 +247,8 @@ class _Options:
 
 def _begin(data: Path, run_folder: Path, settings: TrainerConfig, options: _Options, *, skip_bad_lines: bool) -> None:
     """Train from the start."""
-    from astec.trainer.origin import Fingerprint, Origin, settings_sha256
-    from astec.trainer.run import Run
+    from astec.trainer.run.folder import Run
+    from astec.trainer.run.origin import Fingerprint, Origin, settings_sha256
 
     device = options.device or "auto"
     save_minutes = DEFAULT_SAVE_MINUTES if options.save_minutes is None else options.save_minutes
@@ -271,8 +271,8 @@ def _begin(data: Path, run_folder: Path, settings: TrainerConfig, options: _Opti
 
 def _resume(run_folder: Path, options: _Options) -> None:
     """Go on with an interrupted run."""
-    from astec.trainer.origin import Fingerprint
-    from astec.trainer.run import CONFIG_FILE, Run, RunError, read_origin
+    from astec.trainer.run.folder import CONFIG_FILE, Run, RunError, read_origin
+    from astec.trainer.run.origin import Fingerprint
 
     with _failures(run_folder):
         origin = read_origin(run_folder)
@@ -315,13 +315,13 @@ def _finish(run: Run) -> None:
 @contextmanager
 def _failures(run_folder: Path) -> Iterator[None]:
     """End with a message on what is the user's to mend."""
-    from astec.trainer.distributed import PeerError
-    from astec.trainer.loop import DivergedError
+    from astec.trainer.numerics.device import DeviceError
+    from astec.trainer.parallel.distributed import PeerError
     from astec.trainer.report.evaluation import EvaluationError
-    from astec.trainer.report.history import HistoryError
     from astec.trainer.report.tensorboard import TensorBoardError
-    from astec.trainer.run import ORIGIN_FILE, RunError
-    from astec.trainer.tensors import DeviceError
+    from astec.trainer.run.folder import ORIGIN_FILE, RunError
+    from astec.trainer.run.history import HistoryError
+    from astec.trainer.training.loop import DivergedError
 
     try:
         yield
@@ -334,7 +334,7 @@ def _failures(run_folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _join_world(device: str, *, tensorboard: bool) -> Iterator[tuple[World, torch.device]]:
-    from astec.trainer.distributed import join_world
+    from astec.trainer.parallel.distributed import join_world
     from astec.trainer.report.tensorboard import require_tensorboard
 
     if tensorboard:
@@ -354,11 +354,11 @@ def _load(data: Path, settings: TrainerConfig, *, skip_bad_lines: bool) -> Train
 
 
 def _learn(data: TrainingData, settings: TrainerConfig, device: torch.device, run: Run, *, tensorboard: bool) -> None:
-    from astec.trainer.report.history import History
+    from astec.trainer.pipeline.stages import train as train_learner
+    from astec.trainer.pipeline.stages import train_along
     from astec.trainer.report.tensorboard import TENSORBOARD_FOLDER, TensorBoard
-    from astec.trainer.run import HISTORY_FILE
-    from astec.trainer.stages import train as train_learner
-    from astec.trainer.stages import train_along
+    from astec.trainer.run.folder import HISTORY_FILE
+    from astec.trainer.run.history import History
 
     with ExitStack() as closing:
         if not run.world.leads:

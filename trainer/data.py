@@ -22,8 +22,8 @@ from astec.export.artifact.text.id_featurizer import IdFeaturizer
 from astec.export.artifact.text.sequence_reader import SequenceReader, open_reader
 from astec.export.artifact.text.words import Sequences
 from astec.export.readers import DataError, Dataset
-from astec.trainer.config import ConfigError, FeaturizerSection, TrainerConfig
-from astec.trainer.section import EncoderSection
+from astec.trainer.settings.config import ConfigError, FeaturizerSection, TrainerConfig
+from astec.trainer.settings.section import EncoderSection
 
 
 @dataclass(frozen=True, slots=True)

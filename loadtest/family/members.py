@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Final, Literal, get_args
 
 from astec.export.artifact.manifest import Reads
-from astec.trainer.config import TrainerConfig
-from astec.trainer.encoders import ENCODERS, encoder_section
-from astec.trainer.section import WordsSection
+from astec.trainer.settings.config import TrainerConfig
+from astec.trainer.settings.encoder_kinds import ENCODERS, encoder_section
+from astec.trainer.settings.section import WordsSection
 
 Kind = Literal["system", "encoder", "framework"]
 FRAMEWORKS: Final = get_args(TrainerConfig.model_fields["framework"].annotation)

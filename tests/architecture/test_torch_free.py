@@ -31,4 +31,4 @@ def test_serving_and_exporting_load_no_torch(module: str) -> None:
 
 
 def test_the_trainer_does() -> None:
-    assert loads_torch("astec.trainer.stages")
+    assert loads_torch("astec.trainer.pipeline.stages")

@@ -8,7 +8,7 @@ from astec.loadtest.family.__main__ import app
 from astec.loadtest.family.measure import Figures
 from astec.loadtest.family.members import Member, members
 from astec.loadtest.family.page import draw, named_points, to_markdown
-from astec.trainer.encoders import ENCODERS
+from astec.trainer.settings.encoder_kinds import ENCODERS
 
 ROOT = Path(__file__).parents[2]
 CHEAP = (

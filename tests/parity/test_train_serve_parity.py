@@ -27,10 +27,10 @@ from astec.export.search.indices import IndexBuilder, Indices
 from astec.server.engine.predictor import Predictor
 from astec.server.engine.query_encoder import Encoder
 from astec.trainer.data import Texts
-from astec.trainer.dense import DenseModel
 from astec.trainer.encoders.encoder import Encoder as TorchEncoder
-from astec.trainer.mix import Parts, Shares
-from astec.trainer.section import EncoderSection
+from astec.trainer.modules.mix import Parts, Shares
+from astec.trainer.settings.section import EncoderSection
+from astec.trainer.training.dense_model import DenseModel
 
 # Of float32 sums over up to a few hundred tokens and a hundred dimensions, taken in another order.
 REPRESENTATION_TOLERANCE = 1e-5

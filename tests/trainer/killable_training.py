@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import Callable
 
-import astec.trainer.stages  # noqa: F401 - imported once, before the forks
+import astec.trainer.pipeline.stages  # noqa: F401 - imported once, before the forks
 from astec.trainer.__main__ import main
 
 

@@ -10,16 +10,17 @@ from scipy.sparse import csr_matrix
 
 from astec.export.artifact.shortlist.shortlister import Candidates
 from astec.export.artifact.text.bags import Bags
-from astec.trainer.config import ModelSection
 from astec.trainer.data import Texts
-from astec.trainer.distributed import join_world
+from astec.trainer.embeddings.random import random_embeddings
 from astec.trainer.encoders.encoder import Encoder
-from astec.trainer.features import EncodedFeatures, Features, FrozenFeatures, random_embeddings
-from astec.trainer.sampling import LabelSampler
-from astec.trainer.section import EncoderSection
-from astec.trainer.task import AllLabels, Labels, OneVsAllTask
-from astec.trainer.tensors import seeded
-from astec.trainer.world import Arrays, Mesh, World
+from astec.trainer.modules.negatives.sampling import LabelSampler
+from astec.trainer.numerics.device import seeded
+from astec.trainer.parallel.distributed import join_world
+from astec.trainer.parallel.world import Arrays, Mesh, World
+from astec.trainer.settings.config import ModelSection
+from astec.trainer.settings.section import EncoderSection
+from astec.trainer.training.features import EncodedFeatures, Features, FrozenFeatures
+from astec.trainer.training.task import AllLabels, Labels, OneVsAllTask
 
 CPU = torch.device("cpu")
 NUM_TEXTS, NUM_TOKENS, NUM_LABELS, DIM, BATCH = 33, 60, 1_501, 8, 16

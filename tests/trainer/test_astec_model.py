@@ -14,8 +14,8 @@ from astec.trainer.data import Texts
 from astec.trainer.encoders.boe import BagOfEmbeddings
 from astec.trainer.encoders.encoder import Encoder
 from astec.trainer.encoders.reading import BagReading
-from astec.trainer.model import Classifier, Residual, one_vs_all_loss
-from astec.trainer.section import EncoderSection
+from astec.trainer.settings.section import EncoderSection
+from astec.trainer.training.layers import Classifier, Residual, one_vs_all_loss
 
 CPU = torch.device("cpu")
 

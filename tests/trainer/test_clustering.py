@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from scipy.sparse import random as random_sparse
 
-from astec.trainer.clustering import cluster_labels, label_centroids, normalize_rows
+from astec.trainer.modules.surrogate.clustering import cluster_labels, label_centroids, normalize_rows
 
 
 def sparse_units(num_labels: int, num_features: int, seed: int, density: float = 0.1) -> csr_matrix:

@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from astec.trainer.dense import DenseModel
 from astec.trainer.encoders.encoder import Encoder
-from astec.trainer.section import EncoderSection
+from astec.trainer.settings.section import EncoderSection
+from astec.trainer.training.dense_model import DenseModel
 
 NUM_TOKENS, NUM_LABELS, DIM = 9, 7, 4
 

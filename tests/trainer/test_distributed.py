@@ -18,9 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from astec.trainer.model import Classifier
-from astec.trainer.run import HISTORY_FILE
-from astec.trainer.world import ALONE, Mesh, World
+from astec.trainer.parallel.world import ALONE, Mesh, World
+from astec.trainer.run.folder import HISTORY_FILE
+from astec.trainer.training.layers import Classifier
 
 Ranks = list[dict[str, NDArray[np.generic]]]
 TORCHRUN = (sys.executable, "-W", "error", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")

@@ -8,10 +8,10 @@ from scipy.sparse import csr_matrix
 
 from astec.export.artifact.index.base import HnswParams
 from astec.export.artifact.index.hnsw import HnswIndex
-from astec.trainer import exact_index
-from astec.trainer.config import HnswSection, ShortlistSection
-from astec.trainer.exact_index import ExactIndex
-from astec.trainer.sampling import build_graphs, mine_negatives, shortlist_all
+from astec.trainer.modules.negatives import exact_index
+from astec.trainer.modules.negatives.exact_index import ExactIndex
+from astec.trainer.modules.negatives.sampling import build_graphs, mine_negatives, shortlist_all
+from astec.trainer.settings.config import HnswSection, ShortlistSection
 
 CPU = torch.device("cpu")
 

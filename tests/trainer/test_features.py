@@ -5,9 +5,9 @@ import torch
 
 from astec.export.artifact.text.bags import Bags
 from astec.trainer.data import Texts
+from astec.trainer.embeddings.random import random_embeddings
 from astec.trainer.encoders.encoder import Encoder
-from astec.trainer.features import random_embeddings
-from astec.trainer.section import EncoderSection
+from astec.trainer.settings.section import EncoderSection
 
 
 def test_encoding_is_that_of_each_text_alone() -> None:

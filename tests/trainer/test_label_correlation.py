@@ -3,8 +3,8 @@
 import numpy as np
 from scipy.sparse import csr_matrix, identity
 
-from astec.trainer.clustering import cluster_labels, label_centroids
-from astec.trainer.correlation import label_correlation, smooth_centroids
+from astec.trainer.modules.surrogate.clustering import cluster_labels, label_centroids
+from astec.trainer.modules.surrogate.correlation import label_correlation, smooth_centroids
 
 LEAVES = 15
 

@@ -12,7 +12,7 @@ from scipy.sparse import csr_matrix
 
 from astec.export.artifact.shortlist.shortlister import Candidates
 from astec.export.ranking_metrics import RankingMetrics
-from astec.trainer.mix import SHARES, SMALL_SHARES, MixChoice, Parts, Shares, choose_shares
+from astec.trainer.modules.mix import SHARES, SMALL_SHARES, MixChoice, Parts, Shares, choose_shares
 
 NUM_TEXTS, NUM_LABELS = 60, 15
 FIGURES = ("P@1", "P@3", "P@5", "PSP@1", "PSP@3", "PSP@5")

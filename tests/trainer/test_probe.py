@@ -6,8 +6,8 @@ import torch
 from scipy.sparse import csr_matrix
 
 from astec.export.artifact.shortlist.shortlister import Candidates
-from astec.trainer import probe
-from astec.trainer.probe import candidate_logits, progress_metrics, recall_metrics
+from astec.trainer.training import probe
+from astec.trainer.training.probe import candidate_logits, progress_metrics, recall_metrics
 
 # Text 0 likes labels 0, 1, 2, ... in this order, text 1 the other way round.
 X_RD = torch.tensor([[1.0, 0.0], [0.0, 1.0]])

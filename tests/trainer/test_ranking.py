@@ -6,7 +6,7 @@ from scipy.sparse import csr_matrix
 
 from astec.export.artifact.shortlist.shortlister import Candidates
 from astec.export.ranking_metrics import RankingMetrics
-from astec.trainer.ranking import rank_candidates, shortlist_recall
+from astec.trainer.training.ranking import rank_candidates, shortlist_recall
 
 
 def candidates(*rows: dict[int, float]) -> Candidates:

@@ -6,9 +6,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from astec.export.artifact.shortlist.shortlister import Shortlister
-from astec.trainer.config import HnswSection, ShortlistSection
-from astec.trainer.representatives import label_representatives, spherical_k_means
-from astec.trainer.sampling import build_graphs
+from astec.trainer.modules.negatives.representatives import label_representatives, spherical_k_means
+from astec.trainer.modules.negatives.sampling import build_graphs
+from astec.trainer.settings.config import HnswSection, ShortlistSection
 
 DIM = 6
 

@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 
 from astec.export.model.checkpoint import CHECKPOINT_FOLDER, SUMMARY_FILE
-from astec.trainer.report.history import History
-from astec.trainer.run import CONFIG_FILE, HISTORY_FILE, ORIGIN_FILE, STAGES_FOLDER, read_origin
+from astec.trainer.run.folder import CONFIG_FILE, HISTORY_FILE, ORIGIN_FILE, STAGES_FOLDER, read_origin
+from astec.trainer.run.history import History
 
 WriteJsonl = Callable[..., Path]
 ShopRows = list[tuple[str, list[str]]]
 Kill = tuple[str, str, int]
-RECORD = "astec.trainer.run.Run.record"
+RECORD = "astec.trainer.run.folder.Run.record"
 RERANKER = ("reranker.enabled=true", "reranker.dim=8", "reranker.epochs=3", "reranker.min_steps=0")
 EPOCHS = ("surrogate.epochs=3", "surrogate.min_steps=0", "extreme.epochs=3", "extreme.min_steps=0")
 SETTINGS = (
@@ -145,10 +145,10 @@ def test_a_run_killed_at_every_stage_ends_as_an_uninterrupted_one(trainer: Train
         (RECORD, "extreme", 2),
         ("pathlib.Path.unlink", "extreme-0.progress", 1),  # the stage is saved, its progress not yet dropped
         (RECORD, "reranker", 2),
-        ("astec.trainer.stages.learn_sparse", "", 2),  # of the second cost; the first is saved
+        ("astec.trainer.pipeline.stages.learn_sparse", "", 2),  # of the second cost; the first is saved
         (RECORD, "refitted graphs", 1),
         ("pathlib.Path.rename", "checkpoint", 1),
-        ("astec.trainer.stages.write_report", "", 1),
+        ("astec.trainer.pipeline.stages.write_report", "", 1),
     ]
     run = killed_again_and_again(trainer, kills, *RERANKER)
     assert_same(checkpoint(run), checkpoint(trainer.folder / "whole"))
@@ -240,7 +240,7 @@ def test_a_full_disk_at_the_checkpoint_keeps_every_stage(trainer: Trainer) -> No
 def test_a_run_killed_while_it_begins_starts_over(trainer: Trainer, whole: dict[str, object], turn: int) -> None:
     """Before its configuration, its history or run.json is written."""
     run = trainer.folder / "run"
-    assert trainer.begin("run", kill=("astec.trainer.run.write_file_atomically", "", turn))[0] == -signal.SIGKILL
+    assert trainer.begin("run", kill=("astec.trainer.run.folder.write_file_atomically", "", turn))[0] == -signal.SIGKILL
     assert run.exists()
     code, said = trainer.run("--resume", run)
     assert (code, f"{run} holds no run to go on with" in said) == (2, True), said

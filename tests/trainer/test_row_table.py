@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from astec.trainer.rows import RowTable
+from astec.trainer.numerics.row_table import RowTable
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
 

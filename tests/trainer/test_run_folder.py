@@ -10,10 +10,19 @@ import numpy as np
 import pytest
 
 from astec.export.model.checkpoint import CHECKPOINT_FOLDER
-from astec.trainer.config import TrainerConfig, load_config
-from astec.trainer.origin import Fingerprint, Origin, settings_sha256
-from astec.trainer.report.history import History
-from astec.trainer.run import CONFIG_FILE, HISTORY_FILE, ORIGIN_FILE, STAGES_FOLDER, Arrays, Run, RunError, read_origin
+from astec.trainer.run.folder import (
+    CONFIG_FILE,
+    HISTORY_FILE,
+    ORIGIN_FILE,
+    STAGES_FOLDER,
+    Arrays,
+    Run,
+    RunError,
+    read_origin,
+)
+from astec.trainer.run.history import History
+from astec.trainer.run.origin import Fingerprint, Origin, settings_sha256
+from astec.trainer.settings.config import TrainerConfig, load_config
 
 ORIGIN = Origin(
     data=Path("/data/train.jsonl"),

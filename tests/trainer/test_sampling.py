@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from astec.trainer.config import HnswSection, ShortlistSection
-from astec.trainer.sampling import (
+from astec.trainer.modules.negatives.sampling import (
     Graphs,
     LabelSampler,
     build_graphs,
@@ -20,6 +19,7 @@ from astec.trainer.sampling import (
     mine_negatives,
     shortlist_all,
 )
+from astec.trainer.settings.config import HnswSection, ShortlistSection
 
 NUM_TEXTS, NUM_LABELS, DIM = 600, 40, 12
 SHORTLIST = ShortlistSection(

@@ -17,9 +17,9 @@ from scipy.sparse import csr_matrix
 from astec.export.artifact.scoring.sparse import MIN_HEAD_WEIGHTS, SparseClassifier
 from astec.export.artifact.shortlist.shortlister import Candidates
 from astec.export.artifact.text.bags import Bags
-from astec.trainer.config import SparseSection
 from astec.trainer.data import Examples
-from astec.trainer.sparse import learn_sparse
+from astec.trainer.modules.sparse_term import learn_sparse
+from astec.trainer.settings.config import SparseSection
 
 NUM_TEXTS, NUM_LABELS, NUM_FEATURES = 60, 4, 10
 EXACT = SparseSection(epochs=2000, prune_below=0, prune_head_below=0)

@@ -7,13 +7,14 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from astec.export.artifact.text.bags import Bags
-from astec.trainer.config import ModelSection
 from astec.trainer.data import Examples
+from astec.trainer.embeddings.random import random_embeddings
 from astec.trainer.encoders.encoder import Encoder
-from astec.trainer.features import EncodedFeatures, Features, FrozenFeatures, random_embeddings
-from astec.trainer.sampling import LabelSampler
-from astec.trainer.section import EncoderSection
-from astec.trainer.task import AllLabels, Labels, OneVsAllTask
+from astec.trainer.modules.negatives.sampling import LabelSampler
+from astec.trainer.settings.config import ModelSection
+from astec.trainer.settings.section import EncoderSection
+from astec.trainer.training.features import EncodedFeatures, Features, FrozenFeatures
+from astec.trainer.training.task import AllLabels, Labels, OneVsAllTask
 
 CPU = torch.device("cpu")
 MODEL = ModelSection(dim=16, dropout=0, precision="float32")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from astec.trainer.tensors import DeviceError, pick_device, product_dtype, to_device
+from astec.trainer.numerics.device import DeviceError, pick_device, product_dtype, to_device
 
 CPU = torch.device("cpu")
 

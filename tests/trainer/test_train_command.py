@@ -19,10 +19,10 @@ from astec.export.model.checkpoint import (
     SUMMARY_FILE,
     read_checkpoint,
 )
-from astec.trainer.config import load_config
 from astec.trainer.report.evaluation import EVALUATION_FILE
 from astec.trainer.report.page import REPORT_FILE
-from astec.trainer.run import CONFIG_FILE, HISTORY_FILE, ORIGIN_FILE
+from astec.trainer.run.folder import CONFIG_FILE, HISTORY_FILE, ORIGIN_FILE
+from astec.trainer.settings.config import load_config
 
 Train = Callable[..., tuple[int, str]]
 WriteJsonl = Callable[..., Path]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from astec.trainer.config import (
+from astec.trainer.settings.config import (
     ConfigError,
     TrainerConfig,
     all_settings,
@@ -13,7 +13,7 @@ from astec.trainer.config import (
     load_config,
     seed_settings,
 )
-from astec.trainer.encoders import ENCODERS, encoder_section
+from astec.trainer.settings.encoder_kinds import ENCODERS, encoder_section
 
 
 def test_the_defaults_are_those_of_the_sections() -> None:

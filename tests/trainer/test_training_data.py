@@ -12,8 +12,8 @@ from astec.export.artifact.text.bags import Bags
 from astec.export.artifact.text.featurizer import TextFeaturizer
 from astec.export.artifact.text.id_featurizer import IdFeaturizer
 from astec.export.readers import DataError, open_dataset
-from astec.trainer.config import FeaturizerSection, LabelsSection, TrainerConfig, ValidationSection
 from astec.trainer.data import TrainingData, load_training_data, split_validation
+from astec.trainer.settings.config import FeaturizerSection, LabelsSection, TrainerConfig, ValidationSection
 
 WORDS_ONLY = FeaturizerSection(word_ngrams=1, min_char_ngram=0, max_char_ngram=0, min_df=1)
 WriteJsonl = Callable[..., Path]

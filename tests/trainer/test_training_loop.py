@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from astec.trainer.config import SurrogateSection, TrainerConfig
-from astec.trainer.loop import DivergedError, Loop, Schedule
-from astec.trainer.run import HISTORY_FILE, Run
+from astec.trainer.run.folder import HISTORY_FILE, Run
+from astec.trainer.settings.config import SurrogateSection, TrainerConfig
+from astec.trainer.training.loop import DivergedError, Loop, Schedule
 
 
 class RecordingTask:

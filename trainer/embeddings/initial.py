@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from astec.export.artifact.text.featurizer import Featurizer, TextFeaturizer
 from astec.export.readers import DataError
 from astec.export.readers.lines import read_lines
-from astec.trainer.config import EMBEDDING_SUFFIXES
 from astec.trainer.data import Examples
 from astec.trainer.embeddings.corpus import corpus_embeddings
 from astec.trainer.embeddings.fasttext import FastTextModel
-from astec.trainer.features import random_embeddings
-from astec.trainer.tensors import seeded
+from astec.trainer.embeddings.random import random_embeddings
+from astec.trainer.numerics.device import seeded
+from astec.trainer.settings.config import EMBEDDING_SUFFIXES
 
 _CHUNK_LINES = 50_000
 _END_OF_SENTENCE = b"</s>"  # fastText's own token; folded, it would be the word "s"

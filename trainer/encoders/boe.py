@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from astec.export.model.onnx_graph import OnnxGraph
 from astec.trainer.encoders.trunk import Trunk
-from astec.trainer.section import EncoderSection
+from astec.trainer.settings.section import EncoderSection
 
 
 class BagOfEmbeddings(Trunk):

@@ -11,7 +11,7 @@ from torch import Tensor
 from astec.export.artifact.manifest import Reads
 from astec.export.model.onnx_graph import OnnxGraph
 from astec.trainer.encoders.trunk import Trunk
-from astec.trainer.section import KIND_MEANING, EncoderSection
+from astec.trainer.settings.section import KIND_MEANING, EncoderSection
 
 
 class DenseSection(EncoderSection):

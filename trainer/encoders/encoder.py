@@ -17,14 +17,14 @@ from astec.export.artifact.manifest import EncoderDescription
 from astec.export.model.front import Front
 from astec.export.model.onnx_graph import OnnxGraph
 from astec.trainer.data import Texts
-from astec.trainer.encoders import trunk_class
 from astec.trainer.encoders.joined import JoinedTrunk
+from astec.trainer.encoders.kinds import trunk_class
 from astec.trainer.encoders.reading import READINGS
 from astec.trainer.encoders.trunk import Trunk
-from astec.trainer.rows import RowTable
-from astec.trainer.section import EncoderSection
-from astec.trainer.tensors import to_device
-from astec.trainer.world import Arrays
+from astec.trainer.numerics.device import to_device
+from astec.trainer.numerics.row_table import RowTable
+from astec.trainer.parallel.world import Arrays
+from astec.trainer.settings.section import EncoderSection
 
 _ENCODE_TEXTS = 4096
 _EMBEDDINGS, _TRUNK = "embeddings", "trunk."

@@ -21,7 +21,7 @@ from astec.export.artifact.manifest import Reads
 from astec.export.artifact.text.pieces import TOKENIZER_FILE
 from astec.export.model.onnx_graph import OPSET, OnnxGraph
 from astec.trainer.encoders.trunk import Trunk
-from astec.trainer.section import KIND_MEANING, EncoderSection
+from astec.trainer.settings.section import KIND_MEANING, EncoderSection
 
 _SAVE = "save model and tokenizer there with save_pretrained(FOLDER)"
 

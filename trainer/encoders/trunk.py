@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from astec.export.model.onnx_graph import OnnxGraph
-from astec.trainer.section import EncoderSection
+from astec.trainer.settings.section import EncoderSection
 
 
 class Trunk(nn.Module, ABC):

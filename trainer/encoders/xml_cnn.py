@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from astec.export.model.onnx_graph import OnnxGraph
 from astec.trainer.encoders.trunk import Trunk, weights_of
-from astec.trainer.section import KIND_MEANING, EncoderSection, WordsSection
+from astec.trainer.settings.section import KIND_MEANING, EncoderSection, WordsSection
 
 
 class XmlCnnSection(WordsSection):

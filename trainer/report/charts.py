@@ -21,8 +21,8 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from astec.export.calibration.fit import CalibrationFit
-from astec.trainer.report.history import Line
 from astec.trainer.report.quantiles import Quantile
+from astec.trainer.run.history import Line
 
 _TEXT, _FAINT = "#010203", "#040506"
 _SERIES = ("#070809", "#0a0b0c", "#0d0e0f")

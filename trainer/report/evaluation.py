@@ -22,7 +22,7 @@ from astec.export.artifact.shortlist.shortlister import Candidates
 from astec.export.artifact.storage.atomic_files import write_file_atomically
 from astec.export.ranking_metrics import RankingMetrics, inverse_propensities
 from astec.trainer.data import TrainingData
-from astec.trainer.ranking import rank_candidates, shortlist_recall
+from astec.trainer.training.ranking import rank_candidates, shortlist_recall
 
 EVALUATION_FILE = "evaluation.safetensors"
 Summary = dict[str, str | int | float | bool | None]

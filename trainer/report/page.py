@@ -14,7 +14,6 @@ from markupsafe import Markup
 from astec.export.artifact.storage.atomic_files import write_file_atomically
 from astec.export.calibration.fit import CalibrationFit, fit_calibration
 from astec.export.calibration.scored_pairs import ScoredPairs
-from astec.trainer.config import TrainerConfig, default_settings, describe_settings, load_config
 from astec.trainer.report.charts import (
     draw_epochs,
     draw_quantiles,
@@ -25,9 +24,10 @@ from astec.trainer.report.charts import (
     draw_stages,
 )
 from astec.trainer.report.evaluation import Evaluation, read_evaluation
-from astec.trainer.report.history import History, Line
 from astec.trainer.report.quantiles import Quantile, by_frequency
-from astec.trainer.run import CONFIG_FILE, HISTORY_FILE
+from astec.trainer.run.folder import CONFIG_FILE, HISTORY_FILE
+from astec.trainer.run.history import History, Line
+from astec.trainer.settings.config import TrainerConfig, default_settings, describe_settings, load_config
 
 REPORT_FILE = "report.html"
 _MODULES = {

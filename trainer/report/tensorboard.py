@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from astec.trainer.report.history import History
+from astec.trainer.run.history import History
 
 TENSORBOARD_FOLDER = "tensorboard"
 _NO_SCALARS = ("stage", "epoch", "elapsed_s")

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from astec.export.console import console
 from astec.export.readers import DataError, open_dataset
-from astec.trainer.config import ConfigError, load_config, seed_settings
+from astec.trainer.settings.config import ConfigError, load_config, seed_settings
 
 if TYPE_CHECKING:
     from astec.trainer.tuning.search import Search, TrialResult
@@ -68,8 +68,8 @@ def tune(
     try:
         # torch and optuna take seconds to load, and optuna is an extra.
         from astec.trainer.data import load_training_data
-        from astec.trainer.run import RunError
-        from astec.trainer.tensors import DeviceError, pick_device
+        from astec.trainer.numerics.device import DeviceError, pick_device
+        from astec.trainer.run.folder import RunError
         from astec.trainer.tuning.search import Search, SearchError, check_folder, open_storage
     except ModuleNotFoundError as error:
         _fail(f"tuning needs {error.name}; install it with pip install 'astec[train,tune]'")

@@ -27,11 +27,11 @@ from sqlalchemy import URL
 
 from astec.export.artifact.storage.atomic_files import write_file_atomically
 from astec.export.model.checkpoint import CHECKPOINT_FOLDER
-from astec.trainer.config import ExtremeSection, SurrogateSection, TrainerConfig, dump_config
 from astec.trainer.data import TrainingData
-from astec.trainer.loop import DivergedError, Schedule
-from astec.trainer.run import Run
-from astec.trainer.stages import train
+from astec.trainer.pipeline.stages import train
+from astec.trainer.run.folder import Run
+from astec.trainer.settings.config import ExtremeSection, SurrogateSection, TrainerConfig, dump_config
+from astec.trainer.training.loop import DivergedError, Schedule
 
 Metric = Literal["P", "PSP"]
 Value = int | float

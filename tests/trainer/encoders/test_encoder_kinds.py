@@ -19,10 +19,11 @@ from astec.export.artifact.text.bags import Bags
 from astec.export.artifact.text.words import Sequences
 from astec.export.model.encoder_graph import run_encoder
 from astec.trainer.data import Texts
-from astec.trainer.encoders import ENCODERS, encoder_section, trunk_class
 from astec.trainer.encoders.encoder import Encoder
-from astec.trainer.section import WordsSection
-from astec.trainer.tensors import seeded
+from astec.trainer.encoders.kinds import trunk_class
+from astec.trainer.numerics.device import seeded
+from astec.trainer.settings.encoder_kinds import ENCODERS, encoder_section
+from astec.trainer.settings.section import WordsSection
 from tests.tiny_transformer import save_tiny_transformer
 
 NUM_ROWS, DIM, LONGEST = 40, 12, 8

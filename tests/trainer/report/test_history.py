@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from astec.trainer.config import TrainerConfig
-from astec.trainer.report.history import History, HistoryError
-from astec.trainer.run import HISTORY_FILE, Run
+from astec.trainer.run.folder import HISTORY_FILE, Run
+from astec.trainer.run.history import History, HistoryError
+from astec.trainer.settings.config import TrainerConfig
 
 
 def test_lines_come_back_as_they_were_recorded(tmp_path: Path) -> None:

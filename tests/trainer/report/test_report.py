@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from astec.export.artifact.labels.label_sets import LabelSets
-from astec.trainer.config import load_config
 from astec.trainer.report import charts
 from astec.trainer.report.evaluation import Evaluation, EvaluationError, Prediction, Sample, write_evaluation
 from astec.trainer.report.page import REPORT_FILE, write_report
-from astec.trainer.run import Run
+from astec.trainer.run.folder import Run
+from astec.trainer.settings.config import load_config
 
 HOSTILE = "</td><script>alert('x')</script><img src=x onerror=alert(1)> & \u202etxet"
 EVALUATION = Evaluation(

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from astec.trainer.config import TrainerConfig
-from astec.trainer.report.history import History
 from astec.trainer.report.tensorboard import TENSORBOARD_FOLDER, TensorBoard, TensorBoardError, require_tensorboard
-from astec.trainer.run import HISTORY_FILE, Run
+from astec.trainer.run.folder import HISTORY_FILE, Run
+from astec.trainer.run.history import History
+from astec.trainer.settings.config import TrainerConfig
 
 installed = pytest.mark.skipif(
     importlib.util.find_spec("tensorboard") is None, reason="the package tensorboard is not installed"

@@ -10,9 +10,9 @@ import torch
 
 from astec.export.model.checkpoint import CHECKPOINT_FOLDER, read_checkpoint
 from astec.export.readers import open_dataset
-from astec.trainer.config import TrainerConfig, load_config
 from astec.trainer.data import TrainingData, load_training_data
-from astec.trainer.run import CONFIG_FILE
+from astec.trainer.run.folder import CONFIG_FILE
+from astec.trainer.settings.config import TrainerConfig, load_config
 from astec.trainer.tuning.search import (
     STORAGE_FILE,
     Search,

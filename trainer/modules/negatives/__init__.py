@@ -1,0 +1,1 @@
+"""Module II: hard negatives and random negatives of each training text."""

@@ -1,0 +1,60 @@
+"""Negatives from graphs that are built again as the encoder moves, as DeepXML-ANNS of the paper's code has them.
+
+Shapes: N texts, B texts of a batch.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from astec.trainer.data import Examples
+from astec.trainer.encoders.encoder import Encoder
+from astec.trainer.modules.negatives.sampling import LabelSampler, build_graphs, choose_negatives
+from astec.trainer.parallel.world import Arrays, LabelSample
+from astec.trainer.run.folder import Run
+from astec.trainer.settings.config import ShortlistSection
+
+
+class RebuiltSampler:
+    """A `LabelSampler` whose hard negatives are mined again every few epochs.
+
+    What was mined is kept in the run's folder until it ends: an interrupted run goes on with the same.
+
+    Args:
+        train: the texts.
+        encoder: that learns meanwhile.
+        settings: of the graphs, and how often.
+        seed: of graphs and random negatives.
+        run: where what is mined is kept.
+    """
+
+    def __init__(self, train: Examples, encoder: Encoder, settings: ShortlistSection, seed: int, run: Run) -> None:
+        self._train, self._encoder, self._settings, self._seed, self._run = train, encoder, settings, seed, run
+        num_texts, self.num_labels = train.labels.shape
+        self.prior = train.labels.nnz / (num_texts * self.num_labels)
+        self._mined_at, self._sampler = -1, self._sampler_of(np.empty((num_texts, 0), np.int32))
+
+    def begin(self, epoch: int) -> None:
+        """Mine negatives if it is time."""
+        every = self._settings.rebuild_epochs
+        mined_at = epoch - epoch % every if every else 0
+        if mined_at != self._mined_at:
+            mined = self._run.world.share(lambda: self._run.once(f"mining-{self._seed}-{mined_at}", self._mine))
+            self._mined_at, self._sampler = mined_at, self._sampler_of(mined["negatives"])
+
+    def sample(self, rows_B: NDArray[np.int64], step: int) -> LabelSample:
+        """See `Labels.sample`."""
+        return self._sampler.sample(rows_B, step)
+
+    def _mine(self) -> Arrays:
+        v_ND, labels_NL = self._encoder.represent(self._train.texts), self._train.labels
+        graphs = build_graphs(v_ND, labels_NL, self._settings, self._seed)
+        device: torch.device = self._encoder.device
+        negatives_NS = choose_negatives(graphs, v_ND, labels_NL, self._settings, self._seed, device)
+        self._run.record("mining", negatives_per_text=float((negatives_NS >= 0).sum(axis=1).mean()))
+        return {"negatives": negatives_NS}
+
+    def _sampler_of(self, negatives_NS: NDArray[np.int32]) -> LabelSampler:
+        return LabelSampler(self._train.labels, negatives_NS, self._settings.num_random_negatives, self._seed)

@@ -1,0 +1,76 @@
+"""The vectors that stand for labels in ANNS-mu: means, and several for labels of many texts (paper, section 4 and A.4).
+
+Shapes: N texts, n texts of one label, D dimensions, L labels, L' representatives, K of one label.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from astec.trainer.settings.config import ShortlistSection
+
+_ITERATIONS = 10
+_MAX_TEXTS = 16_384  # of a label that k-means looks at: bounds its time and memory
+_TEXTS_PER_REPRESENTATIVE = 4  # at least, on average: fewer would only repeat ANNS-x
+
+
+def label_representatives(
+    v_ND: NDArray[np.float32], labels_NL: csr_matrix, settings: ShortlistSection, seed: int
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """Representatives mu [L', D] in label order and the label of each, [L'].
+
+    A label has the mean of the v of its texts (their sum: length is nothing to cosine similarity), and then, if it is
+    one of the `head_labels` most frequent, k-means centres.
+    """
+    labels_LN = labels_NL.T.tocsr()
+    means_LD = np.asarray(labels_LN @ v_ND, np.float32)
+    by_frequency = np.argsort(-np.diff(labels_LN.indptr), kind="stable")
+    vectors, labels = [means_LD], [np.arange(len(means_LD), dtype=np.int32)]
+    for label in by_frequency[: settings.head_labels].tolist():
+        texts = labels_LN.indices[labels_LN.indptr[label] : labels_LN.indptr[label + 1]]
+        generator = np.random.default_rng((seed, label))
+        centres_KD = _centres(v_ND, texts, settings.representatives_per_head, generator)
+        vectors.append(centres_KD)
+        labels.append(np.full(len(centres_KD), label, np.int32))
+    all_labels = np.concatenate(labels)
+    order = np.argsort(all_labels, kind="stable")
+    return np.concatenate(vectors)[order], all_labels[order]
+
+
+def _centres(
+    v_ND: NDArray[np.float32], texts: NDArray[np.int32], most: int, generator: np.random.Generator
+) -> NDArray[np.float32]:
+    """K-means centres of some texts, none where they are too few."""
+    if len(texts) > _MAX_TEXTS:
+        texts = np.sort(generator.choice(texts, _MAX_TEXTS, replace=False))
+    points_nD = v_ND[texts]
+    points_nD = points_nD[points_nD.any(axis=1)]
+    count = min(most, len(points_nD) // _TEXTS_PER_REPRESENTATIVE)
+    if count <= 1:  # the mean is there already
+        return np.empty((0, v_ND.shape[1]), np.float32)
+    points_nD /= np.linalg.norm(points_nD, axis=1, keepdims=True)
+    return spherical_k_means(points_nD, count, generator)
+
+
+def spherical_k_means(
+    points_nD: NDArray[np.float32], count: int, generator: np.random.Generator
+) -> NDArray[np.float32]:
+    """Lloyd's algorithm by cosine similarity on unit vectors: unit centres [K, D], fewer than `count` where some empty.
+
+    Starts from distinct points.
+    """
+    centres_KD = points_nD[generator.choice(len(points_nD), count, replace=False)]
+    nearest = np.full(len(points_nD), -1)
+    for _ in range(_ITERATIONS):
+        previous, nearest = nearest, (points_nD @ centres_KD.T).argmax(axis=1)
+        if (nearest == previous).all():
+            break
+        used, nearest = np.unique(nearest, return_inverse=True)
+        members_Kn = csr_matrix(
+            (np.ones(len(nearest), np.float32), (nearest, np.arange(len(nearest)))), shape=(len(used), len(nearest))
+        )
+        centres_KD = np.asarray(members_Kn @ points_nD)
+        centres_KD /= np.linalg.norm(centres_KD, axis=1, keepdims=True)
+    return centres_KD

@@ -1,0 +1,325 @@
+"""Module II: the two ANN graphs, and the negatives mined with them or drawn (paper, sections 3.2 and 4).
+
+Shapes: N training texts, D dimensions, L labels, S negatives of a text, B texts of a batch, U distinct labels of a
+batch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numba import njit
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from astec.export.artifact.index.base import HnswParams, NeighbourIndex
+from astec.export.artifact.index.hnsw import HnswIndex
+from astec.export.artifact.labels.label_sets import LabelSets
+from astec.export.artifact.shortlist.shortlister import Candidates, LabelGraph, Representatives, Shortlister
+from astec.export.console import track
+from astec.trainer.modules.negatives.exact_index import ExactIndex
+from astec.trainer.modules.negatives.representatives import label_representatives
+from astec.trainer.parallel.world import Arrays
+from astec.trainer.settings.config import HnswSection, ShortlistSection
+
+_CHUNK_TEXTS = 512
+# torch keeps a kernel for every shape of a product that it has seen: a few shapes in place of one a batch. The labels
+# that fill up are further random negatives.
+_LABELS_MULTIPLE = 512
+_SAMPLER_POWERS = {"uniform": 0.0, "unigram": 0.75}
+_DRAWS_PER_NEGATIVE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Graphs:
+    """ANNS-mu and ANNS-x with what their vectors stand for."""
+
+    centroids: HnswIndex
+    centroid_labels: NDArray[np.int32]
+    points: HnswIndex
+    point_labels: LabelSets
+    representatives: Representatives
+
+    def shortlister(self, settings: ShortlistSection) -> Shortlister:
+        """The search by graphs."""
+        return self._shortlister(self.centroids, self.points, settings)
+
+    def exact_shortlister(self, settings: ShortlistSection, device: torch.device) -> Shortlister:
+        """The same search without a miss, by brute force on `device`."""
+        centroids, points = (ExactIndex(graph.vectors(), device) for graph in (self.centroids, self.points))
+        return self._shortlister(centroids, points, settings)
+
+    def _shortlister(
+        self, centroids: NeighbourIndex, points: NeighbourIndex, settings: ShortlistSection
+    ) -> Shortlister:
+        return Shortlister(
+            LabelGraph(centroids, LabelSets.one_each(self.centroid_labels), settings.centroids.neighbours),
+            LabelGraph(points, self.point_labels, settings.points.neighbours),
+            self.representatives,
+        )
+
+
+def build_graphs(v_ND: NDArray[np.float32], labels_NL: csr_matrix, settings: ShortlistSection, seed: int) -> Graphs:
+    """Index the label representatives and the v of the training texts."""
+    mu_LD, centroid_labels = label_representatives(v_ND, labels_NL, settings, seed)
+    with ThreadPoolExecutor(2) as pool:  # each graph is built on one thread, to be the same every time
+        centroids = pool.submit(HnswIndex.build, mu_LD, _params(settings.centroids), seed)
+        points = pool.submit(HnswIndex.build, v_ND, _params(settings.points), seed)
+        units_LD = centroids.result().vectors()
+        return Graphs(
+            centroids=centroids.result(),
+            centroid_labels=centroid_labels,
+            points=points.result(),
+            point_labels=LabelSets(labels_NL.indptr.astype(np.int64), labels_NL.indices.astype(np.int32)),
+            representatives=Representatives.of(units_LD, centroid_labels, labels_NL.shape[1]),
+        )
+
+
+def shortlist_all(shortlister: Shortlister, v_ND: NDArray[np.float32], description: str) -> Iterator[Candidates]:
+    """Candidates of all texts, in chunks of 512, on all CPUs; no more than a few chunks are held at a time."""
+    firsts = range(0, len(v_ND), _CHUNK_TEXTS)
+    ahead: deque[Future[Candidates]] = deque()
+    workers = os.cpu_count() or 1
+    with ThreadPoolExecutor(workers) as pool:
+        for first in track(firsts, description):
+            v_BD = v_ND[first : first + _CHUNK_TEXTS]
+            ahead.append(pool.submit(shortlister.search, v_BD, v_BD))
+            if len(ahead) > 2 * workers:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
+def shortlist(shortlister: Shortlister, v_ND: NDArray[np.float32], description: str) -> Candidates:
+    """Candidates of all texts, together."""
+    chunks = list(shortlist_all(shortlister, v_ND, description))
+    lengths = np.concatenate([np.diff(chunk.offsets) for chunk in chunks])
+    return Candidates(
+        np.concatenate([chunk.labels for chunk in chunks]),
+        np.concatenate([chunk.similarities for chunk in chunks]),
+        np.concatenate([chunk.votes for chunk in chunks]),
+        np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+    )
+
+
+def candidate_arrays(candidates: Candidates) -> Arrays:
+    """What `Candidates` is made of, by name."""
+    return {name: getattr(candidates, name) for name in Candidates.__slots__}
+
+
+def choose_negatives(
+    graphs: Graphs,
+    v_ND: NDArray[np.float32],
+    labels_NL: csr_matrix,
+    settings: ShortlistSection,
+    seed: int,
+    device: torch.device,
+) -> NDArray[np.int32]:
+    """Negatives of each text by the chosen sampler, int32 [N, S], -1 where a text has fewer.
+
+    Hard ones are mined by brute force on a GPU and with the graphs on a CPU.
+    """
+    if settings.sampler != "hard":
+        power = _SAMPLER_POWERS[settings.sampler]
+        return draw_negatives(labels_NL, power, settings.num_hard_negatives, seed)
+    on_gpu = device.type == "cuda"
+    shortlister = graphs.exact_shortlister(settings, device) if on_gpu else graphs.shortlister(settings)
+    return mine_negatives(shortlister, v_ND, labels_NL, settings.num_hard_negatives)
+
+
+def nearness(candidates: Candidates, first_row: int) -> NDArray[np.float32]:
+    """How near candidates are: similar, and voted for."""
+    return candidates.similarities + candidates.votes
+
+
+def mine_negatives(
+    shortlister: Shortlister,
+    v_ND: NDArray[np.float32],
+    labels_NL: csr_matrix,
+    num_negatives: int,
+    hardness: Callable[[Candidates, int], NDArray[np.float32]] = nearness,
+) -> NDArray[np.int32]:
+    """Hard negatives of each text: its candidates without its own labels, hardest first.
+
+    A text finds itself in ANNS-x; that brings only its own labels, which are no negatives.
+
+    Args:
+        shortlister: brings the candidates.
+        v_ND: representations of the texts.
+        labels_NL: their labels.
+        num_negatives: S.
+        hardness: of some candidates, the first of which belong to the given row.
+
+    Returns:
+        int32 [N, S], -1 where a text has fewer.
+    """
+    negatives_NS = np.full((len(v_ND), num_negatives), -1, np.int32)
+    indptr, indices = labels_NL.indptr.astype(np.int64), labels_NL.indices.astype(np.int32)
+    begin = 0
+    for found in shortlist_all(shortlister, v_ND, "mining hard negatives"):
+        end = begin + len(found.offsets) - 1
+        _keep_negatives(
+            found.labels,
+            hardness(found, begin),
+            found.offsets,
+            indptr[begin:],
+            indices,
+            negatives_NS[begin:end],
+        )
+        begin = end
+    return negatives_NS
+
+
+def draw_negatives(labels_NL: csr_matrix, power: float, num_negatives: int, seed: int) -> NDArray[np.int32]:
+    """Distinct negatives of each text, drawn with probability proportional to label frequency ** power.
+
+    With power 0 that is uniform, with 0.75 word2vec's negative sampling: the paper's baselines (Table 6d). A label
+    without a text is drawn as if it had one.
+
+    Returns:
+        int32 [N, S], -1 where eight draws for each place did not bring enough.
+    """
+    num_texts, num_labels = labels_NL.shape
+    frequencies = np.maximum(np.bincount(labels_NL.indices, minlength=num_labels), 1)
+    cumulative = np.cumsum(frequencies.astype(np.float64) ** power)
+    negatives_NS = np.full((num_texts, num_negatives), -1, np.int32)
+    indptr, indices = labels_NL.indptr.astype(np.int64), labels_NL.indices.astype(np.int32)
+    _draw(indptr, indices, cumulative / cumulative[-1], np.random.default_rng(seed), negatives_NS)
+    return negatives_NS
+
+
+class LabelSampler:
+    """The labels that a batch is trained on: its positives, its hard negatives and random ones.
+
+    Every text of the batch is scored against the labels of all, so that one matrix product serves the batch and each
+    text has its neighbours' labels as further negatives at no cost.
+    """
+
+    def __init__(self, labels_NL: csr_matrix, negatives_NS: NDArray[np.int32], num_random: int, seed: int) -> None:
+        self._indptr = labels_NL.indptr.astype(np.int64)
+        self._indices = labels_NL.indices.astype(np.int32)
+        self._negatives_NS = negatives_NS
+        self._num_random, self._seed = num_random, seed
+        num_texts, self.num_labels = labels_NL.shape
+        self.prior = labels_NL.nnz / (num_texts * self.num_labels)
+        self._columns = np.full(self.num_labels, -1, np.int64)
+
+    def begin(self, epoch: int) -> None:
+        """See `Labels.begin`."""
+
+    def sample(
+        self, rows_B: NDArray[np.int64], step: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Labels of a batch of texts; the same step draws the same random ones.
+
+        Returns:
+            Distinct labels int64 [U], and for each positive pair its text in the batch and its column in those labels.
+        """
+        generator = np.random.default_rng((self._seed, step))
+        random = generator.integers(0, self.num_labels, self._num_random * len(rows_B))
+        return _collect(
+            rows_B, self._indptr, self._indices, self._negatives_NS, random, self._columns, _LABELS_MULTIPLE, generator
+        )
+
+
+def _params(settings: HnswSection) -> HnswParams:
+    return HnswParams(settings.m, settings.ef_construction, settings.ef_search)
+
+
+@njit(cache=True, nogil=True)
+def _keep_negatives(
+    labels: NDArray[np.int32],
+    hardness: NDArray[np.float32],
+    offsets: NDArray[np.int64],
+    indptr: NDArray[np.int64],
+    indices: NDArray[np.int32],
+    negatives_BS: NDArray[np.int32],
+) -> None:
+    for row in range(len(offsets) - 1):
+        begin, end = offsets[row], offsets[row + 1]
+        positives = indices[indptr[row] : indptr[row + 1]]
+        size = 0
+        for i in np.argsort(-hardness[begin:end], kind="mergesort"):
+            if size == negatives_BS.shape[1]:
+                break
+            label = labels[begin + i]
+            at = np.searchsorted(positives, label)
+            if at == len(positives) or positives[at] != label:
+                negatives_BS[row, size] = label
+                size += 1
+
+
+@njit(cache=True, nogil=True)
+def _draw(
+    indptr: NDArray[np.int64],
+    indices: NDArray[np.int32],
+    cumulative_L: NDArray[np.float64],
+    generator: np.random.Generator,
+    negatives_NS: NDArray[np.int32],
+) -> None:
+    """See `draw_negatives`."""
+    owners = np.full(len(cumulative_L), -1, np.int64)  # the last text that has, or was given, a label
+    for row in range(len(negatives_NS)):
+        for i in range(indptr[row], indptr[row + 1]):
+            owners[indices[i]] = row
+        size = 0
+        for _ in range(_DRAWS_PER_NEGATIVE * negatives_NS.shape[1]):
+            if size == negatives_NS.shape[1]:
+                break
+            label = np.searchsorted(cumulative_L, generator.random(), side="right")
+            if owners[label] != row:
+                owners[label] = row
+                negatives_NS[row, size] = label
+                size += 1
+
+
+@njit(cache=True, nogil=True)
+def _collect(
+    rows_B: NDArray[np.int64],
+    indptr: NDArray[np.int64],
+    indices: NDArray[np.int32],
+    negatives_NS: NDArray[np.int32],
+    random: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    multiple: int,
+    generator: np.random.Generator,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """See `LabelSampler.sample`; `columns` [L] is scratch space, all -1 before and after."""
+    num_positives = 0
+    for row in rows_B:
+        num_positives += indptr[row + 1] - indptr[row]
+    labels = np.empty(num_positives + len(rows_B) * negatives_NS.shape[1] + len(random) + multiple, np.int64)
+    positive_rows, positive_columns = np.empty(num_positives, np.int64), np.empty(num_positives, np.int64)
+    size, positive = 0, 0
+    for position in range(len(rows_B)):
+        row = rows_B[position]
+        for i in range(indptr[row], indptr[row + 1]):
+            size = _add(indices[i], columns, labels, size)
+            positive_rows[positive], positive_columns[positive] = position, columns[indices[i]]
+            positive += 1
+        for label in negatives_NS[row]:
+            if label < 0:
+                break
+            size = _add(label, columns, labels, size)
+    for label in random:
+        size = _add(label, columns, labels, size)
+    while size % multiple and size < len(columns):
+        size = _add(int(generator.integers(0, len(columns))), columns, labels, size)
+    for i in range(size):
+        columns[labels[i]] = -1
+    return labels[:size].copy(), positive_rows, positive_columns
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _add(label: int, columns: NDArray[np.int64], labels: NDArray[np.int64], size: int) -> int:
+    if columns[label] >= 0:
+        return size
+    columns[label] = size
+    labels[size] = label
+    return size + 1

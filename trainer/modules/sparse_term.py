@@ -1,0 +1,239 @@
+"""The sparse linear term: a linear SVM per label over the query's own tokens, trained on the shortlists and pruned.
+
+Dense representations blur what single tokens say; one-vs-rest linear classifiers on the same hard negatives (as in
+DiSMEC and Slice) keep it. Each label's problem, L2-regularised squared hinge, is solved by dual coordinate descent
+(Hsieh et al., ICML 2008). A label's examples are copied side by side first, their tokens numbered anew, so that the
+passes over them stay in the caches: most labels have a few hundred examples.
+
+Shapes: N texts, L labels, V tokens that occur, S negatives of a text, M examples of a label, E tokens of all of these
+together, K distinct ones, W weights kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from numba import njit
+from numpy.typing import NDArray
+
+from astec.export.artifact.scoring.sparse import MIN_HEAD_WEIGHTS, SparseClassifier
+from astec.export.console import track
+from astec.trainer.data import Examples
+from astec.trainer.settings.config import SparseSection
+
+# Labels come by falling frequency: in a large chunk the first ones would keep one thread busy when all others are done.
+_CHUNK_LABELS = 128
+# A pass in which no dual variable changes by more is a label's last.
+_TOLERANCE = 0.01
+# So many passes an example sits out after one that left it as it was.
+_REST_PASSES = 2
+
+_Chunk = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]
+
+
+def learn_sparse(
+    train: Examples, negatives_NS: NDArray[np.int32], num_features: int, settings: SparseSection, cost: float, seed: int
+) -> SparseClassifier | None:
+    """Train every label on its texts against the texts that have it among their `num_negatives` hardest negatives.
+
+    Memory beyond the result follows `negatives_NS` and `train`, whatever `num_features` is. The result does not depend
+    on the number of threads. Returns None where no weight is left after pruning.
+    """
+    tokens_V = np.unique(train.bags.ids)
+    ids = np.searchsorted(tokens_V, train.bags.ids).astype(np.int32)
+    sizes, indices, values, bias = zip(
+        *_learn_chunks(train, ids, len(tokens_V), negatives_NS, settings, cost, seed), strict=True
+    )
+    indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.concatenate(sizes))])
+    if not indptr[-1]:
+        return None
+    tokens = tokens_V[np.concatenate(indices)]
+    return SparseClassifier.build(indptr, tokens, np.concatenate(values), np.concatenate(bias), num_features)
+
+
+def _learn_chunks(
+    train: Examples,
+    ids: NDArray[np.int32],
+    num_tokens: int,
+    negatives_NS: NDArray[np.int32],
+    settings: SparseSection,
+    cost: float,
+    seed: int,
+) -> Iterator[_Chunk]:
+    """What `_learn_labels` returns for the labels in order, so many at a time; `ids` are those of V tokens."""
+    num_labels = train.labels.shape[1]
+    by_label = train.labels.tocsc()
+    positives = (by_label.indptr.astype(np.int64), by_label.indices.astype(np.int32))
+    negatives = _texts_by_negative(negatives_NS, settings.num_negatives, num_labels)
+
+    def learn(first: int) -> _Chunk:
+        chunk: _Chunk = _learn_labels(
+            first,
+            min(first + _CHUNK_LABELS, num_labels),
+            *positives,
+            *negatives,
+            train.bags.offsets,
+            ids,
+            train.bags.weights,
+            num_tokens,
+            np.float32(cost),
+            settings.epochs,
+            np.float32(settings.prune_below),
+            np.float32(settings.prune_head_below),
+            seed + first,
+        )
+        return chunk
+
+    firsts = range(0, num_labels, _CHUNK_LABELS)
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        yield from track(pool.map(learn, firsts), "sparse", total=len(firsts))
+
+
+@njit(cache=True, nogil=True)
+def _texts_by_negative(
+    negatives_NS: NDArray[np.int32], num_negatives: int, num_labels: int
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """For each label the texts that have it among their first `num_negatives`, by counting sort; -1 is none."""
+    width = min(num_negatives, negatives_NS.shape[1])
+    indptr = np.zeros(num_labels + 1, np.int64)
+    for text in range(len(negatives_NS)):
+        for label in negatives_NS[text, :width]:
+            if label >= 0:
+                indptr[label + 1] += 1
+    indptr = np.cumsum(indptr)
+    filled, texts = indptr[:-1].copy(), np.empty(indptr[-1], np.int32)
+    for text in range(len(negatives_NS)):
+        for label in negatives_NS[text, :width]:
+            if label >= 0:
+                texts[filled[label]] = text
+                filled[label] += 1
+    return indptr, texts
+
+
+@njit(cache=True, nogil=True)
+def _learn_labels(
+    first: int,
+    last: int,
+    positive_indptr: NDArray[np.int64],
+    positive_texts: NDArray[np.int32],
+    negative_indptr: NDArray[np.int64],
+    negative_texts: NDArray[np.int32],
+    offsets: NDArray[np.int64],
+    ids: NDArray[np.int32],
+    weights: NDArray[np.float32],
+    num_tokens: int,
+    cost: np.float32,
+    epochs: int,
+    prune_below: np.float32,
+    prune_head_below: np.float32,
+    seed: int,
+) -> _Chunk:
+    """Labels first..last-1: weights kept of each, their token ids and values, and the biases."""
+    np.random.seed(seed)
+    numbers_V = np.full(num_tokens, -1, np.int32)
+    sizes, bias = np.zeros(last - first, np.int64), np.zeros(last - first, np.float32)
+    indices, values = np.empty(1024, np.int32), np.empty(1024, np.float32)
+    size = 0
+    for label in range(first, last):
+        positives = positive_texts[positive_indptr[label] : positive_indptr[label + 1]]
+        negatives = negative_texts[negative_indptr[label] : negative_indptr[label + 1]]
+        texts_M = np.concatenate((positives, negatives))
+        bounds, numbers_E, weights_E, tokens_K = _copy_examples(texts_M, offsets, ids, weights, numbers_V)
+        u_K, bias[label - first] = _descend(len(positives), bounds, numbers_E, weights_E, len(tokens_K), cost, epochs)
+        kept = np.flatnonzero((u_K != 0) & (np.abs(u_K) >= prune_below))
+        if len(kept) >= MIN_HEAD_WEIGHTS:
+            kept = kept[np.abs(u_K[kept]) >= prune_head_below]
+        kept = kept[np.argsort(tokens_K[kept])]
+        sizes[label - first] = len(kept)
+        while size + len(kept) > len(indices):
+            indices = np.concatenate((indices, np.empty_like(indices)))
+            values = np.concatenate((values, np.empty_like(values)))
+        indices[size : size + len(kept)], values[size : size + len(kept)] = tokens_K[kept], u_K[kept]
+        size += len(kept)
+    return sizes, indices[:size].copy(), values[:size].copy(), bias
+
+
+@njit(cache=True, nogil=True)
+def _copy_examples(
+    texts_M: NDArray[np.int32],
+    offsets: NDArray[np.int64],
+    ids: NDArray[np.int32],
+    weights: NDArray[np.float32],
+    numbers_V: NDArray[np.int32],
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32], NDArray[np.int32]]:
+    """Bounds [M + 1], token numbers and weights [E] of these texts, and the token of each number [K].
+
+    `numbers_V` comes and goes all -1.
+    """
+    bounds = np.zeros(len(texts_M) + 1, np.int64)
+    for example, text in enumerate(texts_M):
+        bounds[example + 1] = bounds[example] + offsets[text + 1] - offsets[text]
+    numbers_E, weights_E = np.empty(bounds[-1], np.int32), np.empty(bounds[-1], np.float32)
+    tokens_K, at = np.empty(min(bounds[-1], len(numbers_V)), np.int32), 0
+    num_tokens = 0
+    for text in texts_M:
+        for i in range(offsets[text], offsets[text + 1]):
+            token = ids[i]
+            if numbers_V[token] < 0:
+                numbers_V[token] = num_tokens
+                tokens_K[num_tokens] = token
+                num_tokens += 1
+            numbers_E[at], weights_E[at] = numbers_V[token], weights[i]
+            at += 1
+    tokens_K = tokens_K[:num_tokens]
+    numbers_V[tokens_K] = -1
+    return bounds, numbers_E, weights_E, tokens_K
+
+
+@njit(cache=True, nogil=True)
+def _descend(
+    num_positives: int,
+    bounds: NDArray[np.int64],
+    numbers_E: NDArray[np.int32],
+    weights_E: NDArray[np.float32],
+    num_tokens: int,
+    cost: np.float32,
+    epochs: int,
+) -> tuple[NDArray[np.float32], np.float32]:
+    """Solve one label's problem by dual coordinate descent: its weights [K] and bias.
+
+    Examples that a pass leaves as they are, being right with room to spare, rest for some passes, but not in the last:
+    a simple form of shrinking (Hsieh et al., section 3.2).
+    """
+    num_examples = len(bounds) - 1
+    slack = np.float32(0.5) / cost
+    # Every text has norm 1, or 0 when it is empty, and beside it a token of weight 1, the same for all: the bias.
+    curvature = np.float32(2) + slack
+    # A label that no text has is wrong for all, also where none was given it as a negative.
+    u_K, bias = np.zeros(num_tokens, np.float32), np.float32(0 if num_positives else -1)
+    dual_M, rest_M = np.zeros(num_examples, np.float32), np.zeros(num_examples, np.int8)
+    for epoch in range(epochs):
+        largest, resting = np.float32(0), 0
+        for example in np.random.permutation(num_examples):
+            if rest_M[example] and epoch < epochs - 1:
+                rest_M[example] -= 1
+                resting += 1
+                continue
+            sign = np.float32(1) if example < num_positives else np.float32(-1)
+            margin = bias
+            for i in range(bounds[example], bounds[example + 1]):
+                margin += u_K[numbers_E[i]] * weights_E[i]
+            gradient = sign * margin - np.float32(1) + slack * dual_M[example]
+            dual = max(dual_M[example] - gradient / curvature, np.float32(0))
+            change = sign * (dual - dual_M[example])
+            if change == 0:
+                rest_M[example] = _REST_PASSES
+                continue
+            dual_M[example] = dual
+            bias += change
+            for i in range(bounds[example], bounds[example + 1]):
+                u_K[numbers_E[i]] += change * weights_E[i]
+            largest = max(largest, abs(change))
+        if largest < _TOLERANCE:
+            if not resting:
+                break
+            rest_M[:] = 0
+    return u_K, bias

@@ -1,0 +1,1 @@
+"""Module I: token embeddings, learnt by predicting clusters of labels."""

@@ -1,0 +1,78 @@
+"""What Module I learns to predict: few meta-labels in place of the labels (paper, sections 3.1, A.2 and A.3).
+
+Shapes: N texts, L labels, K meta-labels.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from astec.trainer.data import Examples
+from astec.trainer.modules.surrogate.clustering import cluster_labels, label_centroids
+from astec.trainer.modules.surrogate.correlation import label_correlation, smooth_centroids
+from astec.trainer.settings.config import SurrogateSection
+
+# Rare labels have too few texts to teach tokens their meaning one by one: their embeddings, and the classifiers upon
+# them, only remember those texts. Where labels are few, telling all of them apart is worth more.
+_FEW_LABELS = 4096
+
+
+def surrogate_membership(train: Examples, num_features: int, settings: SurrogateSection, seed: int) -> csr_matrix:
+    """The meta-label of each label, sparse [L, K]; with `labels`, a label that was not selected has none.
+
+    Raises:
+        ValueError: for the method `unsupervised`, which predicts nothing.
+    """
+    if settings.method == "unsupervised":
+        raise ValueError("the method unsupervised has no surrogate labels; take the initial embeddings as they are")
+    if settings.method == "labels":
+        return _most_frequent(train, settings.num_clusters)
+    if settings.method == "hashed":
+        return _membership(hash_labels(train.labels.shape[1], settings.num_clusters, seed))
+    return _membership(_clusters(train, num_features, settings, seed))
+
+
+def surrogate_labels(labels_NL: csr_matrix, membership_LK: csr_matrix) -> csr_matrix:
+    """Meta-labels of each text, those of its labels, sparse [N, K] of ones."""
+    meta_NK = (labels_NL @ membership_LK).tocsr()
+    meta_NK.sort_indices()
+    meta_NK.data[:] = 1
+    return meta_NK
+
+
+def hash_labels(num_labels: int, num_buckets: int, seed: int) -> NDArray[np.int64]:
+    """Bucket of each label, int64 [L], as in MACH: independent of one another and of the data, fixed by the seed.
+
+    Buckets without a label are left out, so that the buckets are 0..K-1 with K at most `num_buckets`.
+    """
+    drawn = np.random.default_rng(seed).integers(0, num_buckets, num_labels)
+    return np.unique(drawn, return_inverse=True)[1]
+
+
+def _clusters(train: Examples, num_features: int, settings: SurrogateSection, seed: int) -> NDArray[np.int64]:
+    num_labels = train.labels.shape[1]
+    num_clusters = settings.num_clusters
+    if num_labels > _FEW_LABELS:
+        num_clusters = min(num_clusters, num_labels // settings.labels_per_cluster)
+    if num_clusters >= num_labels:
+        return np.arange(num_labels)
+    centroids_LV = label_centroids(train.features(num_features), train.labels)
+    if settings.smoothing:
+        centroids_LV = smooth_centroids(centroids_LV, label_correlation(train.labels, seed))
+    return cluster_labels(centroids_LV, num_clusters, seed)
+
+
+def _most_frequent(train: Examples, num_selected: int) -> csr_matrix:
+    """The labels with most texts, each its own meta-label; of equal ones the first (paper, A.3)."""
+    order = np.argsort(-train.label_counts(), kind="stable")
+    selected = np.sort(order[:num_selected])
+    pairs = (np.ones(len(selected), np.float32), (selected, np.arange(len(selected))))
+    return csr_matrix(pairs, shape=(train.labels.shape[1], len(selected)))
+
+
+def _membership(groups_L: NDArray[np.int64]) -> csr_matrix:
+    num_labels = len(groups_L)
+    pairs = (np.ones(num_labels, np.float32), (np.arange(num_labels), groups_L))
+    return csr_matrix(pairs, shape=(num_labels, int(groups_L.max()) + 1))

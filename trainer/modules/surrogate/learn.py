@@ -1,0 +1,58 @@
+"""Module I: an encoder learnt by predicting label clusters (paper, section 4, equation 1).
+
+Shapes: L labels, K clusters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from astec.trainer.data import Examples
+from astec.trainer.encoders.encoder import Encoder
+from astec.trainer.modules.surrogate.labels import surrogate_labels, surrogate_membership
+from astec.trainer.parallel.world import Arrays, World
+from astec.trainer.run.folder import Run
+from astec.trainer.settings.config import TrainerConfig
+from astec.trainer.training.dense_model import DenseModel
+from astec.trainer.training.joint import learn_jointly
+from astec.trainer.training.task import AllLabels
+
+
+def learn_surrogate(
+    train: Examples,
+    held: Examples,
+    encoder: Encoder,
+    num_features: int,
+    config: TrainerConfig,
+    seed: int,
+    run: Run,
+) -> tuple[DenseModel, csr_matrix]:
+    """Run Module I; returns the model of the clusters, over `encoder`, and the cluster of each label, [L, K].
+
+    How well the cluster classifiers do on `held` is recorded.
+
+    Raises:
+        DivergedError: the loss became NaN or infinite.
+    """
+    membership_LK = _share_sparse(run.world, lambda: surrogate_membership(train, num_features, config.surrogate, seed))
+    clusters_NK, held_clusters_RK = (surrogate_labels(some.labels, membership_LK) for some in (train, held))
+    run.record("clustering", labels=train.labels.shape[1], clusters=clusters_NK.shape[1])
+    labels, held_texts = AllLabels(clusters_NK), (held.texts, held_clusters_RK)
+    return learn_jointly("surrogate", encoder, train.texts, labels, held_texts, config, seed, run), membership_LK
+
+
+def _share_sparse(world: World, compute: Callable[[], csr_matrix]) -> csr_matrix:
+    def arrays() -> Arrays:
+        matrix = compute()
+        return {
+            "data": matrix.data,
+            "indices": matrix.indices,
+            "indptr": matrix.indptr,
+            "shape": np.array(matrix.shape),
+        }
+
+    shared = world.share(arrays)
+    return csr_matrix((shared["data"], shared["indices"], shared["indptr"]), shape=tuple(shared["shape"]))

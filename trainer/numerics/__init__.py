@@ -1,0 +1,1 @@
+"""Tensors, devices and row-wise optimisers."""

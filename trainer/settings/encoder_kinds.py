@@ -1,0 +1,50 @@
+"""Kinds of encoder by name, and the settings of each. A new one is a file in `trainer/encoders/` and a line below."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Protocol
+
+from astec.trainer.settings.section import EncoderSection
+
+
+class EncoderClass(Protocol):
+    """The class of an encoder's trunk, as far as the settings look at it."""
+
+    section: type[EncoderSection]
+
+
+ENCODERS = {
+    "boe": "astec.trainer.encoders.boe.BagOfEmbeddings",
+    "mlp": "astec.trainer.encoders.mlp.Mlp",
+    "rnn": "astec.trainer.encoders.recurrent.Rnn",
+    "gru": "astec.trainer.encoders.recurrent.Gru",
+    "lstm": "astec.trainer.encoders.recurrent.Lstm",
+    "attention": "astec.trainer.encoders.attention.Attention",
+    "xml-cnn": "astec.trainer.encoders.xml_cnn.XmlCnn",
+    "transformer": "astec.trainer.encoders.transformer.Transformer",
+    "dense": "astec.trainer.encoders.dense.Dense",
+}
+"""Where the trunk of each lies."""
+
+
+def encoder_class(kind: str) -> EncoderClass:
+    """Return the class of a kind of encoder, imported on demand: torch takes seconds to load, too long for `--help`.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    if kind not in ENCODERS:
+        raise ValueError(f"there is no encoder {kind!r}; there are {', '.join(ENCODERS)}")
+    module, _, name = ENCODERS[kind].rpartition(".")
+    found: EncoderClass = getattr(import_module(module), name)
+    return found
+
+
+def encoder_section(kind: str) -> type[EncoderSection]:
+    """The settings of a kind of encoder.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    return EncoderSection if kind == EncoderSection().kind else encoder_class(kind).section

@@ -1,0 +1,1 @@
+"""What every module shares: task, layers, features, training loop and validation probe."""

@@ -1,0 +1,167 @@
+"""The training loop of every module: epochs of shuffled batches, prepared ahead on another thread.
+
+All that is random follows from the seed and the epoch or step at hand, so that a run that goes on from the end of an
+epoch does what an uninterrupted one does.
+
+Shapes: B texts of a batch.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Generic, Protocol, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from astec.export.console import step_progress
+from astec.trainer.numerics.device import seeded
+from astec.trainer.run.folder import Run
+from astec.trainer.settings.config import ExtremeSection, RerankerSection, SurrogateSection
+
+Batch = TypeVar("Batch")
+_BATCHES_AHEAD = 2
+_EPOCHS_KEY = "epochs_done"
+
+
+class DivergedError(Exception):
+    """The loss is no longer a number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How long and how fast to learn; the rate decays linearly to 0."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+
+    @classmethod
+    def of(cls, settings: SurrogateSection | ExtremeSection | RerankerSection, num_texts: int) -> Schedule:
+        """The wished epochs, or as many as make `min_steps`: what is learnt takes steps, and small data has few."""
+        steps_per_epoch = math.ceil(num_texts / settings.batch_size)
+        epochs = max(settings.epochs, math.ceil(settings.min_steps / steps_per_epoch))
+        return cls(epochs, settings.batch_size, settings.learning_rate)
+
+
+class Task(Protocol[Batch]):
+    """What a module learns."""
+
+    name: str
+
+    @property
+    def num_texts(self) -> int:
+        """Texts to learn from."""
+
+    def begin(self, epoch: int) -> None:
+        """Called before the batches of an epoch."""
+
+    def prepare(self, rows_B: NDArray[np.int64], step: int) -> Batch:
+        """Make the batch of a step; runs on another thread, in order."""
+
+    def step(self, batch: Batch, rate: float) -> Tensor:
+        """Learn from a batch at a rate; returns the mean loss of its texts, still on its device."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that learning changes, by name."""
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Go on from what `state` returned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loop(Generic[Batch]):
+    """A task, how long it is trained, and its seed.
+
+    Attributes:
+        probe: figures of the model so far, recorded after every epoch.
+    """
+
+    task: Task[Batch]
+    schedule: Schedule
+    seed: int
+    probe: Callable[[], dict[str, float]] = dict
+
+    def run(self, run: Run) -> None:
+        """Train, from where an interrupted `run` stopped.
+
+        Raises:
+            DivergedError: the loss became NaN or infinite.
+        """
+        first = self._restore(run)
+        total_steps = self._steps_per_epoch() * self.schedule.epochs
+        with step_progress(self.task.name, total_steps, first * self._steps_per_epoch()) as advance:
+            for epoch in range(first, self.schedule.epochs):
+                begun = time.monotonic()
+                loss = self._learn(epoch, total_steps, advance)
+                seconds = time.monotonic() - begun
+                figures = {"loss": loss, "texts_per_s": self.task.num_texts / seconds, **self.probe()}
+                run.record(self.task.name, epoch=epoch + 1, seed=self.seed, **figures)
+                run.save_progress(self._stage(), partial(self._progress, epoch + 1))
+
+    def _learn(self, epoch: int, total_steps: int, advance: Callable[[str], None]) -> float:
+        """One pass over the texts; returns their mean loss."""
+        schedule, first = self.schedule, epoch * self._steps_per_epoch()
+        self.task.begin(epoch)
+        torch.manual_seed(seeded(self.seed, epoch).initial_seed())  # of dropout
+        loss_sum = 0.0
+        previous: Tensor | None = None
+        for index, (size, batch) in enumerate(self._batches(epoch)):
+            loss = self.task.step(batch, schedule.learning_rate * (1 - (first + index) / total_steps)) * size
+            if previous is not None:  # a step late, so that a GPU is never waited for
+                loss_sum += self._finite(previous, epoch)
+            previous = loss
+            advance(f"epoch {epoch + 1}/{schedule.epochs}, loss {loss_sum / max(index * schedule.batch_size, 1):.3f}")
+        if previous is not None:
+            loss_sum += self._finite(previous, epoch)
+        return loss_sum / self.task.num_texts
+
+    def _batches(self, epoch: int) -> Iterator[tuple[int, Batch]]:
+        order = np.random.default_rng((self.seed, epoch)).permutation(self.task.num_texts)
+        size, first = self.schedule.batch_size, epoch * self._steps_per_epoch()
+        pieces = [order[begin : begin + size] for begin in range(0, len(order), size)]
+        with ThreadPoolExecutor(1) as pool:
+            ahead: list[Future[Batch]] = []
+            for index, piece in enumerate(pieces):
+                while len(ahead) <= _BATCHES_AHEAD and index + len(ahead) < len(pieces):
+                    coming = index + len(ahead)
+                    ahead.append(pool.submit(self.task.prepare, pieces[coming], first + coming))
+                yield len(piece), ahead.pop(0).result()
+
+    def _restore(self, run: Run) -> int:
+        """Epochs that are done already."""
+        saved = run.load_progress(self._stage())
+        if saved is None:
+            return 0
+        state = {name: torch.from_numpy(array) for name, array in saved.items()}
+        done = int(state.pop(_EPOCHS_KEY))
+        self.task.restore(state)
+        return done
+
+    def _progress(self, epochs_done: int) -> dict[str, NDArray[np.generic]]:
+        state = {name: tensor.cpu().numpy() for name, tensor in self.task.state().items()}
+        return state | {_EPOCHS_KEY: np.array(epochs_done)}
+
+    def _stage(self) -> str:
+        return f"{self.task.name}-{self.seed}"
+
+    def _steps_per_epoch(self) -> int:
+        return math.ceil(self.task.num_texts / self.schedule.batch_size)
+
+    def _finite(self, loss: Tensor, epoch: int) -> float:
+        value = float(loss)
+        if not math.isfinite(value):
+            setting = f"{self.task.name}.learning_rate"
+            rate = self.schedule.learning_rate
+            raise DivergedError(
+                f"the loss of {self.task.name} became {value} in epoch {epoch + 1} at {setting} = {rate}; begin "
+                f"another run with --set {setting}={rate / 2}: resumed, this one would do the same again"
+            )
+        return value

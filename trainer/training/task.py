@@ -1,0 +1,202 @@
+"""What every module trains: features, a bounded residual, and 1-vs-all classifiers (paper, sections 3 and 4).
+
+Module I learns an encoder under classifiers of label clusters, Modules III and IV learn classifiers of labels over an
+encoder that stands still, and the re-ranker learns both at once. They differ in their features and in the labels
+that a batch is scored against, in nothing else.
+
+Several processes may train one task: a mesh says which texts of a batch and which labels are this one's.
+
+Shapes: N texts, B texts of a batch, D dimensions, L labels, U labels of a batch, P positive pairs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+from torch import Tensor
+from torch.nn import functional
+
+from astec.export.artifact.shortlist.shortlister import Candidates
+from astec.trainer.encoders.encoder import Encoder
+from astec.trainer.numerics.device import product_dtype, to_device
+from astec.trainer.numerics.row_table import RowTable
+from astec.trainer.parallel.world import ONE_PROCESS, LabelSample, Mesh
+from astec.trainer.settings.config import ModelSection
+from astec.trainer.training.dense_model import DenseModel
+from astec.trainer.training.features import Features
+from astec.trainer.training.layers import Classifier, Residual, one_vs_all_loss
+from astec.trainer.training.probe import progress_metrics
+
+
+class Labels(Protocol):
+    """The labels that a batch is trained on."""
+
+    num_labels: int
+    prior: float
+    """Share of positive pairs among all."""
+
+    def begin(self, epoch: int) -> None:
+        """Called before the batches of an epoch."""
+
+    def sample(self, rows_B: NDArray[np.int64], step: int) -> LabelSample:
+        """The labels of some texts; the same step, the same sample."""
+
+
+class AllLabels:
+    """Every label for every text.
+
+    Args:
+        labels_NL: the positive pairs.
+    """
+
+    def __init__(self, labels_NL: csr_matrix) -> None:
+        self._labels_NL = labels_NL
+        num_texts, self.num_labels = labels_NL.shape
+        self.prior = labels_NL.nnz / (num_texts * self.num_labels)
+
+    def begin(self, epoch: int) -> None:
+        """See `Labels.begin`."""
+
+    def sample(self, rows_B: NDArray[np.int64], step: int) -> LabelSample:
+        """See `Labels.sample`."""
+        positives = self._labels_NL[rows_B].tocoo()
+        return None, positives.row, positives.col
+
+
+@dataclass(frozen=True, slots=True)
+class TaskBatch:
+    """A process's part of a batch.
+
+    Attributes:
+        num_texts: B, of all processes together.
+        features: what `Features.encode` needs.
+        labels: rows [U] of the classifiers, or None for all.
+        rows, columns: of the positive pairs [P], among the encoded texts and `labels`.
+    """
+
+    num_texts: int
+    features: tuple[Tensor, ...]
+    labels: Tensor | None
+    rows: Tensor
+    columns: Tensor
+
+
+class OneVsAllTask:
+    """Residual and classifiers over features, trained jointly by Adam.
+
+    Args:
+        name: of the module, as in the settings.
+        features: of the texts; what learns in them learns along.
+        labels: that a batch is scored against.
+        model: dropout, bound and precision.
+        generator: of the starting points.
+        device: where all of it lives.
+        mesh: how texts and labels are split over processes.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        features: Features,
+        labels: Labels,
+        dim: int,
+        model: ModelSection,
+        generator: torch.Generator,
+        device: torch.device,
+        mesh: Mesh = ONE_PROCESS,
+    ) -> None:
+        self.name, self._mesh = name, mesh
+        self._features, self._labels, self._dropout, self._device = features, labels, model.dropout, device
+        self.residual = Residual(dim, model.spectral_bound, generator, device)
+        dtype = product_dtype(model.precision, device)
+        self.classifier = Classifier(labels.num_labels, dim, labels.prior, generator, device, dtype, mesh.labels)
+
+    @property
+    def num_texts(self) -> int:
+        """N."""
+        return self._features.num_texts
+
+    def begin(self, epoch: int) -> None:
+        """See `Labels.begin`."""
+        self._labels.begin(epoch)
+
+    def prepare(self, rows_B: NDArray[np.int64], step: int) -> TaskBatch:
+        """Gather the features and sample the labels of some texts; runs on another thread."""
+        labels, rows, columns = self._mesh.own_pairs(self._labels.sample(rows_B, step))
+        return TaskBatch(
+            len(rows_B),
+            self._features.prepare(*self._mesh.own_texts_first(rows_B)),
+            None if labels is None else to_device(labels, self._device),
+            to_device(rows, self._device),
+            to_device(columns, self._device),
+        )
+
+    def step(self, batch: TaskBatch, rate: float) -> Tensor:
+        """One step on all parameters; returns the mean loss of the texts, still on its device."""
+        v_BD = self._drop(self._features.encode(batch.features), batch.num_texts)
+        x_BD = v_BD + self._drop(self.residual(v_BD), batch.num_texts)
+        logits_BU = self.classifier.logits(x_BD, batch.labels)
+        loss = one_vs_all_loss(logits_BU, batch.rows, batch.columns, batch.num_texts)
+        loss.backward()  # type: ignore[no-untyped-call]
+        loss = loss.detach()
+        shared = [table.gradient for table in self._shared_tables().values()]
+        self._mesh.labels.sum_(loss, *shared)
+        self._mesh.texts.sum_(loss, *shared, *(table.gradient for table in self.classifier.tables.values()))
+        for table in (self._shared_tables() | self.classifier.tables).values():
+            table.step(rate)
+        return loss
+
+    def precision(
+        self, representations_RD: NDArray[np.float32], relevant_RL: csr_matrix, candidates: Candidates | None
+    ) -> dict[str, float]:
+        """P@k of what is learnt so far, on texts that it does not learn from (see `progress_metrics`)."""
+        v_RD = to_device(representations_RD, self._device)
+        x_RD = v_RD + functional.relu(v_RD @ self.residual.exact().T)
+        classifier = self.classifier.weights.weight, self.classifier.biases.weight.squeeze(1)
+        return progress_metrics(x_RD, *classifier, relevant_RL, candidates, self._mesh.labels)
+
+    def finish(self, encoder: Encoder) -> DenseModel:
+        """What was learnt, over this encoder; the classifiers on the first process only."""
+        weight_LD, bias_L1 = (self._whole(table.weight) for table in self.classifier.tables.values())
+        return DenseModel(encoder, self.residual.exact()[None], weight_LD, bias_L1.squeeze(1))
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that learning changes, by name; the same however many processes there are, on the first one."""
+        state = {"residual.left": self.residual.left}
+        for name, table in self._shared_tables().items():
+            state |= {f"{name}.{key}": value for key, value in table.state().items()}
+        for name, table in self.classifier.tables.items():
+            state |= {f"{name}.{key}": self._whole(value) for key, value in table.state().items()}
+        return state
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Go on from what `state` returned, on all processes."""
+        self.residual.left.copy_(state["residual.left"])
+        for name, table in self._shared_tables().items():
+            table.restore({key: state[f"{name}.{key}"] for key in table.state()})
+        for name, table in self.classifier.tables.items():
+            table.restore({key: self._part(state[f"{name}.{key}"]) for key in table.state()})
+
+    def _drop(self, x_BD: Tensor, num_texts: int) -> Tensor:
+        """Dropout, the same for a text whichever process has it."""
+        if self._mesh.texts.size == 1:
+            return functional.dropout(x_BD, self._dropout)
+        mask_BD = functional.dropout(x_BD.new_ones(num_texts, x_BD.shape[1]), self._dropout)
+        return x_BD * mask_BD[self._mesh.texts.own]
+
+    def _shared_tables(self) -> dict[str, RowTable]:
+        """What all processes have alike."""
+        return self._features.tables | {"residual": self.residual.table}
+
+    def _whole(self, rows: Tensor) -> Tensor:
+        """The rows of all labels out of each process's; a number is the same on all."""
+        return self._mesh.labels.gather_rows(rows, self._labels.num_labels) if rows.dim() else rows
+
+    def _part(self, rows: Tensor) -> Tensor:
+        """Own rows out of those of all labels."""
+        return rows[self._mesh.labels.own] if rows.dim() else rows
