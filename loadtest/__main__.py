@@ -5,8 +5,8 @@ from __future__ import annotations
 import typer
 from typer.core import TyperGroup
 
-from astec.loadtest.run import run
-from astec.loadtest.synth_artifact import synth_artifact
+from astec.loadtest.command import run
+from astec.loadtest.synthetic.command import synth_artifact
 
 
 class _RunByDefault(TyperGroup):

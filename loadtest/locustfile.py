@@ -13,7 +13,7 @@ from typing import ClassVar
 from locust import FastHttpUser, events, task
 from locust.env import Environment
 
-from astec.loadtest.queries import QueryMix, demo_pool, encode_request, read_pool
+from astec.loadtest.generator.queries import QueryMix, demo_pool, encode_request, read_pool
 
 
 def add_options(parser: ArgumentParser) -> None:

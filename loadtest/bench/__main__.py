@@ -15,7 +15,7 @@ from astec.loadtest.bench.page import Setting, write_page
 from astec.loadtest.bench.plots import draw_growth, draw_latency_against_rate
 from astec.loadtest.bench.results import HALF_OPEN
 from astec.loadtest.bench.run import PARTS, Bench, Plan
-from astec.loadtest.plot import draw_latency_over_time
+from astec.loadtest.report.plot import draw_latency_over_time
 
 RESULTS = Path(__file__).parents[1] / "results"
 EXIT_BAD_INPUT = 2

@@ -12,7 +12,7 @@ from astec.export.artifact.store import open_artifact
 from astec.export.console import console
 from astec.export.readers import open_dataset
 from astec.loadtest.bench.in_process import InProcess, measure_in_process
-from astec.loadtest.synth_artifact import QUERIES_SUFFIX
+from astec.loadtest.synthetic.command import QUERIES_SUFFIX
 
 
 class GrowthError(Exception):

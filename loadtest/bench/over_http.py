@@ -11,12 +11,12 @@ from statistics import mean
 from astec.export.artifact.text.bags import Query
 from astec.export.console import console
 from astec.loadtest.bench.in_process import TOP_K
-from astec.loadtest.client import open_client
-from astec.loadtest.loops import measure_load
-from astec.loadtest.plan import LoadPlan
-from astec.loadtest.queries import QueryMix, encode_request
-from astec.loadtest.recorder import Measurement
-from astec.loadtest.report import Report, build_report
+from astec.loadtest.generator.client import open_client
+from astec.loadtest.generator.loops import measure_load
+from astec.loadtest.generator.plan import LoadPlan
+from astec.loadtest.generator.queries import QueryMix, encode_request
+from astec.loadtest.generator.recorder import Measurement
+from astec.loadtest.report.report import Report, build_report
 
 CONNECTIONS = 32
 _SIZED_ANSWERS = 100

@@ -13,8 +13,8 @@ from astec.loadtest.bench.in_process import BATCH_SIZES, PERCENTILES, InProcess
 from astec.loadtest.bench.over_http import CONNECTIONS, Load, knee
 from astec.loadtest.bench.results import ECHO, OURS, Results, Target, check_targets
 from astec.loadtest.bench.sharing import Sharing
-from astec.loadtest.machine import describe_machine
-from astec.loadtest.report import Report
+from astec.loadtest.report.machine import describe_machine
+from astec.loadtest.report.report import Report
 
 _ACCURACY = ("P@1", "P@3", "P@5", "PSP@1", "PSP@5")
 _SHORT_ACCURACY = ("P@1", "P@5")

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from astec.loadtest.bench.growth import GrowthRow
 from astec.loadtest.bench.over_http import knee
-from astec.loadtest.report import Report
+from astec.loadtest.report.report import Report
 
 _PERCENTILES = ("p50", "p99", "p99.9")
 

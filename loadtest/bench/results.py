@@ -10,8 +10,8 @@ from astec.loadtest.bench.growth import GrowthRow
 from astec.loadtest.bench.in_process import InProcess
 from astec.loadtest.bench.over_http import Load
 from astec.loadtest.bench.sharing import Sharing
-from astec.loadtest.peers import PeerResult
-from astec.loadtest.report import Report
+from astec.loadtest.peers.__main__ import PeerResult
+from astec.loadtest.report.report import Report
 
 OURS, ECHO, PECOS = "astec", "echo", "pecos-text"
 HALF_OPEN, HALF_CLOSED, HALF_ECHO = (

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from astec.export.console import console
-from astec.loadtest import peer_server
 from astec.loadtest.bench.serving import Served, served
-from astec.loadtest.peer_environments import PACKAGES, InstallError, find_python
-from astec.loadtest.peer_split import PeerSplit
-from astec.loadtest.peers import ONE_THREAD, PeerError, PeerResult, measure_peer
+from astec.loadtest.peers import server as peer_server
+from astec.loadtest.peers.__main__ import ONE_THREAD, PeerError, PeerResult, measure_peer
+from astec.loadtest.peers.environments import PACKAGES, InstallError, find_python
+from astec.loadtest.peers.split import PeerSplit
 
 _TIMEOUT_S = 3600.0
 

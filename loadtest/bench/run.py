@@ -22,8 +22,8 @@ from astec.loadtest.bench.results import ECHO, HALF_CLOSED, HALF_ECHO, HALF_OPEN
 from astec.loadtest.bench.rivals import Rival, train_rivals
 from astec.loadtest.bench.serving import ServeError, echo_command, ours_command, served
 from astec.loadtest.bench.sharing import measure_sharing
-from astec.loadtest.client import UnreachableError
-from astec.loadtest.peer_split import PeerSplit
+from astec.loadtest.generator.client import UnreachableError
+from astec.loadtest.peers.split import PeerSplit
 from astec.server.offline.evaluate import measure
 
 PARTS: Final = (

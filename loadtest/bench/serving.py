@@ -74,7 +74,7 @@ def ours_command(artifact: Path, workers: int, *options: str) -> list[str]:
 
 def echo_command(workers: int, body_bytes: int) -> list[str]:
     """The command of the endpoint that only echoes."""
-    command = [sys.executable, "-m", "astec.loadtest.echo", "--workers", str(workers)]
+    command = [sys.executable, "-m", "astec.loadtest.peers.echo", "--workers", str(workers)]
     return [*command, "--body-bytes", str(body_bytes)]
 
 

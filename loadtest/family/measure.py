@@ -23,12 +23,12 @@ from astec.export.readers import open_dataset
 from astec.loadtest.bench.in_process import TOP_K, measure_in_process
 from astec.loadtest.bench.over_http import Contender, load
 from astec.loadtest.bench.serving import ours_command, served
-from astec.loadtest.client import open_client
 from astec.loadtest.family.members import Member
 from astec.loadtest.family.provisions import make_transformer, make_vectors
-from astec.loadtest.machine import commit
-from astec.loadtest.plan import LoadPlan
-from astec.loadtest.queries import encode_request
+from astec.loadtest.generator.client import open_client
+from astec.loadtest.generator.plan import LoadPlan
+from astec.loadtest.generator.queries import encode_request
+from astec.loadtest.report.machine import commit
 from astec.server.engine.predictor import Predictor
 from astec.server.offline.evaluate import measure
 

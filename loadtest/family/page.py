@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from astec.loadtest.bench.page import table
 from astec.loadtest.family.measure import Figures
 from astec.loadtest.family.members import Member
-from astec.loadtest.machine import describe_machine
+from astec.loadtest.report.machine import describe_machine
 
 _MIB = 1 << 20
 _NEAR_LOG_US, _NEAR_PERCENT = 0.15, 0.5  # so near that the names of two points would cover each other

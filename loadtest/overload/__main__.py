@@ -14,11 +14,11 @@ from astec.export.artifact.store import ArtifactError, read_manifest
 from astec.export.artifact.text.bags import Query
 from astec.export.console import console
 from astec.loadtest.bench.serving import ServeError, ours_command, served
-from astec.loadtest.client import UnreachableError
-from astec.loadtest.machine import describe_machine
+from astec.loadtest.generator.client import UnreachableError
+from astec.loadtest.generator.queries import QueryMix, demo_pool, encode_request, read_pool
 from astec.loadtest.overload.page import draw, to_markdown
 from astec.loadtest.overload.steps import Offer, measure_overload
-from astec.loadtest.queries import QueryMix, demo_pool, encode_request, read_pool
+from astec.loadtest.report.machine import describe_machine
 
 RESULTS = Path(__file__).parents[1] / "results"
 EXIT_COLLAPSED = 1

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from astec.export.console import step_progress
-from astec.loadtest.connection import OK
-from astec.loadtest.exposition import WorkersMemory, read_exposition, workers_memory
-from astec.loadtest.loops import measure_load
-from astec.loadtest.plan import LoadPlan
-from astec.loadtest.recorder import NOT_SENT, Measurement
+from astec.loadtest.generator.connection import OK
+from astec.loadtest.generator.loops import measure_load
+from astec.loadtest.generator.plan import LoadPlan
+from astec.loadtest.generator.recorder import NOT_SENT, Measurement
+from astec.loadtest.report.exposition import WorkersMemory, read_exposition, workers_memory
 
 # An answer after its deadline counts for nothing; the generator waits on, as what it breaks off is another load.
 _TIMEOUT_IN_DEADLINES = 3.0

@@ -14,8 +14,8 @@ from rich.table import Table
 from astec.export.artifact.store import ArtifactError, open_artifact
 from astec.export.artifact.text.bags import QueryKindError
 from astec.loadtest.bench.serving import ServeError, ours_command, served
-from astec.loadtest.client import UnreachableError
-from astec.loadtest.queries import QueryMix, demo_pool, read_pool
+from astec.loadtest.generator.client import UnreachableError
+from astec.loadtest.generator.queries import QueryMix, demo_pool, read_pool
 from astec.loadtest.soak.questions import make_questions
 from astec.loadtest.soak.run import SoakPlan, soak
 from astec.loadtest.soak.tally import Tally

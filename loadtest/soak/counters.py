@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 
-from astec.loadtest.exposition import read_exposition
+from astec.loadtest.report.exposition import read_exposition
 from astec.loadtest.soak.tally import Tally
 
 _OURS = "astec_"

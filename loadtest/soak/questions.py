@@ -9,7 +9,7 @@ import orjson
 
 from astec.export.artifact.store import Artifact
 from astec.export.artifact.text.bags import Query
-from astec.loadtest.queries import encode_request
+from astec.loadtest.generator.queries import encode_request
 from astec.server.engine.predictor import Predictor
 from astec.server.engine.ranking_json import to_json
 

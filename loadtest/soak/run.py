@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from astec.export.console import console, track
 from astec.loadtest.bench.serving import Served
-from astec.loadtest.client import Client, open_client
-from astec.loadtest.plan import LoadPlan
+from astec.loadtest.generator.client import Client, open_client
+from astec.loadtest.generator.plan import LoadPlan
 from astec.loadtest.soak.attacks import attack_always, attacks
 from astec.loadtest.soak.counters import watch_counters
 from astec.loadtest.soak.faults import kill_workers, reload

@@ -7,8 +7,8 @@ import random
 from collections.abc import Sequence
 from time import perf_counter
 
-from astec.loadtest.client import Client
-from astec.loadtest.connection import CONNECTION, OK, Answer
+from astec.loadtest.generator.client import Client
+from astec.loadtest.generator.connection import CONNECTION, OK, Answer
 from astec.loadtest.soak.questions import Question
 from astec.loadtest.soak.tally import Tally
 

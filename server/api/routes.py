@@ -28,7 +28,7 @@ STREAM_PATH = "/predict/stream"
 MODEL_PATH = "/v1/model"
 RELOAD_PATH = "/v1/model/reload"
 GUARDED_PATHS = (PREDICT_PATH, STREAM_PATH, MODEL_PATH, RELOAD_PATH)
-PLAYGROUND = files("server").joinpath("static", "index.html").read_bytes()
+PLAYGROUND = files("astec.server").joinpath("static", "index.html").read_bytes()
 PLAYGROUND_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:"
 )

@@ -10,10 +10,10 @@ from astec.loadtest.bench.bulk import Bulk, BulkError, measure_bulk
 from astec.loadtest.bench.in_process import InProcess
 from astec.loadtest.bench.over_http import knee
 from astec.loadtest.bench.results import PECOS, Results, check_targets
-from astec.loadtest.peers import PeerResult
-from astec.loadtest.plan import LoadPlan
-from astec.loadtest.recorder import Recorder
-from astec.loadtest.report import build_report
+from astec.loadtest.generator.plan import LoadPlan
+from astec.loadtest.generator.recorder import Recorder
+from astec.loadtest.peers.__main__ import PeerResult
+from astec.loadtest.report.report import build_report
 
 ROOT = Path(__file__).parents[2]
 

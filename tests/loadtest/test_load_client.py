@@ -5,11 +5,11 @@ from contextlib import suppress
 
 import pytest
 
-from astec.loadtest.loops import run_load
-from astec.loadtest.pacer import Pacer
-from astec.loadtest.plan import LoadPlan
-from astec.loadtest.report import build_report
-from astec.loadtest.timing import TimingSample
+from astec.loadtest.generator.loops import run_load
+from astec.loadtest.generator.pacer import Pacer
+from astec.loadtest.generator.plan import LoadPlan
+from astec.loadtest.generator.timing import TimingSample
+from astec.loadtest.report.report import build_report
 
 BODY = b'{"query": "red shoes"}'
 

@@ -5,11 +5,11 @@ import time
 import numpy as np
 import pytest
 
-from astec.loadtest.client import UnreachableError
-from astec.loadtest.loops import run_load
-from astec.loadtest.plan import LoadPlan
-from astec.loadtest.report import build_report
-from astec.loadtest.timing import parse_server_timing
+from astec.loadtest.generator.client import UnreachableError
+from astec.loadtest.generator.loops import run_load
+from astec.loadtest.generator.plan import LoadPlan
+from astec.loadtest.generator.timing import parse_server_timing
+from astec.loadtest.report.report import build_report
 
 STALL_S = 0.3
 

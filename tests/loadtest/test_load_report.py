@@ -4,10 +4,10 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from astec.loadtest.plan import LoadPlan
-from astec.loadtest.plot import draw_latency_over_time
-from astec.loadtest.recorder import Measurement
-from astec.loadtest.report import build_report
+from astec.loadtest.generator.plan import LoadPlan
+from astec.loadtest.generator.recorder import Measurement
+from astec.loadtest.report.plot import draw_latency_over_time
+from astec.loadtest.report.report import build_report
 
 PLAN = LoadPlan("http://host", 100.0, None, 10.0)
 

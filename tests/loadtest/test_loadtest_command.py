@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from astec.loadtest.__main__ import app
-from astec.loadtest.report import Report
+from astec.loadtest.report.report import Report
 
 QUICK = ["--duration", "0.3", "--warmup", "0", "--timeout", "2"]
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from astec.loadtest.exposition import WorkersMemory, parse_exposition, workers_memory
+from astec.loadtest.generator.recorder import Measurement
 from astec.loadtest.overload.page import to_markdown
 from astec.loadtest.overload.steps import Overload, Step, summarize
-from astec.loadtest.recorder import Measurement
+from astec.loadtest.report.exposition import WorkersMemory, parse_exposition, workers_memory
 
 ROOT = Path(__file__).parents[2]
 

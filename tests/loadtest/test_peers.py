@@ -17,11 +17,19 @@ from astec.export.artifact.store import open_artifact
 from astec.export.ranking_metrics import inverse_propensities
 from astec.export.readers import open_dataset
 from astec.loadtest.bench.rivals import Rival, train_rivals
-from astec.loadtest.peer_environments import OMIKUJI, InstallError, Package, find_python
-from astec.loadtest.peer_server import NotServableError, open_responder
-from astec.loadtest.peer_split import PeerSplit
-from astec.loadtest.peer_tools import TEST_FEATURES, TEST_TEXTS, TRAIN_FEATURES, TRAIN_LABELS, TRAIN_TEXTS
-from astec.loadtest.peers import EXIT_BAD_INPUT, PeerError, PeerResult, app, compare_table, measure_ours, measure_peer
+from astec.loadtest.peers.__main__ import (
+    EXIT_BAD_INPUT,
+    PeerError,
+    PeerResult,
+    app,
+    compare_table,
+    measure_ours,
+    measure_peer,
+)
+from astec.loadtest.peers.environments import OMIKUJI, InstallError, Package, find_python
+from astec.loadtest.peers.server import NotServableError, open_responder
+from astec.loadtest.peers.split import PeerSplit
+from astec.loadtest.peers.tools import TEST_FEATURES, TEST_TEXTS, TRAIN_FEATURES, TRAIN_LABELS, TRAIN_TEXTS
 from astec.server.offline.evaluate import measure
 
 PROPENSITY = (0.55, 1.5)

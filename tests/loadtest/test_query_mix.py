@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from astec.export.artifact.text.bags import Bag
-from astec.loadtest.queries import (
+from astec.loadtest.generator.queries import (
     LONG_BAG_FEATURES,
     LONG_QUERY_CHARS,
     NON_ASCII_QUERIES,

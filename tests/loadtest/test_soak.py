@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from astec.export.artifact.store import open_artifact
-from astec.loadtest.connection import CONNECTION, OK, TIMEOUT, Answer
+from astec.loadtest.generator.connection import CONNECTION, OK, TIMEOUT, Answer
 from astec.loadtest.soak.counters import went_down
 from astec.loadtest.soak.memory import MemoryTrend
 from astec.loadtest.soak.questions import Question, make_questions

@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 from astec.export.artifact.store import open_artifact
 from astec.loadtest.__main__ import app
-from astec.loadtest.synthetic_model import MadeUpTexts, ModelSizes
+from astec.loadtest.synthetic.model import MadeUpTexts, ModelSizes
 from astec.server.engine.predictor import Predictor
 
 SIZES = ["--labels", "150", "--points", "300", "--dim", "16", "--queries", "40"]

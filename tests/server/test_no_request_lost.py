@@ -18,8 +18,8 @@ import httpx
 import pytest
 
 from astec.loadtest.bench.serving import Served, ours_command, served
-from astec.loadtest.client import Client
-from astec.loadtest.connection import CONNECTION, OK, Answer
+from astec.loadtest.generator.client import Client
+from astec.loadtest.generator.connection import CONNECTION, OK, Answer
 
 RATE_PER_S = 300
 CONNECTIONS = 16

@@ -1,6 +1,6 @@
-"""A public tool behind `POST /predict`, on the stack of our server: `peer_server.py TOOL DATA MODEL PORT WORKERS`.
+"""A public tool behind `POST /predict`, on the stack of our server: `server.py TOOL DATA MODEL PORT WORKERS`.
 
-Runs by its path in an environment of the tool's own, like `astec.loadtest.peer_tools`. A query is a folded text; the
+Runs by its path in an environment of the tool's own, like `astec.loadtest.peers.tools`. A query is a folded text; the
 answer has label ids and scores.
 """
 
@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 # Found last, so that nothing beside this project hides what the tool's environment has.
-sys.path.append(str(Path(__file__).parents[1] / "src"))
+sys.path.append(str(Path(__file__).parents[3]))
 
 import orjson
 
-from astec.loadtest.endpoint import Respond, serve_endpoint
-from astec.loadtest.peer_tools import TOOLS, TextTool
+from astec.loadtest.peers.endpoint import Respond, serve_endpoint
+from astec.loadtest.peers.tools import TOOLS, TextTool
 
 
 class NotServableError(Exception):

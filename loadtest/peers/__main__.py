@@ -1,4 +1,4 @@
-"""Compare public tools with ours on one split: `python -m astec.loadtest.peers TRAIN TEST --ours ARTIFACT`.
+"""Compare public tools with ours on one split: `python -m astec.loadtest.peers.__main__ TRAIN TEST --ours ARTIFACT`.
 
 Tools that read features get those of our featurizer, so that they differ in the model alone; fastText gets the texts.
 Every tool trains with the settings that its own documentation gives, in a process of its own.
@@ -28,10 +28,10 @@ from rich.table import Table
 from astec.export.artifact.store import Artifact, ArtifactError, open_artifact
 from astec.export.console import console
 from astec.export.readers import DataError
-from astec.loadtest import peer_tools
-from astec.loadtest.peer_environments import PACKAGES, InstallError, find_python
-from astec.loadtest.peer_split import PeerSplit, metric_names
-from astec.loadtest.peer_tools import RANKED_FILE, TIMES_FILE, TOOLS, TOP_K, TRAINING_FILE
+from astec.loadtest.peers import tools as peer_tools
+from astec.loadtest.peers.environments import PACKAGES, InstallError, find_python
+from astec.loadtest.peers.split import PeerSplit, metric_names
+from astec.loadtest.peers.tools import RANKED_FILE, TIMES_FILE, TOOLS, TOP_K, TRAINING_FILE
 from astec.server.engine.predictor import Predictor
 
 EXIT_BAD_INPUT = 2

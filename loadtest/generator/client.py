@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from time import perf_counter
 from urllib.parse import urlsplit
 
-from astec.loadtest.connection import CONNECTION, TIMEOUT, Answer, Connection, OnAnswer
-from astec.loadtest.plan import LoadPlan
+from astec.loadtest.generator.connection import CONNECTION, TIMEOUT, Answer, Connection, OnAnswer
+from astec.loadtest.generator.plan import LoadPlan
 
 # Servers commonly close an idle connection after 5 s; closing it first avoids posting into a closing one.
 _KEEPALIVE_S = 4.0

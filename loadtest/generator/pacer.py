@@ -10,7 +10,7 @@ from time import perf_counter
 from types import TracebackType
 from typing import Self
 
-from astec.loadtest.interval_timer import create_interval_timer
+from astec.loadtest.generator.interval_timer import create_interval_timer
 
 _COUNTER_BYTES = 8
 

@@ -1,4 +1,4 @@
-"""The ceiling: a constant answer of a given size from the server's own stack: `python -m astec.loadtest.echo`.
+"""The ceiling: a constant answer of a given size from the server's own stack: `python -m astec.loadtest.peers.echo`.
 
 What lies between it and the server is the price of the model and of everything around it.
 """
@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from astec.loadtest.endpoint import serve_endpoint
+from astec.loadtest.peers.endpoint import serve_endpoint
 
 # As long as the server's own: sending a header costs too.
 _HEADERS = {
@@ -34,7 +34,7 @@ def echo(
 
 
 def serve_echo(port: int, workers: int, body_bytes: int) -> int:
-    """See `astec.loadtest.endpoint.serve_endpoint`."""
+    """See `astec.loadtest.peers.endpoint.serve_endpoint`."""
     body = json.dumps({"echo": "x" * (body_bytes - _MIN_BODY_BYTES)}).encode()
     return serve_endpoint(lambda: lambda _: body, port, workers, _HEADERS)
 

@@ -1,7 +1,7 @@
-"""The public tools that `astec.loadtest.peers` compares with, each behind the same methods.
+"""The public tools that `astec.loadtest.peers.__main__` compares with, each behind the same methods.
 
 This file runs by its path, in a process and an environment of the tool's own, where nothing of this project is
-installed: `python peer_tools.py train TOOL DATA MODEL`, then `python peer_tools.py ask TOOL DATA MODEL`. What goes in
+installed: `python tools.py train TOOL DATA MODEL`, then `python tools.py ask TOOL DATA MODEL`. What goes in
 and out are files.
 
 Shapes: N training texts, R test texts, V features, L labels, K = 5 ranks.

@@ -6,9 +6,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from astec.loadtest.connection import OK
-from astec.loadtest.recorder import Measurement
-from astec.loadtest.report import counted
+from astec.loadtest.generator.connection import OK
+from astec.loadtest.generator.recorder import Measurement
+from astec.loadtest.report.report import counted
 
 
 def draw_latency_over_time(measured: Measurement, title: str, path: Path) -> None:

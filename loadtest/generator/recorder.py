@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from astec.loadtest.connection import OK, Answer
-from astec.loadtest.timing import TimingSample
+from astec.loadtest.generator.connection import OK, Answer
+from astec.loadtest.generator.timing import TimingSample
 
 NOT_SENT = "not_sent"
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from astec.loadtest.report import Report
+from astec.loadtest.report.report import Report
 
 
 @dataclass(frozen=True, slots=True)

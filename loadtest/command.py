@@ -10,13 +10,13 @@ import typer
 from rich.console import Console
 
 from astec.export.artifact.text.bags import Query
-from astec.loadtest.budgets import Budgets
-from astec.loadtest.client import UnreachableError
-from astec.loadtest.loops import measure_load
-from astec.loadtest.plan import LoadPlan
-from astec.loadtest.queries import QueryMix, demo_pool, encode_request, read_pool
-from astec.loadtest.recorder import Measurement
-from astec.loadtest.report import Report, build_report
+from astec.loadtest.generator.client import UnreachableError
+from astec.loadtest.generator.loops import measure_load
+from astec.loadtest.generator.plan import LoadPlan
+from astec.loadtest.generator.queries import QueryMix, demo_pool, encode_request, read_pool
+from astec.loadtest.generator.recorder import Measurement
+from astec.loadtest.report.budgets import Budgets
+from astec.loadtest.report.report import Report, build_report
 
 EXIT_OVER_BUDGET = 1
 EXIT_USAGE = 2
@@ -155,7 +155,7 @@ def _show(report: Report, *, as_json: bool) -> None:
 def _draw(measured: Measurement, plan: LoadPlan, path: Path) -> None:
     try:
         # Only here, because matplotlib takes longer to load than all the rest.
-        from astec.loadtest.plot import draw_latency_over_time
+        from astec.loadtest.report.plot import draw_latency_over_time
 
         draw_latency_over_time(measured, plan.endpoint, path)
     except (ImportError, OSError) as error:

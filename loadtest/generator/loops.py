@@ -11,11 +11,11 @@ from time import perf_counter
 
 import uvloop
 
-from astec.loadtest.client import Client, open_client
-from astec.loadtest.connection import CONNECTION, Answer
-from astec.loadtest.pacer import Pacer
-from astec.loadtest.plan import LoadPlan
-from astec.loadtest.recorder import NOT_SENT, Measurement, Recorder
+from astec.loadtest.generator.client import Client, open_client
+from astec.loadtest.generator.connection import CONNECTION, Answer
+from astec.loadtest.generator.pacer import Pacer
+from astec.loadtest.generator.plan import LoadPlan
+from astec.loadtest.generator.recorder import NOT_SENT, Measurement, Recorder
 
 # A refused connection fails at once: without a pause a closed loop would count thousands of errors per second.
 _PAUSE_AFTER_CONNECTION_ERROR_S = 0.05

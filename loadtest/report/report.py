@@ -10,9 +10,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from astec.loadtest.connection import OK, TIMEOUT
-from astec.loadtest.plan import LoadPlan
-from astec.loadtest.recorder import NOT_SENT, Measurement
+from astec.loadtest.generator.connection import OK, TIMEOUT
+from astec.loadtest.generator.plan import LoadPlan
+from astec.loadtest.generator.recorder import NOT_SENT, Measurement
 
 PERCENTILES = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99.9": 99.9, "max": 100.0}
 LATE_AFTER_MS = 1.0

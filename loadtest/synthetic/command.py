@@ -35,7 +35,7 @@ def synth_artifact(
     # Only here, because the other command needs none of what makes data and artifacts.
     from astec.export.artifact.store import ArtifactError
     from astec.export.packing.verify import VerificationError
-    from astec.loadtest.synthetic_model import ModelSizes, make_artifact
+    from astec.loadtest.synthetic.model import ModelSizes, make_artifact
 
     beside = target.with_name(target.name + QUERIES_SUFFIX)
     try:

@@ -1,0 +1,1 @@
+"""The load generator: open and closed loops over kept-alive connections."""

@@ -1,0 +1,1 @@
+"""Public tools for the same problem, measured beside ours on one split."""
