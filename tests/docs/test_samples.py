@@ -37,15 +37,15 @@ DOCUMENTED_ADDRESS = re.compile(r"\b(?:localhost|127\.0\.0\.1):8000\b")
 DOCUMENTED_DURATION = re.compile(r"--duration \d+")
 # By a part of their code, with the reason and the test that does the same in its own way.
 NOT_RUN = {
-    "$OPERATORS_KEY": "the server has no operator; tests/server/test_guarded_server.py sends this request",
-    "kill -HUP": "there is no server to signal; tests/server/test_no_request_lost.py moves links and sends signals",
+    "$OPERATORS_KEY": "the server has no operator; tests/server/access/test_guarded_server.py sends this request",
+    "kill -HUP": "there is no server to signal; tests/server/workers/test_no_request_lost.py moves links and sends signals",
     "make test": "makes an environment from the network; `make smoke` asks what `make demo` makes, by tests/smoke.py",
     "make demo\n": "the same",
     "make bench": "takes an hour; tests/loadtest/ has the benchmark's parts",
     "pip install 'astec[peers]'": "installs from the network",
     "pip install 'astec[transformer]'": "the same; tests/e2e/test_encoder_reads_pieces.py trains one",
     "encoder.kind=dense": "there are no images here; tests/e2e/test_encoder_reads_vectors.py trains on vectors",
-    "torchrun": "tests/trainer/test_distributed.py trains in several processes",
+    "torchrun": "tests/trainer/parallel/test_distributed.py trains in several processes",
     "docker run": "tests/containers/test_container_files.py compares its flags, `make container` runs it",
     "compose --profile load up": "the same; tests/loadtest/test_locustfile.py starts the load from the page",
     "docker compose up": "takes images from the network; tests/containers/ checks what it starts",

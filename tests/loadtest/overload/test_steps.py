@@ -10,7 +10,7 @@ from astec.loadtest.overload.page import to_markdown
 from astec.loadtest.overload.steps import Overload, Step, summarize
 from astec.loadtest.report.exposition import WorkersMemory, parse_exposition, workers_memory
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def overload(*arguments):

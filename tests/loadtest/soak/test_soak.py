@@ -12,7 +12,7 @@ from astec.loadtest.soak.questions import Question, make_questions
 from astec.loadtest.soak.tally import Tally
 from astec.loadtest.soak.users import note_answer
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 MIB = 1 << 20
 QUESTION = Question(b"{}", b"right")
 

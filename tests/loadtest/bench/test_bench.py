@@ -15,7 +15,7 @@ from astec.loadtest.generator.recorder import Recorder
 from astec.loadtest.peers.__main__ import PeerResult
 from astec.loadtest.report.report import build_report
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def bench(*arguments):
