@@ -38,7 +38,7 @@ DOCUMENTED_DURATION = re.compile(r"--duration \d+")
 # By a part of their code, with the reason and the test that does the same in its own way.
 NOT_RUN = {
     "$OPERATORS_KEY": "the server has no operator; tests/server/access/test_guarded_server.py sends this request",
-    "kill -HUP": "there is no server to signal; tests/server/workers/test_no_request_lost.py moves links and sends signals",
+    "kill -HUP": "no server to signal; tests/server/workers/test_no_request_lost.py moves links and sends signals",
     "make test": "makes an environment from the network; `make smoke` asks what `make demo` makes, by tests/smoke.py",
     "make demo\n": "the same",
     "make bench": "takes an hour; tests/loadtest/ has the benchmark's parts",

@@ -58,7 +58,7 @@ CHECKS = [
     negative_data_rejection,
     unsupported_method,
 ]
-# The lines are the bytes that the strategy draws: what else a line may be is for tests/server/api/test_predict_stream.py.
+# The lines are the bytes that the strategy draws; tests/server/api/test_predict_stream.py has other lines.
 schemathesis.serializer.alias("application/x-ndjson", "text/plain")
 
 # Without a parameter or a body there is nothing to forbid.
