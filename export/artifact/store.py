@@ -35,7 +35,9 @@ from astec.export.artifact.manifest import (
 )
 from astec.export.artifact.scoring.sparse import MAX_HEADS, SparseClassifier
 from astec.export.artifact.scoring.token_bits import is_arranged, num_words
-from astec.export.artifact.shortlist.shortlister import LabelGraph, Representatives, Shortlister, label_bounds
+from astec.export.artifact.shortlist.label_graph import LabelGraph
+from astec.export.artifact.shortlist.representatives import Representatives, label_bounds
+from astec.export.artifact.shortlist.shortlister import Shortlister
 from astec.export.artifact.storage.array_file import map_array
 from astec.export.artifact.storage.atomic_files import sha256_of, write_folder_atomically
 from astec.export.artifact.text.bags import Bag, Bags, Query, QueryKindError

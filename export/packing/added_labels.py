@@ -22,7 +22,7 @@ from astec.export.artifact.encoder.inputs import encoder_inputs
 from astec.export.artifact.labels.label_sets import LabelSets
 from astec.export.artifact.labels.text_table import TextTable
 from astec.export.artifact.scoring.sparse import SPARSE_SLOPE, SparseClassifier
-from astec.export.artifact.shortlist.shortlister import Candidates
+from astec.export.artifact.shortlist.candidates import Candidates
 from astec.export.artifact.text.bags import Bags
 from astec.export.artifact.text.featurizer import TextFeaturizer
 from astec.export.artifact.text.sequence_reader import open_reader

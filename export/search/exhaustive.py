@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from astec.export.artifact.index.base import StoredIndex
 from astec.export.artifact.index.flat import FlatIndex
-from astec.export.artifact.shortlist.shortlister import LabelGraph, Shortlist, Shortlister
+from astec.export.artifact.shortlist.candidates import Shortlist
+from astec.export.artifact.shortlist.label_graph import LabelGraph
+from astec.export.artifact.shortlist.shortlister import Shortlister
 
 
 class ExhaustiveShortlister(Shortlister):

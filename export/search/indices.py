@@ -16,7 +16,7 @@ from astec.export.artifact.index.base import Backend, HnswParams, StoredIndex
 from astec.export.artifact.kernels.quantization import quantize_int8
 from astec.export.artifact.kernels.weight_rows import read_only
 from astec.export.artifact.labels.label_sets import LabelSets
-from astec.export.artifact.shortlist.shortlister import Representatives
+from astec.export.artifact.shortlist.representatives import Representatives
 from astec.export.model.checkpoint import Checkpoint
 from astec.export.search.plan import IndexPlan, ShortlistPlan, Side
 from astec.export.search.projection import principal_directions

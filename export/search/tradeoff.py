@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from astec.export.artifact.index.base import HnswParams, NeighbourIndex, StoredIndex
 from astec.export.artifact.index.flat import FlatIndex
 from astec.export.artifact.manifest import Weights
-from astec.export.artifact.shortlist.shortlister import LabelGraph, Shortlister
+from astec.export.artifact.shortlist.label_graph import LabelGraph
+from astec.export.artifact.shortlist.shortlister import Shortlister
 from astec.export.calibration.scored_pairs import ScoredPairs
 from astec.export.console import track
 from astec.export.search.exhaustive import ExhaustiveShortlister

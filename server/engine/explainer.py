@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from astec.export.artifact.kernels.weight_rows import NO_SCALES
 from astec.export.artifact.manifest import PartShares
 from astec.export.artifact.scoring.scorer import Classifiers, rank
-from astec.export.artifact.shortlist.shortlister import Candidates
+from astec.export.artifact.shortlist.candidates import Candidates
 from astec.export.artifact.store import Artifact
 from astec.export.artifact.text.bags import Bags, Query
 from astec.export.artifact.text.featurizer import TextFeaturizer

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from astec.export.artifact.scoring.sparse import SPARSE_SLOPE
-from astec.export.artifact.shortlist.shortlister import Candidates
+from astec.export.artifact.shortlist.candidates import Candidates
 from astec.export.artifact.store import Artifact, open_artifact
 from astec.export.artifact.text.bags import Bags
 from astec.export.model.checkpoint import Checkpoint, DenseArrays, read_checkpoint

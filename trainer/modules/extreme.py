@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from astec.export.artifact.shortlist.shortlister import Candidates
+from astec.export.artifact.shortlist.candidates import Candidates
 from astec.trainer.encoders.encoder import Encoder
 from astec.trainer.numerics.device import seeded
 from astec.trainer.parallel.world import Mesh

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 from scipy.sparse import csr_matrix
 
-from astec.export.artifact.shortlist.shortlister import Candidates
+from astec.export.artifact.shortlist.candidates import Candidates
 from astec.trainer.settings.config import MixSection
 
 SHARES = tuple(round(0.1 * step, 1) for step in range(11))

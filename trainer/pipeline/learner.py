@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from astec.export.artifact.shortlist.shortlister import Candidates
+from astec.export.artifact.shortlist.candidates import Candidates
 from astec.export.artifact.text.featurizer import Featurizer
 from astec.trainer.data import Examples
 from astec.trainer.encoders.encoder import Encoder

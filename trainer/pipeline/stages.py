@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from astec.export.artifact.labels.label_sets import LabelSets
 from astec.export.artifact.labels.text_table import TextTable
 from astec.export.artifact.scoring.sparse import SPARSE_SLOPE, SparseClassifier
-from astec.export.artifact.shortlist.shortlister import Candidates, Shortlister
+from astec.export.artifact.shortlist.candidates import Candidates
+from astec.export.artifact.shortlist.shortlister import Shortlister
 from astec.export.artifact.text.bags import Bags
 from astec.export.artifact.text.words import Sequences
 from astec.export.console import console

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from astec.export.artifact.labels.label_sets import LabelSets
-from astec.export.artifact.shortlist.shortlister import Candidates
+from astec.export.artifact.shortlist.candidates import Candidates
 from astec.export.artifact.storage.atomic_files import write_file_atomically
 from astec.export.ranking_metrics import RankingMetrics, inverse_propensities
 from astec.trainer.data import TrainingData

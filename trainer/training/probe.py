@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from astec.export.artifact.shortlist.shortlister import Candidates
+from astec.export.artifact.shortlist.candidates import Candidates
 from astec.export.ranking_metrics import RankingMetrics
 from astec.trainer.numerics.device import to_device
 from astec.trainer.parallel.world import ALONE, World

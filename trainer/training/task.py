@@ -21,7 +21,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 from torch.nn import functional
 
-from astec.export.artifact.shortlist.shortlister import Candidates
+from astec.export.artifact.shortlist.candidates import Candidates
 from astec.trainer.encoders.encoder import Encoder
 from astec.trainer.numerics.device import product_dtype, to_device
 from astec.trainer.numerics.row_table import RowTable

@@ -16,7 +16,8 @@ from astec.export.artifact.kernels.weight_rows import NO_SCALES, Weights, read_o
 from astec.export.artifact.manifest import PartShares
 from astec.export.artifact.scoring.scorer import best_labels, require_parts
 from astec.export.artifact.scoring.sparse import SparseArrays, SparseClassifier, sparse_logits
-from astec.export.artifact.shortlist.shortlister import Representatives, Shortlist, best_similarities
+from astec.export.artifact.shortlist.candidates import Shortlist
+from astec.export.artifact.shortlist.representatives import Representatives, best_similarities
 from astec.export.artifact.text.bags import Bags
 
 LabelWeights = tuple[Weights, NDArray[np.float32], NDArray[np.float32]]

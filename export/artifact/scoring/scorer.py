@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from astec.export.artifact.kernels.weight_rows import NO_SCALES, ROWS_AHEAD, Weights, dot, prefetch_row, read_only
 from astec.export.artifact.manifest import PartShares
 from astec.export.artifact.scoring.sparse import SPARSE_SLOPE
-from astec.export.artifact.shortlist.shortlister import Candidates
+from astec.export.artifact.shortlist.candidates import Candidates
 
 
 class Classifiers(NamedTuple):

@@ -26,7 +26,7 @@ from astec.export.artifact.scoring.token_bits import (
     token_hash,
     word_of,
 )
-from astec.export.artifact.shortlist.shortlister import Candidates
+from astec.export.artifact.shortlist.candidates import Candidates
 from astec.export.artifact.text.bags import Bags
 
 # Makes a probability of an SVM's margin, on which the training puts both classes at distance 1 from 0.

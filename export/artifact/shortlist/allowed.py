@@ -1,6 +1,6 @@
-"""The shortlist of a query that may be answered with some labels only: narrowed before anything of theirs is scored.
+"""The shortlist of a query that may be answered with some labels only, narrowed before any label is scored.
 
-Shapes: B queries, d dimensions of the indices, L labels, F labels that a query's hits bring.
+Shapes: B queries, d dimensions of the indices, L labels, F candidates of one query.
 """
 
 from __future__ import annotations
@@ -11,23 +11,25 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from astec.export.artifact.shortlist.shortlister import Shortlist, Shortlister, keep_best
+from astec.export.artifact.shortlist.candidates import Shortlist
+from astec.export.artifact.shortlist.shortlister import Shortlister
+from astec.export.artifact.shortlist.votes import keep_best
 
 
 class Allowed(NamedTuple):
-    """What a query may be answered with: labels whose place in `mask` (bool [L]) is True, None: all; and how many."""
+    """The labels that a query may be answered with: `mask` bool [L] (None: all), of which it needs `top_k`."""
 
     mask: NDArray[np.bool_] | None
     top_k: int
 
 
 def shortlist_allowed(shortlister: Shortlister, z_Bd: NDArray[np.float32], allowed: Sequence[Allowed]) -> Shortlist:
-    """The labels of each query that it may be answered with, as `Shortlister.shortlist` has them without a mask.
+    """Return the allowed labels of each query's shortlist; without a mask, the same as `Shortlister.shortlist`.
 
-    With one, of the labels that a query's hits bring those stay that it allows, with the votes that they have anyway:
-    of many the `max_candidates` with the highest votes, but never fewer than `top_k`. Where fewer than `top_k` stay,
-    all allowed labels are on the shortlist, those that nothing near brings with a vote of 0. So an answer has `top_k`
-    labels wherever as many are allowed. Memory: then 8 bytes for each.
+    A mask drops the labels that it does not allow; the others keep their votes. Of too many labels, the
+    `max_candidates` with the highest votes are kept, but never fewer than `top_k`. Where fewer than `top_k` labels
+    remain, all allowed labels are put on the shortlist, with a vote of 0 where no neighbour carries them. So an answer
+    has `top_k` labels wherever as many are allowed. Memory: 8 bytes for each label on the shortlist.
     """
     near = shortlister.nearby(z_Bd)
     limit = len(near.labels) if shortlister.max_candidates is None else shortlister.max_candidates
@@ -53,7 +55,7 @@ def shortlist_allowed(shortlister: Shortlister, z_Bd: NDArray[np.float32], allow
 def _all_allowed(
     mask_L: NDArray[np.bool_], labels_F: NDArray[np.int32], votes_F: NDArray[np.float32]
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Every allowed label in ascending order, and its vote."""
+    """Return every allowed label in ascending order, and its vote."""
     labels = np.flatnonzero(mask_L).astype(np.int32)
     votes = np.zeros(len(labels), np.float32)
     votes[np.searchsorted(labels, labels_F)] = votes_F

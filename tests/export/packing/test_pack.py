@@ -13,7 +13,7 @@ import pytest
 
 from astec.export.artifact.index.base import Backend
 from astec.export.artifact.scoring.sparse import SparseClassifier
-from astec.export.artifact.shortlist.shortlister import join
+from astec.export.artifact.shortlist.votes import join
 from astec.export.artifact.store import FILES, ArtifactError, open_artifact
 from astec.export.model.checkpoint import Checkpoint
 from astec.export.packing.pack import pack

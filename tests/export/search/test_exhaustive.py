@@ -16,7 +16,8 @@ from astec.export.artifact.index.flat import FlatIndex
 from astec.export.artifact.index.hnsw import HnswIndex
 from astec.export.artifact.labels.label_sets import LabelSets
 from astec.export.artifact.scoring.scorer import Classifiers, rank
-from astec.export.artifact.shortlist.shortlister import LabelGraph, Shortlister
+from astec.export.artifact.shortlist.label_graph import LabelGraph
+from astec.export.artifact.shortlist.shortlister import Shortlister
 from astec.export.model.checkpoint import Checkpoint
 from astec.export.search.exhaustive import ExhaustiveShortlister, search_exactly
 from astec.export.search.indices import IndexBuilder, Indices

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from astec.export.artifact.encoder.embeddings import Embeddings
 from astec.export.artifact.index.flat import FlatIndex
 from astec.export.artifact.labels.label_sets import LabelSets
-from astec.export.artifact.shortlist.shortlister import LabelGraph, Shortlister
+from astec.export.artifact.shortlist.label_graph import LabelGraph
+from astec.export.artifact.shortlist.shortlister import Shortlister
 from astec.export.model.checkpoint import Checkpoint, DenseArrays
 from astec.export.model.encoder_graph import encoder_graph, run_encoder
 from astec.export.ranking_metrics import RankingMetrics, inverse_propensities

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from astec.export.artifact.shortlist.shortlister import Candidates
+from astec.export.artifact.shortlist.candidates import Candidates
 from astec.export.ranking_metrics import RankingMetrics
 from astec.trainer.modules.mix import SHARES, SMALL_SHARES, MixChoice, Parts, Shares, choose_shares
 

@@ -8,7 +8,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from astec.export.artifact.labels.text_table import TextTable
-from astec.export.artifact.shortlist.shortlister import Candidates
+from astec.export.artifact.shortlist.candidates import Candidates
 from astec.export.artifact.text.bags import Bags
 from astec.export.artifact.text.id_featurizer import IdFeaturizer
 from astec.trainer.data import Examples, TrainingData

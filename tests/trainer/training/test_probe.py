@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.sparse import csr_matrix
 
-from astec.export.artifact.shortlist.shortlister import Candidates
+from astec.export.artifact.shortlist.candidates import Candidates
 from astec.trainer.training import probe
 from astec.trainer.training.probe import candidate_logits, progress_metrics, recall_metrics
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from astec.export.artifact.shortlist.shortlister import Candidates
+from astec.export.artifact.shortlist.candidates import Candidates
 from astec.export.ranking_metrics import RankingMetrics
 from astec.trainer.training.ranking import rank_candidates, shortlist_recall
 

@@ -21,7 +21,10 @@ from scipy.sparse import csr_matrix
 from astec.export.artifact.index.base import HnswParams, NeighbourIndex
 from astec.export.artifact.index.hnsw import HnswIndex
 from astec.export.artifact.labels.label_sets import LabelSets
-from astec.export.artifact.shortlist.shortlister import Candidates, LabelGraph, Representatives, Shortlister
+from astec.export.artifact.shortlist.candidates import Candidates
+from astec.export.artifact.shortlist.label_graph import LabelGraph
+from astec.export.artifact.shortlist.representatives import Representatives
+from astec.export.artifact.shortlist.shortlister import Shortlister
 from astec.export.console import track
 from astec.trainer.modules.negatives.exact_index import ExactIndex
 from astec.trainer.modules.negatives.representatives import label_representatives

@@ -16,7 +16,8 @@ from astec.export.artifact.manifest import PartShares
 from astec.export.artifact.scoring.ranker import LabelWeights, Ranker
 from astec.export.artifact.scoring.scorer import Classifiers, rank
 from astec.export.artifact.scoring.sparse import SparseClassifier
-from astec.export.artifact.shortlist.shortlister import Candidates, Representatives, Shortlist, best_similarities
+from astec.export.artifact.shortlist.candidates import Candidates, Shortlist
+from astec.export.artifact.shortlist.representatives import Representatives, best_similarities
 from astec.export.artifact.text.bags import Bags
 
 DIM, NUM_LABELS, NUM_FEATURES, TOP_K = 24, 30, 50, 5

@@ -14,7 +14,7 @@ from astec.export.artifact.kernels.quantization import LARGEST, quantize_int8
 from astec.export.artifact.kernels.weight_rows import NO_SCALES
 from astec.export.artifact.manifest import PartShares
 from astec.export.artifact.scoring.scorer import Classifiers, best_labels, rank
-from astec.export.artifact.shortlist.shortlister import Candidates
+from astec.export.artifact.shortlist.candidates import Candidates
 
 TOLERANCE = 1e-5
 CLASSIFIER_ALONE = PartShares(1.0, 0.0, 0.0, 0.0, 0.0)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from astec.export.artifact.scoring.sparse import MAX_HEADS, MIN_HEAD_WEIGHTS, SparseClassifier
-from astec.export.artifact.shortlist.shortlister import Candidates
+from astec.export.artifact.shortlist.candidates import Candidates
 from astec.export.artifact.store import FILES, ArtifactError, open_artifact
 from astec.export.artifact.text.bags import Bags
 

@@ -15,15 +15,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from astec.export.artifact.kernels.quantization import quantize_int8
+from astec.export.artifact.kernels.weight_rows import read_only
 from astec.export.artifact.labels.label_sets import LabelSets
-from astec.export.artifact.shortlist.shortlister import (
-    Candidates,
-    LabelGraph,
-    Representatives,
-    Shortlister,
-    label_bounds,
-    read_only,
-)
+from astec.export.artifact.shortlist.candidates import Candidates
+from astec.export.artifact.shortlist.label_graph import LabelGraph
+from astec.export.artifact.shortlist.representatives import Representatives, label_bounds
+from astec.export.artifact.shortlist.shortlister import Shortlister
 
 DIM, INDEX_DIM = 5, 3
 
