@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from astec.export.artifact.kernels.weight_rows import NO_SCALES, Weights, read_only
 from astec.export.artifact.manifest import PartShares
 from astec.export.artifact.scoring.scorer import best_labels, require_parts
-from astec.export.artifact.scoring.sparse import SparseArrays, SparseClassifier, sparse_logits
+from astec.export.artifact.scoring.sparse import SparseClassifier
+from astec.export.artifact.scoring.sparse_logits import SparseArrays, sparse_logits
 from astec.export.artifact.shortlist.candidates import Shortlist
 from astec.export.artifact.shortlist.representatives import Representatives, best_similarities
 from astec.export.artifact.text.bags import Bags

@@ -17,7 +17,7 @@ from astec.export.artifact.kernels.hashing import first_slot
 from astec.export.artifact.kernels.weight_rows import read_only
 
 Hits = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64], NDArray[np.int32]]
-"""Hits int64 [B, K] (-1: none), their similarities float32 [B, K], and the label sets of the index (indptr, indices)."""
+"""Hits int64 [B, K] (-1: none), their similarities float32 [B, K], and the label sets of the index: indptr, indices."""
 
 NO_HITS: Hits = (
     np.empty((0, 0), np.int64),
