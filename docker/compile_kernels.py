@@ -22,7 +22,8 @@ from astec.export.artifact.manifest import Weights
 from astec.export.artifact.scoring.sparse import SparseClassifier
 from astec.export.artifact.store import open_artifact
 from astec.export.artifact.text.bags import Bags
-from astec.export.artifact.text.featurizer import FeaturizerConfig, TextFeaturizer
+from astec.export.artifact.text.featurizer import TextFeaturizer
+from astec.export.artifact.text.featurizer_config import FeaturizerConfig
 from astec.export.model.checkpoint import Checkpoint, DenseArrays, HeldOut, Reference
 from astec.export.packing.pack import pack
 from astec.export.search.indices import IndexBuilder

@@ -20,7 +20,8 @@ from astec.export.artifact.labels.label_sets import LabelSets
 from astec.export.artifact.labels.text_table import TextTable
 from astec.export.artifact.scoring.sparse import MIN_HEAD_WEIGHTS, SparseClassifier
 from astec.export.artifact.text.bags import Bags
-from astec.export.artifact.text.featurizer import FeaturizerConfig, TextFeaturizer
+from astec.export.artifact.text.featurizer import TextFeaturizer
+from astec.export.artifact.text.featurizer_config import FeaturizerConfig
 from astec.export.model.checkpoint import Checkpoint, DenseArrays, HeldOut, Reference
 from astec.export.search.indices import IndexBuilder, Indices
 from astec.export.search.plan import IndexPlan, ShortlistKind, ShortlistPlan

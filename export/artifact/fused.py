@@ -24,7 +24,8 @@ from astec.export.artifact.kernels.pinned_arguments import Kept
 from astec.export.artifact.scoring.ranker import Ranker, rank_labels
 from astec.export.artifact.shortlist.votes import NO_CENTROIDS, join
 from astec.export.artifact.store import Artifact
-from astec.export.artifact.text.featurizer import TextFeaturizer, featurize
+from astec.export.artifact.text.featurizer import TextFeaturizer
+from astec.export.artifact.text.tfidf import featurize
 from astec.export.artifact.text.tokens import Codes
 
 

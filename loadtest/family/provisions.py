@@ -9,7 +9,8 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.linalg import svds
 
 from astec.export.artifact.text.bags import Bags
-from astec.export.artifact.text.featurizer import FeaturizerConfig, TextFeaturizer
+from astec.export.artifact.text.featurizer import TextFeaturizer
+from astec.export.artifact.text.featurizer_config import FeaturizerConfig
 from astec.export.readers import Dataset, open_dataset
 from astec.export.readers.row import Row
 

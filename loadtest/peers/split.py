@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, save_npz
 
 from astec.export.artifact.text.bags import Query
-from astec.export.artifact.text.featurizer import fold
+from astec.export.artifact.text.folding import fold
 from astec.export.ranking_metrics import RankingMetrics, inverse_propensities
 from astec.export.readers import open_dataset
 from astec.loadtest.peers.tools import (

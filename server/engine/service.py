@@ -17,7 +17,8 @@ from astec.export.artifact.scoring.calibrator import Calibrator
 from astec.export.artifact.shortlist.allowed import Allowed
 from astec.export.artifact.store import Artifact
 from astec.export.artifact.text.bags import Bag, Query
-from astec.export.artifact.text.featurizer import TextFeaturizer, fold
+from astec.export.artifact.text.featurizer import TextFeaturizer
+from astec.export.artifact.text.folding import fold
 from astec.server.engine.batch_runner import Inference
 from astec.server.engine.batcher import (
     Answers,

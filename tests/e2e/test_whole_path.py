@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 
 from astec.export.artifact.store import open_artifact
-from astec.export.artifact.text.featurizer import FeaturizerConfig, TextFeaturizer
+from astec.export.artifact.text.featurizer import TextFeaturizer
+from astec.export.artifact.text.featurizer_config import FeaturizerConfig
 from astec.export.readers import Row, open_dataset
 
 PATIENCE_S = 300.0

@@ -14,7 +14,7 @@ import tomli_w
 from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
-from astec.export.artifact.text.featurizer import FeaturizerConfig
+from astec.export.artifact.text.featurizer_config import FeaturizerConfig
 from astec.trainer.settings.encoder_kinds import ENCODERS, encoder_section
 from astec.trainer.settings.section import KIND_MEANING, EncoderSection, Section
 

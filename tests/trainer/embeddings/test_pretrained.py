@@ -11,7 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from astec.export.artifact.text.featurizer import FeaturizerConfig, TextFeaturizer
+from astec.export.artifact.text.featurizer import TextFeaturizer
+from astec.export.artifact.text.featurizer_config import FeaturizerConfig
 from astec.export.artifact.text.id_featurizer import IdFeaturizer
 from astec.export.readers import DataError
 from astec.trainer.data import Examples

@@ -14,14 +14,9 @@ from hypothesis import strategies as st
 
 from astec.export.artifact.text.bags import Bag, Bags, QueryKindError
 from astec.export.artifact.text.description import FEATURIZER_FILE
-from astec.export.artifact.text.featurizer import (
-    IDF_FILE,
-    TABLE_FILE,
-    FeaturizerConfig,
-    TextFeaturizer,
-    fold,
-    open_featurizer,
-)
+from astec.export.artifact.text.featurizer import IDF_FILE, TABLE_FILE, TextFeaturizer, open_featurizer
+from astec.export.artifact.text.featurizer_config import FeaturizerConfig
+from astec.export.artifact.text.folding import fold
 
 FIXED = settings(derandomize=True, deadline=None, max_examples=150)
 WORDS_ONLY = FeaturizerConfig(word_ngrams=1, min_char_ngram=0, max_char_ngram=0, min_df=1)

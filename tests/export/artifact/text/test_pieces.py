@@ -7,7 +7,8 @@ import pytest
 
 from astec.export.artifact.manifest import EncoderDescription
 from astec.export.artifact.text.bags import Bag, QueryKindError
-from astec.export.artifact.text.featurizer import FeaturizerConfig, TextFeaturizer
+from astec.export.artifact.text.featurizer import TextFeaturizer
+from astec.export.artifact.text.featurizer_config import FeaturizerConfig
 from astec.export.artifact.text.id_featurizer import IdFeaturizer
 from astec.export.artifact.text.pieces import PieceReader
 from astec.export.artifact.text.sequence_reader import open_reader

@@ -9,7 +9,8 @@ import sys
 import pytest
 
 FIT = """
-from astec.export.artifact.text.featurizer import FeaturizerConfig, TextFeaturizer
+from astec.export.artifact.text.featurizer import TextFeaturizer
+from astec.export.artifact.text.featurizer_config import FeaturizerConfig
 texts = [f"{a} {b} {c}" for a in ("red", "blue", "green") for b in ("cat", "dog", "owl") for c in ("food", "toy")]
 print(TextFeaturizer.fit(texts, FeaturizerConfig(max_features=60)).vocabulary_sha256())
 """

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from astec.export.artifact.text.bags import Bag, QueryKindError
-from astec.export.artifact.text.featurizer import FeaturizerConfig, TextFeaturizer, fold
+from astec.export.artifact.text.featurizer import TextFeaturizer
+from astec.export.artifact.text.featurizer_config import FeaturizerConfig
+from astec.export.artifact.text.folding import fold
 from astec.export.artifact.text.words import Sequences, WordReader, word_ids
 
 TEXTS = ["red running shoes", "Red shoes", "running red ü", "ü shoes running"]

@@ -1,0 +1,45 @@
+"""The settings that decide what becomes a token."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class FeaturizerConfig:
+    """What becomes a token. It changes answers, so that it is fixed in training and stored with the model.
+
+    Attributes:
+        word_ngrams: the longest run of words that is a token; 1: single words only.
+        min_char_ngram, max_char_ngram: lengths of the character n-grams of a word and its borders; 0 and 0: none.
+        min_df: the number of training texts that a token must occur in.
+        max_features: the largest number of tokens; the most frequent are kept.
+        max_chars: characters of a text that are read, from its beginning.
+    """
+
+    word_ngrams: int = 2
+    min_char_ngram: int = 3
+    max_char_ngram: int = 4
+    min_df: int = 2
+    max_features: int = 2_000_000
+    max_chars: int = 512
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if type(value) is not int:
+                raise ValueError(f"{name} is {value!r}; it must be a whole number")
+        if not 1 <= self.word_ngrams <= 4:
+            raise ValueError(f"word_ngrams is {self.word_ngrams}; it must lie between 1 and 4")
+        if not 0 <= self.min_char_ngram <= self.max_char_ngram <= 8:
+            raise ValueError(
+                f"min_char_ngram is {self.min_char_ngram} and max_char_ngram {self.max_char_ngram}; "
+                "they must satisfy 0 <= min <= max <= 8 (0 and 0 switch character n-grams off)"
+            )
+        for name in ("min_df", "max_features", "max_chars"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+
+    @property
+    def ngrams(self) -> tuple[int, int, int]:
+        """The arguments of the kernels: `word_ngrams`, `min_char_ngram` and `max_char_ngram`."""
+        return self.word_ngrams, self.min_char_ngram, self.max_char_ngram
