@@ -12,7 +12,7 @@ from astec.export.artifact.index.base import Backend
 from astec.export.artifact.labels.metadata import LabelMetadata
 from astec.export.artifact.manifest import Weights
 from astec.export.artifact.storage.atomic_files import require_absent
-from astec.export.artifact.store import ArtifactError
+from astec.export.artifact.verification import ArtifactError
 from astec.export.calibration.fit import CALIBRATED_RANKS, MIN_TEXTS, CalibrationFit, fit_calibration
 from astec.export.console import console
 from astec.export.model.checkpoint import Checkpoint, CheckpointError, read_checkpoint

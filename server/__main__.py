@@ -52,7 +52,7 @@ def serve(**given: Given) -> None:
 
 def _open(settings: Settings) -> Models:
     """Refuses a broken artifact before a port is bound or a process started."""
-    from astec.export.artifact.store import ArtifactError
+    from astec.export.artifact.verification import ArtifactError
     from astec.server.engine.model_releases import Models
 
     try:

@@ -9,6 +9,8 @@ from astec.export.model.checkpoint import Checkpoint
 from astec.export.search.tradeoff import Trial
 from astec.export.search.tradeoff_table import tradeoff_markdown
 
+MODEL_CARD_FILE = "model_card.md"
+
 _CARD = """# {name}
 
 Matches short texts to the most relevant of {labels:,} labels (Astec, DeepXML framework; Dahiya et al., WSDM 2021).

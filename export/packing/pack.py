@@ -9,11 +9,9 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
+from astec.export.artifact.encoder.embeddings import EMBEDDINGS_STEM, RERANKER_EMBEDDINGS_STEM, Embeddings
 from astec.export.artifact.encoder.head import Head
-from astec.export.artifact.kernels.quantization import quantize_int8
+from astec.export.artifact.labels.label_counts import save_label_counts
 from astec.export.artifact.labels.metadata import LabelMetadata
 from astec.export.artifact.labels.text_table import TextTable, text_files
 from astec.export.artifact.manifest import (
@@ -31,12 +29,16 @@ from astec.export.artifact.manifest import (
     Scoring,
     Weights,
 )
-from astec.export.artifact.store import FILES, write_artifact
+from astec.export.artifact.scoring.dense import CLASSIFIER_STEM, RERANKER_STEM, DenseClassifier
+from astec.export.artifact.shortlist.label_graph import CENTROIDS_FILE, POINT_LABELS_FILES, POINTS_FILE
+from astec.export.artifact.shortlist.representatives import Representatives, save_centroid_labels
+from astec.export.artifact.store import ENCODER_FILE, LABELS_STEM, POINT_TEXTS_STEM, write_artifact
 from astec.export.artifact.text.featurizer import Featurizer
+from astec.export.artifact.text.pieces import TOKENIZER_FILE
 from astec.export.calibration.fit import CalibrationFit
 from astec.export.model.checkpoint import Checkpoint
 from astec.export.model.encoder_graph import write_encoder
-from astec.export.packing.model_card import render_model_card
+from astec.export.packing.model_card import MODEL_CARD_FILE, render_model_card
 from astec.export.packing.verify import VerificationReport, verify_files_against
 from astec.export.search.indices import Indices
 from astec.export.search.plan import IndexPlan, ShortlistPlan
@@ -97,10 +99,10 @@ def pack(
     with write_artifact(target, describe) as folder:
         _write_files(checkpoint, indices, weights, folder)
         if label_metadata is not None:
-            _write_label_metadata(label_metadata, folder)
+            label_metadata.save(folder)
         if training_texts:
-            require_point_texts(checkpoint).save(folder, FILES.point_texts)
-        (folder / FILES.model_card).write_text(render_model_card(checkpoint, name, trials, fit))
+            require_point_texts(checkpoint).save(folder, POINT_TEXTS_STEM)
+        (folder / MODEL_CARD_FILE).write_text(render_model_card(checkpoint, name, trials, fit))
         return verify_files_against(checkpoint, indices, folder)
 
 
@@ -129,69 +131,42 @@ def require_point_texts(checkpoint: Checkpoint) -> TextTable:
 
 
 def _write_files(checkpoint: Checkpoint, indices: Indices, weights: Weights, folder: Path) -> None:
-    model = checkpoint.model
+    """Ask every part of the model to write its files."""
+    model, reranker, int8 = checkpoint.model, checkpoint.reranker, weights == "int8"
     checkpoint.featurizer.save(folder)
-    checkpoint.labels.save(folder, FILES.labels)
+    checkpoint.labels.save(folder, LABELS_STEM)
     if model.front.tokenizer is not None:
-        (folder / FILES.tokenizer).write_bytes(model.front.tokenizer)
-    write_encoder(folder / FILES.encoder, model, checkpoint.reranker, indices.projection)
+        (folder / TOKENIZER_FILE).write_bytes(model.front.tokenizer)
+    write_encoder(folder / ENCODER_FILE, model, reranker, indices.projection)
     if _has_head(checkpoint):
-        _write_head(folder, Head.of(model.residuals, indices.projection))
-    _write_weights(folder, FILES.embeddings, FILES.embeddings_scales, model.embeddings, weights)
-    np.save(folder / FILES.label_counts, checkpoint.label_counts)
-    _write_weights(folder, FILES.classifier, FILES.classifier_scales, model.classifier, weights)
-    np.save(folder / FILES.classifier_bias, np.ascontiguousarray(model.bias))
-    if checkpoint.reranker is not None:
-        np.save(folder / FILES.reranker_embeddings, np.ascontiguousarray(checkpoint.reranker.embeddings))
-        np.save(folder / FILES.reranker, np.ascontiguousarray(checkpoint.reranker.classifier))
-        np.save(folder / FILES.reranker_bias, np.ascontiguousarray(checkpoint.reranker.bias))
-    if indices.centroids is not None or checkpoint.shares().similarity > 0:
-        np.save(folder / FILES.centroid_labels, checkpoint.centroid_labels)
-    if checkpoint.shares().similarity > 0:
-        units_LD = checkpoint.centroids
-        _write_weights(folder, FILES.representatives, FILES.representatives_scales, units_LD, weights)
-    if indices.centroids is not None:
-        indices.centroids.save(folder / FILES.centroids)
-    if indices.points is not None:
-        indices.points.save(folder / FILES.points)
-        np.save(folder / FILES.point_labels_indptr, checkpoint.point_labels.indptr)
-        np.save(folder / FILES.point_labels_indices, checkpoint.point_labels.indices)
+        Head.of(model.residuals, indices.projection).save(folder)
+    Embeddings.of(model.embeddings, int8=int8).save(folder, EMBEDDINGS_STEM)
+    save_label_counts(folder, checkpoint.label_counts)
+    DenseClassifier.of(model.classifier, model.bias, int8=int8).save(folder, CLASSIFIER_STEM)
+    if reranker is not None:  # never in int8
+        Embeddings.of(reranker.embeddings).save(folder, RERANKER_EMBEDDINGS_STEM)
+        DenseClassifier.of(reranker.classifier, reranker.bias).save(folder, RERANKER_STEM)
+    _write_shortlister(checkpoint, indices, folder, int8=int8)
     if checkpoint.sparse is not None:
-        np.save(folder / FILES.sparse_indptr, checkpoint.sparse.indptr)
-        np.save(folder / FILES.sparse_indices, checkpoint.sparse.indices)
-        np.save(folder / FILES.sparse_values, checkpoint.sparse.values)
-        np.save(folder / FILES.sparse_words, checkpoint.sparse.words)
-        np.save(folder / FILES.sparse_bias, checkpoint.sparse.bias)
-        np.save(folder / FILES.sparse_head, checkpoint.sparse.head)
-        np.save(folder / FILES.sparse_posting_indptr, checkpoint.sparse.posting_indptr)
-        np.save(folder / FILES.sparse_posting_heads, checkpoint.sparse.posting_heads)
-        np.save(folder / FILES.sparse_posting_values, checkpoint.sparse.posting_values)
+        checkpoint.sparse.save(folder)
+
+
+def _write_shortlister(checkpoint: Checkpoint, indices: Indices, folder: Path, *, int8: bool) -> None:
+    vectors, labels, measured = checkpoint.centroids, checkpoint.centroid_labels, checkpoint.shares().similarity > 0
+    if indices.centroids is not None or measured:
+        save_centroid_labels(folder, labels)
+    if measured:
+        Representatives.of(vectors, labels, len(checkpoint.labels), int8=int8).save(folder)
+    if indices.centroids is not None:
+        indices.centroids.save(folder / CENTROIDS_FILE)
+    if indices.points is not None:
+        indices.points.save(folder / POINTS_FILE)
+        checkpoint.point_labels.save(folder, POINT_LABELS_FILES)
 
 
 def _has_head(checkpoint: Checkpoint) -> bool:
     """Whether all that the graph does after the bag is what `Head` does."""
     return checkpoint.model.front.is_bag_of_embeddings and checkpoint.reranker is None
-
-
-def _write_head(folder: Path, head: Head) -> None:
-    np.save(folder / FILES.head_residual, head.residual)
-    if head.projection.shape[1]:
-        np.save(folder / FILES.head_projection, head.projection)
-
-
-def _write_label_metadata(label_metadata: LabelMetadata, folder: Path) -> None:
-    label_metadata.values.save(folder, FILES.label_values)
-    np.save(folder / FILES.label_values_indptr, label_metadata.labels.indptr)
-    np.save(folder / FILES.label_values_labels, label_metadata.labels.indices)
-
-
-def _write_weights(folder: Path, name: str, scales_name: str, rows_LD: NDArray[np.float32], weights: Weights) -> None:
-    if weights == "float32":
-        np.save(folder / name, np.ascontiguousarray(rows_LD))
-        return
-    quantized_LD, scales_L = quantize_int8(rows_LD)
-    np.save(folder / name, quantized_LD)
-    np.save(folder / scales_name, scales_L)
 
 
 def _describe(
@@ -259,7 +234,7 @@ def _content_version(
     label_columns: list[LabelColumn],
 ) -> str:
     # The card tells the name and how long training took: words about a model, not the model. Nor are quoted texts.
-    without = (FILES.model_card, *text_files(FILES.point_texts))
+    without = (MODEL_CARD_FILE, *text_files(POINT_TEXTS_STEM))
     hashes = {name: record.sha256 for name, record in sorted(files.items()) if name not in without}
     mix = [checkpoint.alpha, checkpoint.beta, checkpoint.gamma, checkpoint.delta]
     parts: list[object] = [hashes, asdict(plan), mix]

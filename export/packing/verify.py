@@ -12,13 +12,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from astec.export.artifact.encoder.embeddings import Embeddings
+from astec.export.artifact.encoder.embeddings import EMBEDDINGS_STEM, RERANKER_EMBEDDINGS_STEM, Embeddings
 from astec.export.artifact.encoder.inputs import encoder_inputs
 from astec.export.artifact.index.backends import index_backend
 from astec.export.artifact.index.base import StoredIndex
 from astec.export.artifact.kernels.weight_rows import NO_SCALES
 from astec.export.artifact.labels.text_table import TextTable
-from astec.export.artifact.store import FILES
+from astec.export.artifact.scoring.dense import CLASSIFIER_STEM, RERANKER_STEM, bias_file
+from astec.export.artifact.shortlist.label_graph import CENTROIDS_FILE, POINTS_FILE
+from astec.export.artifact.shortlist.representatives import REPRESENTATIVES_STEM
+from astec.export.artifact.storage.weight_files import rows_file, scales_file
+from astec.export.artifact.store import ENCODER_FILE, LABELS_STEM
 from astec.export.artifact.text.bags import Bags
 from astec.export.artifact.text.featurizer import open_featurizer
 from astec.export.model.checkpoint import Checkpoint
@@ -72,7 +76,7 @@ def verify_files_against(checkpoint: Checkpoint, indices: Indices, folder: Path)
     z_Rd = encoded.get("z", encoded["v"])
     known_Rd = z_Rd[z_Rd.any(axis=1)]
     recalls: dict[Side, float] = {}
-    files: dict[Side, str] = {"centroids": FILES.centroids, "points": FILES.points}
+    files: dict[Side, str] = {"centroids": CENTROIDS_FILE, "points": POINTS_FILE}
     for side, plan in indices.plan.sides().items():
         name = files[side]
         reopened = index_backend(plan.backend).load(folder / name, indices.plan.dim, plan.params)
@@ -102,32 +106,30 @@ def _verify_round_trip(checkpoint: Checkpoint, folder: Path) -> None:
     """Texts, featurizer and weights must come back as they were, quantized ones within rounding."""
     featurizer = open_featurizer(folder)
     equal = {
-        FILES.labels: TextTable.open(folder, FILES.labels) == checkpoint.labels,
+        LABELS_STEM: TextTable.open(folder, LABELS_STEM) == checkpoint.labels,
         "featurizer": featurizer.vocabulary_sha256() == checkpoint.featurizer.vocabulary_sha256(),
     }
-    equal[FILES.classifier_bias] = np.array_equal(_load(folder, FILES.classifier_bias), checkpoint.model.bias)
-    rows = [
-        (FILES.embeddings, FILES.embeddings_scales, checkpoint.model.embeddings),
-        (FILES.classifier, FILES.classifier_scales, checkpoint.model.classifier),
-    ]
+    weights = {EMBEDDINGS_STEM: checkpoint.model.embeddings, CLASSIFIER_STEM: checkpoint.model.classifier}
+    biases = {CLASSIFIER_STEM: checkpoint.model.bias}
     if checkpoint.shares().similarity > 0:
-        rows.append((FILES.representatives, FILES.representatives_scales, checkpoint.centroids))
-    equal |= {name: _reads_back(folder, name, scales_name, rows_LD) for name, scales_name, rows_LD in rows}
+        weights[REPRESENTATIVES_STEM] = checkpoint.centroids
     if checkpoint.reranker is not None:
-        stored_VD = _load(folder, FILES.reranker_embeddings)
-        equal[FILES.reranker_embeddings] = np.array_equal(stored_VD, checkpoint.reranker.embeddings)
-        equal[FILES.reranker] = np.array_equal(_load(folder, FILES.reranker), checkpoint.reranker.classifier)
-        equal[FILES.reranker_bias] = np.array_equal(_load(folder, FILES.reranker_bias), checkpoint.reranker.bias)
+        weights[RERANKER_EMBEDDINGS_STEM] = checkpoint.reranker.embeddings
+        weights[RERANKER_STEM] = checkpoint.reranker.classifier
+        biases[RERANKER_STEM] = checkpoint.reranker.bias
+    equal |= {bias_file(stem): np.array_equal(_load(folder, bias_file(stem)), bias) for stem, bias in biases.items()}
+    equal |= {rows_file(stem): _reads_back(folder, stem, rows_LD) for stem, rows_LD in weights.items()}
     for name, same in equal.items():
         if not same:
             raise VerificationError(f"{name} does not read back as it was written; check the disk and export again")
 
 
-def _reads_back(folder: Path, name: str, scales_name: str, rows_LD: NDArray[np.float32]) -> bool:
-    stored_LD = _load(folder, name)
+def _reads_back(folder: Path, stem: str, rows_LD: NDArray[np.float32]) -> bool:
+    """Return True if the stored rows equal the run's, or in int8 differ by no more than rounding does."""
+    stored_LD = _load(folder, rows_file(stem))
     if stored_LD.dtype == np.float32:
         return np.array_equal(stored_LD, rows_LD)
-    scales_L1 = _load(folder, scales_name)[:, None]
+    scales_L1 = _load(folder, scales_file(stem))[:, None]
     return bool((np.abs(stored_LD * scales_L1 - rows_LD) <= _HALF_STEP * scales_L1 + np.finfo(np.float32).tiny).all())
 
 
@@ -152,18 +154,18 @@ def _encode(checkpoint: Checkpoint, folder: Path) -> dict[str, NDArray[np.float3
     inputs = encoder_inputs(reads, embeddings, bags, sequences)
     if reads == "bag":  # else the rows go into the graph as they are, and have been compared
         error, excess = _bag_error(folder, bags, embeddings.bag(bags))
-        _require(excess <= 0, f"{FILES.embeddings} against the run: error of a bag", error, error - excess)
+        _require(excess <= 0, f"{rows_file(EMBEDDINGS_STEM)} against the run: error of a bag", error, error - excess)
     if checkpoint.reranker is not None:
         inputs["bag_tilde"] = Embeddings.of(checkpoint.reranker.embeddings).bag(bags)
-    return run_encoder((folder / FILES.encoder).read_bytes(), inputs)
+    return run_encoder((folder / ENCODER_FILE).read_bytes(), inputs)
 
 
 def _bag_error(folder: Path, bags: Bags, expected_RD: NDArray[np.float32]) -> tuple[float, float]:
     """The largest error of a bag of what is stored, and by how much the worst is above what rounding explains."""
-    rows_VD, scales_V = _load(folder, FILES.embeddings), NO_SCALES
+    rows_VD, scales_V = _load(folder, rows_file(EMBEDDINGS_STEM)), NO_SCALES
     limits_R = np.full(len(bags), np.finfo(np.float32).tiny, np.float64)
-    if (folder / FILES.embeddings_scales).exists():
-        scales_V = _load(folder, FILES.embeddings_scales)
+    if (folder / scales_file(EMBEDDINGS_STEM)).exists():
+        scales_V = _load(folder, scales_file(EMBEDDINGS_STEM))
         steps_T = np.abs(bags.weights) * scales_V[bags.ids]
         queries_T = np.repeat(np.arange(len(bags)), bags.lengths())
         limits_R += _HALF_STEP * np.bincount(queries_T, steps_T, minlength=len(bags))
@@ -179,13 +181,14 @@ def _relative_error(actual_RD: NDArray[np.float32], expected_RD: NDArray[np.floa
 def _logit_error(checkpoint: Checkpoint, folder: Path, x_hat_RD: NDArray[np.float32]) -> tuple[float, float]:
     """The largest error of a logit, and by how much the worst is above what rounding to the stored type explains."""
     reference = checkpoint.reference
-    rows_RKD = _load(folder, FILES.classifier)[reference.labels].astype(np.float32)
+    rows_RKD = _load(folder, rows_file(CLASSIFIER_STEM))[reference.labels].astype(np.float32)
     limits_RK = np.full(reference.labels.shape, LOGIT_TOLERANCE)
-    if (folder / FILES.classifier_scales).exists():
-        scales_RK = _load(folder, FILES.classifier_scales)[reference.labels]
+    if (folder / scales_file(CLASSIFIER_STEM)).exists():
+        scales_RK = _load(folder, scales_file(CLASSIFIER_STEM))[reference.labels]
         rows_RKD *= scales_RK[:, :, None]
         limits_RK = limits_RK + 0.5 * scales_RK * np.abs(x_hat_RD).sum(axis=1, keepdims=True)
-    logits_RK = np.einsum("rkd,rd->rk", rows_RKD, x_hat_RD) + _load(folder, FILES.classifier_bias)[reference.labels]
+    bias_RK = _load(folder, bias_file(CLASSIFIER_STEM))[reference.labels]
+    logits_RK = np.einsum("rkd,rd->rk", rows_RKD, x_hat_RD) + bias_RK
     errors_RK = np.abs(logits_RK - reference.logits)
     return float(errors_RK.max()), float((errors_RK - limits_RK).max())
 

@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 
 from astec.export.artifact.index.backends import index_backend
 from astec.export.artifact.index.base import Backend, HnswParams, StoredIndex
-from astec.export.artifact.kernels.quantization import quantize_int8
-from astec.export.artifact.kernels.weight_rows import read_only
 from astec.export.artifact.labels.label_sets import LabelSets
 from astec.export.artifact.shortlist.representatives import Representatives
 from astec.export.model.checkpoint import Checkpoint
@@ -54,11 +52,8 @@ class IndexBuilder:
     def representatives(self, *, int8: bool = False) -> Representatives:
         """What similarities are measured with, as the artifact will hold it."""
         checkpoint = self.checkpoint
-        mu = Representatives.of(checkpoint.centroids, checkpoint.centroid_labels, len(checkpoint.labels))
-        if not int8:
-            return mu
-        codes_LD, scales_L = quantize_int8(checkpoint.centroids)
-        return Representatives(mu.indptr, read_only(codes_LD), read_only(scales_L))
+        labels = checkpoint.centroid_labels
+        return Representatives.of(checkpoint.centroids, labels, len(checkpoint.labels), int8=int8)
 
     @cached_property
     def _directions(self) -> NDArray[np.float32]:

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from astec.export.artifact.encoder.embeddings import Embeddings
 from astec.export.artifact.encoder.inputs import encoder_inputs
-from astec.export.artifact.kernels.quantization import quantize_int8
-from astec.export.artifact.kernels.weight_rows import NO_SCALES, Weights, read_only
+from astec.export.artifact.scoring.dense import DenseClassifier
 from astec.export.artifact.scoring.scorer import Classifiers, rank
 from astec.export.artifact.shortlist.shortlister import Shortlister
 from astec.export.calibration.scored_pairs import ScoredPairs
@@ -72,11 +71,8 @@ class Judge:
         affordable = min(_MAX_TEXTS, max(_MIN_TEXTS, int(_MAX_PRODUCTS / largest)))
         self.texts: HeldOut = held_out.take(min(len(held_out.bags), affordable))
         self._checkpoint, self._shares = checkpoint, checkpoint.shares()
-        self._weights_LD: Weights = read_only(model.classifier)
-        self._scales_L = NO_SCALES
+        self._classifier = DenseClassifier.of(model.classifier, model.bias, int8=int8)
         if int8:
-            codes_LD, scales_L = quantize_int8(model.classifier)
-            self._weights_LD, self._scales_L = read_only(codes_LD), read_only(scales_L)
             self.texts = _represented_by_int8(self.texts, model)
         self._relevant = np.split(self.texts.labels.indices, self.texts.labels.indptr[1:-1])
         self._inverse_propensities_L = inverse_propensities(checkpoint.label_counts, checkpoint.num_texts)
@@ -117,13 +113,11 @@ class Judge:
         reranker, sparse_logits_C = None, None
         if checkpoint.reranker is not None and self._shares.reranker > 0:
             weights = checkpoint.reranker
-            reranker = Classifiers(
-                texts.x_tilde[rows], read_only(weights.classifier), NO_SCALES, read_only(weights.bias)
-            )
+            reranker = Classifiers(texts.x_tilde[rows], *DenseClassifier.of(weights.classifier, weights.bias).arrays())
         if checkpoint.sparse is not None and self._shares.sparse > 0:
             bags = texts.bags.take(np.arange(len(texts.v))[rows])
             sparse_logits_C = checkpoint.sparse.logits(candidates, bags)
-        classifier = Classifiers(texts.x_hat[rows], self._weights_LD, self._scales_L, read_only(checkpoint.model.bias))
+        classifier = Classifiers(texts.x_hat[rows], *self._classifier.arrays())
         best_BK, scores_BK = rank(candidates, self._shares, top_k, classifier, reranker, sparse_logits_C)
         return best_BK, scores_BK, len(candidates.labels)
 

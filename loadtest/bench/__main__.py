@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from astec.export.artifact.store import ArtifactError, read_manifest
+from astec.export.artifact.verification import ArtifactError, read_manifest
 from astec.export.console import console
 from astec.export.readers import DataError
 from astec.loadtest.bench.page import Setting, write_page

@@ -10,8 +10,9 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from astec.export.artifact.manifest import Weights
-from astec.export.artifact.store import ArtifactError, open_artifact, read_manifest
+from astec.export.artifact.store import open_artifact
 from astec.export.artifact.text.bags import Query
+from astec.export.artifact.verification import ArtifactError, read_manifest
 from astec.export.console import console
 from astec.export.readers import DataError, open_dataset
 from astec.loadtest.bench.bulk import BulkError, measure_bulk

@@ -10,8 +10,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from astec.export.artifact.store import ArtifactError, read_manifest
 from astec.export.artifact.text.bags import Query
+from astec.export.artifact.verification import ArtifactError, read_manifest
 from astec.export.console import console
 from astec.loadtest.bench.serving import ServeError, ours_command, served
 from astec.loadtest.generator.client import UnreachableError

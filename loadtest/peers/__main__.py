@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from astec.export.artifact.store import Artifact, ArtifactError, open_artifact
+from astec.export.artifact.store import Artifact, open_artifact
+from astec.export.artifact.verification import ArtifactError
 from astec.export.console import console
 from astec.export.readers import DataError
 from astec.loadtest.peers import tools as peer_tools

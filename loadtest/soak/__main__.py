@@ -11,8 +11,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from astec.export.artifact.store import ArtifactError, open_artifact
+from astec.export.artifact.store import open_artifact
 from astec.export.artifact.text.bags import QueryKindError
+from astec.export.artifact.verification import ArtifactError
 from astec.loadtest.bench.serving import ServeError, ours_command, served
 from astec.loadtest.generator.client import UnreachableError
 from astec.loadtest.generator.queries import QueryMix, demo_pool, read_pool

@@ -33,7 +33,7 @@ def synth_artifact(
     A million labels and points take 6 GiB of memory.
     """
     # Only here, because the other command needs none of what makes data and artifacts.
-    from astec.export.artifact.store import ArtifactError
+    from astec.export.artifact.verification import ArtifactError
     from astec.export.packing.verify import VerificationError
     from astec.loadtest.synthetic.model import ModelSizes, make_artifact
 

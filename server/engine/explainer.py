@@ -12,7 +12,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from astec.export.artifact.kernels.weight_rows import NO_SCALES
 from astec.export.artifact.manifest import PartShares
 from astec.export.artifact.scoring.scorer import Classifiers, rank
 from astec.export.artifact.shortlist.candidates import Candidates
@@ -79,10 +78,10 @@ class Explainer:
     def _parts(self, labels: Candidates, bags: Bags, representations: Representations) -> list[ScoreParts]:
         """What each part adds to the score of each label; together they are the score."""
         artifact = self._artifact
-        classifier = Classifiers(representations.x_hat, artifact.classifier, artifact.classifier_scales, artifact.bias)
+        classifier = Classifiers(representations.x_hat, *artifact.classifier.arrays())
         reranker = None
-        if artifact.reranker is not None and artifact.reranker_bias is not None:
-            reranker = Classifiers(representations.x_tilde, artifact.reranker, NO_SCALES, artifact.reranker_bias)
+        if artifact.reranker is not None:
+            reranker = Classifiers(representations.x_tilde, *artifact.reranker.arrays())
         logits_K = None if artifact.sparse is None else artifact.sparse.logits(labels, bags)
         nothing = PartShares(0.0, 0.0, 0.0, 0.0, 0.0)
         added: dict[str, dict[int, float]] = {}

@@ -6,7 +6,8 @@ import logging
 import os
 from pathlib import Path
 
-from astec.export.artifact.store import Artifact, Verification, open_artifact
+from astec.export.artifact.store import Artifact, open_artifact
+from astec.export.artifact.verification import Verification
 from astec.server.engine.warmup import warm_predictor
 
 logger = logging.getLogger(__name__)

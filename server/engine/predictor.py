@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astec.export.artifact.fused import Pipeline
-from astec.export.artifact.kernels.weight_rows import NO_SCALES
 from astec.export.artifact.scoring.ranker import Ranker
 from astec.export.artifact.shortlist.allowed import Allowed, shortlist_allowed
 from astec.export.artifact.store import Artifact
@@ -108,13 +107,10 @@ def _rank_texts(pipeline: Pipeline, texts: Sequence[str], top_k: int) -> tuple[R
 
 
 def _ranker(artifact: Artifact) -> Ranker:
-    reranker = None
-    if artifact.reranker is not None and artifact.reranker_bias is not None:
-        reranker = (artifact.reranker, NO_SCALES, artifact.reranker_bias)
     return Ranker(
         artifact.manifest.scoring.shares(),
-        (artifact.classifier, artifact.classifier_scales, artifact.bias),
+        artifact.classifier.arrays(),
         artifact.shortlister.representatives,
         artifact.sparse,
-        reranker,
+        None if artifact.reranker is None else artifact.reranker.arrays(),
     )

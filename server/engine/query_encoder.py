@@ -15,12 +15,13 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from astec.export.artifact.encoder.head import Head, apply_head
+from astec.export.artifact.encoder.head import HEAD_PROJECTION_FILE, HEAD_RESIDUAL_FILE, Head, apply_head
 from astec.export.artifact.encoder.inputs import GraphInputs, encoder_inputs
 from astec.export.artifact.manifest import Dimensions
-from astec.export.artifact.store import FILES, Artifact, ArtifactError
+from astec.export.artifact.store import Artifact
 from astec.export.artifact.text.bags import Bags
 from astec.export.artifact.text.words import Sequences
+from astec.export.artifact.verification import ArtifactError
 
 _OUTSIDE = b"location"
 """The key, in a graph's bytes, of what says that a matrix lies in another file."""
@@ -124,7 +125,7 @@ class Encoder:
             raise ArtifactError(f"{path.name} in {path.parent} encodes no query: {error}") from error
         for expected_BD, found_BD in zip(expected, apply_head(bags_BD, *head.arrays()), strict=True):
             if not np.abs(found_BD - expected_BD).max() <= _HEAD_TOLERANCE * np.abs(expected_BD).max():
-                names = f"{FILES.head_residual} or {FILES.head_projection}"
+                names = f"{HEAD_RESIDUAL_FILE} or {HEAD_PROJECTION_FILE}"
                 raise ArtifactError(f"{names} in {path.parent} is not that of {path.name}; export the run again")
 
 

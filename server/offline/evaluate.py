@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from astec.export.artifact.scoring.calibrator import Calibrator
-from astec.export.artifact.store import Artifact, ArtifactError, open_artifact
+from astec.export.artifact.store import Artifact, open_artifact
 from astec.export.artifact.text.bags import Query, QueryKindError
+from astec.export.artifact.verification import ArtifactError
 from astec.export.calibration.fit import CALIBRATED_RANKS
 from astec.export.calibration.reliability import Reliability
 from astec.export.calibration.scored_pairs import ScoredPairs

@@ -80,8 +80,9 @@ def predict(
     if input_file is not None and output_file is not None and output_file.exists() and output_file.samefile(input_file):
         raise typer.BadParameter(f"{output_file} is the input; choose another --output")
     forbid_library_threads()  # Before what follows is loaded: the processes that score are forked.
-    from astec.export.artifact.store import ArtifactError, open_artifact
+    from astec.export.artifact.store import open_artifact
     from astec.export.artifact.text.bags import QueryKindError
+    from astec.export.artifact.verification import ArtifactError
     from astec.export.readers import DataError
     from astec.server.offline.bulk.answer_formats import JsonLines, OutputError, format_of
     from astec.server.offline.bulk.job import Job, file_source, texts_source

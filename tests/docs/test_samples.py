@@ -24,11 +24,11 @@ import pytest
 from pydantic import BaseModel
 
 from astec.export.artifact.labels.text_table import TextTable
-from astec.export.artifact.store import FILES
 from astec.export.readers import open_dataset
 from astec.loadtest.bench.serving import ours_command, served
 from astec.server.api.schema import BatchResponse, PredictRequest, SingleResponse
 from astec.server.errors import Problem
+from tests.artifact_files import FILES
 from tests.docs.conftest import PAGES, ROOT, Sample, samples_of
 
 PATIENCE_S = 60.0

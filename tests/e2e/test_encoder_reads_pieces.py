@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from astec.export.artifact.manifest import MANIFEST_CHECKSUM_FILE, MANIFEST_FILE
-from astec.export.artifact.store import ArtifactError, open_artifact
+from astec.export.artifact.store import open_artifact
+from astec.export.artifact.verification import ArtifactError
 from astec.server.app import create_app
 from astec.server.engine.predictor import Predictor
 from astec.server.metrics.board import MetricsBoard

@@ -19,7 +19,8 @@ from typer.testing import CliRunner
 from astec.export.__main__ import EXIT_BAD_INPUT, app
 from astec.export.artifact.index.base import Backend
 from astec.export.artifact.scoring.scorer import Classifiers, rank
-from astec.export.artifact.store import Artifact, ArtifactError, open_artifact
+from astec.export.artifact.store import Artifact, open_artifact
+from astec.export.artifact.verification import ArtifactError
 from astec.export.model.checkpoint import CHECKPOINT_FOLDER, MODEL_FILE, Checkpoint, read_checkpoint, write_checkpoint
 from astec.export.model.encoder_graph import run_encoder
 
@@ -211,7 +212,7 @@ def ranked(artifact: Artifact, queries: list[str]) -> tuple[NDArray[np.int64], N
     encoded = run_encoder(artifact.encoder_path.read_bytes(), {"bag": artifact.embeddings.bag(bags)})
     candidates = artifact.shortlister.search(encoded["z"], encoded["v"])
     sparse_logits_C = None if artifact.sparse is None else artifact.sparse.logits(candidates, bags)
-    classifier = Classifiers(encoded["x_hat"], artifact.classifier, artifact.classifier_scales, artifact.bias)
+    classifier = Classifiers(encoded["x_hat"], *artifact.classifier.arrays())
     return rank(candidates, scoring.shares(), TOP_K, classifier, sparse_logits_C=sparse_logits_C)
 
 

@@ -158,7 +158,7 @@ def test_served_representations_and_logits_are_those_of_torch(trained: Trained, 
     encoded = Encoder(artifact).encode(trained.bags)
     for name, expected_BD in (trained.representations | {"z": trained.z}).items():
         assert_close(getattr(encoded, name), expected_BD, REPRESENTATION_TOLERANCE)
-    assert_close(encoded.x_hat @ artifact.classifier.T + artifact.bias, trained.logits, LOGIT_TOLERANCE)
+    assert_close(encoded.x_hat @ artifact.classifier.rows.T + artifact.classifier.bias, trained.logits, LOGIT_TOLERANCE)
 
 
 def test_an_empty_query_is_zero_everywhere(trained: Trained, artifact: Artifact) -> None:

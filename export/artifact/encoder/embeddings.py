@@ -1,8 +1,8 @@
-"""Embeddings of tokens, and a query's bag of them: their sum, weighted as its tokens are (paper, section 4).
+"""The embeddings of tokens, and the bag of a query: the weighted sum of its tokens' embeddings (paper, section 4).
 
-The rows of a query's tokens lie anywhere in a table that may have gigabytes. The kernel asks for them ahead of their
-use and copies none, where onnxruntime gathers copies of all to multiply: the whole encoder, of 300 dimensions and in
-batches of 8, took 5.7 instead of 13.3 us a query, and 4.7 in int8.
+The rows of a query's tokens are scattered over a table that may have gigabytes. The kernel prefetches them and copies
+none, while onnxruntime gathers a copy of every row before it multiplies: the whole encoder, with 300 dimensions and in
+batches of 8, took 5.7 instead of 13.3 us a query, and 4.7 us in int8.
 
 Shapes: B queries, T tokens of all queries together, V vocabulary, D dimensions.
 """
@@ -10,21 +10,26 @@ Shapes: B queries, T tokens of all queries together, V vocabulary, D dimensions.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from astec.export.artifact.kernels.quantization import quantize_int8
-from astec.export.artifact.kernels.weight_rows import NO_SCALES, ROWS_AHEAD, Weights, prefetch_row, read_only
+from astec.export.artifact.kernels.quantization import quantize_rows
+from astec.export.artifact.kernels.weight_rows import ROWS_AHEAD, Weights, prefetch_row
+from astec.export.artifact.storage.weight_files import open_weights, save_weights
 from astec.export.artifact.text.bags import Bags
+
+EMBEDDINGS_STEM = "embeddings"
+RERANKER_EMBEDDINGS_STEM = "reranker.embeddings"
 
 
 @dataclass(frozen=True, slots=True)
 class Embeddings:
-    """The vector e_t of each token.
+    """The embedding e_t of each token.
 
-    Shapes: `rows` [V, D] in float32, or in int8 times `scales` float32 [V] (else [0]).
+    Shapes: `rows` [V, D] in float32, or in int8 with `scales` float32 [V] (else [0]).
     """
 
     rows: Weights
@@ -32,20 +37,30 @@ class Embeddings:
 
     @classmethod
     def of(cls, rows_VD: NDArray[np.float32], *, int8: bool = False) -> Embeddings:
-        """As an artifact holds them.
+        """Make embeddings as an artifact holds them, in float32 or rounded to int8.
 
         Raises:
-            ValueError: a number that int8 cannot hold.
+            ValueError: a number is NaN or infinite, which int8 cannot hold.
         """
-        if not int8:
-            return cls(read_only(rows_VD), NO_SCALES)
-        codes_VD, scales_V = quantize_int8(rows_VD)
-        return cls(read_only(codes_VD), read_only(scales_V))
+        return cls(*quantize_rows(rows_VD, int8=int8))
+
+    @classmethod
+    def open(cls, folder: Path, stem: str, shape: tuple[int, int], *, int8: bool) -> Embeddings:
+        """Map embeddings of shape [V, D].
+
+        Raises:
+            ValueError: a file has another type or shape, or a scale is NaN or infinite. The rows are not read.
+        """
+        return cls(*open_weights(folder, stem, shape, int8=int8))
+
+    def save(self, folder: Path, stem: str) -> None:
+        """Write the files that `open` reads."""
+        save_weights(folder, stem, self.rows, self.scales)
 
     def bag(self, bags: Bags, bag_BD: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-        """sum_t x_t e_t of each of B bags, float32 [B, D]: the same in any batch, and zeros of an empty bag.
+        """Return sum_t x_t e_t of each of B bags, float32 [B, D]: zeros for an empty bag, and the same in any batch.
 
-        Written to `bag_BD` where it is given, else to a new array.
+        The result is written to `bag_BD` if it is given, else to a new array.
         """
         if bag_BD is None:
             bag_BD = np.empty((len(bags), self.rows.shape[1]), np.float32)
@@ -62,7 +77,7 @@ def add_embeddings(
     offsets: NDArray[np.int64],
     bag_BD: NDArray[np.float32],
 ) -> None:
-    """See `Embeddings.bag`; what was in `bag_BD` is written over."""
+    """Write to `bag_BD` the weighted sum of the embeddings of each bag."""
     num_queries, dim = bag_BD.shape
     bag_BD[:] = 0
     for query in range(num_queries):

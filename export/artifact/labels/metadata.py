@@ -1,7 +1,7 @@
-"""What is known of labels beside their texts (advertiser, country, status), to choose labels by; no object for each.
+"""Label metadata: attributes of labels (advertiser, country, status) by which requests filter, without Python objects.
 
-The distinct values of all columns are in one table, column after column, those of a column in ascending order; each has
-the list of its labels. So what a filter costs is the labels that it names, not the columns that there are.
+One table holds the distinct values of all columns, column after column, in ascending order within a column. Each value
+has the list of its labels. So the cost of a filter grows with the labels that it selects, not with the columns.
 
 Shapes: L labels, U distinct values of all columns together.
 """
@@ -9,16 +9,22 @@ Shapes: L labels, U distinct values of all columns together.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from astec.export.artifact.labels.label_sets import LabelSets
+from astec.export.artifact.labels.label_sets import LabelSetFiles, LabelSets
 from astec.export.artifact.labels.text_table import TextTable
 from astec.export.artifact.manifest import LabelColumn, ValueKind
+from astec.export.artifact.storage.checked_arrays import require
+
+LABEL_VALUES_STEM = "label_values"
+LABEL_VALUES_FILES = LabelSetFiles("label_values.indptr.npy", "label_values.labels.npy")
 
 LabelValue = str | bool | int
 Conditions = tuple[tuple[str, tuple[str, ...]], ...]
@@ -26,9 +32,9 @@ Conditions = tuple[tuple[str, tuple[str, ...]], ...]
 
 
 class Selection(NamedTuple):
-    """Which labels may be answered: what makes two of the same labels equal is that all in it is sorted.
+    """The labels that a request may be answered with. Everything is sorted, so that equal selections compare equal.
 
-    Of each column of `filter` a label must have one of the values, of those of `exclude` none.
+    A label must have one of the values of each column in `filter`, and none of the values in `exclude`.
     """
 
     filter: Conditions
@@ -40,9 +46,9 @@ class LabelMetadata:
     """Columns of label metadata.
 
     Attributes:
-        columns: their names, kinds and numbers of distinct values.
-        values: the U values as texts: those of the first column in ascending order, then of the second, and so on.
-        labels: of each value the labels that have it, U things.
+        columns: the name, the kind and the number of distinct values of each.
+        values: the U values as texts: the values of the first column in ascending order, then of the second, and so on.
+        labels: the labels that have each value, U label sets.
         num_labels: L.
     """
 
@@ -52,7 +58,7 @@ class LabelMetadata:
     num_labels: int
 
     def select(self, selection: Selection) -> NDArray[np.bool_]:
-        """Whether each label may be answered, bool [L]. A value that no label has is no label's, and no error.
+        """Return which labels the selection allows, bool [L]. A value that no label has matches none and is no error.
 
         Raises:
             KeyError: there is no such column.
@@ -69,12 +75,30 @@ class LabelMetadata:
         return allowed_L
 
     def require_order(self) -> None:
-        """Raise ValueError where the values of a column do not ascend, so that some would not be found."""
+        """Raise ValueError unless the values of every column ascend, because a look-up would miss some."""
         for column in self.columns:
             begin, end = self._bounds(column.name)
             texts = (self.values[value] for value in range(begin, end))
             if any(left >= right for left, right in pairwise(texts)):
                 raise ValueError(f"the values of the label metadata's column {column.name!r} do not ascend")
+
+    @classmethod
+    def open(cls, folder: Path, columns: Sequence[LabelColumn], num_labels: int) -> LabelMetadata:
+        """Map label metadata; `require_order` is left to the caller, because it reads every value.
+
+        Raises:
+            ValueError: the files have another number of values than the columns, or a label id is out of range.
+        """
+        count = sum(column.values for column in columns)
+        values = TextTable.open(folder, LABEL_VALUES_STEM)
+        require(len(values) == count, f"{LABEL_VALUES_STEM}: {len(values)} values, not {count}")
+        labels = LabelSets.open(folder, LABEL_VALUES_FILES, count, num_labels)
+        return cls(tuple(columns), values, labels, num_labels)
+
+    def save(self, folder: Path) -> None:
+        """Write the files that `open` reads; the columns are written to the manifest."""
+        self.values.save(folder, LABEL_VALUES_STEM)
+        self.labels.save(folder, LABEL_VALUES_FILES)
 
     def _labels_of(self, name: str, values: tuple[str, ...]) -> list[NDArray[np.int32]]:
         begin, end = self._bounds(name)
@@ -86,7 +110,7 @@ class LabelMetadata:
         return found
 
     def _bounds(self, name: str) -> tuple[int, int]:
-        """Where the values of a column begin and end."""
+        """Return the begin and the end of a column's values."""
         begin = 0
         for column in self.columns:
             if column.name == name:
@@ -96,12 +120,12 @@ class LabelMetadata:
 
 
 def kind_of(value: LabelValue) -> ValueKind:
-    """What a value is, in the manifest's words."""
+    """Return the kind of a value, as the manifest names it."""
     if isinstance(value, bool):
         return "boolean"
     return "integer" if isinstance(value, int) else "string"
 
 
 def to_text(value: LabelValue) -> str:
-    """A value as the table has it; values of one kind have the same text only where they are equal."""
+    """Return a value as the table holds it; two values of one kind have the same text only if they are equal."""
     return str(value).lower() if isinstance(value, bool) else str(value)

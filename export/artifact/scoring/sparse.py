@@ -12,14 +12,30 @@ together, N words of bits of these, P weights of the head labels together.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from astec.export.artifact.scoring.sparse_logits import SparseArrays, sparse_logits
-from astec.export.artifact.scoring.token_bits import arrange_weights
+from astec.export.artifact.scoring.token_bits import arrange_weights, is_arranged, num_words
 from astec.export.artifact.shortlist.candidates import Candidates
+from astec.export.artifact.storage.checked_arrays import open_array, open_bounds, open_finite, require, require_ids
 from astec.export.artifact.text.bags import Bags
+
+SPARSE_FILES: Final = {
+    "indptr": "sparse.indptr.npy",
+    "indices": "sparse.indices.npy",
+    "values": "sparse.values.npy",
+    "words": "sparse.words.npy",
+    "bias": "sparse.bias.npy",
+    "head": "sparse.head.npy",
+    "posting_indptr": "sparse.postings.indptr.npy",
+    "posting_heads": "sparse.postings.heads.npy",
+    "posting_values": "sparse.postings.values.npy",
+}
+"""The file of each array of `SparseClassifier`."""
 
 # Turns the margin of an SVM, which is trained to be 1 or -1, into a probability.
 SPARSE_SLOPE = 2.0
@@ -87,6 +103,49 @@ class SparseClassifier:
             posting_heads=owners[posted][order_P].astype(np.uint16),
             posting_values=values[posted][order_P],
         )
+
+    @classmethod
+    def open(cls, folder: Path, num_labels: int, num_features: int, num_weights: int) -> SparseClassifier:
+        """Map the classifiers of L = `num_labels` labels over V = `num_features` tokens.
+
+        Raises:
+            ValueError: a file has another type or shape, a number would lead a look-up out of its array, a value or
+                bias is NaN or infinite, or there are not W + P = `num_weights` weights.
+        """
+        names = SPARSE_FILES
+        indptr = open_bounds(folder, names["indptr"], num_labels)
+        head = open_array(folder, names["head"], np.int32, (num_labels,))
+        require_ids(names["head"], head, "head label", MAX_HEADS, least=-1)
+        num_heads = int(head.max()) + 1
+        posting_indptr = open_bounds(folder, names["posting_indptr"], num_features if num_heads else 0)
+        by_label, by_token = int(indptr[-1]), int(posting_indptr[-1])
+        require(
+            by_label + by_token == num_weights,
+            f"{names['indptr']} ends at {by_label} and {names['posting_indptr']} at {by_token}, "
+            f"not at {num_weights} together",
+        )
+        indices = open_array(folder, names["indices"], np.int32, (by_label,))
+        require_ids(names["indices"], indices, "token", num_features)
+        words = open_array(folder, names["words"], np.uint64, (num_words(indptr) + 1,))
+        require(is_arranged(indptr, indices, words), f"{names['words']} is not that of {names['indices']}")
+        posting_heads = open_array(folder, names["posting_heads"], np.uint16, (by_token,))
+        require_ids(names["posting_heads"], posting_heads, "head label", num_heads)
+        return cls(
+            indptr=indptr,
+            indices=indices,
+            values=open_finite(folder, names["values"], by_label),
+            words=words,
+            bias=open_finite(folder, names["bias"], num_labels),
+            head=head,
+            posting_indptr=posting_indptr,
+            posting_heads=posting_heads,
+            posting_values=open_finite(folder, names["posting_values"], by_token),
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write the files that `open` reads."""
+        for array, name in SPARSE_FILES.items():
+            np.save(folder / name, getattr(self, array))
 
     def by_label(self) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
         """Return the arguments of `build`: where each label's weights begin, int64 [L + 1], their tokens and values."""

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from astec.export.artifact.index.backends import index_backend
 from astec.export.artifact.index.base import NeighbourIndex
-from astec.export.artifact.labels.label_sets import LabelSets
+from astec.export.artifact.labels.label_sets import LabelSetFiles, LabelSets
+from astec.export.artifact.manifest import IndexDescription
 from astec.export.artifact.shortlist.votes import Hits
+from astec.export.artifact.storage.checked_arrays import require
+
+CENTROIDS_FILE = "centroids.index"
+POINTS_FILE = "points.index"
+POINT_LABELS_FILES = LabelSetFiles("point_labels.indptr.npy", "point_labels.indices.npy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +33,18 @@ class LabelGraph:
     index: NeighbourIndex
     labels: LabelSets
     neighbours: int
+
+    @classmethod
+    def open(cls, path: Path, description: IndexDescription, labels: LabelSets, dim: int) -> LabelGraph:
+        """Open the index at `path` over vectors of `dim` dimensions.
+
+        Raises:
+            ValueError: the file is damaged or of another dimension, or has another number of vectors than `labels`.
+        """
+        index = index_backend(description.backend).load(path, dim, description.graph.params())
+        count = len(labels)
+        require(index.count == count, f"{path.name} has {index.count} vectors, and there are labels for {count}")
+        return cls(index, labels, description.neighbours)
 
     def search(self, z_Bd: NDArray[np.float32]) -> Hits:
         """Return the hits of B queries, nearest first, and the labels of all vectors, as `join` takes them."""

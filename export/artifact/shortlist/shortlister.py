@@ -12,14 +12,17 @@ of candidates of a query, K hits of a query.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from astec.export.artifact.labels.label_sets import LabelSets
+from astec.export.artifact.manifest import Manifest
 from astec.export.artifact.shortlist.candidates import Candidates, Shortlist
-from astec.export.artifact.shortlist.label_graph import LabelGraph
-from astec.export.artifact.shortlist.representatives import Representatives
+from astec.export.artifact.shortlist.label_graph import CENTROIDS_FILE, POINT_LABELS_FILES, POINTS_FILE, LabelGraph
+from astec.export.artifact.shortlist.representatives import Representatives, open_centroid_labels
 from astec.export.artifact.shortlist.votes import NO_HITS, join, vote_shares
 
 _NO_LIMIT = 2**31  # no query has as many candidates: label ids have 32 bits
@@ -64,6 +67,28 @@ class Shortlister:
         self.centroids, self.points, self.representatives = centroids, points, representatives
         self.max_candidates = max_candidates
         self.most = _NO_LIMIT if max_candidates is None else max_candidates
+
+    @classmethod
+    def open(cls, folder: Path, manifest: Manifest) -> Shortlister:
+        """Open the indices and representatives that the manifest lists.
+
+        Raises:
+            ValueError: a file is damaged, or contradicts the manifest or another file.
+        """
+        sizes, measured = manifest.dimensions, manifest.scoring.shares().similarity > 0
+        representatives, centroids, points = None, None, None
+        if manifest.centroids is not None or measured:
+            labels = open_centroid_labels(folder, sizes.num_representatives, sizes.num_labels)
+        if measured:
+            int8 = manifest.weights == "int8"
+            representatives = Representatives.open(folder, labels, sizes.num_labels, sizes.dim, int8=int8)
+        if manifest.centroids is not None:
+            one_each = LabelSets.one_each(labels)
+            centroids = LabelGraph.open(folder / CENTROIDS_FILE, manifest.centroids, one_each, sizes.shortlist_dim)
+        if manifest.points is not None:
+            sets = LabelSets.open(folder, POINT_LABELS_FILES, sizes.num_points, sizes.num_labels)
+            points = LabelGraph.open(folder / POINTS_FILE, manifest.points, sets, sizes.shortlist_dim)
+        return cls(centroids, points, representatives, manifest.max_candidates)
 
     def search(self, z_Bd: NDArray[np.float32], v_BD: NDArray[np.float32]) -> Candidates:
         """Return the candidates of B representations v, whose projections into the space of the indices are z."""

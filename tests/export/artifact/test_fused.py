@@ -43,7 +43,7 @@ def artifact(
 def ranker(artifact: Artifact) -> Ranker:
     return Ranker(
         artifact.manifest.scoring.shares(),
-        (artifact.classifier, artifact.classifier_scales, artifact.bias),
+        artifact.classifier.arrays(),
         artifact.shortlister.representatives,
         artifact.sparse,
         None,

@@ -24,12 +24,14 @@ from hypothesis import strategies as st
 from astec.export.artifact.index.backends import index_backend
 from astec.export.artifact.labels.text_table import text_files
 from astec.export.artifact.manifest import MANIFEST_FILE
-from astec.export.artifact.store import FILES, ArtifactError, Verification, open_artifact, read_manifest
+from astec.export.artifact.store import open_artifact
 from astec.export.artifact.text.description import FEATURIZER_FILE
 from astec.export.artifact.text.featurizer import IDF_FILE, TABLE_FILE
+from astec.export.artifact.verification import ArtifactError, Verification, read_manifest
 from astec.export.model.checkpoint import Checkpoint
 from astec.export.packing.pack import pack
 from astec.export.search.indices import Indices
+from tests.artifact_files import FILES
 
 Reseal = Callable[..., None]
 Damage = Callable[[Any], Any]

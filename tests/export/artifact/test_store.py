@@ -20,12 +20,14 @@ import pytest
 from astec.export.artifact.index.base import Backend
 from astec.export.artifact.labels.text_table import TextTable, text_files
 from astec.export.artifact.manifest import MANIFEST_CHECKSUM_FILE, MANIFEST_FILE, Manifest
-from astec.export.artifact.store import FILES, ArtifactError, Verification, open_artifact, read_manifest, write_artifact
+from astec.export.artifact.store import open_artifact, write_artifact
 from astec.export.artifact.text.description import FEATURIZER_FILE
 from astec.export.artifact.text.featurizer import IDF_FILE, TABLE_FILE
+from astec.export.artifact.verification import ArtifactError, Verification, read_manifest
 from astec.export.model.checkpoint import Checkpoint
 from astec.export.packing.pack import pack
 from astec.export.search.indices import Indices
+from tests.artifact_files import FILES
 
 Fields = dict[str, Any]
 Reseal = Callable[..., None]
@@ -73,13 +75,12 @@ def test_an_artifact_opens_as_it_was_described(full_artifact: Path) -> None:
     assert artifact.embeddings.scales.shape == (0,)
     assert artifact.reranker_embeddings is not None
     assert artifact.reranker_embeddings.rows.shape == (sizes.num_features, sizes.reranker_dim)
-    assert artifact.classifier.shape == (sizes.num_labels, sizes.dim)
-    assert artifact.classifier_scales.shape == (0,)
-    assert artifact.bias.shape == artifact.label_counts.shape == (sizes.num_labels,)
+    assert artifact.classifier.rows.shape == (sizes.num_labels, sizes.dim)
+    assert artifact.classifier.scales.shape == (0,)
+    assert artifact.classifier.bias.shape == artifact.label_counts.shape == (sizes.num_labels,)
     assert artifact.reranker is not None
-    assert artifact.reranker_bias is not None
-    assert artifact.reranker.shape == (sizes.num_labels, sizes.reranker_dim)
-    assert artifact.reranker_bias.shape == (sizes.num_labels,)
+    assert artifact.reranker.rows.shape == (sizes.num_labels, sizes.reranker_dim)
+    assert artifact.reranker.bias.shape == (sizes.num_labels,)
     assert len(artifact.labels) == sizes.num_labels
     assert artifact.encoder_path.is_file()
     shortlister = artifact.shortlister
@@ -96,13 +97,13 @@ def test_an_artifact_in_int8_opens_with_a_scale_for_each_row(int8_artifact: Path
     artifact = open_artifact(int8_artifact)
     sizes, mu = artifact.manifest.dimensions, artifact.shortlister.representatives
     assert mu is not None
-    assert artifact.embeddings.rows.dtype == artifact.classifier.dtype == mu.vectors.dtype == np.int8
+    assert artifact.embeddings.rows.dtype == artifact.classifier.rows.dtype == mu.vectors.dtype == np.int8
     assert artifact.embeddings.scales.shape == (sizes.num_features,)
-    assert artifact.classifier_scales.shape == (sizes.num_labels,)
+    assert artifact.classifier.scales.shape == (sizes.num_labels,)
     assert mu.scales.shape == (sizes.num_representatives,)
     assert artifact.reranker is not None
     assert artifact.reranker_embeddings is not None
-    assert artifact.reranker.dtype == artifact.reranker_embeddings.rows.dtype == np.float32
+    assert artifact.reranker.rows.dtype == artifact.reranker_embeddings.rows.dtype == np.float32
 
 
 def test_large_arrays_are_mapped_and_read_only(full_artifact: Path) -> None:
@@ -110,13 +111,13 @@ def test_large_arrays_are_mapped_and_read_only(full_artifact: Path) -> None:
     assert isinstance(artifact.embeddings.rows.base, np.memmap)
     assert artifact.reranker_embeddings is not None
     assert isinstance(artifact.reranker_embeddings.rows.base, np.memmap)
-    assert isinstance(artifact.classifier.base, np.memmap)
+    assert isinstance(artifact.classifier.rows.base, np.memmap)
     assert artifact.reranker is not None
-    assert isinstance(artifact.reranker.base, np.memmap)
+    assert isinstance(artifact.reranker.rows.base, np.memmap)
     assert artifact.shortlister.representatives is not None
     assert isinstance(artifact.shortlister.representatives.vectors.base, np.memmap)
     with pytest.raises(ValueError, match="read-only"):
-        artifact.classifier[0, 0] = 1
+        artifact.classifier.rows[0, 0] = 1
 
 
 def test_the_public_part_tells_nothing_about_files(full_artifact: Path) -> None:
@@ -159,7 +160,7 @@ def test_what_the_sizes_did_not_show_is_not_said_of_the_hashes(artifact_copy: Pa
 def test_what_was_verified_is_logged_with_its_time(
     full_artifact: Path, caplog: pytest.LogCaptureFixture, verify: Verification
 ) -> None:
-    with caplog.at_level("INFO", "astec.export.artifact.store"):
+    with caplog.at_level("INFO", "astec.export.artifact.verification"):
         open_artifact(full_artifact, verify)
     (line,) = caplog.messages
     assert re.fullmatch(rf"verified {verify} of \d+ MB in \d+\.\d\d s", line)

@@ -17,7 +17,7 @@ from astec.export.__main__ import app
 from astec.export.artifact.index.base import HnswParams
 from astec.export.artifact.manifest import MAX_KNOTS
 from astec.export.artifact.scoring.calibrator import Calibrator
-from astec.export.artifact.store import FILES, open_artifact
+from astec.export.artifact.store import open_artifact
 from astec.export.calibration.fit import (
     CALIBRATED_RANKS,
     FOLDS,
@@ -33,6 +33,7 @@ from astec.export.model.checkpoint import Checkpoint, write_checkpoint
 from astec.export.search.indices import IndexBuilder
 from astec.export.search.plan import IndexPlan, ShortlistPlan
 from astec.export.search.tradeoff import score_held_out
+from tests.artifact_files import FILES
 
 _GRAPH = HnswParams(8, 100, 20)
 PINNED = ("--shortlist", "points", "--dim", "8", "--neighbours", "10", "--m", "8", "--ef-search", "20")

@@ -14,7 +14,8 @@ import pytest
 from astec.export.artifact.index.base import Backend
 from astec.export.artifact.scoring.sparse import SparseClassifier
 from astec.export.artifact.shortlist.votes import join
-from astec.export.artifact.store import FILES, ArtifactError, open_artifact
+from astec.export.artifact.store import open_artifact
+from astec.export.artifact.verification import ArtifactError
 from astec.export.model.checkpoint import Checkpoint
 from astec.export.packing.pack import pack
 from astec.export.packing.verify import ENCODER_TOLERANCE, LOGIT_TOLERANCE, VerificationError
@@ -22,6 +23,7 @@ from astec.export.search.indices import Indices
 from astec.export.search.judge import Figures
 from astec.export.search.plan import IndexPlan, ShortlistKind
 from astec.export.search.tradeoff import Trial
+from tests.artifact_files import FILES
 
 
 def test_the_artifact_is_the_run(full_checkpoint: Checkpoint, full_indices: Indices, tmp_path: Path) -> None:
@@ -45,14 +47,14 @@ def test_the_artifact_is_the_run(full_checkpoint: Checkpoint, full_indices: Indi
         assert (full_checkpoint.centroid_labels[mu.indptr[label] : mu.indptr[label + 1]] == label).all()
     assert artifact.manifest.metrics == full_checkpoint.metrics
     assert np.array_equal(artifact.embeddings.rows, full_checkpoint.model.embeddings)
-    assert np.array_equal(artifact.classifier, full_checkpoint.model.classifier)
-    assert np.array_equal(artifact.bias, full_checkpoint.model.bias)
+    assert np.array_equal(artifact.classifier.rows, full_checkpoint.model.classifier)
+    assert np.array_equal(artifact.classifier.bias, full_checkpoint.model.bias)
     assert full_checkpoint.reranker is not None
     assert sizes.reranker_dim == full_checkpoint.reranker.embeddings.shape[1]
     assert artifact.reranker_embeddings is not None
     assert np.array_equal(artifact.reranker_embeddings.rows, full_checkpoint.reranker.embeddings)
-    assert np.array_equal(artifact.reranker, full_checkpoint.reranker.classifier)
-    assert np.array_equal(artifact.reranker_bias, full_checkpoint.reranker.bias)
+    assert np.array_equal(artifact.reranker.rows, full_checkpoint.reranker.classifier)
+    assert np.array_equal(artifact.reranker.bias, full_checkpoint.reranker.bias)
     assert np.array_equal(artifact.label_counts, full_checkpoint.label_counts)
     assert artifact.labels == full_checkpoint.labels
     assert artifact.sparse is not None
@@ -81,7 +83,7 @@ def test_a_model_of_one_learner_and_no_other_part(
     sizes = artifact.manifest.dimensions
     assert (sizes.learners, sizes.reranker_dim) == (1, 0)
     assert sizes.shortlist_dim == sizes.dim == 16
-    assert (artifact.reranker_embeddings, artifact.reranker, artifact.reranker_bias) == (None, None, None)
+    assert (artifact.reranker_embeddings, artifact.reranker) == (None, None)
     assert artifact.sparse is None
     assert [name for name in artifact.manifest.files if name.startswith(("reranker", "sparse"))] == []
     card = (tmp_path / "artifact" / FILES.model_card).read_text()
@@ -142,7 +144,7 @@ def test_quantized_weights_are_within_half_a_step(
     assert mu is not None
     pairs = [
         (artifact.embeddings.rows, artifact.embeddings.scales, full_checkpoint.model.embeddings),
-        (artifact.classifier, artifact.classifier_scales, full_checkpoint.model.classifier),
+        (artifact.classifier.rows, artifact.classifier.scales, full_checkpoint.model.classifier),
         (mu.vectors, mu.scales, full_checkpoint.centroids),
     ]
     for codes, scales, rows in pairs:
@@ -150,7 +152,7 @@ def test_quantized_weights_are_within_half_a_step(
         assert np.all(np.abs(codes * scales[:, None] - rows) <= 0.501 * scales[:, None])
     assert artifact.reranker_embeddings is not None
     assert np.array_equal(artifact.reranker_embeddings.rows, full_checkpoint.reranker.embeddings)
-    assert np.array_equal(artifact.reranker, full_checkpoint.reranker.classifier)
+    assert np.array_equal(artifact.reranker.rows, full_checkpoint.reranker.classifier)
     assert artifact.manifest.weights == "int8"
     assert artifact.manifest.model.version != unrounded.manifest.model.version
 

@@ -14,7 +14,6 @@ from astec.export.artifact.encoder.embeddings import Embeddings
 from astec.export.artifact.index.base import HnswParams, StoredIndex
 from astec.export.artifact.index.hnsw import HnswIndex
 from astec.export.artifact.labels.text_table import TextTable
-from astec.export.artifact.store import FILES
 from astec.export.model.checkpoint import Checkpoint, DenseArrays
 from astec.export.model.encoder_graph import run_encoder, write_encoder
 from astec.export.packing.pack import pack
@@ -28,6 +27,7 @@ from astec.export.packing.verify import (
 )
 from astec.export.search.indices import Indices
 from astec.export.search.plan import Side
+from tests.artifact_files import FILES
 
 POOR = HnswParams(m=2, ef_construction=1, ef_search=1)
 

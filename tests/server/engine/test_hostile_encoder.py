@@ -11,8 +11,9 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from astec.export.artifact.store import Artifact, ArtifactError, open_artifact
+from astec.export.artifact.store import Artifact, open_artifact
 from astec.export.artifact.text.bags import Bags
+from astec.export.artifact.verification import ArtifactError
 from astec.export.model.checkpoint import Checkpoint
 from astec.export.model.onnx_graph import IR_VERSION, OPSET
 from astec.export.packing.pack import pack

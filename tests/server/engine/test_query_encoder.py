@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from astec.export.artifact.kernels.weight_rows import read_only
-from astec.export.artifact.store import Artifact, ArtifactError, open_artifact
+from astec.export.artifact.store import Artifact, open_artifact
 from astec.export.artifact.text.bags import Bags
+from astec.export.artifact.verification import ArtifactError
 from astec.export.model.checkpoint import Checkpoint
 from astec.export.packing.pack import pack
 from astec.export.search.indices import Indices

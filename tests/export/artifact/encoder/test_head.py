@@ -16,10 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astec.export.artifact.encoder.head import Head, apply_head
-from astec.export.artifact.store import FILES, ArtifactError, open_artifact
+from astec.export.artifact.store import open_artifact
+from astec.export.artifact.verification import ArtifactError
 from astec.export.model.checkpoint import Checkpoint
 from astec.export.packing.pack import pack
 from astec.export.search.indices import Indices
+from tests.artifact_files import FILES
 
 Reseal = Callable[..., None]
 Damage = Callable[[Any], Any]

@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 
 from astec.export.artifact.labels.metadata import LabelMetadata, Selection, kind_of, to_text
 from astec.export.artifact.labels.text_table import TextTable
-from astec.export.artifact.store import FILES, ArtifactError, open_artifact
+from astec.export.artifact.store import open_artifact
+from astec.export.artifact.verification import ArtifactError
 from astec.export.model.checkpoint import Checkpoint
 from astec.export.packing.label_table import read_label_metadata
 from astec.export.packing.pack import pack
 from astec.export.search.indices import Indices
+from tests.artifact_files import FILES
 
 NUM_LABELS = 12
 COUNTRIES, RANKS = ("AT", "CH", "DE", "Ö", ""), (-3, 0, 7, 10)

@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 
 from astec.export.artifact.scoring.sparse import MAX_HEADS, MIN_HEAD_WEIGHTS, SparseClassifier
 from astec.export.artifact.shortlist.candidates import Candidates
-from astec.export.artifact.store import FILES, ArtifactError, open_artifact
+from astec.export.artifact.store import open_artifact
 from astec.export.artifact.text.bags import Bags
+from astec.export.artifact.verification import ArtifactError
+from tests.artifact_files import FILES
 
 NUM_LABELS, NUM_FEATURES = 12, MIN_HEAD_WEIGHTS + 15
 MOST_TOKENS = 150
