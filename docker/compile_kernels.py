@@ -25,6 +25,7 @@ from astec.export.artifact.text.bags import Bags
 from astec.export.artifact.text.featurizer import TextFeaturizer
 from astec.export.artifact.text.featurizer_config import FeaturizerConfig
 from astec.export.model.checkpoint import Checkpoint, DenseArrays, HeldOut, Reference
+from astec.export.packing.options import PackOptions
 from astec.export.packing.pack import pack
 from astec.export.search.indices import IndexBuilder
 from astec.export.search.plan import IndexPlan, ShortlistPlan
@@ -109,7 +110,7 @@ def main() -> None:
         for number, (weights, reranked, plan) in enumerate(plans):
             checkpoint = toy_checkpoint(reranked=reranked)
             artifact, indices = Path(folder) / str(number), IndexBuilder(checkpoint).build(plan)
-            pack(checkpoint, indices, artifact, name="toy", weights=weights, training_texts=True)
+            pack(checkpoint, indices, artifact, "toy", PackOptions(weights=weights, training_texts=True))
             predictor = Predictor(open_artifact(artifact))
             for queries in (TEXTS, TEXTS[:1]):
                 rankings, _ = predictor.rank(queries, top_k=1)

@@ -18,6 +18,7 @@ from astec.export.console import console
 from astec.export.model.checkpoint import Checkpoint, CheckpointError, read_checkpoint
 from astec.export.packing.added_labels import add_labels as add_labels_to
 from astec.export.packing.label_table import read_label_metadata
+from astec.export.packing.options import PackOptions
 from astec.export.packing.pack import pack, require_identity, require_point_texts
 from astec.export.packing.verify import VerificationError, VerificationReport
 from astec.export.readers import open_queries
@@ -263,18 +264,8 @@ def _export(
     with console.status("packing and verifying"):
         if judged is not checkpoint:
             builder = IndexBuilder(checkpoint)
-        return pack(
-            checkpoint,
-            builder.build(plan),
-            artifact,
-            name,
-            version,
-            weights,
-            trials,
-            fit,
-            label_metadata=metadata,
-            training_texts=extras.training_texts,
-        )
+        options = PackOptions(version, weights, trials, fit, metadata, extras.training_texts)
+        return pack(checkpoint, builder.build(plan), artifact, name, options)
 
 
 def _add_labels(checkpoint: Checkpoint, path: Path) -> Checkpoint:

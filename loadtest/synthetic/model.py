@@ -28,6 +28,7 @@ from astec.export.artifact.text.featurizer import TextFeaturizer
 from astec.export.artifact.text.featurizer_config import FeaturizerConfig
 from astec.export.console import track
 from astec.export.model.checkpoint import Checkpoint, DenseArrays, HeldOut, Reference
+from astec.export.packing.options import PackOptions
 from astec.export.packing.pack import pack
 from astec.export.search.indices import IndexBuilder, Indices
 from astec.export.search.plan import IndexPlan, ShortlistPlan
@@ -113,7 +114,7 @@ def make_artifact(target: Path, queries: Path, sizes: ModelSizes, seed: int, wei
         raise FileExistsError(f"{target} exists; choose another place, or remove it")
     made_up = MadeUpTexts.make(sizes, seed)
     checkpoint = make_checkpoint(made_up, sizes, seed)
-    pack(checkpoint, make_indices(checkpoint, seed, weights), target, "synthetic", weights=weights)
+    pack(checkpoint, make_indices(checkpoint, seed, weights), target, "synthetic", PackOptions(weights=weights))
     lines = (json.dumps({"text": text, "labels": names}) + "\n" for text, names in made_up.queries())
     queries.write_text("".join(lines))
 

@@ -13,6 +13,7 @@ from astec.export.artifact.labels.metadata import LabelMetadata
 from astec.export.artifact.manifest import MANIFEST_CHECKSUM_FILE, MANIFEST_FILE
 from astec.export.model.checkpoint import Checkpoint, write_checkpoint
 from astec.export.packing.label_table import read_label_metadata
+from astec.export.packing.options import PackOptions
 from astec.export.packing.pack import pack
 from astec.export.search.indices import Indices
 
@@ -59,8 +60,8 @@ def full_artifact(
 ) -> Path:
     """It as an artifact."""
     artifact = tmp_path_factory.mktemp("full") / "artifact"
-    extras = {"label_metadata": label_metadata, "training_texts": True}
-    pack(full_checkpoint, full_indices, artifact, "demo", **extras)
+    options = PackOptions(label_metadata=label_metadata, training_texts=True)
+    pack(full_checkpoint, full_indices, artifact, "demo", options)
     return artifact
 
 
@@ -73,8 +74,8 @@ def int8_artifact(
 ) -> Path:
     """It with quantized weights: every file that an artifact may have."""
     artifact = tmp_path_factory.mktemp("int8") / "artifact"
-    extras = {"label_metadata": label_metadata, "training_texts": True}
-    pack(full_checkpoint, full_indices, artifact, "demo", weights="int8", **extras)
+    options = PackOptions(weights="int8", label_metadata=label_metadata, training_texts=True)
+    pack(full_checkpoint, full_indices, artifact, "demo", options)
     return artifact
 
 

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from astec.export.artifact.store import Artifact, open_artifact
 from astec.export.model.checkpoint import Checkpoint
 from astec.export.packing.label_table import read_label_metadata
+from astec.export.packing.options import PackOptions
 from astec.export.packing.pack import pack
 from astec.export.search.indices import Indices
 from astec.server.app import create_app
@@ -78,5 +79,5 @@ def described_artifact(
     (folder / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     metadata = read_label_metadata(folder / "labels.jsonl", checkpoint.labels).metadata
     indices = build_indices(checkpoint, max_candidates=8)
-    pack(checkpoint, indices, folder / "artifact", "described", label_metadata=metadata)
+    pack(checkpoint, indices, folder / "artifact", "described", PackOptions(label_metadata=metadata))
     return open_artifact(folder / "artifact")

@@ -18,6 +18,7 @@ from astec.export.artifact.shortlist.shortlister import Shortlister
 from astec.export.artifact.store import Artifact, open_artifact
 from astec.export.artifact.text.id_featurizer import IdFeaturizer
 from astec.export.model.checkpoint import Checkpoint
+from astec.export.packing.options import PackOptions
 from astec.export.packing.pack import pack
 from astec.export.search.indices import Indices
 
@@ -35,7 +36,7 @@ def artifact(
     weights: Weights = request.param
     checkpoint, path = make_checkpoint(learners=3), tmp_path_factory.mktemp("pipeline") / "artifact"
     indices = build_indices(checkpoint, dim=8, backend="hnsw-int8", kind="points", max_candidates=20)
-    pack(checkpoint, indices, path, name="demo", weights=weights)
+    pack(checkpoint, indices, path, "demo", PackOptions(weights=weights))
     return open_artifact(path)
 
 

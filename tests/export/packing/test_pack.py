@@ -17,6 +17,7 @@ from astec.export.artifact.shortlist.votes import join
 from astec.export.artifact.store import open_artifact
 from astec.export.artifact.verification import ArtifactError
 from astec.export.model.checkpoint import Checkpoint
+from astec.export.packing.options import PackOptions
 from astec.export.packing.pack import pack
 from astec.export.packing.verify import ENCODER_TOLERANCE, LOGIT_TOLERANCE, VerificationError
 from astec.export.search.indices import Indices
@@ -27,7 +28,7 @@ from tests.artifact_files import FILES
 
 
 def test_the_artifact_is_the_run(full_checkpoint: Checkpoint, full_indices: Indices, tmp_path: Path) -> None:
-    report = pack(full_checkpoint, full_indices, tmp_path / "artifact", "shoes", "v7")
+    report = pack(full_checkpoint, full_indices, tmp_path / "artifact", "shoes", PackOptions(version="v7"))
     artifact = open_artifact(tmp_path / "artifact")
     assert (artifact.manifest.model.name, artifact.manifest.model.version) == ("shoes", "v7")
     scoring = artifact.manifest.scoring
@@ -165,7 +166,7 @@ def test_the_card_tells_what_the_plan_was_chosen_from(
         Trial(None, "exact", figures, cost_us=1e3),
         Trial(full_indices.plan, "hnswlib", figures, cost_us=2, search_us=5.0, weights="int8"),
     ]
-    pack(full_checkpoint, full_indices, tmp_path / "artifact", "demo", trials=trials)
+    pack(full_checkpoint, full_indices, tmp_path / "artifact", "demo", PackOptions(trials=trials))
     card = (tmp_path / "artifact" / FILES.model_card).read_text()
     assert "| all labels | all |  | exact |  |  |  | 31 | 10.00 | 30.00 | 50.00 | 10.00 | 50.00 |" in card
     row = "| union | 24 | 20 + 15 | hnswlib, int8 | 8 + 8 | 100 + 100 |  | 31 | 10.00 | 30.00 | 50.00 | 10.00 | 50.00 |"
@@ -283,7 +284,7 @@ def test_weights_that_int8_cannot_hold_are_not_published(
     weights[3, 3] = np.nan
     spoilt = replace(full_checkpoint, model=replace(full_checkpoint.model, **{part: weights}))
     with pytest.raises(ValueError, match="NaN or infinity, which int8 cannot; export them as float32"):
-        pack(spoilt, full_indices, tmp_path / "artifact", "demo", weights="int8")
+        pack(spoilt, full_indices, tmp_path / "artifact", "demo", PackOptions(weights="int8"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -302,5 +303,5 @@ def test_an_identity_too_long_is_named(
     full_checkpoint: Checkpoint, full_indices: Indices, tmp_path: Path, name: str, version: str | None, field: str
 ) -> None:
     with pytest.raises(ValueError, match=f"{field} has 129 characters, the limit is 128"):
-        pack(full_checkpoint, full_indices, tmp_path / "artifact", name, version)
+        pack(full_checkpoint, full_indices, tmp_path / "artifact", name, PackOptions(version))
     assert list(tmp_path.iterdir()) == []

@@ -14,6 +14,7 @@ from astec.export.artifact.index.base import HnswParams
 from astec.export.artifact.labels.label_sets import LabelSets
 from astec.export.artifact.store import open_artifact
 from astec.export.model.checkpoint import Checkpoint, read_checkpoint
+from astec.export.packing.options import PackOptions
 from astec.export.packing.pack import pack
 from astec.export.search.indices import IndexBuilder
 from astec.export.search.plan import IndexPlan, SearchSpace, ShortlistKind, ShortlistPlan
@@ -137,7 +138,7 @@ def test_the_choice_is_the_same_every_time(demo_run: Path, choice: Choice, tmp_p
     assert timeless[0] == timeless[1]
     versions = []
     for name, one in (("one", choice), ("two", again)):
-        pack(checkpoint, builder.build(one.plan), tmp_path / name, "demo", trials=one.trials)
+        pack(checkpoint, builder.build(one.plan), tmp_path / name, "demo", PackOptions(trials=one.trials))
         versions.append(open_artifact(tmp_path / name).manifest.model.version)
     assert versions[0] == versions[1]
     cards = [(tmp_path / name / "model_card.md").read_text() for name in ("one", "two")]

@@ -17,6 +17,7 @@ from astec.export.artifact.store import open_artifact
 from astec.export.artifact.verification import ArtifactError
 from astec.export.model.checkpoint import Checkpoint
 from astec.export.packing.label_table import read_label_metadata
+from astec.export.packing.options import PackOptions
 from astec.export.packing.pack import pack
 from astec.export.search.indices import Indices
 from tests.artifact_files import FILES
@@ -131,7 +132,7 @@ def test_the_version_of_a_model_tells_its_metadata(
     other = LabelMetadata(tuple(renamed), label_metadata.values, label_metadata.labels, label_metadata.num_labels)
     versions = {open_artifact(full_artifact).manifest.model.version}
     for name, metadata in (("none", None), ("renamed", other)):
-        pack(full_checkpoint, full_indices, tmp_path / name, "demo", label_metadata=metadata)
+        pack(full_checkpoint, full_indices, tmp_path / name, "demo", PackOptions(label_metadata=metadata))
         versions.add(open_artifact(tmp_path / name).manifest.model.version)
     assert len(versions) == 3
 

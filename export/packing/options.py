@@ -1,0 +1,33 @@
+"""The options of packing a run as an artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from astec.export.artifact.labels.metadata import LabelMetadata
+from astec.export.artifact.manifest import Weights
+from astec.export.calibration.fit import CalibrationFit
+from astec.export.search.tradeoff import Trial
+
+
+@dataclass(frozen=True, slots=True)
+class PackOptions:
+    """Options of `pack`.
+
+    Attributes:
+        version: of the model; None: the first digits of a hash over everything that changes answers, so that equal
+            models have equal versions.
+        weights: the type of embeddings, classifiers and representatives; int8 takes a quarter of the memory.
+        trials: the measured ways to search, from which the plan of the indices was chosen, for the model card.
+        fit: the map from scores to probabilities; None: the artifact has no probabilities.
+        label_metadata: the attributes by which requests filter labels; None: there are none.
+        training_texts: True to include the texts of the training points, which explanations quote.
+    """
+
+    version: str | None = None
+    weights: Weights = "float32"
+    trials: Sequence[Trial] = ()
+    fit: CalibrationFit | None = None
+    label_metadata: LabelMetadata | None = None
+    training_texts: bool = False
