@@ -1,7 +1,7 @@
-"""From folded texts to ranked labels in one call of a kernel, where every stage is a kernel of ours.
+"""The fused kernel: from folded texts to ranked labels in one call, where every stage is a numba kernel.
 
-Of a single query a third of the time goes to what is between the stages: Python, and the arrays that are handed from it
-to a kernel and back. What does the work are the kernels of the stages themselves.
+A single query spends a third of its time between the stages: in Python, and in passing arrays to a kernel and back. The
+fused kernel calls the kernels of the stages one after the other.
 
 Shapes: B queries, K ranks and neighbours, D dimensions, d of the index, V vocabulary, T tokens and C candidates of all
 queries together.
@@ -30,17 +30,17 @@ from astec.export.artifact.text.tokens import Codes
 
 
 class Pipeline:
-    """All of an artifact that answers texts. Thread-safe; runs on the calling thread alone. See `of`."""
+    """Answers texts by the fused kernel. Thread-safe; runs on the calling thread only."""
 
     def __init__(self, featurizer: TextFeaturizer, kept: Kept) -> None:
         self._featurizer, self._kept = featurizer, kept
 
     @classmethod
     def of(cls, artifact: Artifact, ranker: Ranker) -> Pipeline | None:
-        """The pipeline of an artifact, or None where a stage is no kernel: another encoder, another library's index.
+        """Return the pipeline of an artifact, or None if a stage is not a kernel: another encoder or hnswlib's index.
 
         Args:
-            artifact: whose texts it ranks.
+            artifact: the model.
             ranker: of the same artifact.
         """
         featurizer, head, points = artifact.featurizer, artifact.head, artifact.shortlister.points
@@ -62,9 +62,11 @@ class Pipeline:
     def rank(
         self, texts: Sequence[str], top_k: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float64]]:
-        """Labels int64 [B, K], best first, -1 where a query has fewer, their scores float32 [B, K], and four times.
+        """Rank the labels of B texts.
 
-        These are the seconds of featurizing, encoding, shortlisting and scoring.
+        Returns:
+            Labels int64 [B, K], best first, -1 where a query has fewer; their scores float32 [B, K]; and the seconds of
+            featurizing, encoding, shortlisting and scoring, float64 [4].
         """
         labels_BK, scores_BK, times = _answer(self._kept, self._featurizer.encode(texts), len(texts), top_k)
         return labels_BK, scores_BK, times

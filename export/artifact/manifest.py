@@ -1,4 +1,4 @@
-"""The description of everything in an artifact: frozen, versioned, checksummed."""
+"""The manifest, which describes everything in an artifact: immutable, versioned and checksummed."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]
 Count = Annotated[int, Field(ge=0, lt=2**40)]
 Positive = Annotated[int, Field(ge=1, lt=2**40)]
 Weights = Literal["float32", "int8"]
-"""Type of embeddings, classifiers and label representatives; a re-ranker's are float32."""
+"""The type of embeddings, classifiers and label representatives; the weights of a re-ranker are always float32."""
 Reads = Literal["bag", "words", "pieces", "vector"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Integer = Annotated[int, Field(ge=-(2**63), lt=2**63)]
-"""One that every reader of JSON can hold."""
+"""An integer of 64 bits, which every JSON reader can hold."""
 
 
 class Frozen(BaseModel):
-    """Immutable, and strict about what it is made from."""
+    """Base of all parts of the manifest: immutable, and without conversion of types or unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class ModelIdentity(Frozen):
-    """Which model answers; part of every response."""
+    """Name and version of the model, which every response has."""
 
     name: str = Field(min_length=1, max_length=MAX_IDENTITY_CHARS)
     version: str = Field(min_length=1, max_length=MAX_IDENTITY_CHARS)
 
 
 class Dimensions(Frozen):
-    """Sizes that the files must agree on, and the training texts that the label counts are over.
+    """The sizes that the files must have, and the number of training texts that the label counts are over.
 
-    `dim` is of all `learners` side by side, `shortlist_dim` of the space that the indices are searched in;
-    `reranker_dim` is 0 without a re-ranker.
+    `dim` is the dimension of all `learners` side by side, `shortlist_dim` the dimension of the space that the indices
+    are searched in; `reranker_dim` is 0 without a re-ranker.
     """
 
     num_features: Positive
@@ -69,21 +69,21 @@ class Dimensions(Frozen):
 
 
 class FeaturizerIdentity(Frozen):
-    """What the model reads, and the identity of its vocabulary."""
+    """The kind of queries that the model reads, and the hash of its vocabulary."""
 
     kind: Literal["text", "ids"]
     vocabulary_sha256: Sha256
 
 
 class EncoderDescription(Frozen):
-    """What makes v of a query.
+    """The encoder, which computes v from a query.
 
     Attributes:
         kind: as the trainer's settings name it.
-        reads: what it is given: the weighted sum of all tokens' embeddings; the embeddings of words, or of the pieces
-            of a transformer's tokenizer, in their order; or the features themselves, as many as D.
-        max_length: words or pieces of a query that are read at most; None where none are.
-        embeddings: rows of the table; None: one for each token.
+        reads: the input. "bag": the weighted sum of all tokens' embeddings; "words" or "pieces": the embeddings of
+            words, or of the pieces of a transformer's tokenizer, in their order; "vector": the D features themselves.
+        max_length: the most words or pieces of a query that are read; None where the encoder reads none.
+        embeddings: the rows of the table of embeddings; None: one for each token.
     """
 
     kind: str = Field("boe", min_length=1, max_length=MAX_IDENTITY_CHARS)
@@ -99,7 +99,7 @@ class EncoderDescription(Frozen):
 
 
 class GraphDescription(Frozen):
-    """An HNSW graph, and how it is searched: out of `ef_search` candidates."""
+    """The parameters of an HNSW graph; a search examines `ef_search` candidates."""
 
     m: Positive
     ef_construction: Positive
@@ -107,16 +107,16 @@ class GraphDescription(Frozen):
 
     @classmethod
     def of(cls, params: HnswParams) -> GraphDescription:
-        """The same in the manifest's form."""
+        """Make the manifest's form of the parameters."""
         return cls(m=params.m, ef_construction=params.ef_construction, ef_search=params.ef_search)
 
     def params(self) -> HnswParams:
-        """The same in the index's form."""
+        """Return the index's form of the parameters."""
         return HnswParams(self.m, self.ef_construction, self.ef_search)
 
 
 class IndexDescription(Frozen):
-    """An index, and how many hits of a query count; a flat one ignores `graph`."""
+    """An index, and the number of hits of a query that count; a flat index ignores `graph`."""
 
     backend: Backend
     graph: GraphDescription
@@ -168,10 +168,10 @@ class Scoring(Frozen):
 
 
 class Calibration(Frozen):
-    """How likely a label with a score is right, by a map that is linear between its knots.
+    """The map from a score to the probability that the label is right, linear between its knots.
 
-    `pairs` of a held-out text and a label were learnt from; `expected_error` is the expected calibration error on texts
-    that a map was not fitted on.
+    It was learnt from `pairs` of a held-out text and a label; `expected_error` is the expected calibration error on
+    texts that the map was not fitted on.
     """
 
     scores: list[Fraction] = Field(min_length=1, max_length=MAX_KNOTS)
@@ -194,7 +194,7 @@ ValueKind = Literal["string", "boolean", "integer"]
 
 
 class LabelColumn(Frozen):
-    """A column of label metadata: its name, what its values are, and how many distinct ones there are."""
+    """A column of label metadata: its name, the kind of its values and the number of distinct values."""
 
     name: str = Field(min_length=1, max_length=MAX_COLUMN_NAME_CHARS)
     kind: ValueKind
@@ -202,18 +202,21 @@ class LabelColumn(Frozen):
 
 
 class FileRecord(Frozen):
-    """Size and hash of one file."""
+    """The size and the hash of a file."""
 
     bytes: Count
     sha256: Sha256
 
 
 class Manifest(Frozen):
-    """`manifest.json`, format version 2. What changes answers is here, not in the server's settings.
+    """`manifest.json`, format version 2. Everything that changes answers is here, not in the server's settings.
 
-    `max_candidates` labels of a query are scored at most; None: all that its hits bring. Without a `calibration` scores
-    have no probabilities. `training_texts`: the texts of the training points are in the artifact, and explanations
-    quote them. `label_metadata` is what requests may filter by. `head`: what follows v lies beside the ONNX graph, too.
+    Attributes:
+        max_candidates: the most labels of a query that are scored; None: all labels of its hits.
+        calibration: the map from scores to probabilities; None: the model has no probabilities.
+        training_texts: True if the artifact holds the texts of the training points, which explanations quote.
+        label_metadata: the columns by which requests may filter labels.
+        head: True if the matrices that follow v are also stored as arrays, beside the ONNX graph.
     """
 
     format_version: Literal[2]
@@ -254,5 +257,5 @@ class Manifest(Frozen):
         return self
 
     def public(self) -> dict[str, Any]:
-        """What clients may know: everything but the files."""
+        """Return the part that clients may read: everything except the files."""
         return self.model_dump(mode="json", exclude={"files"})

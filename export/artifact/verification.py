@@ -19,7 +19,7 @@ from astec.export.artifact.storage.atomic_files import sha256_of
 logger = logging.getLogger(__name__)
 
 Verification = Literal["hashes", "sizes"]
-"""How an artifact's files are compared with its manifest: every byte, or names and sizes only."""
+"""The extent of the comparison of an artifact's files with its manifest: every byte, or names and sizes only."""
 
 REEXPORT = "Copy the artifact again, or export the run again"
 """The remedy for a damaged artifact, the last sentence of most errors."""

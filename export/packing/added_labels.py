@@ -1,9 +1,9 @@
-"""Labels that no text was seen with, known by their own text alone, beside those of a run.
+"""Adding labels to a finished run: labels without training texts, known by their own text only.
 
-The paper leaves label features to later work (section 6); what is done here: a label's text is encoded as any text is.
-It becomes a training point that carries the label, and the label's representative; it points the label's classifiers,
-dense and sparse, whose length and bias are those that tell the run's own labels best from others when these, too, are
-known by nothing but their texts.
+The paper leaves label features to later work (section 6). Here, the text of an added label is encoded as any other
+text. The encoded text becomes a training point that carries the label, the label's representative, and the direction
+of its classifiers, dense and sparse. The length and the bias of the classifiers are learnt from the run's own labels:
+those that best separate right from wrong labels when these, too, are known by their texts only.
 
 Shapes: A added labels, R held-out texts, L labels, D dimensions, P pairs of a text and a label.
 """
@@ -30,16 +30,16 @@ from astec.export.model.checkpoint import Checkpoint, DenseArrays
 from astec.export.model.encoder_graph import encoder_graph, run_encoder
 
 _FIT_TEXTS, _FIT_LABELS = 1_000, 20_000
-"""At most, from which length and bias of classifiers are learnt."""
+"""The most texts and labels from which the length and bias of the classifiers are learnt."""
 _DRAWN = 200
-"""Labels of a text, about, that are not its own."""
+"""About how many wrong labels are drawn for a text."""
 _NEWTON_STEPS, _LONGEST_STEP, _MAX_LOGIT = 60, 2.0, 30.0
 _RIDGE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """The logit of a label for a text by the similarity of the two: slope * similarity + bias."""
+    """The logit of a label for a text, from their similarity: slope * similarity + bias."""
 
     slope: float
     bias: float
@@ -47,26 +47,26 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class _Encoded:
-    """Texts as the model sees them: `bags`, and unit rows [A, D] of v and of x-hat."""
+    """Encoded texts: `bags`, and v and x-hat as unit rows, float32 [A, D]."""
 
     bags: Bags
     v: NDArray[np.float32]
     x_hat: NDArray[np.float32]
 
     def take(self, rows: NDArray[np.int64]) -> _Encoded:
-        """Some of the texts."""
+        """Return the texts `rows`, in that order."""
         return _Encoded(self.bags.take(rows), self.v[rows], self.x_hat[rows])
 
 
 @dataclass(frozen=True, slots=True)
 class Extended:
-    """A run with further labels.
+    """A run with added labels.
 
     Attributes:
-        checkpoint: in which they come after its own.
-        added: how many.
-        present: so many that were given are the run's own, and stay as they are.
-        unknown: of so many no token is known; they are left out, because no query could find them.
+        checkpoint: the run, in which the added labels follow its own.
+        added: the number of added labels.
+        present: the number of given labels that the run has already; these stay as they are.
+        unknown: the number of given labels without a known token, left out because no query could find them.
     """
 
     checkpoint: Checkpoint
@@ -76,11 +76,11 @@ class Extended:
 
 
 def add_labels(checkpoint: Checkpoint, given: Iterable[str]) -> Extended:
-    """The run with further labels, known by their texts; one that is given twice counts once.
+    """Add labels, known by their texts, to a run; a label that is given twice is added once.
 
     Raises:
-        ValueError: the run was trained on feature ids, or with a re-ranker, or without held-out texts, or there is no
-            label to add.
+        ValueError: the run was trained on feature ids, with a re-ranker or without held-out texts, or there is no label
+            to add.
     """
     featurizer = checkpoint.featurizer
     if not isinstance(featurizer, TextFeaturizer):
@@ -133,13 +133,13 @@ def _extend(checkpoint: Checkpoint, featurizer: TextFeaturizer, texts: Sequence[
 def fit_line(
     similarities_P: NDArray[np.float32], hits_P: NDArray[np.bool_], worth_P: NDArray[np.float64] | None = None
 ) -> Line:
-    """The logistic regression of hits on similarities, by Newton's method, its slope held back a little.
+    """Fit a logistic regression of hits on similarities by Newton's method, with a small penalty on the slope.
 
-    A pair counts as much as it is worth; all alike without.
+    `worth_P` is the weight of each pair; without it all pairs have the same weight.
     """
     features_P2 = np.stack([similarities_P, np.ones(len(similarities_P))], axis=1).astype(np.float64)
     counted_P = np.ones(len(hits_P)) if worth_P is None else worth_P
-    # From the bias that is right without any slope, from where Newton's steps lead uphill.
+    # Begin with the bias that is right without any slope; from elsewhere Newton's steps may diverge.
     share = np.clip((counted_P * hits_P).sum() / counted_P.sum(), 1e-9, 1 - 1e-9)
     weights_2, ridge_22 = np.array([0.0, np.log(share / (1 - share))]), _RIDGE * np.diag([1.0, 0.0])
     for _ in range(_NEWTON_STEPS):
@@ -162,13 +162,13 @@ def _encode(checkpoint: Checkpoint, featurizer: TextFeaturizer, texts: Sequence[
 
 
 def _units(rows_AD: NDArray[np.float32]) -> NDArray[np.float32]:
-    """With unit norm; rows of zeros stay."""
+    """Scale rows to unit norm; rows of zeros stay zeros."""
     norms_A1 = np.linalg.norm(rows_AD, axis=1, keepdims=True)
     return (rows_AD / np.where(norms_A1 > 0, norms_A1, 1)).astype(np.float32)
 
 
 def _learn_lines(checkpoint: Checkpoint, featurizer: TextFeaturizer) -> tuple[Line, Line]:
-    """Of the dense and of the sparse classifiers, from the run's own labels and texts that they did not learn.
+    """Fit the lines of the dense and of the sparse classifiers, on the run's own labels and held-out texts.
 
     Raises:
         ValueError: there are no held-out texts with a label.
@@ -182,8 +182,8 @@ def _learn_lines(checkpoint: Checkpoint, featurizer: TextFeaturizer) -> tuple[Li
     chosen_L = np.sort(np.concatenate([own, drawn]))
     labels = _encode(checkpoint, featurizer, [checkpoint.labels[int(label)] for label in chosen_L])
     hits_RL = _hits(held_out.labels, chosen_L)
-    # Of those that a text does not carry, some at random stand for all of the run's. The nearest would not do: among
-    # labels that were picked for being near, those that are right are the less near ones.
+    # Wrong labels are drawn at random, to represent all labels of the run. The nearest labels would bias the fit: among
+    # labels that were chosen because they are near, the right ones are the less near ones.
     generator = np.random.default_rng(1)
     drawn_RL = generator.random(hits_RL.shape) < min(1, _DRAWN / len(chosen_L))
     pairs_RL = hits_RL | drawn_RL
@@ -195,7 +195,7 @@ def _learn_lines(checkpoint: Checkpoint, featurizer: TextFeaturizer) -> tuple[Li
 
 
 def _hits(labels: LabelSets, chosen_L: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which of some labels each text carries; all that a text carries are among them."""
+    """Return which of the chosen labels each text carries, bool [R, L]; all labels of a text must be chosen."""
     hits_RL = np.zeros((len(labels.indptr) - 1, len(chosen_L)), np.bool_)
     rows = np.repeat(np.arange(len(hits_RL)), np.diff(labels.indptr))
     hits_RL[rows, np.searchsorted(chosen_L, labels.indices)] = True
@@ -203,7 +203,7 @@ def _hits(labels: LabelSets, chosen_L: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 
 def _shared_tokens(texts: Bags, labels: Bags, pairs_RL: NDArray[np.bool_], num_features: int) -> NDArray[np.float32]:
-    """The product of the bags of each pair, float32 [P]."""
+    """Return the dot product of the bags of each pair, float32 [P]."""
     no_bias_L = np.zeros(len(labels), np.float32)
     weights = SparseClassifier.build(labels.offsets, labels.ids, labels.weights, no_bias_L, num_features)
     rows_P, labels_P = np.nonzero(pairs_RL)
@@ -232,5 +232,5 @@ def _with_weights(sparse: SparseClassifier, bags: Bags, line: Line, featurizer: 
 
 
 def _and(rows: NDArray[Any], more: NDArray[Any]) -> NDArray[Any]:
-    """Both; nothing where there is nothing to go on from, as in a run that learnt no held-out texts."""
+    """Append `more` to the rows; stay empty where there are none, as in a run without held-out texts."""
     return np.concatenate([rows, more]) if len(rows) else rows

@@ -1,4 +1,4 @@
-"""From a table about labels to the metadata of an artifact, each row checked against the labels of the model."""
+"""Reading label metadata from a table, whose rows are checked against the labels of the model."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _LEAST_INTEGER, _MOST_INTEGER = -(2**63), 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class LabelTable:
-    """What a file says about the labels of a model.
+    """The label metadata in a file.
 
     Attributes:
-        metadata: what the artifact gets.
-        rows: in the file.
-        unknown: rows about labels that the model does not have, which are left out.
+        metadata: for the artifact.
+        rows: the number of rows in the file.
+        unknown: the number of rows about labels that the model does not have; these are left out.
     """
 
     metadata: LabelMetadata
@@ -42,15 +42,15 @@ class LabelTable:
 
 
 def read_label_metadata(path: Path, labels: TextTable) -> LabelTable:
-    """Read a table of one row a label: JSON Lines, CSV or Parquet; the first two may be gzipped.
+    """Read a table with a row for each label: JSON Lines, CSV or Parquet; the first two may be gzipped.
 
-    A row names its label by text in a column `label`, or by number in `label_id`; each other column is an attribute.
-    Values are strings, booleans, integers or lists of strings, of one kind in a column (in CSV all are strings). A
-    label without a row, and null, an empty string or an empty list in one, have no value.
+    A row names its label by its text in a column `label`, or by its number in `label_id`; each other column is an
+    attribute. Values are strings, booleans, integers or lists of strings, of one kind in a column (in CSV all are
+    strings). A label without a row has no values; null, an empty string and an empty list are no value.
 
     Raises:
-        DataError: the first line that is malformed, has a second row of a label, a value of another kind than the
-            column's or too many columns; or none of the rows is about a label of the model.
+        DataError: a line is malformed, is a second row of a label, has a value of another kind than the column or too
+            many columns (the first such line is named); or no row is about a label of the model.
     """
     ids = {text: label for label, text in enumerate(labels)}
     columns: dict[str, _Column] = {}
@@ -78,7 +78,7 @@ def read_label_metadata(path: Path, labels: TextTable) -> LabelTable:
 
 
 class _Column:
-    """A column while it is read: the values of labels, as numbers in the order in which they were met."""
+    """A column while it is read; distinct values are numbered in the order of their first occurrence."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -88,10 +88,10 @@ class _Column:
         self._labels = array("i")
 
     def add(self, value: object, label: int | None) -> None:
-        """Take the value of a label, which is only checked where the model does not have the label.
+        """Add the value of a label, or only check it where the model does not have the label (None).
 
         Raises:
-            BadLineError: it is no value, or of another kind than those before it.
+            BadLineError: it is not a valid value, or of another kind than the values before it.
         """
         for text in dict.fromkeys(map(self._to_text, _values_of(self.name, value))):
             if label is not None:
@@ -99,7 +99,7 @@ class _Column:
                 self._labels.append(label)
 
     def sorted(self) -> tuple[list[str], NDArray[np.int32], NDArray[np.int64]]:
-        """The distinct values in ascending order, the labels of the first, the second ..., and how many each has."""
+        """Return the distinct values in ascending order, the labels of each, value after value, and their numbers."""
         texts = sorted(self._codes)
         ranks = np.empty(len(texts), np.int32)
         ranks[[self._codes[text] for text in texts]] = np.arange(len(texts))
@@ -119,7 +119,7 @@ class _Column:
 
 
 def _label_of(record: Mapping[str, Any], ids: Mapping[str, int]) -> int | None:
-    """The label that a row is about; None where the model does not have it."""
+    """Return the label that a row is about; None if the model does not have it."""
     if (LABEL_COLUMN in record) == (LABEL_ID_COLUMN in record):
         raise BadLineError(f'the row must have one of the columns "{LABEL_COLUMN}" and "{LABEL_ID_COLUMN}"')
     if LABEL_COLUMN in record:
@@ -128,7 +128,7 @@ def _label_of(record: Mapping[str, Any], ids: Mapping[str, int]) -> int | None:
             raise BadLineError(f'"{LABEL_COLUMN}" is {type_name(text)}, not a string')
         return ids.get(text.strip())
     label = record[LABEL_ID_COLUMN]
-    if isinstance(label, str) and label.isdecimal() and len(label) <= _MOST_ID_DIGITS:  # as CSV has it
+    if isinstance(label, str) and label.isdecimal() and len(label) <= _MOST_ID_DIGITS:  # CSV holds texts only
         label = int(label)
     if not isinstance(label, int) or isinstance(label, bool):
         raise BadLineError(f'"{LABEL_ID_COLUMN}" is {type_name(label)}, not an integer')
@@ -154,7 +154,7 @@ def _check_name(name: str, num_columns: int) -> None:
 
 
 def _values_of(name: str, value: object) -> list[LabelValue]:
-    """What a field holds; null, an empty string and an empty list are no value."""
+    """Return the values of a field; null, an empty string and an empty list are no value."""
     if isinstance(value, list):
         for entry in value:
             if not isinstance(entry, str):
@@ -163,13 +163,13 @@ def _values_of(name: str, value: object) -> list[LabelValue]:
     if value is None or value == "":
         return []
     if not isinstance(value, str | bool | int):
-        held = type(value).__name__  # Parquet knows more types than JSON
+        held = type(value).__name__  # Parquet has more types than JSON
         raise BadLineError(f"column {name!r} has a {held}, not a string, a boolean, an integer or a list of strings")
     return [value]
 
 
 def _check_value(name: str, value: LabelValue, text: str) -> None:
-    """Look at a value that was not there before."""
+    """Raise BadLineError if a new value is too large, too long or not valid Unicode."""
     if kind_of(value) == "integer" and not _LEAST_INTEGER <= int(value) <= _MOST_INTEGER:
         raise BadLineError(f"column {name!r} has an integer that 64 bits do not hold")
     if len(text) > MAX_VALUE_CHARS:

@@ -1,4 +1,4 @@
-"""What a person should know about a model before using it."""
+"""The model card: what a user should know about a model before using it."""
 
 from __future__ import annotations
 
@@ -82,13 +82,13 @@ probabilities {raw_error:.2f}. Brier score {brier:.4f} and {raw_brier:.4f}.
 def render_model_card(
     checkpoint: Checkpoint, name: str, trials: Sequence[Trial], fit: CalibrationFit | None = None
 ) -> str:
-    """`model_card.md` of the artifact.
+    """Return the text of `model_card.md`.
 
     Args:
         checkpoint: the model.
         name: of the model.
-        trials: what its plan to search was chosen from; none where it was given.
-        fit: how likely a label with a score is right, where that is known.
+        trials: the measured ways to search, from which the plan was chosen; empty if the plan was given.
+        fit: the map from scores to probabilities; None if there is none.
     """
     training = checkpoint.training
     return _CARD.format(
@@ -127,7 +127,7 @@ def _reliability(fit: CalibrationFit) -> str:
 
 
 def _parts(checkpoint: Checkpoint) -> list[tuple[str, float]]:
-    """What a score is made of, and the share of each."""
+    """Return the parts of a score, and the share of each."""
     shares = checkpoint.shares()
     learners, _, dim = checkpoint.model.residuals.shape
     encoders = f"an encoder of {dim} dimensions" if learners == 1 else f"{learners} encoders of {dim} dimensions each"

@@ -1,7 +1,7 @@
-"""The gates an artifact passes before it is published, on the very files that will be.
+"""Verification of an artifact before it is published, on the files that will be published.
 
-Shapes: R reference texts, D dimensions (of the re-ranker as well, which may have others), d of the indices, K labels of
-a reference text.
+Shapes: R reference texts, D dimensions (the re-ranker may have another D), d dimensions of the indices, K labels of a
+reference text.
 """
 
 from __future__ import annotations
@@ -35,22 +35,23 @@ LOGIT_TOLERANCE = 1e-3
 MIN_RECALL = 0.8
 _RECALL_AT = 10
 _FLOAT32_EPSILON = 1e-6
-_HALF_STEP = 0.501  # of the scale of a row in int8, and what float32 loses of it
+_HALF_STEP = 0.501  # of a row's scale in int8, with a margin for rounding in float32
 
 
 class VerificationError(Exception):
-    """An artifact that does not do what its run did; the message names the gate, the figure and the limit."""
+    """An artifact that does not reproduce its run's outputs; the message names the check, the figure and the limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class VerificationReport:
-    """What the gates measured.
+    """The figures of the verification.
 
     Attributes:
-        encoder_error: largest difference between ONNX and torch, relative to the largest entry of the representation.
-        logit_error: largest difference between a logit of the reopened classifiers and the run's.
-        recalls: share of the 10 nearest vectors that each index finds, by its name.
-        texts: reference texts compared.
+        encoder_error: the largest difference between ONNX and torch, relative to the largest entry of the
+            representation.
+        logit_error: the largest difference between a logit of the reopened classifiers and the run's.
+        recalls: the share of the 10 nearest vectors that each index finds, by its name.
+        texts: the number of compared reference texts.
     """
 
     encoder_error: float
@@ -60,16 +61,16 @@ class VerificationReport:
 
 
 def verify_files_against(checkpoint: Checkpoint, indices: Indices, folder: Path) -> VerificationReport:
-    """Reopen what was written to `folder` and compare it with the run.
+    """Reopen the files in `folder` and compare them with the run.
 
     Raises:
-        VerificationError: at the first gate that does not pass.
+        VerificationError: a check failed; the message names the first one.
     """
     _verify_round_trip(checkpoint, folder)
     expected = _expected(checkpoint, indices)
     encoded = _encode(checkpoint, folder)
     errors = [_relative_error(encoded[name], expected_RD) for name, expected_RD in expected.items()]
-    encoder_error = float(np.max(errors))  # Python's own max may lose a NaN
+    encoder_error = float(np.max(errors))  # np.max, because Python's max may lose a NaN
     _require(encoder_error <= ENCODER_TOLERANCE, "ONNX against torch: relative error", encoder_error, ENCODER_TOLERANCE)
     logit_error, excess = _logit_error(checkpoint, folder, encoded["x_hat"])
     _require(excess <= 0, "classifiers against the run: error of a logit", logit_error, logit_error - excess)
@@ -88,9 +89,9 @@ def verify_files_against(checkpoint: Checkpoint, indices: Indices, folder: Path)
 
 
 def recall_of(index: StoredIndex, queries_RD: NDArray[np.float32], k: int) -> float:
-    """Share of the k nearest vectors that the graph finds, against exact search; 1 where there is no query.
+    """Return the share of the k nearest vectors that the graph finds, compared with exact search; 1 without queries.
 
-    A hit as near as the k-th exact one counts, because among equal vectors any is right.
+    A hit that is as near as the k-th exact one counts, because among equal vectors any is right.
     """
     k = min(k, index.count)
     if not len(queries_RD) or not k:
@@ -103,7 +104,7 @@ def recall_of(index: StoredIndex, queries_RD: NDArray[np.float32], k: int) -> fl
 
 
 def _verify_round_trip(checkpoint: Checkpoint, folder: Path) -> None:
-    """Texts, featurizer and weights must come back as they were, quantized ones within rounding."""
+    """Raise VerificationError unless texts, featurizer and weights read back as they were, int8 within rounding."""
     featurizer = open_featurizer(folder)
     equal = {
         LABELS_STEM: TextTable.open(folder, LABELS_STEM) == checkpoint.labels,
@@ -134,7 +135,7 @@ def _reads_back(folder: Path, stem: str, rows_LD: NDArray[np.float32]) -> bool:
 
 
 def _expected(checkpoint: Checkpoint, indices: Indices) -> dict[str, NDArray[np.float32]]:
-    """Every output that the encoder must have, as the run computed it."""
+    """Return every output that the encoder must have, as the run computed it."""
     reference = checkpoint.reference
     expected = {"v": reference.v, "x_hat": reference.x_hat}
     if indices.projection is not None:
@@ -145,14 +146,15 @@ def _expected(checkpoint: Checkpoint, indices: Indices) -> dict[str, NDArray[np.
 
 
 def _encode(checkpoint: Checkpoint, folder: Path) -> dict[str, NDArray[np.float32]]:
-    """What the graph makes of the reference texts, by the name of each output.
+    """Return the outputs of the graph for the reference texts, by name.
 
-    In float32, so that rounded embeddings excuse nothing that comes after them; what they may change is its own gate.
+    The inputs are float32 embeddings, so that rounding of the embeddings cannot hide an error of the graph; the error
+    of rounded embeddings has a check of its own.
     """
     bags, sequences = checkpoint.reference.bags, checkpoint.reference.sequences
     reads, embeddings = checkpoint.model.front.description.reads, Embeddings.of(checkpoint.model.embeddings)
     inputs = encoder_inputs(reads, embeddings, bags, sequences)
-    if reads == "bag":  # else the rows go into the graph as they are, and have been compared
+    if reads == "bag":  # otherwise the rows are inputs of the graph, and have been compared already
         error, excess = _bag_error(folder, bags, embeddings.bag(bags))
         _require(excess <= 0, f"{rows_file(EMBEDDINGS_STEM)} against the run: error of a bag", error, error - excess)
     if checkpoint.reranker is not None:
@@ -161,7 +163,7 @@ def _encode(checkpoint: Checkpoint, folder: Path) -> dict[str, NDArray[np.float3
 
 
 def _bag_error(folder: Path, bags: Bags, expected_RD: NDArray[np.float32]) -> tuple[float, float]:
-    """The largest error of a bag of what is stored, and by how much the worst is above what rounding explains."""
+    """Return the largest error of a bag of stored embeddings, and the largest excess over the error of rounding."""
     rows_VD, scales_V = _load(folder, rows_file(EMBEDDINGS_STEM)), NO_SCALES
     limits_R = np.full(len(bags), np.finfo(np.float32).tiny, np.float64)
     if (folder / scales_file(EMBEDDINGS_STEM)).exists():
@@ -179,7 +181,7 @@ def _relative_error(actual_RD: NDArray[np.float32], expected_RD: NDArray[np.floa
 
 
 def _logit_error(checkpoint: Checkpoint, folder: Path, x_hat_RD: NDArray[np.float32]) -> tuple[float, float]:
-    """The largest error of a logit, and by how much the worst is above what rounding to the stored type explains."""
+    """Return the largest error of a logit, and the largest excess over the tolerance and the error of rounding."""
     reference = checkpoint.reference
     rows_RKD = _load(folder, rows_file(CLASSIFIER_STEM))[reference.labels].astype(np.float32)
     limits_RK = np.full(reference.labels.shape, LOGIT_TOLERANCE)

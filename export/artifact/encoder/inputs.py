@@ -1,4 +1,4 @@
-"""What an encoder's ONNX graph is given of a query: a bag of embeddings, those of its words, or the features alone.
+"""The inputs of an encoder's ONNX graph: a bag of embeddings, the embeddings of words or pieces, or the features.
 
 Shapes: B queries, D dimensions of an embedding, T the longest of the sequences.
 """
@@ -19,10 +19,11 @@ GraphInputs = dict[str, NDArray[np.float32] | NDArray[np.int32]]
 
 
 def encoder_inputs(reads: Reads, embeddings: Embeddings, bags: Bags, sequences: Sequences | None) -> GraphInputs:
-    """What a graph that `reads` this is given of B queries; sequences where they are what it reads.
+    """Return the inputs of a graph for B queries.
 
-    A bag is `bag` float32 [B, D], and features are `vector` float32 [B, D]. Of words and pieces there are their
-    embeddings: `rows` float32 [B, T, D], zeros after the last one of a query, and `lengths` int32 [B]; T is at least 1.
+    `reads` decides which: a bag is `bag` float32 [B, D], and features are `vector` float32 [B, D]. Words and pieces,
+    given as `sequences`, are `rows` float32 [B, T, D], their embeddings, with zeros after the last of a query, and
+    `lengths` int32 [B]; T is at least 1.
     """
     if reads == "vector":
         return {"vector": dense_rows(bags, embeddings.rows.shape[1])}
@@ -30,7 +31,7 @@ def encoder_inputs(reads: Reads, embeddings: Embeddings, bags: Bags, sequences: 
 
 
 def dense_rows(bags: Bags, width: int) -> NDArray[np.float32]:
-    """The features of B queries with zeros between, float32 [B, width]."""
+    """Return the features of B queries as dense rows, float32 [B, width]."""
     rows_BF = np.zeros((len(bags), width), np.float32)
     rows_BF[np.repeat(np.arange(len(bags)), bags.lengths()), bags.ids] = bags.weights
     return rows_BF

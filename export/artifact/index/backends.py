@@ -8,7 +8,7 @@ from astec.export.artifact.index.base import Backend, StoredIndex
 
 
 def index_backend(backend: Backend) -> type[StoredIndex]:
-    """The class of a backend, imported on demand: the trainer and the request path load one library each."""
+    """Return the class of a backend, imported on demand, so that a process loads only the library it uses."""
     return _BACKENDS[backend]()
 
 

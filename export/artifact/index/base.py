@@ -17,16 +17,16 @@ _MIN_HNSW_M = 2
 
 
 class NeighbourIndex(Protocol):
-    """What the shortlist needs of an index over vectors."""
+    """An index over vectors, as the shortlist uses it."""
 
     count: int
 
     def search(self, queries_BD: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """The k nearest vectors of each query by cosine similarity. Thread-safe; runs on the calling thread alone.
+        """Find the k nearest vectors of each query by cosine similarity. Thread-safe; runs on the calling thread only.
 
         Returns:
             Ids int64 [B, min(k, count)], nearest first, and cosine similarities float32 of the same shape. Where fewer
-            are found, the rest is filled with id -1 and similarity -1.
+            are found, the rest are filled with id -1 and similarity -1.
 
         Raises:
             ValueError: the queries have another number of dimensions.
@@ -38,10 +38,10 @@ class HnswParams:
     """Parameters of a hierarchical navigable small world graph (paper, A.1).
 
     Attributes:
-        m: links of a node; more: better recall, slower build, a larger index.
-        ef_construction: candidates looked at while building; more: better graph, slower build.
-        ef_search: candidates looked at while searching; more: better recall, slower search. The files of the backends
-            do not keep it, so that the manifest must.
+        m: links of a node; more give better recall, a slower build and a larger index.
+        ef_construction: candidates examined while building; more give a better graph and a slower build.
+        ef_search: candidates examined while searching; more give better recall and a slower search. Index files do not
+            hold it; the manifest does.
     """
 
     m: int
@@ -55,39 +55,39 @@ class HnswParams:
 
 
 def unit_rows(vectors_ND: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rows of unit norm, or zeros, float32 [N, D]."""
+    """Return the rows scaled to unit norm, float32 [N, D]; rows of zeros stay zeros."""
     norms_N1 = np.linalg.norm(vectors_ND, axis=1, keepdims=True)
     units_ND: NDArray[np.float32] = (vectors_ND / np.where(norms_N1 > 0, norms_N1, 1)).astype(np.float32)
     return units_ND
 
 
 class StoredIndex(NeighbourIndex, Protocol):
-    """An index that is kept in a file."""
+    """An index that is stored in a file."""
 
     @classmethod
     def build(cls, vectors_ND: NDArray[np.float32], params: HnswParams, seed: int) -> Self:
-        """Index `vectors_ND`; the same vectors, parameters and seed give the same file, byte for byte.
+        """Build an index; the same vectors, parameters and seed give the same file, byte for byte.
 
-        `params` are of the graph; a backend without one has no use for them.
+        A backend without a graph ignores `params`.
         """
 
     @classmethod
     def load(cls, path: Path, dim: int, params: HnswParams) -> Self:
-        """Open what `save` wrote. The libraries trust their input: verify the file's hash before.
+        """Open a file that `save` wrote. The libraries trust their input: verify the file's hash before.
 
         Raises:
-            ValueError: the file is missing, cut short, or holds something else.
+            ValueError: the file is missing, truncated, or holds something else.
         """
 
     def search_with(self, ef_search: int) -> None:
-        """Look at so many candidates from now on; nothing to a backend without a graph."""
+        """Set the number of candidates that later searches examine; a backend without a graph ignores it."""
 
     def save(self, path: Path) -> None:
         """Write the vectors, and the graph if there is one, but not its `ef_search`.
 
         Raises:
-            OSError: the file is not whole.
+            OSError: the file was not written completely.
         """
 
     def vectors(self) -> NDArray[np.float32]:
-        """The indexed vectors with unit norm, float32 [N, D]."""
+        """Return the indexed vectors, scaled to unit norm, float32 [N, D]."""

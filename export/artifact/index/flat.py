@@ -1,4 +1,4 @@
-"""Exact search by brute force over memory-mapped vectors: for few vectors faster than any graph.
+"""Exact search by brute force over memory-mapped vectors, which for few vectors is faster than any graph.
 
 Shapes: B queries, N vectors, D dimensions, K neighbours.
 """
@@ -17,10 +17,10 @@ from astec.export.artifact.storage.array_file import map_array
 
 
 class FlatIndex:
-    """Cosine similarity with every vector.
+    """Cosine similarity with every vector. Thread-safe; runs on the calling thread only.
 
     Args:
-        units_ND: what is searched, with unit rows (or zeros), float32 [N, D].
+        units_ND: the vectors, rows of unit norm or zeros, float32 [N, D].
     """
 
     def __init__(self, units_ND: NDArray[np.float32]) -> None:
@@ -29,12 +29,12 @@ class FlatIndex:
 
     @classmethod
     def build(cls, vectors_ND: NDArray[np.float32], params: HnswParams, seed: int) -> FlatIndex:
-        """See `StoredIndex.build`."""
+        """Scale the vectors to unit norm; parameters and seed are ignored."""
         return cls(unit_rows(vectors_ND))
 
     @classmethod
     def load(cls, path: Path, dim: int, params: HnswParams) -> FlatIndex:
-        """See `StoredIndex.load`."""
+        """Map the vectors in the file."""
         try:
             units_ND = map_array(path)
         except (OSError, ValueError) as error:
@@ -44,19 +44,19 @@ class FlatIndex:
         return cls(units_ND)
 
     def search_with(self, ef_search: int) -> None:
-        """See `StoredIndex.search_with`."""
+        """Do nothing: an exact search always examines all vectors."""
 
     def save(self, path: Path) -> None:
-        """See `StoredIndex.save`."""
+        """Write the vectors as a .npy file."""
         with path.open("wb") as stream:  # np.save would append .npy to the name
             np.save(stream, self._units_ND)
 
     def vectors(self) -> NDArray[np.float32]:
-        """See `StoredIndex.vectors`."""
+        """Return the vectors, without a copy."""
         return self._units_ND
 
     def search(self, queries_BD: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """See `NeighbourIndex.search`."""
+        """Find the k nearest vectors of each query, exactly."""
         if queries_BD.shape[1] != self._units_ND.shape[1]:
             raise ValueError(
                 f"the queries have {queries_BD.shape[1]} dimensions, the index has {self._units_ND.shape[1]}"
@@ -89,7 +89,7 @@ def _search(
 def _keep_best(
     similarities_N: NDArray[np.float32], ids_K: NDArray[np.int64], similarities_K: NDArray[np.float32]
 ) -> None:
-    """The K highest, best first: nearly all of N end at the comparison with the worst that is kept."""
+    """Keep the K highest similarities, best first; most vectors cost one comparison with the worst kept one."""
     found, most = 0, len(ids_K)
     for n in range(len(similarities_N)):
         similarity = similarities_N[n]

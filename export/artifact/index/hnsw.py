@@ -1,6 +1,6 @@
-"""The default index: an HNSW graph by hnswlib.
+"""The default index: an HNSW graph built and searched by hnswlib.
 
-Shapes: B queries, N vectors, D dimensions, K neighbours; of the graph as in `hnsw_graph`.
+Shapes: B queries, N vectors, D dimensions, K neighbours; the shapes of the graph as in `hnsw_graph`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from astec.export.artifact.kernels.weight_rows import read_only
 
 
 class HnswIndex:
-    """Cosine similarity over an HNSW graph. Searching is thread-safe and runs on the calling thread alone."""
+    """Cosine similarity over an HNSW graph. Searching is thread-safe and runs on the calling thread only."""
 
     def __init__(self, graph: hnswlib.Index, params: HnswParams) -> None:
         self._graph = graph
@@ -30,7 +30,7 @@ class HnswIndex:
 
     @classmethod
     def build(cls, vectors_ND: NDArray[np.float32], params: HnswParams, seed: int) -> HnswIndex:
-        """See `StoredIndex.build`. On one thread: only then is the graph the same every time."""
+        """Build the graph on one thread, because only then is it the same every time."""
         count, dim = vectors_ND.shape
         graph = hnswlib.Index(space="cosine", dim=dim)
         graph.init_index(max_elements=count, ef_construction=params.ef_construction, M=params.m, random_seed=seed)
@@ -39,7 +39,7 @@ class HnswIndex:
 
     @classmethod
     def load(cls, path: Path, dim: int, params: HnswParams) -> HnswIndex:
-        """See `StoredIndex.load`."""
+        """Verify the file and load the graph into memory."""
         require_sound_file(path, dim)
         graph = hnswlib.Index(space="cosine", dim=dim)
         try:
@@ -49,27 +49,27 @@ class HnswIndex:
         return cls(graph, params)
 
     def search_with(self, ef_search: int) -> None:
-        """See `StoredIndex.search_with`."""
+        """Set the number of candidates that later searches examine."""
         self.params = replace(self.params, ef_search=ef_search)
         self._graph.set_ef(ef_search)
 
     def save(self, path: Path) -> None:
-        """See `StoredIndex.save`."""
+        """Write the graph as hnswlib does, and verify that the file is complete."""
         self._graph.save_index(str(path))
-        # hnswlib ignores a full disk.
+        # hnswlib reports no error when the disk is full.
         written, expected = path.stat().st_size, self._graph.index_file_size()
         if written != expected:
             raise OSError(f"{path} has {written} of {expected} bytes; is the disk full?")
 
     def vectors(self) -> NDArray[np.float32]:
-        """See `StoredIndex.vectors`; a copy."""
+        """Return a copy of the vectors."""
         return np.asarray(self._graph.get_items(np.arange(self.count)), np.float32)
 
     def graph(self) -> HnswGraph:
-        """The links alone; copies.
+        """Return a copy of the links.
 
         Raises:
-            ValueError: the nodes are in another order than the vectors, which `build` makes in none but theirs.
+            ValueError: the nodes are not in the order of the vectors, as they are in every graph that `build` makes.
         """
         state = self._graph.__getstate__()[0]
         if not np.array_equal(state["label_lookup_internal"], state["label_lookup_external"]):
@@ -92,16 +92,16 @@ class HnswIndex:
         )
 
     def search(self, queries_BD: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """See `NeighbourIndex.search`."""
+        """Find the k nearest vectors of each query that the graph reaches."""
         if queries_BD.shape[1] != self._graph.dim:
-            # Before hnswlib, whose error for it is of the same type as for a graph that reaches fewer than k nodes.
+            # Checked here, because hnswlib raises the same error type for a graph that reaches fewer than k nodes.
             raise ValueError(f"the queries have {queries_BD.shape[1]} dimensions, the index has {self._graph.dim}")
         k = min(k, self.count)
         try:
             ids_BK, distances_BK = self._graph.knn_query(queries_BD, k=k, num_threads=1)
             return ids_BK.view(np.int64), np.subtract(1, distances_BK, out=distances_BK)
         except RuntimeError:
-            # hnswlib raises for the whole batch when one query reaches fewer than k nodes (clusters of equal vectors).
+            # hnswlib fails the whole batch if one query reaches fewer than k nodes (clusters of equal vectors).
             ids = np.full((len(queries_BD), k), -1, np.int64)
             similarities = np.full((len(queries_BD), k), -1, np.float32)
             for row in range(len(queries_BD)):
@@ -111,6 +111,7 @@ class HnswIndex:
     def _search_reachable(
         self, query_D: NDArray[np.float32], ids_K: NDArray[np.int64], similarities_K: NDArray[np.float32]
     ) -> None:
+        """Search one query, and halve k until hnswlib finds as many nodes."""
         k = len(ids_K)
         while k:
             try:

@@ -1,7 +1,8 @@
-"""What hnswlib keeps an index in, looked through before hnswlib reads it: it takes every number of the file for good.
+"""The file of an hnswlib index, verified before hnswlib reads it, because hnswlib trusts every number in the file.
 
-The file: a header, a record for each node (its links at the lowest level, its vector, its label), and for each node the
-bytes of its lists of links in the upper levels, after how many these are. A list begins with how many links there are.
+The file holds a header, then a record for each node (its links at the lowest level, its vector, its label), then for
+each node the size in bytes of its lists of links in the upper levels and these lists. A list begins with its number of
+links.
 
 Shapes: N nodes, M links of a list at most, R lists of the upper levels.
 """
@@ -18,9 +19,9 @@ from numpy.typing import NDArray
 from astec.export.artifact.index.hnsw_graph import NO_LINK
 
 _HEADER = struct.Struct("<6QiI3QdQ")
-_MAX_M = 2**15  # more links than hnswlib allows, and few enough for no flag among the 32 bits of their number
+_MAX_M = 2**15  # more links than hnswlib allows, and their number leaves the flag bits of its 32 bits free
 _MAX_NODES = 2**31
-_CHUNK_NODES = 65_536  # a whole copy of the links may not fit
+_CHUNK_NODES = 65_536  # a copy of all links may not fit in memory
 _COUNT_MASK = 0xFFFF  # of the number before a list of links; the other half are flags
 
 
@@ -41,11 +42,11 @@ class _Header(NamedTuple):
 
 
 def require_sound_file(path: Path, dim: int) -> None:
-    """Look at every number of an hnswlib index, so that no search leaves its memory.
+    """Verify every number of an hnswlib index, so that no search reads outside of its memory.
 
     Raises:
-        ValueError: the file is missing, cut short, of vectors of another dimension or not finite, or a number in it
-            leads elsewhere than to one of its nodes.
+        ValueError: the file is missing or truncated, its vectors have another dimension or are not finite, or a number
+            in it does not lead to one of its nodes.
     """
     try:
         content = np.asarray(np.memmap(path, np.uint8, "r"))
@@ -63,7 +64,7 @@ def require_sound_file(path: Path, dim: int) -> None:
 
 
 def link_lists(records: NDArray[np.generic]) -> NDArray[np.int32]:
-    """Lists of links, each filled up with NO_LINK, of records that begin with how many there are: [.., M]."""
+    """Return lists of links, [.., M], filled up with NO_LINK, from records that begin with their number of links."""
     numbers = np.ascontiguousarray(records).view(np.uint32)
     counts = numbers[:, :1] & _COUNT_MASK
     links = numbers[:, 1:].astype(np.int32)
@@ -72,7 +73,7 @@ def link_lists(records: NDArray[np.generic]) -> NDArray[np.int32]:
 
 
 def _read_header(content: NDArray[np.uint8], dim: int) -> _Header:
-    """A header that fits the dimension and the file; in Python's integers, which cannot overflow."""
+    """Read the header and verify that it fits the dimension and the file; Python's integers cannot overflow."""
     if len(content) < _HEADER.size:
         raise ValueError(f"it has {len(content)} bytes, fewer than its header of {_HEADER.size}")
     header = _Header(*_HEADER.unpack(content[: _HEADER.size].tobytes()))
@@ -103,10 +104,11 @@ def _read_header(content: NDArray[np.uint8], dim: int) -> _Header:
 
 
 def _require_sound_nodes(records: NDArray[np.uint8], first: int, header: _Header) -> None:
+    """Raise ValueError unless the records hold valid links, finite vectors and labels in order from `first`."""
     begin, end = header.vector_begin, header.label_begin
     _require_sound_lists(records[:, :begin], header.num_nodes)
     vectors = np.ascontiguousarray(records[:, begin:end]).view(np.float32)
-    # NaN spreads to both extremes.
+    # The minimum or the maximum is NaN or infinite if any number is.
     if vectors.size and not np.isfinite([vectors.min(), vectors.max()]).all():
         raise ValueError("its vectors hold NaN or infinity")
     labels = np.ascontiguousarray(records[:, end:]).view(np.uint64)[:, 0]
@@ -115,7 +117,7 @@ def _require_sound_nodes(records: NDArray[np.uint8], first: int, header: _Header
 
 
 def _require_sound_lists(records: NDArray[np.uint8], num_nodes: int) -> NDArray[np.int32]:
-    """The links of the lists, which lead to nodes alone."""
+    """Return the links of the lists; raise ValueError unless each leads to a node."""
     width = records.shape[1] // 4 - 1
     counts = np.ascontiguousarray(records[:, :4]).view(np.uint32)
     if counts.size and int(counts.max()) > width:
@@ -129,7 +131,7 @@ def _require_sound_lists(records: NDArray[np.uint8], num_nodes: int) -> NDArray[
 
 
 def _require_sound_levels(content: NDArray[np.uint8], header: _Header) -> None:
-    """Every list of an upper level is there, and leads to nodes of that level."""
+    """Raise ValueError unless every list of an upper level is complete and leads to nodes of that level."""
     list_bytes = 4 * (1 + header.m)
     levels_N, lists = _upper_lists(content, header.num_nodes, list_bytes)
     if levels_N[header.entry] < header.top_level:
@@ -144,10 +146,10 @@ def _require_sound_levels(content: NDArray[np.uint8], header: _Header) -> None:
 def _upper_lists(
     content: NDArray[np.uint8], num_nodes: int, list_bytes: int
 ) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    """Upper levels of each node, int64 [N], and the bytes of their lists, [R, list_bytes]."""
+    """Return the number of upper levels of each node, int64 [N], and the bytes of their lists, [R, list_bytes]."""
     words = content.view(np.uint32)
     levels_N, parts = np.zeros(num_nodes, np.int64), [np.empty(0, np.uint32)]
-    # Most nodes are in no upper level. Only where a word is not zero a node may have lists.
+    # Most nodes are in no upper level: a zero word is a node without lists, so that only other words are visited.
     filled = np.flatnonzero(words)
     node, at, next_filled = 0, 0, 0
     while next_filled < len(filled) and (node := node + int(filled[next_filled]) - at) < num_nodes:

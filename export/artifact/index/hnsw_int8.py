@@ -1,12 +1,12 @@
-"""An HNSW graph over vectors in int8, walked in the file it is kept in: a quarter of the bytes that a query waits for.
+"""An HNSW graph over vectors in int8, searched in its memory-mapped file: a query reads a quarter of the bytes.
 
-hnswlib builds the graph from the vectors in float32. What is kept of them are codes: a vector is about
-`codes * factors * scale`, with a factor for each dimension and a scale for each vector. Factors that grow with the root
-of a dimension's size halve the error of rounding to one step in all dimensions, where a few dimensions hold most of the
-vectors' length (as principal directions do).
+hnswlib builds the graph from the vectors in float32. The file holds codes instead: a vector is about
+`codes * factors * scale`, with a factor for each dimension and a scale for each vector. A factor grows with the square
+root of its dimension's size. Where a few dimensions hold most of the vectors' length, as principal directions do, this
+halves the rounding error compared with equal steps in all dimensions.
 
-The file: a header of eight little-endian 8-byte fields (a magic number, the version, then `_Sizes`), then the arrays of
-`_Sizes.arrays`, each of which begins at a multiple of 64 bytes.
+The file holds a header of eight little-endian 8-byte fields (a magic number, the version, then `_Sizes`), then the
+arrays of `_Sizes.arrays`, each of which begins at a multiple of 64 bytes.
 
 Shapes: B queries, N vectors, D dimensions, K neighbours.
 """
@@ -29,12 +29,12 @@ from astec.export.artifact.kernels.weight_rows import read_only
 
 _MAGIC, _VERSION = b"HNSWINT8", 1
 _HEADER = struct.Struct("<8s7q")
-_ALIGNMENT_BYTES = 64  # a cache line: of the header, of vectors in 64 or 128 dimensions, of the links of 8 or 16
+_ALIGNMENT_BYTES = 64  # a cache line, which the header, vectors of 64 or 128 dimensions and 8 or 16 links fill
 _MAX_NODES = 2**31
 
 
 class _Sizes(NamedTuple):
-    """What the header says; `m`, `num_upper` (U) and `num_lists` (R) are of the graph, as in `hnsw_graph`."""
+    """The sizes in the header; `m`, `num_upper` (U) and `num_lists` (R) describe the graph, as in `hnsw_graph`."""
 
     num_nodes: int
     dim: int
@@ -44,7 +44,7 @@ class _Sizes(NamedTuple):
     entry: int
 
     def arrays(self) -> list[tuple[DTypeLike, tuple[int, ...]]]:
-        """Type and shape of each array of the file, in order: codes, scales, factors, and those of `HnswGraph`."""
+        """Return type and shape of each array in the file: codes, scales, factors, and the arrays of `HnswGraph`."""
         return [
             (np.int8, (self.num_nodes, self.dim)),
             (np.float32, (self.num_nodes,)),
@@ -57,14 +57,14 @@ class _Sizes(NamedTuple):
 
 
 class Int8Index:
-    """Cosine similarity over an HNSW graph with int8 vectors. Thread-safe; runs on the calling thread alone.
+    """Cosine similarity over an HNSW graph with int8 vectors. Thread-safe; runs on the calling thread only.
 
     Args:
         codes_ND: int8 [N, D].
         scales_N: float32 [N], 0 for a vector of zeros.
         factors_D: float32 [D].
         graph: over the vectors.
-        ef_search: candidates looked at.
+        ef_search: candidates examined by a search.
     """
 
     def __init__(
@@ -81,8 +81,8 @@ class Int8Index:
 
     @classmethod
     def build(cls, vectors_ND: NDArray[np.float32], params: HnswParams, seed: int) -> Int8Index:
-        """See `StoredIndex.build`."""
-        from astec.export.artifact.index.hnsw import HnswIndex  # only here: to search takes no hnswlib
+        """Let hnswlib build the graph, and round the vectors to int8."""
+        from astec.export.artifact.index.hnsw import HnswIndex  # only here: searching needs no hnswlib
 
         index = HnswIndex.build(vectors_ND, params, seed)
         units_ND = index.vectors()
@@ -95,7 +95,7 @@ class Int8Index:
 
     @classmethod
     def load(cls, path: Path, dim: int, params: HnswParams) -> Int8Index:
-        """See `StoredIndex.load`. The file is mapped; its links are looked at, its vectors stay where they are."""
+        """Map the file and verify its links; the codes are not read."""
         try:
             content = np.asarray(np.memmap(path, np.uint8, "r"))
         except (OSError, ValueError) as error:
@@ -114,11 +114,11 @@ class Int8Index:
         return cls(codes_ND, scales_N, factors_D, graph, params.ef_search)
 
     def search_with(self, ef_search: int) -> None:
-        """See `StoredIndex.search_with`."""
+        """Set the number of candidates that later searches examine."""
         self._ef_search = ef_search
 
     def save(self, path: Path) -> None:
-        """See `StoredIndex.save`."""
+        """Write the file that `load` maps."""
         graph = self._graph
         num_lists, m = graph.upper_links.shape
         sizes = _Sizes(self.count, len(self._factors_D), m, len(graph.upper_nodes), num_lists, graph.entry)
@@ -130,18 +130,18 @@ class Int8Index:
                 stream.write(array.data)
 
     def vectors(self) -> NDArray[np.float32]:
-        """See `StoredIndex.vectors`; what the codes stand for."""
+        """Return the vectors that the codes stand for."""
         return self._codes_ND * self._factors_D * self._scales_N[:, None]
 
     def search(self, queries_BD: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """See `NeighbourIndex.search`."""
+        """Find the k nearest vectors of each query that the graph reaches."""
         dim = len(self._factors_D)
         if queries_BD.shape[1] != dim:
             raise ValueError(f"the queries have {queries_BD.shape[1]} dimensions, the index has {dim}")
         return walk(np.ascontiguousarray(queries_BD), *self.arguments(k))
 
     def arguments(self, k: int) -> WalkArguments:
-        """As `walk` takes them after the queries, for k neighbours."""
+        """Return the arguments of `walk` after the queries, for k neighbours."""
         k, graph = min(k, self.count), self._graph
         vectors = (self._codes_ND, self._scales_N, self._factors_D)
         links = (graph.links, graph.upper_nodes, graph.upper_bounds, graph.upper_links, graph.entry)
@@ -149,7 +149,7 @@ class Int8Index:
 
 
 def _read_sizes(content: NDArray[np.uint8], dim: int) -> _Sizes:
-    """Sizes that the file has the bytes for."""
+    """Read the header, and verify that the file has as many bytes as its sizes need."""
     if len(content) < _HEADER.size:
         raise ValueError(f"it has {len(content)} bytes, fewer than its header of {_HEADER.size}")
     magic, version, *numbers = _HEADER.unpack(content[: _HEADER.size].tobytes())
@@ -167,7 +167,7 @@ def _read_sizes(content: NDArray[np.uint8], dim: int) -> _Sizes:
 
 
 def _read_arrays(content: NDArray[np.uint8], sizes: _Sizes) -> list[NDArray[Any]]:
-    """Views into the file."""
+    """Return the arrays as views of the file."""
     return [
         content[begin:end].view(dtype).reshape(shape)
         for (begin, end), (dtype, shape) in zip(_bounds(sizes), sizes.arrays(), strict=True)
@@ -175,7 +175,7 @@ def _read_arrays(content: NDArray[np.uint8], sizes: _Sizes) -> list[NDArray[Any]
 
 
 def _bounds(sizes: _Sizes) -> list[tuple[int, int]]:
-    """First byte of each array, and the one after its last; in Python's integers, which cannot overflow."""
+    """Return the first byte of each array and the one after its last; Python's integers cannot overflow."""
     bounds, end = [], _HEADER.size
     for dtype, shape in sizes.arrays():
         begin = end + -end % _ALIGNMENT_BYTES
@@ -185,6 +185,6 @@ def _bounds(sizes: _Sizes) -> list[tuple[int, int]]:
 
 
 def _require_finite(what: str, numbers: NDArray[np.float32]) -> None:
-    # NaN spreads to both extremes; looking at these allocates nothing.
+    # The minimum or the maximum is NaN or infinite if any number is; computing them allocates nothing.
     if not np.isfinite([numbers.min(), numbers.max()]).all():
         raise ValueError(f"its {what} hold NaN or infinity")

@@ -1,8 +1,8 @@
-"""The kernel that walks an HNSW graph over vectors in int8 (Malkov and Yashunin, algorithms 2 and 5).
+"""The kernel that searches an HNSW graph over vectors in int8 (Malkov and Yashunin, algorithms 2 and 5).
 
-What a walk costs is waiting for vectors that lie anywhere. So all that a node's links lead to is asked for at once, and
-then compared; a vector in int8 is a quarter of the bytes; and what was visited is remembered in a table that fits the
-nearest cache, not in one flag for each of N nodes.
+Most of a search is waiting for vectors that are scattered in memory. So all vectors that a node's links lead to are
+prefetched together before they are compared; a vector in int8 has a quarter of the bytes; and visited nodes are kept in
+a hash table that fits the processor's first cache, instead of a flag for each of N nodes.
 
 Shapes: B queries, D dimensions, K neighbours, N nodes, M links of a node, U upper nodes, R their lists of links, E
 candidates (`ef`), T slots of the table of visited nodes.
@@ -29,11 +29,11 @@ WalkArguments = tuple[
     int,
     int,
 ]
-"""What `walk` takes after the queries."""
+"""The arguments of `walk` after the queries."""
 
 _FREE = -1
-_SLOTS_PER_CANDIDATE = 32  # rarely too few: a walk visits about 15 nodes for each candidate
-# A sum may be taken in any order, but NaN stays NaN: nothing is nearer than it, so that a walk ends.
+_SLOTS_PER_CANDIDATE = 32  # rarely too few: a search visits about 15 nodes for each candidate
+# Sums may be computed in any order, but NaN must stay NaN: no similarity is higher than NaN, so that a search ends.
 _SUMS = {"reassoc", "contract"}
 
 
@@ -51,9 +51,9 @@ def walk(
     k: int,
     ef: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The k nearest nodes that are found of each query, as `NeighbourIndex.search` gives them; k <= ef.
+    """Find the k nearest nodes of each query, in the form of `NeighbourIndex.search`; k <= ef.
 
-    Node n is the unit vector of numbers `codes[n] * factors * scales[n]`.
+    Node n is the unit vector `codes[n] * factors * scales[n]`.
     """
     ids_BK = np.full((len(queries_BD), k), -1, np.int64)
     similarities_BK = np.full((len(queries_BD), k), -1, np.float32)
@@ -70,7 +70,7 @@ def walk(
             scaled_BD, query, codes_ND, scales_N, upper_nodes_U, upper_bounds, upper_links_RM, entry
         )
         _visit(nodes_E[0], visited_T)
-        # Candidates are in order, the nearest first. One whose links were followed is kept as ~node.
+        # Candidates are sorted, the nearest first. A candidate whose links were followed is stored as ~node.
         nearest, found, visited = 0, 1, 1
         while nearest < found:
             node = nodes_E[nearest]
@@ -98,7 +98,7 @@ def walk(
 
 @njit(cache=True, nogil=True, fastmath=_SUMS)
 def _scaled(queries_BD: NDArray[np.float32], factors_D: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Queries of unit norm, or zeros, times the factors of the codes."""
+    """Return the queries, scaled to unit norm (or zeros), times the factors of the codes."""
     scaled_BD = np.empty(queries_BD.shape, np.float32)
     for query in range(len(queries_BD)):
         squares = np.float32(0)
@@ -121,7 +121,7 @@ def _descend(
     upper_links_RM: NDArray[np.int32],
     entry: int,
 ) -> tuple[int, np.float32]:
-    """From link to nearer link down the upper levels: the node where that ends, and its similarity."""
+    """Follow links to nearer nodes down the upper levels; return the last node and its similarity."""
     at = entry
     best = dot(codes_ND, scales_N, upper_nodes_U[at], scaled_BD, query)
     level = upper_bounds[at + 1] - upper_bounds[at] - 1
@@ -150,7 +150,7 @@ def _ask_for_fresh(
     codes_ND: NDArray[np.int8],
     scales_N: NDArray[np.float32],
 ) -> int:
-    """Visit what the node is linked with: how many were not visited before, the first so many of `fresh_M`."""
+    """Visit and prefetch the linked nodes; write those not visited before to `fresh_M` and return their number."""
     num_fresh = 0
     for i in range(links_NM.shape[1]):
         linked = links_NM[node, i]
@@ -166,7 +166,7 @@ def _ask_for_fresh(
 
 @njit(cache=True, nogil=True)
 def _visit(node: int, visited_T: NDArray[np.int32]) -> bool:
-    """Whether this is the first time."""
+    """Mark the node as visited; return True if it was not visited before."""
     mask = len(visited_T) - 1
     slot = first_slot(node, mask)
     while visited_T[slot] != _FREE and visited_T[slot] != node:
@@ -178,7 +178,7 @@ def _visit(node: int, visited_T: NDArray[np.int32]) -> bool:
 
 @njit(cache=True, nogil=True)
 def _doubled(visited_T: NDArray[np.int32]) -> NDArray[np.int32]:
-    """The same nodes in a table of twice the slots."""
+    """Return a table of the same nodes with twice the slots."""
     larger = np.full(2 * len(visited_T), _FREE, np.int32)
     for node in visited_T:
         if node != _FREE:
@@ -188,7 +188,7 @@ def _doubled(visited_T: NDArray[np.int32]) -> NDArray[np.int32]:
 
 @njit(cache=True, nogil=True)
 def _insert(node: int, similarity: np.float32, nodes: NDArray[np.int32], similarities: NDArray[np.float32]) -> int:
-    """Put a candidate behind those as near, over the last of `nodes`: its rank."""
+    """Insert a candidate after those that are as near, dropping the last of `nodes`; return its rank."""
     rank = len(nodes) - 1
     while rank > 0 and similarities[rank - 1] < similarity:
         nodes[rank], similarities[rank] = nodes[rank - 1], similarities[rank - 1]

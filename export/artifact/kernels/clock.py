@@ -1,4 +1,4 @@
-"""The time, for kernels of several stages, between which Python cannot look at a clock."""
+"""A clock for numba kernels, which time their stages themselves because Python does not run between them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numba.extending import intrinsic
 
 
 def _lower(_typing: object) -> tuple[object, Callable[..., object]]:
-    """A call of the C library, with a place for its answer of two 64-bit integers: seconds and nanoseconds."""
+    """Generate a call of `clock_gettime`, which writes two 64-bit integers: seconds and nanoseconds."""
 
     def generate(_context: object, builder: ir.IRBuilder, _signature: object, _arguments: Sequence[ir.Value]) -> object:
         word, number = ir.IntType(64), ir.DoubleType()
@@ -30,6 +30,6 @@ def _lower(_typing: object) -> tuple[object, Callable[..., object]]:
     return types.float64(), generate
 
 
-# numba gives the first argument itself.
+# numba passes the first argument itself.
 now_s = cast("Callable[[], float]", intrinsic(_lower))
-"""Seconds since some moment, float64; for kernels."""
+"""Return the seconds of a monotonic clock, float64; for kernels only."""

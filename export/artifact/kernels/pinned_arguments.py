@@ -1,7 +1,7 @@
-"""What a kernel is given at every call and never changes: arrays that numba takes apart once, not at each call.
+"""Arguments of a kernel that never change: numba unpacks them once, not at each call.
 
-To take an array apart, and to put it together when the call ends, is 0.07 us while its description is in a cache near
-to the core. A kernel that reads all of a model is given forty.
+Unpacking an array, and packing it again when the call ends, takes 0.07 us while its description is in the processor's
+cache. A kernel that reads a whole model takes forty arrays.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from numba.experimental import structref
 
 @structref.register
 class _KeptType(types.StructRef):
-    """What numba knows a `Kept` as: by the type of its values."""
+    """The numba type of a `Kept`, which depends on the type of its values."""
 
     def preprocess_fields(self, fields: tuple[tuple[str, Any], ...]) -> tuple[tuple[str, Any], ...]:
-        """A number in the values may change from one model to another, so it is no part of the type."""
+        """Remove literal numbers from the type, so that models with different numbers share a compiled kernel."""
         return tuple((name, types.unliteral(kind)) for name, kind in fields)  # type: ignore[no-untyped-call, unused-ignore]
 
 
 class Kept(structref.StructRefProxy):  # type: ignore[misc, unused-ignore]
-    """Keeps a tuple, tuples within it, arrays and numbers; a kernel finds it as `values`.
+    """Keeps a tuple of arrays, numbers and tuples, which a kernel reads as `values`.
 
     Args:
-        values: the tuple; its arrays live as long as this does.
+        values: the tuple; its arrays live as long as this object.
     """
 
     values: tuple[Any, ...]
 
     def __new__(cls, values: tuple[Any, ...]) -> Kept:
-        """Take the values apart, in a kernel that is compiled once for each type of them."""
+        """Unpack the values, in a kernel that is compiled once for each type of values."""
         kept: Kept = _keep(values)
         return kept
 

@@ -1,4 +1,4 @@
-"""Weights in 8 bits: a quarter of the memory, for a rounding error of at most 1/254 of a row's largest weight.
+"""Weights in 8 bits: a quarter of the memory, at a rounding error of at most 1/254 of a row's largest weight.
 
 Shapes: L rows, D dimensions.
 """

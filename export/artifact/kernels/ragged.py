@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 
 def take_rows(offsets: NDArray[np.int64], rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where the elements of some rows lie, in that order, and the offsets of these rows on their own."""
+    """Return the positions of the elements of the given rows, in their order, and the offsets of these rows alone."""
     lengths = np.diff(offsets)[rows]
     taken = np.zeros(len(rows) + 1, np.int64)
     np.cumsum(lengths, out=taken[1:])

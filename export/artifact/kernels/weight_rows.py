@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from astec.export.artifact.kernels.prefetch import prefetch
 
 ROWS_AHEAD = 8
-"""How many rows before its use a row is asked for; 4 or 16 took as long."""
+"""The number of rows that are prefetched ahead; 4 or 16 took as long."""
 
 Weights = NDArray[np.float32] | NDArray[np.int8]
 """[R, D]"""
@@ -23,21 +23,21 @@ _Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
 def read_only(array: NDArray[_Scalar]) -> NDArray[_Scalar]:
-    """A view of the array as memory-mapped ones are, a type of its own to numba: one compiled kernel serves both."""
+    """Return a read-only view, which has the numba type of a memory-mapped array: one compiled kernel serves both."""
     view = np.ascontiguousarray(array).view()
     view.flags.writeable = False
     return view
 
 
 NO_SCALES = read_only(np.empty(0, np.float32))
-"""Of weights in float32."""
+"""The empty scales of weights stored as float32."""
 
 
 @njit(nogil=True, fastmath=True, inline="always")
 def dot(
     weights_RD: Weights, scales: NDArray[np.float32], row: int, x_BD: NDArray[np.float32], query: int
 ) -> np.float32:
-    """The product of a row with a query's x; `scales` float32 [R], or [0] where the weights have none."""
+    """Return the product of a row with a query's x; `scales` is float32 [R], or [0] for weights in float32."""
     total = np.float32(0)
     for d in range(x_BD.shape[1]):
         total += np.float32(weights_RD[row, d]) * x_BD[query, d]
@@ -46,5 +46,5 @@ def dot(
 
 @njit(nogil=True, inline="always")
 def prefetch_row(array: NDArray[Any], row: int) -> None:
-    """Ask memory for a row of an array of one axis or more, and do not wait."""
+    """Prefetch a row of an array of one axis or more; does not wait for memory."""
     prefetch(array, row, row + 1)

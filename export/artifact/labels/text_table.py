@@ -1,4 +1,4 @@
-"""Texts by id without a Python object per text: one UTF-8 blob and its offsets, both memory-mapped."""
+"""A table of texts by id: one UTF-8 blob and its offsets, both memory-mapped, without a Python object for each text."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ OFFSETS_SUFFIX = ".offsets.npy"
 
 
 def text_files(stem: str) -> tuple[str, str]:
-    """The names of the two files of a table."""
+    """Return the names of the two files of a table."""
     return f"{stem}{BLOB_SUFFIX}", f"{stem}{OFFSETS_SUFFIX}"
 
 
 class TextTable(Sequence[str]):
-    """Texts 0..n-1, decoded one at a time when asked for.
+    """Texts 0..n-1; each is decoded when it is read.
 
     Attributes:
         blob: the UTF-8 bytes of all texts, one after the other, uint8 [bytes].
@@ -33,13 +33,13 @@ class TextTable(Sequence[str]):
     def __init__(self, blob: NDArray[np.uint8], offsets: NDArray[np.int64]) -> None:
         self.blob = blob
         self.offsets = offsets
-        # To slice a memory-mapped array makes an array object, which takes longer than all the rest of a look-up.
+        # Slicing a memory-mapped array creates an array object, which takes longer than the rest of a look-up.
         self._bytes = blob.data
         self._bounds = offsets.data
 
     @classmethod
     def from_texts(cls, texts: Iterable[str]) -> TextTable:
-        """Pack `texts` in their order."""
+        """Make a table of `texts` in their order."""
         encoded = [text.encode() for text in texts]
         offsets = np.zeros(len(encoded) + 1, np.int64)
         np.cumsum([len(text) for text in encoded], out=offsets[1:])
@@ -50,7 +50,7 @@ class TextTable(Sequence[str]):
         """Map `folder/stem.bin` and `folder/stem.offsets.npy`.
 
         Raises:
-            ValueError: where the two files do not belong together.
+            ValueError: the two files do not belong together, or the texts are not UTF-8.
         """
         offsets = map_array(folder / f"{stem}{OFFSETS_SUFFIX}")
         blob_path = folder / f"{stem}{BLOB_SUFFIX}"
@@ -62,12 +62,12 @@ class TextTable(Sequence[str]):
         return table
 
     def save(self, folder: Path, stem: str) -> None:
-        """Write the two files `open` reads."""
+        """Write the two files that `open` reads."""
         (folder / f"{stem}{BLOB_SUFFIX}").write_bytes(self.blob.tobytes())
         np.save(folder / f"{stem}{OFFSETS_SUFFIX}", self.offsets)
 
     def sha256(self) -> str:
-        """Identity of the texts and their order."""
+        """Return the SHA-256 of the texts and their order."""
         digest = sha256(self.offsets.tobytes())
         digest.update(self.blob.tobytes())
         return digest.hexdigest()
@@ -102,14 +102,14 @@ class TextTable(Sequence[str]):
         offsets = self.offsets
         if offsets.dtype != np.int64 or offsets.ndim != 1 or len(offsets) == 0:
             raise ValueError(f"{stem}{OFFSETS_SUFFIX} must be int64 [n + 1], not {offsets.dtype} {offsets.shape}")
-        # Compared, not subtracted: differences of any 64 bits may overflow into the range.
+        # Compare, do not subtract: the difference of two 64-bit numbers may overflow.
         if offsets[0] != 0 or offsets[-1] != blob_bytes or np.any(offsets[1:] < offsets[:-1]):
             raise ValueError(f"{stem}{OFFSETS_SUFFIX} does not partition the {blob_bytes} bytes of {stem}{BLOB_SUFFIX}")
         try:
             str(self._bytes, "utf-8")
         except UnicodeDecodeError as error:
             raise ValueError(f"{stem}{BLOB_SUFFIX} is not UTF-8: {error}") from error
-        # Bytes 10xxxxxx go on with a character that began before them.
+        # Bytes 10xxxxxx continue a character that began before them.
         begins = offsets[:-1][np.diff(offsets) > 0]
         if np.any((self.blob[begins] & 0xC0) == 0x80):
             raise ValueError(f"{stem}{OFFSETS_SUFFIX} parts a character of {stem}{BLOB_SUFFIX}")

@@ -1,4 +1,4 @@
-"""Scores as probabilities, by the map that an artifact brings with it."""
+"""The map from scores to probabilities that an artifact holds."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from astec.export.artifact.manifest import Calibration
 
 
 class Calibrator:
-    """How likely a label with a score is right: linear between knots, and constant beyond them. Thread-safe.
+    """Maps a score to the probability that the label is right. Thread-safe.
 
-    It never falls where the score rises, so that labels in order of their scores are in order of their probabilities.
+    The map is linear between its knots and constant beyond them. It never falls where the score rises, so that labels
+    in order of their scores are in order of their probabilities.
 
     Args:
-        scores: of the knots, ascending.
-        probabilities: theirs, ascending, between 0 and 1.
+        scores: the scores of the knots, ascending.
+        probabilities: the probabilities of the knots, ascending, between 0 and 1.
     """
 
     def __init__(self, scores: Sequence[float], probabilities: Sequence[float]) -> None:
@@ -26,10 +27,10 @@ class Calibrator:
 
     @classmethod
     def of(cls, calibration: Calibration) -> Calibrator:
-        """That of an artifact."""
+        """Make the calibrator that a manifest describes."""
         return cls(calibration.scores, calibration.probabilities)
 
     def probabilities(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probabilities between 0 and 1, of the shape of the scores."""
+        """Return probabilities between 0 and 1, in the shape of the scores."""
         exact: NDArray[np.float64] = np.interp(scores, self._scores, self._probabilities)
         return exact.astype(np.float32)

@@ -27,7 +27,7 @@ from astec.export.artifact.scoring.token_bits import (
 _LABELS_AT_ONCE = 16
 """Labels of a block: the bits of all are read before the weights of any, which memory fetches meanwhile."""
 _TOKENS_AHEAD = 4
-"""How many tokens ahead the postings of a token are prefetched."""
+"""The number of tokens whose postings are prefetched ahead."""
 _ONE, _HALF, _LOW = np.uint64(1), np.uint64(32), np.uint64(0xFFFFFFFF)
 
 SparseArrays = tuple[

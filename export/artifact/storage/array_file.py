@@ -1,7 +1,7 @@
-"""Arrays of numbers in numpy's .npy files, mapped; everything else that such a file can hold is refused.
+"""Memory-mapped arrays of numbers in .npy files; anything else that a .npy file can hold is refused.
 
-numpy reads a header as a Python literal and takes its word for the size of what follows. What an artifact holds is of
-one form, as `np.save` writes arrays of numbers of one axis or two, so that here only that form is understood.
+numpy evaluates a header as a Python literal and trusts the size that it states. The arrays of an artifact have one or
+two axes and are written by `np.save`, so that this reader accepts only headers of that form.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _header = re.compile(
 
 
 def map_array(path: Path) -> NDArray[Any]:
-    """Map the numbers in `path`, read-only and in the order of C; an empty array, which cannot be mapped, is made.
+    """Map the array in `path`, read-only and in C order; an empty array, which cannot be mapped, is created.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it holds no array of numbers of one axis or two, Python objects, numbers in the order of Fortran, or
-            another number of bytes than its header says.
+        ValueError: the file does not hold an array of numbers of one or two axes, holds Python objects or an array in
+            Fortran order, or has another number of bytes than its header says.
     """
     with path.open("rb") as stream:
         dtype, shape = _read_header(stream, path.name)

@@ -1,4 +1,4 @@
-"""Writing and checking the files of a folder: aside first then renamed, hashed before they are trusted."""
+"""Atomic writes of files and folders (written under a temporary name, then renamed), and hashes of files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import IO
 
 @contextmanager
 def write_folder_atomically(target: Path) -> Iterator[Path]:
-    """A temporary folder beside `target` that takes its name when the block ends well and vanishes when it does not.
+    """Yield a temporary folder, which is renamed to `target` after the block, or deleted if the block fails.
 
     Raises:
         FileExistsError: `target` exists already.
@@ -34,20 +34,20 @@ def write_folder_atomically(target: Path) -> Iterator[Path]:
 
 
 def require_absent(target: Path) -> None:
-    """Raises FileExistsError where there is something at `target`."""
+    """Raise FileExistsError if there is a file, a folder or a link at `target`."""
     if target.exists() or target.is_symlink():
         raise FileExistsError(f"{target} exists already; choose another path, or remove it first")
 
 
 def write_file_atomically(target: Path, content: bytes) -> None:
-    """Write `content` aside, then rename: a reader sees the old file or the new one, whole."""
+    """Write `content` to a temporary file and rename it: a reader sees the old file or the whole new one."""
     with open_atomically(target) as stream:
         stream.write(content)
 
 
 @contextmanager
 def open_atomically(target: Path) -> Iterator[IO[bytes]]:
-    """A new file that takes the name `target` when the block ends well and vanishes when it does not."""
+    """Yield a temporary file, which is renamed to `target` after the block, or deleted if the block fails."""
     descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.partial-", dir=target.parent)
     partial = Path(name)
     try:
@@ -63,12 +63,13 @@ def open_atomically(target: Path) -> Iterator[IO[bytes]]:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of the file's bytes, in hexadecimal."""
+    """Return the SHA-256 of the file's bytes, in hexadecimal."""
     with path.open("rb") as stream:
         return file_digest(stream, "sha256").hexdigest()
 
 
 def _sync_folder(folder: Path) -> None:
+    """Make every file readable by all, and flush the folder to the disk."""
     for path in folder.rglob("*"):
         if path.is_file():
             path.chmod(0o644)

@@ -1,4 +1,4 @@
-"""Sparse bags of tokens: one query's, or those of a batch side by side."""
+"""Sparse bags of tokens: the bag of one query, and the bags of a batch in flat arrays."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from astec.export.artifact.kernels.ragged import take_rows
 
 
 class QueryKindError(ValueError):
-    """A text for a model that knows only feature ids, or a bag of ids or weights the model cannot use."""
+    """A query that the model cannot read: a text for a model of feature ids, or unusable ids or weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,8 @@ Query = str | Bag
 class Bags:
     """Featurised queries, one after the other: query b owns `ids[offsets[b] : offsets[b + 1]]`.
 
-    Shapes: `ids` int32 [T], `weights` float32 [T], `offsets` int64 [B + 1]. The weights of a query have L2 norm 1,
-    unless it is empty.
+    Shapes: `ids` int32 [T], `weights` float32 [T], `offsets` int64 [B + 1]. The weights of a query have an L2 norm of
+    1, unless the query is empty.
     """
 
     ids: NDArray[np.int32]
@@ -41,11 +41,11 @@ class Bags:
         return len(self.offsets) - 1
 
     def lengths(self) -> NDArray[np.int64]:
-        """Tokens of each query, int64 [B]."""
+        """Return the number of tokens of each query, int64 [B]."""
         return np.diff(self.offsets)
 
     def take(self, rows: NDArray[np.int64]) -> Bags:
-        """The queries `rows`, in that order."""
+        """Return the bags of the queries `rows`, in that order."""
         positions, offsets = take_rows(self.offsets, rows)
         return Bags(self.ids[positions], self.weights[positions], offsets)
 
@@ -61,7 +61,7 @@ def check_bag(bag: Bag, num_features: int) -> None:
 
 
 def concatenate(first: Bags, second: Bags) -> Bags:
-    """The bags of `first`, then those of `second`."""
+    """Return the bags of `first`, followed by the bags of `second`."""
     return Bags(
         np.concatenate([first.ids, second.ids]),
         np.concatenate([first.weights, second.weights]),
@@ -70,6 +70,6 @@ def concatenate(first: Bags, second: Bags) -> Bags:
 
 
 def unit_weights(weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The weights of one bag scaled to an L2 norm of 1, float32 [T]; zeros stay zeros."""
+    """Scale the weights of one bag to an L2 norm of 1, float32 [T]; zeros stay zeros."""
     norm = float(np.linalg.norm(weights.astype(np.float64)))  # squares of float32 overflow
     return (weights / norm).astype(np.float32) if norm > 0 else weights

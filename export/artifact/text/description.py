@@ -12,7 +12,7 @@ _MAX_DESCRIPTION_BYTES = 1 << 16
 
 
 def read_description(path: Path) -> Any:  # noqa: ANN401 - JSON holds any type
-    """Read `featurizer.json`. Raises ValueError where it is too large or not JSON."""
+    """Read `featurizer.json`; raises ValueError if it is too large or not JSON."""
     if (size := path.stat().st_size) > _MAX_DESCRIPTION_BYTES:
         raise ValueError(f"it has {size} bytes, more than {_MAX_DESCRIPTION_BYTES}")
     return json.loads(path.read_bytes())

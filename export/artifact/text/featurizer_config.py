@@ -1,4 +1,4 @@
-"""The settings that decide what becomes a token."""
+"""The settings of the featurizer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True, slots=True)
 class FeaturizerConfig:
-    """What becomes a token. It changes answers, so that it is fixed in training and stored with the model.
+    """The settings of tokenisation. They change answers, so that they are fixed in training and stored with the model.
 
     Attributes:
         word_ngrams: the longest run of words that is a token; 1: single words only.

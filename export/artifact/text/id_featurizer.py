@@ -1,4 +1,4 @@
-"""Bags of feature ids that a client computed itself."""
+"""The featurizer of models that read feature ids, which the client computes itself."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from astec.export.artifact.text.description import write_description
 
 
 class IdFeaturizer:
-    """Bags of feature ids that a client computed itself: checked and L2-normalised, nothing else."""
+    """Checks bags of feature ids and L2-normalises them; there is no vocabulary."""
 
     kind: ClassVar[Literal["ids"]] = "ids"
 
@@ -25,7 +25,7 @@ class IdFeaturizer:
         """Normalise B bags.
 
         Raises:
-            QueryKindError: for a query that `check` refuses.
+            QueryKindError: `check` refuses a query.
         """
         bags: list[Bag] = []
         for query in queries:
@@ -38,7 +38,7 @@ class IdFeaturizer:
         return Bags(ids, weights, offsets)
 
     def check(self, query: Query) -> None:
-        """Raises QueryKindError unless `query` is a bag of known ids with a finite weight each."""
+        """Raise QueryKindError unless `query` is a bag of known ids with a finite weight for each."""
         if isinstance(query, str):
             raise QueryKindError(
                 'this model was trained on feature ids and knows no words; send {"ids": [...], "weights": [...]}'
@@ -46,7 +46,7 @@ class IdFeaturizer:
         check_bag(query, self.num_features)
 
     def vocabulary_sha256(self) -> str:
-        """Identity of the feature space; without a vocabulary only its size is known."""
+        """Return a SHA-256 that identifies the feature space, of which only the size is known."""
         return sha256(f"ids:{self.num_features}".encode()).hexdigest()
 
     def save(self, folder: Path) -> None:

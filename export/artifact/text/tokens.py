@@ -1,7 +1,7 @@
-"""The kernels that cut folded texts into tokens: words, runs of words, and character n-grams of each word.
+"""The kernels that split folded texts into tokens: words, runs of words, and character n-grams of each word.
 
-A token is known by the 64-bit hash of its text. Hashes are FNV-1a over code points, so that a token's hash goes on from
-that of its beginning, with a final mix, because FNV's low bits alone make a poor table index.
+A token is identified by the 64-bit hash of its text. Hashes are FNV-1a over code points, so that the hash of a longer
+token continues the hash of its beginning. A final mix follows, because FNV's low bits alone make a poor table index.
 
 Shapes: B texts, C code points of all texts together, T tokens of all texts together.
 """
@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-# Marks of a character n-gram's text ("~<ca"): no word contains one, so that the kinds of token can never collide.
+# Marks in the text of a character n-gram ("~<ca"): no word contains them, so that tokens of two kinds never collide.
 _SUBWORD_MARK, _WORD_BEGIN, _WORD_END = ord("~"), ord("<"), ord(">")
 _SPACE, _NEWLINE = ord(" "), ord("\n")
 
@@ -24,12 +24,12 @@ _MIX = np.uint64(0xFF51AFD7ED558CCD)
 _SHIFT = np.uint64(32)
 
 Codes = NDArray[np.uint8] | NDArray[np.uint32]
-"""Code points [C] of folded texts, each closed by a newline; of one byte where all texts are ASCII."""
+"""Code points [C] of folded texts, each followed by a newline; one byte each if all texts are ASCII."""
 
 
 def encode_texts(folded: Iterable[str]) -> Codes:
-    """The code points of texts that hold no newline."""
-    # Every text is closed by a newline, which is no word: the kernels need no special case for a last word.
+    """Return the code points of texts that contain no newline."""
+    # Every text ends with a newline, which is not part of a word: the kernels need no special case for the last word.
     joined = "\n".join(folded) + "\n"
     if joined.isascii():
         return np.frombuffer(joined.encode(), np.uint8)
@@ -37,9 +37,10 @@ def encode_texts(folded: Iterable[str]) -> Codes:
 
 
 def token_text(codes: Codes, begin: int, stop: int, kind: int) -> str:
-    """The text of the token at `codes[begin:stop]`.
+    """Return the text of the token at `codes[begin:stop]`.
 
-    Kind 0 is a run of words; of a character n-gram, bit 1 is set, bit 2 at the word's begin and bit 4 at its end.
+    Kind 0 is a run of words. The kind of a character n-gram has bit 1 set, bit 2 if it includes the word's begin, and
+    bit 4 if it includes the word's end.
     """
     encoding = "ascii" if codes.dtype == np.uint8 else "utf-32-le"
     text = " ".join(codes[begin:stop].tobytes().decode(encoding, "surrogatepass").split())
@@ -52,7 +53,7 @@ def token_text(codes: Codes, begin: int, stop: int, kind: int) -> str:
 def scan(
     codes: Codes, num_texts: int, word_ngrams: int, min_char_ngram: int, max_char_ngram: int
 ) -> tuple[NDArray[np.uint64], NDArray[np.int32], NDArray[np.int64]]:
-    """Every token of B texts: hash [T], begin, stop and kind [T, 3] (see `token_text`), and text [T]."""
+    """Find every token of B texts: its hash [T], begin, stop and kind [T, 3] as in `token_text`, and its text [T]."""
     bound = max_tokens(len(codes), word_ngrams, min_char_ngram, max_char_ngram)
     hashes, spans, rows = np.empty(bound, np.uint64), np.empty((bound, 3), np.int32), np.empty(bound, np.int64)
     position, size = 0, 0
@@ -65,9 +66,9 @@ def scan(
 
 @njit(cache=True, nogil=True, inline="always")
 def max_tokens(num_codes: int, word_ngrams: int, min_char_ngram: int, max_char_ngram: int) -> int:
-    """A bound on the tokens of texts of so many codes, line ends included.
+    """Return an upper bound of the number of tokens in texts of `num_codes` codes, newlines included.
 
-    A word and what follows it are two codes or more; a word of n codes has n + 2 with its borders.
+    A word and the code after it are two codes or more; a word of n codes has n + 2 with its borders.
     """
     lengths = max_char_ngram - max(min_char_ngram, 1) + 1 if max_char_ngram else 0
     return (num_codes * (word_ngrams + 3 * lengths) + 1) // 2
@@ -75,7 +76,7 @@ def max_tokens(num_codes: int, word_ngrams: int, min_char_ngram: int, max_char_n
 
 @njit(cache=True, nogil=True)
 def longest_text(codes: Codes) -> int:
-    """Codes of the longest text, its line end included."""
+    """Return the number of codes of the longest text, its newline included."""
     longest, begin = 0, 0
     for position in range(len(codes)):
         if codes[position] == _NEWLINE:
@@ -97,9 +98,9 @@ def scan_text(
     """Append the tokens of the text that begins at `begin` to the first `size` of `hashes` and, unless None, `spans`.
 
     Returns:
-        Where the next text begins, and the new number of tokens.
+        The begin of the next text, and the new number of tokens.
     """
-    # Of the last words, two rings: where each begins, and the hash of the text from there on.
+    # Two ring buffers over the last words: the begin of each, and the hash of the text from there on.
     begins, open_hashes = np.empty(word_ngrams, np.int64), np.empty(word_ngrams, np.uint64)
     num_words, position = 0, begin
     while codes[position] != _NEWLINE:
@@ -158,7 +159,11 @@ def _scan_word(
 
 @njit(cache=True, nogil=True)
 def hash_text(codes: Codes, begin: int) -> tuple[int, np.uint64]:
-    """Where the text after that at `begin` begins, and the hash of the text as one token."""
+    """Hash the whole text at `begin` as one token.
+
+    Returns:
+        The begin of the next text, and the hash.
+    """
     h, position = _FNV_OFFSET, begin
     while codes[position] != _NEWLINE:
         h = _step(h, codes[position])

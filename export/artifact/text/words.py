@@ -1,4 +1,4 @@
-"""Queries as sequences of ids in the order of their text, for encoders that read words one after the other.
+"""Queries as sequences of ids in the order of their text, for encoders that read words in their order.
 
 Shapes: B queries, T ids of all queries together, V vocabulary, W words.
 """
@@ -32,30 +32,30 @@ class Sequences:
         return len(self.offsets) - 1
 
     def lengths(self) -> NDArray[np.int64]:
-        """Ids of each query, int64 [B]."""
+        """Return the number of ids of each query, int64 [B]."""
         return np.diff(self.offsets)
 
     def take(self, rows: NDArray[np.int64]) -> Sequences:
-        """The queries `rows`, in that order."""
+        """Return the sequences of the queries `rows`, in that order."""
         positions, offsets = take_rows(self.offsets, rows)
         return Sequences(self.ids[positions], offsets)
 
     def padded(self, width: int, filler: int = 0) -> NDArray[np.int32]:
-        """The ids as rows, int32 [B, width], each filled up at its end; none is longer."""
+        """Return the ids as rows, int32 [B, width], each filled up at its end; no sequence may be longer."""
         ids_BT = np.full((len(self), width), filler, np.int32)
         ids_BT[np.arange(width) < self.lengths()[:, None]] = self.ids
         return ids_BT
 
 
 class WordReader:
-    """The words of a text that the vocabulary knows, in their order, numbered among the words alone.
+    """Reads the known words of texts in their order, numbered among the words of the vocabulary.
 
     Args:
-        featurizer: its vocabulary also has runs of words and pieces of words, which have no number here.
-        max_length: words of a text that are read, the first.
+        featurizer: has the vocabulary; its runs of words and character n-grams get no number.
+        max_length: the most words of a text that are read, from its beginning.
 
     Attributes:
-        num_rows: W.
+        num_rows: the number of words, W.
     """
 
     def __init__(self, featurizer: TextFeaturizer, max_length: int) -> None:
@@ -66,15 +66,15 @@ class WordReader:
         self._numbers_V[words_W] = np.arange(self.num_rows)
 
     def check(self, query: Query) -> None:
-        """Raises QueryKindError for anything but a text."""
+        """Raise QueryKindError unless the query is a text."""
         if not isinstance(query, str):
             raise QueryKindError("this model reads the words of a text in their order; send a text")
 
     def read(self, queries: Sequence[Query]) -> Sequences:
-        """The words of B texts.
+        """Return the known words of B texts.
 
         Raises:
-            QueryKindError: for a query that `check` refuses.
+            QueryKindError: `check` refuses a query.
         """
         texts: list[str] = []
         for query in queries:
@@ -91,7 +91,7 @@ class WordReader:
 
 
 def word_ids(featurizer: TextFeaturizer) -> NDArray[np.int64]:
-    """The tokens that are single words, int64 [W], ascending: word w is token `word_ids[w]`."""
+    """Return the tokens that are single words, int64 [W], ascending: word w is token `word_ids[w]`."""
     blob, offsets = featurizer.vocabulary.blob, featurizer.vocabulary.offsets
     spaces = np.searchsorted(np.flatnonzero(blob == _SPACE), offsets)
     is_subword_V = blob[offsets[:-1]] == _SUBWORD_MARK
