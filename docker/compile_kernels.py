@@ -19,6 +19,7 @@ from astec.export.artifact.index.base import Backend, HnswParams
 from astec.export.artifact.labels.label_sets import LabelSets
 from astec.export.artifact.labels.text_table import TextTable
 from astec.export.artifact.manifest import Weights
+from astec.export.artifact.scoring.shares import Shares
 from astec.export.artifact.scoring.sparse import SparseClassifier
 from astec.export.artifact.store import open_artifact
 from astec.export.artifact.text.bags import Bags
@@ -54,10 +55,7 @@ def toy_checkpoint(*, reranked: bool) -> Checkpoint:
     reranker, x_tilde_ND = (model, v_ND) if reranked else (None, v_ND[:, :0])
     sparse = SparseClassifier.build(np.arange(len(TEXTS) + 1), each_N, zeros_N, zeros_N, featurizer.num_features)
     return Checkpoint(
-        alpha=0.5,
-        beta=0.1 if reranked else 0.0,
-        gamma=0.1,
-        delta=0.1,
+        shares=Shares(alpha=0.5, beta=0.1 if reranked else 0.0, gamma=0.1, delta=0.1),
         sparse=sparse,
         metrics={},
         training={"texts": len(TEXTS), "held_out_texts": 0, "dropped_texts_without_label": 0},

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from astec.export.artifact.index.base import Backend, HnswParams
 from astec.export.artifact.labels.label_sets import LabelSets
 from astec.export.artifact.labels.text_table import TextTable
+from astec.export.artifact.scoring.shares import Shares
 from astec.export.artifact.scoring.sparse import MIN_HEAD_WEIGHTS, SparseClassifier
 from astec.export.artifact.text.bags import Bags
 from astec.export.artifact.text.featurizer import TextFeaturizer
@@ -142,10 +143,9 @@ def _random_checkpoint(*, learners: int = 1, reranker_dim: int = 0, parts: bool 
     x_tilde_RD = np.empty((len(bags), 0), np.float32) if reranker is None else _encode(reranker, bags)[1]
     sparse = _random_sparse(rng, featurizer.num_features) if parts else None
     return Checkpoint(
-        alpha=0.6,
-        beta=0.3 if reranker_dim else 0.0,
-        gamma=0.25 if parts else 0.0,
-        delta=0.15 if parts else 0.0,
+        shares=Shares(
+            alpha=0.6, beta=0.3 if reranker_dim else 0.0, gamma=0.25 if parts else 0.0, delta=0.15 if parts else 0.0
+        ),
         sparse=sparse,
         metrics={"P@1": 12.5},
         training={"texts": len(texts), "held_out_texts": 0, "dropped_texts_without_label": 0},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
@@ -123,29 +123,11 @@ class IndexDescription(Frozen):
     neighbours: Positive
 
 
-class PartShares(NamedTuple):
-    """What each part has of a score; together 1."""
-
-    classifier: float
-    similarity: float
-    sparse: float
-    votes: float
-    reranker: float
-
-    @classmethod
-    def of(cls, alpha: float, beta: float, gamma: float, delta: float) -> PartShares:
-        """The shares that `Scoring` describes."""
-        first = 1 - beta
-        dense = first * (1 - gamma - delta)
-        return cls(dense * alpha, dense * (1 - alpha), first * gamma, first * delta, beta)
-
-
 class Scoring(Frozen):
-    """How the parts of a score, each between 0 and 1, are mixed.
+    """The shares of a score's parts, and the size of its sparse term.
 
-    y = (1 - gamma - delta) * (alpha * classifier + (1 - alpha) * similarity) + gamma * sparse + delta * votes, and then
-    (1 - beta) * y + beta * reranker; the paper's formula (section 4) where gamma and delta are 0. `sparse_weights` of
-    all labels together; 0: there is no sparse term.
+    `astec.export.artifact.scoring.shares.Shares` has the formula (paper, section 4). `sparse_weights` counts the
+    weights of all labels together; 0: there is no sparse term.
     """
 
     alpha: Fraction
@@ -161,10 +143,6 @@ class Scoring(Frozen):
         if self.gamma > 0 and not self.sparse_weights:
             raise ValueError(f"gamma is {self.gamma}, but there is no sparse term to mix in")
         return self
-
-    def shares(self) -> PartShares:
-        """What each part has of a score."""
-        return PartShares.of(self.alpha, self.beta, self.gamma, self.delta)
 
 
 class Calibration(Frozen):

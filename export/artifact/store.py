@@ -17,8 +17,14 @@ from astec.export.artifact.encoder.head import HEAD_PROJECTION_FILE, HEAD_RESIDU
 from astec.export.artifact.labels.label_counts import open_label_counts
 from astec.export.artifact.labels.metadata import LabelMetadata
 from astec.export.artifact.labels.text_table import TextTable
-from astec.export.artifact.manifest import MANIFEST_CHECKSUM_FILE, MANIFEST_FILE, FileRecord, Manifest
+from astec.export.artifact.manifest import (
+    MANIFEST_CHECKSUM_FILE,
+    MANIFEST_FILE,
+    FileRecord,
+    Manifest,
+)
 from astec.export.artifact.scoring.dense import CLASSIFIER_STEM, RERANKER_STEM, DenseClassifier
+from astec.export.artifact.scoring.shares import Shares
 from astec.export.artifact.scoring.sparse import SparseClassifier
 from astec.export.artifact.shortlist.representatives import REPRESENTATIVES_STEM
 from astec.export.artifact.shortlist.shortlister import Shortlister
@@ -181,7 +187,7 @@ def _open_parts(path: Path, manifest: Manifest) -> Artifact:
         embeddings=Embeddings.open(path, EMBEDDINGS_STEM, (num_embeddings, sizes.dim), int8=int8),
         reranker_embeddings=reranker_embeddings,
         reranker=reranker,
-        shortlister=Shortlister.open(path, manifest),
+        shortlister=Shortlister.open(path, manifest, measured=Shares.of(manifest.scoring).weights().similarity > 0),
         sparse=_open_sparse(path, manifest),
         reader=open_stored_reader(path, manifest.encoder, featurizer),
         point_texts=_open_point_texts(path, manifest),

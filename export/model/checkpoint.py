@@ -6,7 +6,7 @@ points, R reference or held-out texts.
 
 from __future__ import annotations
 
-from dataclasses import Field, dataclass, fields, replace
+from dataclasses import Field, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -18,7 +18,8 @@ from safetensors.numpy import load_file, save_file
 
 from astec.export.artifact.labels.label_sets import LabelSets
 from astec.export.artifact.labels.text_table import TextTable, text_files
-from astec.export.artifact.manifest import EncoderDescription, FileName, FileRecord, Frozen, PartShares
+from astec.export.artifact.manifest import EncoderDescription, FileName, FileRecord, Frozen
+from astec.export.artifact.scoring.shares import Shares
 from astec.export.artifact.scoring.sparse import SparseClassifier
 from astec.export.artifact.storage.atomic_files import sha256_of, write_folder_atomically
 from astec.export.artifact.text.bags import Bags
@@ -146,7 +147,7 @@ class Checkpoint:
     """A finished training run.
 
     Attributes:
-        alpha, beta, gamma, delta: how the parts of a score are mixed; see `astec.export.artifact.manifest.Scoring`.
+        shares: of the parts of a score.
         centroids: label representatives, unit rows [L', D] in label order, and `centroid_labels`, the label of each.
         points: training points, unit rows [N, D], and `point_labels`, the labels of each.
         centroid_neighbours, point_neighbours: hits among either that made the shortlist while the shares were chosen.
@@ -154,10 +155,7 @@ class Checkpoint:
             runs from before they were kept.
     """
 
-    alpha: float
-    beta: float
-    gamma: float
-    delta: float
+    shares: Shares
     sparse: SparseClassifier | None
     metrics: dict[str, float]
     training: dict[str, str | int | float | bool | None]
@@ -176,10 +174,6 @@ class Checkpoint:
     reference: Reference
     held_out: HeldOut
     point_texts: TextTable | None = None
-
-    def shares(self) -> PartShares:
-        """What each part has of a score."""
-        return PartShares.of(self.alpha, self.beta, self.gamma, self.delta)
 
     def before_refit(self) -> Checkpoint:
         """The model as it was when it had not seen the held-out texts; itself where it never learnt them."""
@@ -220,10 +214,7 @@ def write_checkpoint(run: Path, checkpoint: Checkpoint) -> Path:
         summary = CheckpointSummary(
             vocabulary_sha256=checkpoint.featurizer.vocabulary_sha256(),
             encoder=front.description,
-            alpha=checkpoint.alpha,
-            beta=checkpoint.beta,
-            gamma=checkpoint.gamma,
-            delta=checkpoint.delta,
+            **asdict(checkpoint.shares),
             num_texts=checkpoint.num_texts,
             centroid_neighbours=checkpoint.centroid_neighbours,
             point_neighbours=checkpoint.point_neighbours,
@@ -388,10 +379,7 @@ def _load(folder: Path, summary: CheckpointSummary) -> Checkpoint:
         if len(point_texts) != len(arrays["points"]):
             raise ValueError(f"there are {len(point_texts)} texts of {len(arrays['points'])} training points")
     return Checkpoint(
-        alpha=summary.alpha,
-        beta=summary.beta,
-        gamma=summary.gamma,
-        delta=summary.delta,
+        shares=Shares(summary.alpha, summary.beta, summary.gamma, summary.delta),
         sparse=_optional_part(SparseClassifier, arrays, _SPARSE_PREFIX),
         metrics=summary.metrics,
         training=summary.training,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from datetime import UTC, datetime
 from hashlib import sha256
 
@@ -57,10 +57,7 @@ def describe(
         max_candidates=plan.max_candidates,
         weights=options.weights,
         scoring=Scoring(
-            alpha=checkpoint.alpha,
-            beta=checkpoint.beta,
-            gamma=checkpoint.gamma,
-            delta=checkpoint.delta,
+            **asdict(checkpoint.shares),
             sparse_weights=0 if checkpoint.sparse is None else checkpoint.sparse.num_weights,
         ),
         metrics=checkpoint.metrics,
@@ -101,8 +98,7 @@ def _content_version(
     # The model card holds the name and the training time, which change no answer. Neither do quoted texts.
     without = (MODEL_CARD_FILE, *text_files(POINT_TEXTS_STEM))
     hashes = {name: record.sha256 for name, record in sorted(files.items()) if name not in without}
-    mix = [checkpoint.alpha, checkpoint.beta, checkpoint.gamma, checkpoint.delta]
-    parts: list[object] = [hashes, asdict(plan), mix]
+    parts: list[object] = [hashes, asdict(plan), astuple(checkpoint.shares)]
     if options.fit is not None:
         parts.append(options.fit.calibration.model_dump())
     if options.label_metadata is not None and options.label_metadata.columns:

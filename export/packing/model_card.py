@@ -127,14 +127,14 @@ def _reliability(fit: CalibrationFit) -> str:
 
 
 def _parts(checkpoint: Checkpoint) -> list[tuple[str, float]]:
-    """Return the parts of a score, and the share of each."""
-    shares = checkpoint.shares()
+    """Return the parts of a score with the weight of each."""
+    weights = checkpoint.shares.weights()
     learners, _, dim = checkpoint.model.residuals.shape
     encoders = f"an encoder of {dim} dimensions" if learners == 1 else f"{learners} encoders of {dim} dimensions each"
     return [
-        (f"classifiers over {encoders}", shares.classifier),
-        ("similarity to the texts of the label", shares.similarity),
-        ("linear classifiers over the tokens", shares.sparse),
-        ("votes of the nearest training texts", shares.votes),
-        ("re-ranker: classifiers over an encoder of its own", shares.reranker),
+        (f"classifiers over {encoders}", weights.classifier),
+        ("similarity to the texts of the label", weights.similarity),
+        ("linear classifiers over the tokens", weights.sparse),
+        ("votes of the nearest training texts", weights.votes),
+        ("re-ranker: classifiers over an encoder of its own", weights.reranker),
     ]

@@ -105,7 +105,8 @@ def _write_parts(checkpoint: Checkpoint, indices: Indices, folder: Path, *, int8
 
 
 def _write_shortlister(checkpoint: Checkpoint, indices: Indices, folder: Path, *, int8: bool) -> None:
-    vectors, labels, measured = checkpoint.centroids, checkpoint.centroid_labels, checkpoint.shares().similarity > 0
+    vectors, labels = checkpoint.centroids, checkpoint.centroid_labels
+    measured = checkpoint.shares.weights().similarity > 0
     if indices.centroids is not None or measured:
         save_centroid_labels(folder, labels)
     if measured:

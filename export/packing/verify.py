@@ -112,7 +112,7 @@ def _verify_round_trip(checkpoint: Checkpoint, folder: Path) -> None:
     }
     weights = {EMBEDDINGS_STEM: checkpoint.model.embeddings, CLASSIFIER_STEM: checkpoint.model.classifier}
     biases = {CLASSIFIER_STEM: checkpoint.model.bias}
-    if checkpoint.shares().similarity > 0:
+    if checkpoint.shares.weights().similarity > 0:
         weights[REPRESENTATIVES_STEM] = checkpoint.centroids
     if checkpoint.reranker is not None:
         weights[RERANKER_EMBEDDINGS_STEM] = checkpoint.reranker.embeddings

@@ -70,7 +70,7 @@ class Judge:
         largest = max(len(checkpoint.points), len(checkpoint.labels)) * model.dim
         affordable = min(_MAX_TEXTS, max(_MIN_TEXTS, int(_MAX_PRODUCTS / largest)))
         self.texts: HeldOut = held_out.take(min(len(held_out.bags), affordable))
-        self._checkpoint, self._shares = checkpoint, checkpoint.shares()
+        self._checkpoint, self._part_weights = checkpoint, checkpoint.shares.weights()
         self._classifier = DenseClassifier.of(model.classifier, model.bias, int8=int8)
         if int8:
             self.texts = _represented_by_int8(self.texts, model)
@@ -111,14 +111,14 @@ class Judge:
         # What the indices are asked was asked before: they know the hits.
         candidates = shortlister.search(texts.v[rows], texts.v[rows])
         reranker, sparse_logits_C = None, None
-        if checkpoint.reranker is not None and self._shares.reranker > 0:
+        if checkpoint.reranker is not None and self._part_weights.reranker > 0:
             weights = checkpoint.reranker
             reranker = Classifiers(texts.x_tilde[rows], *DenseClassifier.of(weights.classifier, weights.bias).arrays())
-        if checkpoint.sparse is not None and self._shares.sparse > 0:
+        if checkpoint.sparse is not None and self._part_weights.sparse > 0:
             bags = texts.bags.take(np.arange(len(texts.v))[rows])
             sparse_logits_C = checkpoint.sparse.logits(candidates, bags)
         classifier = Classifiers(texts.x_hat[rows], *self._classifier.arrays())
-        best_BK, scores_BK = rank(candidates, self._shares, top_k, classifier, reranker, sparse_logits_C)
+        best_BK, scores_BK = rank(candidates, self._part_weights, top_k, classifier, reranker, sparse_logits_C)
         return best_BK, scores_BK, len(candidates.labels)
 
 

@@ -91,9 +91,9 @@ def choose_plan(builder: IndexBuilder, space: SearchSpace) -> Choice:
         ValueError: there is a choice and there are no held-out texts, or votes are wanted of centroids alone.
     """
     checkpoint = builder.checkpoint
-    if set(space.kinds) == {"centroids"} and checkpoint.delta > 0:
+    if set(space.kinds) == {"centroids"} and checkpoint.shares.delta > 0:
         raise ValueError(
-            f"votes have a share of {checkpoint.delta:g} in a score, and centroids alone cast none: "
+            f"votes have a share of {checkpoint.shares.delta:g} in a score, and centroids alone cast none: "
             "choose --shortlist points or union"
         )
     if not len(checkpoint.held_out.bags) and (plan := _only_plan(builder, space)) is not None:
@@ -203,7 +203,7 @@ class _Search:
 
     def _kinds(self) -> list[ShortlistKind]:
         """Those that bring what has a share in a score: centroids alone cast no votes."""
-        votes = self._builder.checkpoint.delta > 0
+        votes = self._builder.checkpoint.shares.delta > 0
         return [kind for kind in self._space.kinds if kind != "centroids" or not votes]
 
     def _dims(self) -> list[int]:

@@ -22,6 +22,7 @@ from astec.export.artifact.index.base import HnswParams
 from astec.export.artifact.labels.label_sets import LabelSets
 from astec.export.artifact.labels.text_table import TextTable
 from astec.export.artifact.manifest import Weights
+from astec.export.artifact.scoring.shares import Shares
 from astec.export.artifact.scoring.sparse import SparseClassifier
 from astec.export.artifact.text.bags import Bags
 from astec.export.artifact.text.featurizer import TextFeaturizer
@@ -135,10 +136,7 @@ def make_checkpoint(made_up: MadeUpTexts, sizes: ModelSizes, seed: int) -> Check
     reference = _reference(featurizer, model, texts)
     sparse = _sparse_term(featurizer, texts, labels_NL) if sizes.sparse_term else None
     return Checkpoint(
-        alpha=0.5,
-        beta=0.0,
-        gamma=0.25 if sizes.sparse_term else 0.0,
-        delta=0.25,
+        shares=Shares(alpha=0.5, gamma=0.25 if sizes.sparse_term else 0.0, delta=0.25),
         sparse=sparse,
         metrics={},
         training={"texts": len(texts), "held_out_texts": 0, "dropped_texts_without_label": 0},

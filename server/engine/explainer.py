@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from astec.export.artifact.manifest import PartShares
 from astec.export.artifact.scoring.scorer import Classifiers, rank
+from astec.export.artifact.scoring.shares import PartWeights, Shares
 from astec.export.artifact.shortlist.candidates import Candidates
 from astec.export.artifact.store import Artifact
 from astec.export.artifact.text.bags import Bags, Query
@@ -83,11 +83,12 @@ class Explainer:
         if artifact.reranker is not None:
             reranker = Classifiers(representations.x_tilde, *artifact.reranker.arrays())
         logits_K = None if artifact.sparse is None else artifact.sparse.logits(labels, bags)
-        nothing = PartShares(0.0, 0.0, 0.0, 0.0, 0.0)
+        no_weights = PartWeights(0.0, 0.0, 0.0, 0.0, 0.0)
         added: dict[str, dict[int, float]] = {}
-        for part, share in artifact.manifest.scoring.shares()._asdict().items():
+        for part, weight in Shares.of(artifact.manifest.scoring).weights()._asdict().items():
             # The scorer itself, asked for one part at a time.
-            ranked = rank(labels, nothing._replace(**{part: share}), len(labels.labels), classifier, reranker, logits_K)
+            alone = no_weights._replace(**{part: weight})
+            ranked = rank(labels, alone, len(labels.labels), classifier, reranker, logits_K)
             added[part] = dict(zip(ranked[0][0].tolist(), ranked[1][0].tolist(), strict=True))
         return [
             ScoreParts(**{part: added_by[label] for part, added_by in added.items()})

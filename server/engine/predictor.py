@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from astec.export.artifact.fused import Pipeline
 from astec.export.artifact.scoring.ranker import Ranker
+from astec.export.artifact.scoring.shares import Shares
 from astec.export.artifact.shortlist.allowed import Allowed, shortlist_allowed
 from astec.export.artifact.store import Artifact
 from astec.export.artifact.text.bags import Query
@@ -108,7 +109,7 @@ def _rank_texts(pipeline: Pipeline, texts: Sequence[str], top_k: int) -> tuple[R
 
 def _ranker(artifact: Artifact) -> Ranker:
     return Ranker(
-        artifact.manifest.scoring.shares(),
+        Shares.of(artifact.manifest.scoring).weights(),
         artifact.classifier.arrays(),
         artifact.shortlister.representatives,
         artifact.sparse,

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from astec.export.__main__ import EXIT_BAD_INPUT, app
 from astec.export.artifact.index.base import Backend
 from astec.export.artifact.scoring.scorer import Classifiers, rank
+from astec.export.artifact.scoring.shares import Shares
 from astec.export.artifact.store import Artifact, open_artifact
 from astec.export.artifact.verification import ArtifactError
 from astec.export.model.checkpoint import CHECKPOINT_FOLDER, MODEL_FILE, Checkpoint, read_checkpoint, write_checkpoint
@@ -208,12 +209,13 @@ def test_training_texts_leave_out_ways_to_search_without_points(
 
 def ranked(artifact: Artifact, queries: list[str]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Labels and scores of the best of each query, by the kernels that serve."""
-    bags, scoring = artifact.featurizer.transform(queries), artifact.manifest.scoring
+    bags = artifact.featurizer.transform(queries)
     encoded = run_encoder(artifact.encoder_path.read_bytes(), {"bag": artifact.embeddings.bag(bags)})
     candidates = artifact.shortlister.search(encoded["z"], encoded["v"])
     sparse_logits_C = None if artifact.sparse is None else artifact.sparse.logits(candidates, bags)
     classifier = Classifiers(encoded["x_hat"], *artifact.classifier.arrays())
-    return rank(candidates, scoring.shares(), TOP_K, classifier, sparse_logits_C=sparse_logits_C)
+    weights = Shares.of(artifact.manifest.scoring).weights()
+    return rank(candidates, weights, TOP_K, classifier, sparse_logits_C=sparse_logits_C)
 
 
 def test_a_run_without_held_out_texts_needs_a_plan(make_checkpoint: Callable[..., Checkpoint], tmp_path: Path) -> None:

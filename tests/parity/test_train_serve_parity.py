@@ -28,7 +28,6 @@ from astec.server.engine.predictor import Predictor
 from astec.server.engine.query_encoder import Encoder
 from astec.trainer.data import Texts
 from astec.trainer.encoders.encoder import Encoder as TorchEncoder
-from astec.trainer.modules.mix import Parts, Shares
 from astec.trainer.settings.section import EncoderSection
 from astec.trainer.training.dense_model import DenseModel
 
@@ -176,14 +175,14 @@ def test_served_scores_and_order_are_those_of_torch(
     checkpoint = trained.checkpoint
     similarities_BL, votes_BL = shortlist(trained, artifact)
     reranker = checkpoint.reranker
-    parts = Parts(
-        classifier=sigmoid(trained.logits),
-        similarity=sigmoid(similarities_BL),
-        votes=votes_BL,
-        sparse=None if checkpoint.sparse is None else sigmoid(SPARSE_SLOPE * sparse_logits(trained)),
-        reranker=None if reranker is None else sigmoid(logits(trained.representations["x_tilde"], reranker)),
-    )
-    scores_BL = Shares(checkpoint.alpha, checkpoint.gamma, checkpoint.delta, checkpoint.beta).mix(parts)
+    shares = checkpoint.shares
+    dense_BL = shares.alpha * sigmoid(trained.logits) + (1 - shares.alpha) * sigmoid(similarities_BL)
+    scores_BL = (1 - shares.gamma - shares.delta) * dense_BL + shares.delta * votes_BL
+    if checkpoint.sparse is not None:
+        scores_BL += shares.gamma * sigmoid(SPARSE_SLOPE * sparse_logits(trained))
+    if reranker is not None:
+        x_tilde_BD = trained.representations["x_tilde"]
+        scores_BL = (1 - shares.beta) * scores_BL + shares.beta * sigmoid(logits(x_tilde_BD, reranker))
     for row, ranking in enumerate(rankings):
         shortlisted = np.flatnonzero(np.isfinite(similarities_BL[row]))
         expected_K = np.sort(scores_BL[row, shortlisted])[::-1][:TOP_K]

@@ -25,7 +25,7 @@ def test_a_recipe_trains(
     data = write_jsonl(tmp_path / "train.jsonl", shop_rows)
     code, said = astec_train(data, tmp_path / "run", "--config", recipe, *cheap_settings)
     assert code == 0, said
-    shares, config = read_checkpoint(tmp_path / "run").shares(), load_config(recipe, [])
-    assert shares.sparse == 0 or config.sparse.enabled
-    assert shares.votes == 0 or config.mix.votes
-    assert shares.similarity == 0 or config.mix.similarity
+    weights, config = read_checkpoint(tmp_path / "run").shares.weights(), load_config(recipe, [])
+    assert weights.sparse == 0 or config.sparse.enabled
+    assert weights.votes == 0 or config.mix.votes
+    assert weights.similarity == 0 or config.mix.similarity

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from astec.export.artifact.labels.label_sets import LabelSets
 from astec.export.artifact.labels.text_table import TextTable
-from astec.export.artifact.scoring.sparse import SPARSE_SLOPE, SparseClassifier
+from astec.export.artifact.scoring.parts import Parts, sigmoids, sparse_probabilities
+from astec.export.artifact.scoring.sparse import SparseClassifier
 from astec.export.artifact.shortlist.candidates import Candidates
 from astec.export.artifact.shortlist.shortlister import Shortlister
 from astec.export.artifact.text.bags import Bags
@@ -26,7 +27,6 @@ from astec.export.model.checkpoint import Checkpoint, HeldOut, Reference, write_
 from astec.export.ranking_metrics import inverse_propensities
 from astec.trainer.data import Examples, Texts, TrainingData, split_validation
 from astec.trainer.encoders.encoder import Encoder
-from astec.trainer.modules.mix import MixChoice, Parts, choose_shares
 from astec.trainer.modules.negatives.sampling import (
     Graphs,
     build_graphs,
@@ -36,6 +36,7 @@ from astec.trainer.modules.negatives.sampling import (
     shortlist,
 )
 from astec.trainer.modules.reranker import learn_reranker
+from astec.trainer.modules.share_search import ShareChoice, choose_shares
 from astec.trainer.modules.sparse_term import learn_sparse
 from astec.trainer.numerics.device import product_dtype, to_device
 from astec.trainer.parallel.world import Arrays
@@ -151,7 +152,7 @@ class _Training:
 
     def _choose(
         self, parts: Parts, candidates: Candidates, negatives_NS: NDArray[np.int32]
-    ) -> tuple[SparseTerm | None, Parts, MixChoice]:
+    ) -> tuple[SparseTerm | None, Parts, ShareChoice]:
         """The sparse term and the shares that do best on the held-out texts."""
         num_texts = self.data.num_texts - len(self.held_out)
         weights_L = inverse_propensities(self.data.label_counts(self.held_out), num_texts)
@@ -159,7 +160,7 @@ class _Training:
         for sparse in self._learn_sparse_terms(negatives_NS):
             if sparse is not None:
                 logits_C = sparse.classifier.logits(candidates, self.held.bags)
-                parts = replace(parts, sparse=_sigmoid(SPARSE_SLOPE * logits_C))
+                parts = replace(parts, sparse=sparse_probabilities(logits_C))
             psp_weight = self.config.validation.psp_weight
             choice = choose_shares(parts, candidates, self.held.labels, weights_L, psp_weight, self.config.mix)
             tried.append((sparse, parts, choice))
@@ -262,19 +263,19 @@ class _Training:
             reranked = _probabilities(reranker, reranker.encoder.represent(Texts(bags)), candidates)
         return Parts(
             classifier=_probabilities(model, v_RD, candidates),
-            similarity=_sigmoid(candidates.similarities),
+            similarity=sigmoids(candidates.similarities),
             votes=candidates.votes,
             reranker=reranked,
         )
 
-    def _evaluate(self, choice: MixChoice, parts: Parts, candidates: Candidates) -> Evaluation:
+    def _evaluate(self, choice: ShareChoice, parts: Parts, candidates: Candidates) -> Evaluation:
         for trial in choice.trials:
             self.run.record("validation", **trial)
         shares = choice.shares
         named = {"alpha": shares.alpha, "delta": shares.delta}
         named |= {"gamma": shares.gamma} if parts.sparse is not None else {}
         named |= {"beta": shares.beta} if parts.reranker is not None else {}
-        scores_C = shares.mix(parts)
+        scores_C = parts.scores(shares)
         return evaluate(self.data, self.held_out, candidates, scores_C, named, self._summary())
 
     def _checkpoint(
@@ -283,18 +284,15 @@ class _Training:
         sparse: SparseTerm | None,
         reranker: DenseModel | None,
         graphs: Graphs,
-        choice: MixChoice,
+        choice: ShareChoice,
         evaluation: Evaluation,
         held_out: HeldOut,
     ) -> Checkpoint:
-        shares, data, settings = choice.shares, self.data, self.config.shortlist
+        data, settings = self.data, self.config.shortlist
         metrics = {name: round(value, 2) for name, value in evaluation.metrics().items()}
         recall = {"shortlist recall": round(max(evaluation.recall.values()), 2)}
         return Checkpoint(
-            alpha=shares.alpha,
-            beta=shares.beta,
-            gamma=shares.gamma,
-            delta=shares.delta,
+            shares=choice.shares,
             model=model.arrays(),
             reranker=None if reranker is None else reranker.arrays(),
             sparse=None if sparse is None else sparse.classifier,
@@ -362,7 +360,7 @@ class _Training:
             "dropout": config.model.dropout,
         }
 
-    def _announce(self, choice: MixChoice, metrics: dict[str, float]) -> None:
+    def _announce(self, choice: ShareChoice, metrics: dict[str, float]) -> None:
         shares = choice.shares
         mixed = f"alpha {shares.alpha}, beta {shares.beta}, gamma {shares.gamma}, delta {shares.delta}"
         figures = ", ".join(f"{name} {value:.2f}" for name, value in metrics.items())
@@ -373,11 +371,7 @@ class _Training:
 
 def _probabilities(model: DenseModel, v_RD: NDArray[np.float32], candidates: Candidates) -> NDArray[np.float32]:
     x_RD = model.transform(to_device(v_RD, model.bias.device))
-    return _sigmoid(candidate_logits(x_RD, model.classifier, model.bias, candidates))
-
-
-def _sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    return (1 / (1 + np.exp(-x))).astype(np.float32)
+    return sigmoids(candidate_logits(x_RD, model.classifier, model.bias, candidates))
 
 
 def _transform(model: DenseModel, v_RD: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,9 +1,9 @@
-"""From shortlisted labels to ranked ones with all that an artifact knows of them, in one call of a kernel.
+"""Ranks shortlisted labels by all parts of a score, in one call of a compiled kernel.
 
-The parts of a score have kernels of their own. To call each from Python, and to make arrays of what it returns, takes
-as long for a single query as some of them do.
+Each part of a score has a kernel of its own. For a single query, calling each of them from Python and making arrays of
+its result would take as long as some of these kernels run.
 
-Shapes: B queries, D dimensions (D~ of the re-ranker), K ranks, C candidates of all queries together.
+Shapes: B queries, D dimensions (D~ of the re-ranker), K ranks, C candidates of all queries together, L labels.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from astec.export.artifact.kernels.weight_rows import NO_SCALES, Weights, read_only
-from astec.export.artifact.manifest import PartShares
 from astec.export.artifact.scoring.scorer import best_labels, require_parts
+from astec.export.artifact.scoring.shares import PartWeights
 from astec.export.artifact.scoring.sparse import SparseClassifier
 from astec.export.artifact.scoring.sparse_logits import SparseArrays, sparse_logits
 from astec.export.artifact.shortlist.candidates import Shortlist
@@ -22,7 +22,7 @@ from astec.export.artifact.shortlist.representatives import Representatives, bes
 from astec.export.artifact.text.bags import Bags
 
 LabelWeights = tuple[Weights, NDArray[np.float32], NDArray[np.float32]]
-"""Rows of labels [L, D], their scales float32 [L] where they are in int8, else [0], and biases float32 [L]."""
+"""A classifier row of each label [L, D], the scales of int8 rows float32 [L] ([0] for float32), biases float32 [L]."""
 
 RankerArguments = tuple[
     tuple[NDArray[np.int64], Weights, NDArray[np.float32]],
@@ -51,35 +51,37 @@ _NO_SPARSE: SparseArrays = (
 
 
 class Ranker:
-    """Scores labels by all parts that have a share, from what they need, as `scorer.rank` does from parts. Thread-safe.
+    """Computes and weighs all parts of the labels' scores. Thread-safe.
+
+    `astec.export.artifact.scoring.scorer.rank` gives the same results from parts that are computed already.
 
     Args:
-        shares: of each part.
-        classifier: of the representation x-hat.
-        representatives: what v is compared with; None: nothing is similar to anything.
-        sparse: of the tokens themselves, or None.
-        reranker: of the representation x-tilde, or None.
+        weights: of the parts in a score; a part of weight 0 is not computed.
+        classifier: scores x-hat.
+        representatives: the label representatives that v is compared with; None: all similarities are 0.
+        sparse: the sparse term, which scores the tokens themselves, or None.
+        reranker: scores x-tilde, or None.
 
     Raises:
-        ValueError: a part has a share and is not given.
+        ValueError: a part has a weight and is not given.
     """
 
     def __init__(
         self,
-        shares: PartShares,
+        weights: PartWeights,
         classifier: LabelWeights,
         representatives: Representatives | None,
         sparse: SparseClassifier | None,
         reranker: LabelWeights | None,
     ) -> None:
-        require_parts(shares, sparse=sparse is not None, reranker=reranker is not None)
+        require_parts(weights, sparse=sparse is not None, reranker=reranker is not None)
         mu = _NO_REPRESENTATIVES if representatives is None else representatives
         self._representatives = mu.indptr, mu.vectors, mu.scales
         self._sparse = _NO_SPARSE if sparse is None else sparse.arrays()
         self._classifier = classifier
         self._reranker = _NO_LABEL_WEIGHTS if reranker is None else reranker
-        # As numba knows tuples best.
-        self._shares = shares.classifier, shares.similarity, shares.sparse, shares.votes, shares.reranker
+        # A plain tuple: to numba a named tuple is another type, which it would compile another kernel for.
+        self._weights = weights.classifier, weights.similarity, weights.sparse, weights.votes, weights.reranker
 
     def rank(
         self,
@@ -90,7 +92,7 @@ class Ranker:
         bags: Bags,
         top_k: int,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Labels int64 [B, K], best first, -1 where a query has fewer, and their scores float32 [B, K]."""
+        """Return labels int64 [B, K], best first, -1 where a query has fewer, and their scores float32 [B, K]."""
         return rank_labels(
             *shortlist,
             v_BD,
@@ -103,13 +105,13 @@ class Ranker:
             self._sparse,
             self._classifier,
             self._reranker,
-            self._shares,
+            self._weights,
             top_k,
         )
 
     def arguments(self) -> RankerArguments:
-        """What `rank_labels` takes of the labels."""
-        return self._representatives, self._sparse, self._classifier, self._reranker, self._shares
+        """Return the arguments of `rank_labels` that do not depend on the queries."""
+        return self._representatives, self._sparse, self._classifier, self._reranker, self._weights
 
 
 @njit(cache=True, nogil=True)
@@ -127,17 +129,17 @@ def rank_labels(
     sparse: SparseArrays,
     classifier: LabelWeights,
     reranker: LabelWeights,
-    shares: tuple[float, float, float, float, float],
+    weights: tuple[float, float, float, float, float],
     top_k: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """See `Ranker.rank`."""
-    _, similarity, tokens, _, _ = shares
-    if similarity > 0 and len(representatives[0]) > 1:
+    """Compute the parts of the scores of the shortlisted labels and rank the labels, as `Ranker.rank` describes."""
+    _, similarity_weight, sparse_weight, _, _ = weights
+    if similarity_weight > 0 and len(representatives[0]) > 1:
         similarities_C = best_similarities(labels_C, offsets, v_BD, *representatives)
     else:
         similarities_C = np.zeros(len(labels_C), np.float32)
     logits_C = np.empty(0, np.float32)
-    if tokens > 0:
+    if sparse_weight > 0:
         logits_C = sparse_logits(labels_C, offsets, token_ids, token_weights, token_offsets, *sparse)
-    parts = (x_hat_BD, *classifier, x_tilde_BD, *reranker, logits_C, *shares)
+    parts = (x_hat_BD, *classifier, x_tilde_BD, *reranker, logits_C, *weights)
     return best_labels(labels_C, similarities_C, votes_C, offsets, *parts, top_k)

@@ -1,7 +1,7 @@
 """Scores of the shortlisted labels and the best of them (paper, section 4, log-time prediction).
 
-Shapes: B queries, D dimensions (of the re-ranker as well, which may have others), L labels, C candidates of all queries
-together, K ranks.
+Shapes: B queries, D dimensions (the re-ranker may have another D), L labels, C candidates of all queries together,
+K ranks.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from numba import njit
 from numpy.typing import NDArray
 
 from astec.export.artifact.kernels.weight_rows import NO_SCALES, ROWS_AHEAD, Weights, dot, prefetch_row, read_only
-from astec.export.artifact.manifest import PartShares
-from astec.export.artifact.scoring.sparse import SPARSE_SLOPE
+from astec.export.artifact.scoring.formula import sigmoid, sparse_probability, weighted
+from astec.export.artifact.scoring.shares import PartWeights
 from astec.export.artifact.shortlist.candidates import Candidates
 
 
 class Classifiers(NamedTuple):
-    """1-vs-all classifiers of a part, and what they score.
+    """The 1-vs-all classifiers of a part, and the representations of the queries that they score.
 
     Shapes: `representations` float32 [B, D]; `weights` [L, D] in float32, or in int8 times `scales` float32 [L] (else
     [0]); `bias` float32 [L].
@@ -38,25 +38,23 @@ _NO_LOGITS = np.empty(0, np.float32)
 
 def rank(
     candidates: Candidates,
-    shares: PartShares,
+    weights: PartWeights,
     top_k: int,
     classifier: Classifiers,
     reranker: Classifiers | None = None,
     sparse_logits_C: NDArray[np.float32] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The best candidates of each query.
+    """Rank the candidates of each query by their scores.
 
-    The score of a label l is the sum of its parts, each times its share: sigmoid(w_l . x-hat + b_l) of the classifier,
-    sigmoid(s_l) of the similarity, sigmoid(2 (u_l . x + c_l)) of the sparse term, the vote as it is, and
-    sigmoid(w~_l . x-tilde + b~_l) of the re-ranker. A part without a share is not looked at.
+    `astec.export.artifact.scoring.formula` says what a score is. The kernel does not read a part whose weight is 0.
 
     Returns:
         Labels int64 [B, K], best first, -1 where a query has fewer candidates, and their scores float32 [B, K].
 
     Raises:
-        ValueError: a part has a share and is not given.
+        ValueError: a part has a weight and is not given.
     """
-    require_parts(shares, sparse=sparse_logits_C is not None, reranker=reranker is not None)
+    require_parts(weights, sparse=sparse_logits_C is not None, reranker=reranker is not None)
     return best_labels(
         candidates.labels,
         candidates.similarities,
@@ -65,16 +63,16 @@ def rank(
         *classifier,
         *(_NO_CLASSIFIERS if reranker is None else reranker),
         _NO_LOGITS if sparse_logits_C is None else sparse_logits_C,
-        *shares,
+        *weights,
         top_k,
     )
 
 
-def require_parts(shares: PartShares, *, sparse: bool, reranker: bool) -> None:
-    """Raise ValueError where a part has a share and is not given."""
-    for name, share, given in (("reranker", shares.reranker, reranker), ("sparse", shares.sparse, sparse)):
-        if share > 0 and not given:
-            raise ValueError(f"the share of {name} is {share}, but it is not given")
+def require_parts(weights: PartWeights, *, sparse: bool, reranker: bool) -> None:
+    """Raise ValueError where a part has a weight and is not given."""
+    for name, weight, given in (("reranker", weights.reranker, reranker), ("sparse", weights.sparse, sparse)):
+        if weight > 0 and not given:
+            raise ValueError(f"the share of {name} is {weight}, but it is not given")
 
 
 @njit(cache=True, nogil=True, fastmath=True)
@@ -92,15 +90,15 @@ def best_labels(
     reranker_scales: NDArray[np.float32],
     reranker_bias_L: NDArray[np.float32],
     sparse_logits_C: NDArray[np.float32],
-    classifier: float,
-    similarity: float,
-    sparse: float,
-    votes: float,
-    reranker: float,
+    classifier_weight: float,
+    similarity_weight: float,
+    sparse_weight: float,
+    votes_weight: float,
+    reranker_weight: float,
     top_k: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """See `rank`."""
-    num_queries, slope = len(offsets) - 1, np.float32(SPARSE_SLOPE)
+    """Score the candidates of each query and keep the best, as `rank` describes."""
+    num_queries = len(offsets) - 1
     best = np.full((num_queries, top_k), -1, np.int64)
     scores = np.zeros((num_queries, top_k), np.float32)
     for query in range(num_queries):
@@ -108,23 +106,23 @@ def best_labels(
         for candidate in range(offsets[query], offsets[query + 1]):
             label = labels_C[candidate]
             ahead = labels_C[min(candidate + ROWS_AHEAD, len(labels_C) - 1)]
-            score = np.float32(votes) * votes_C[candidate]
-            if classifier > 0:
+            score = weighted(votes_weight, votes_C[candidate])
+            if classifier_weight > 0:
                 prefetch_row(classifier_LD, ahead)
                 prefetch_row(classifier_bias_L, ahead)
                 if len(classifier_scales):
                     prefetch_row(classifier_scales, ahead)
                 logit = dot(classifier_LD, classifier_scales, label, x_hat_BD, query) + classifier_bias_L[label]
-                score += np.float32(classifier) * _sigmoid(logit)
-            if similarity > 0:
-                score += np.float32(similarity) * _sigmoid(similarities_C[candidate])
-            if sparse > 0:
-                score += np.float32(sparse) * _sigmoid(slope * sparse_logits_C[candidate])
-            if reranker > 0:
+                score += weighted(classifier_weight, sigmoid(logit))
+            if similarity_weight > 0:
+                score += weighted(similarity_weight, sigmoid(similarities_C[candidate]))
+            if sparse_weight > 0:
+                score += weighted(sparse_weight, sparse_probability(sparse_logits_C[candidate]))
+            if reranker_weight > 0:
                 prefetch_row(reranker_LD, ahead)
                 prefetch_row(reranker_bias_L, ahead)
                 logit = dot(reranker_LD, reranker_scales, label, x_tilde_BD, query) + reranker_bias_L[label]
-                score += np.float32(reranker) * _sigmoid(logit)
+                score += weighted(reranker_weight, sigmoid(logit))
             if found < top_k:
                 rank_ = found
                 found += 1
@@ -132,7 +130,7 @@ def best_labels(
                 rank_ = top_k - 1
             else:
                 continue
-            # Most candidates end above; the few that do not are sorted in by insertion.
+            # Most candidates are not among the best so far and end above; the few that are get sorted in by insertion.
             while rank_ > 0 and scores[query, rank_ - 1] < score:
                 scores[query, rank_] = scores[query, rank_ - 1]
                 best[query, rank_] = best[query, rank_ - 1]
@@ -140,9 +138,3 @@ def best_labels(
             scores[query, rank_] = score
             best[query, rank_] = label
     return best, scores
-
-
-@njit(nogil=True, fastmath=True, inline="always")
-def _sigmoid(x: np.float32) -> np.float32:
-    probability: np.float32 = np.float32(1) / (np.float32(1) + np.exp(-x))
-    return probability

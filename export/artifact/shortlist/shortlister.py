@@ -69,13 +69,18 @@ class Shortlister:
         self.most = _NO_LIMIT if max_candidates is None else max_candidates
 
     @classmethod
-    def open(cls, folder: Path, manifest: Manifest) -> Shortlister:
+    def open(cls, folder: Path, manifest: Manifest, *, measured: bool) -> Shortlister:
         """Open the indices and representatives that the manifest lists.
+
+        Args:
+            folder: the folder of the artifact.
+            manifest: the artifact's manifest.
+            measured: whether similarities have a weight in the score, for which the representatives are needed.
 
         Raises:
             ValueError: a file is damaged, or contradicts the manifest or another file.
         """
-        sizes, measured = manifest.dimensions, manifest.scoring.shares().similarity > 0
+        sizes = manifest.dimensions
         representatives, centroids, points = None, None, None
         if manifest.centroids is not None or measured:
             labels = open_centroid_labels(folder, sizes.num_representatives, sizes.num_labels)

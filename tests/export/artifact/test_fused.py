@@ -14,6 +14,7 @@ from astec.export.artifact.encoder.head import apply_head
 from astec.export.artifact.fused import Pipeline
 from astec.export.artifact.manifest import Weights
 from astec.export.artifact.scoring.ranker import Ranker
+from astec.export.artifact.scoring.shares import Shares
 from astec.export.artifact.shortlist.shortlister import Shortlister
 from astec.export.artifact.store import Artifact, open_artifact
 from astec.export.artifact.text.id_featurizer import IdFeaturizer
@@ -43,7 +44,7 @@ def artifact(
 @pytest.fixture(scope="module")
 def ranker(artifact: Artifact) -> Ranker:
     return Ranker(
-        artifact.manifest.scoring.shares(),
+        Shares.of(artifact.manifest.scoring).weights(),
         artifact.classifier.arrays(),
         artifact.shortlister.representatives,
         artifact.sparse,

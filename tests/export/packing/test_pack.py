@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from astec.export.artifact.index.base import Backend
+from astec.export.artifact.scoring.shares import Shares
 from astec.export.artifact.scoring.sparse import SparseClassifier
 from astec.export.artifact.shortlist.votes import join
 from astec.export.artifact.store import open_artifact
@@ -113,7 +114,7 @@ def test_a_shortlist_has_the_files_that_it_needs_and_opens(
     kind: ShortlistKind,
     alpha: float,
 ) -> None:
-    checkpoint = replace(make_checkpoint(parts=False), alpha=alpha)
+    checkpoint = replace(make_checkpoint(parts=False), shares=Shares(alpha))
     pack(checkpoint, build_indices(checkpoint, dim=8, backend=backend, kind=kind), tmp_path / "artifact", "demo")
     artifact = open_artifact(tmp_path / "artifact")
     every = POINTS_FILES | {FILES.centroids, FILES.centroid_labels, FILES.representatives}
@@ -192,10 +193,10 @@ def test_equal_models_have_equal_versions_whatever_their_name(
     "change",
     [
         lambda checkpoint: {"label_counts": checkpoint.label_counts + 1},
-        lambda checkpoint: {"alpha": checkpoint.alpha / 2},
-        lambda checkpoint: {"beta": checkpoint.beta / 2},
-        lambda checkpoint: {"gamma": checkpoint.gamma / 2},
-        lambda checkpoint: {"delta": checkpoint.delta / 2},
+        lambda checkpoint: {"shares": replace(checkpoint.shares, alpha=checkpoint.shares.alpha / 2)},
+        lambda checkpoint: {"shares": replace(checkpoint.shares, beta=checkpoint.shares.beta / 2)},
+        lambda checkpoint: {"shares": replace(checkpoint.shares, gamma=checkpoint.shares.gamma / 2)},
+        lambda checkpoint: {"shares": replace(checkpoint.shares, delta=checkpoint.shares.delta / 2)},
     ],
     ids=["label_counts", "alpha", "beta", "gamma", "delta"],
 )
@@ -257,7 +258,7 @@ def test_what_does_not_verify_is_not_published(
     [
         ({"reranker": None}, r"scoring\.beta is 0\.3, but there is no re-ranker"),
         ({"sparse": None}, r"gamma is 0\.25, but there is no sparse term"),
-        ({"gamma": 0.9}, r"gamma 0\.9 and delta 0\.15 are more than 1 together"),
+        ({"shares": Shares(0.6, 0.3, 0.9, 0.15)}, r"gamma 0\.9 and delta 0\.15 are more than 1 together"),
     ],
 )
 def test_a_share_that_no_part_can_have_is_not_published(

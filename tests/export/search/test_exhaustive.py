@@ -66,10 +66,11 @@ def test_every_label_of_a_text_is_a_candidate(
 def test_the_best_are_those_of_a_reference_that_scores_every_label(
     checkpoint: Checkpoint, shortlister: Shortlister, v: NDArray[np.float32]
 ) -> None:
-    x_hat_BD, model, shares = checkpoint.reference.x_hat[-8:], checkpoint.model, checkpoint.shares()._replace(sparse=0)
+    x_hat_BD, model = checkpoint.reference.x_hat[-8:], checkpoint.model
+    weights = checkpoint.shares.weights()._replace(sparse=0)
     candidates = ExhaustiveShortlister(shortlister, len(checkpoint.labels)).search(v, v)
     no_scales = np.empty(0, np.float32)
-    best, scores = rank(candidates, shares, 5, Classifiers(x_hat_BD, model.classifier, no_scales, model.bias))
+    best, scores = rank(candidates, weights, 5, Classifiers(x_hat_BD, model.classifier, no_scales, model.bias))
     near = shortlister.search(v, v)
     units = checkpoint.centroids
     for query in range(len(v) - 1):
@@ -79,9 +80,9 @@ def test_the_best_are_those_of_a_reference_that_scores_every_label(
         own = slice(near.offsets[query], near.offsets[query + 1])
         votes[near.labels[own]] = near.votes[own]
         expected = (
-            shares.classifier * sigmoid(model.classifier @ x_hat_BD[query] + model.bias)
-            + shares.similarity * sigmoid(np.array(similarities))
-            + shares.votes * votes
+            weights.classifier * sigmoid(model.classifier @ x_hat_BD[query] + model.bias)
+            + weights.similarity * sigmoid(np.array(similarities))
+            + weights.votes * votes
         )
         assert scores[query] == pytest.approx(-np.sort(-expected)[:5], abs=1e-5)
         assert expected[best[query]] == pytest.approx(scores[query], abs=1e-5)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from astec.export.artifact.encoder.embeddings import Embeddings
 from astec.export.artifact.index.flat import FlatIndex
 from astec.export.artifact.labels.label_sets import LabelSets
+from astec.export.artifact.scoring.shares import Shares
 from astec.export.artifact.shortlist.label_graph import LabelGraph
 from astec.export.artifact.shortlist.shortlister import Shortlister
 from astec.export.model.checkpoint import Checkpoint, DenseArrays
@@ -39,7 +40,7 @@ def all_labels(checkpoint: Checkpoint) -> Callable[[slice], Shortlister]:
 
 def of_classifiers(checkpoint: Checkpoint) -> Checkpoint:
     """Its classifiers alone have a share in a score."""
-    return replace(checkpoint, alpha=1, beta=0, gamma=0, delta=0)
+    return replace(checkpoint, shares=Shares(1.0))
 
 
 def with_labels(checkpoint: Checkpoint, labels: list[list[int]]) -> Checkpoint:
@@ -72,17 +73,17 @@ def test_figures_worked_out_by_hand(checkpoint: Checkpoint) -> None:
 
 def slow_figures(checkpoint: Checkpoint) -> Figures:
     """Every part of a score of every label, by numpy."""
-    held_out, shares, model = checkpoint.held_out, checkpoint.shares(), checkpoint.model
+    held_out, weights, model = checkpoint.held_out, checkpoint.shares.weights(), checkpoint.model
     assert checkpoint.reranker is not None
     assert checkpoint.sparse is not None
     every = all_labels(checkpoint)(slice(None)).search(held_out.v, held_out.v)
     num_texts, num_labels = len(held_out.v), len(checkpoint.labels)
     reranker_RL = held_out.x_tilde @ checkpoint.reranker.classifier.T + checkpoint.reranker.bias
     scores_RL = (
-        shares.classifier * sigmoid(held_out.x_hat @ model.classifier.T + model.bias)
-        + shares.similarity * sigmoid(every.similarities.reshape(num_texts, num_labels))
-        + shares.sparse * sigmoid(2 * checkpoint.sparse.logits(every, held_out.bags).reshape(num_texts, num_labels))
-        + shares.reranker * sigmoid(reranker_RL)
+        weights.classifier * sigmoid(held_out.x_hat @ model.classifier.T + model.bias)
+        + weights.similarity * sigmoid(every.similarities.reshape(num_texts, num_labels))
+        + weights.sparse * sigmoid(2 * checkpoint.sparse.logits(every, held_out.bags).reshape(num_texts, num_labels))
+        + weights.reranker * sigmoid(reranker_RL)
     )
     metrics = RankingMetrics(RANKS, inverse_propensities(checkpoint.label_counts, checkpoint.num_texts))
     relevant = np.split(held_out.labels.indices, held_out.labels.indptr[1:-1])

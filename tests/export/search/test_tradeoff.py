@@ -12,6 +12,7 @@ import pytest
 
 from astec.export.artifact.index.base import HnswParams
 from astec.export.artifact.labels.label_sets import LabelSets
+from astec.export.artifact.scoring.shares import Shares
 from astec.export.artifact.store import open_artifact
 from astec.export.model.checkpoint import Checkpoint, read_checkpoint
 from astec.export.packing.options import PackOptions
@@ -52,7 +53,7 @@ def choice(demo_builder: IndexBuilder) -> Choice:
 @pytest.fixture(scope="module")
 def untrained(make_checkpoint: Callable[..., Checkpoint]) -> Checkpoint:
     """Whose similarities alone have a share."""
-    return replace(make_checkpoint(parts=False), alpha=0.0).before_refit()
+    return replace(make_checkpoint(parts=False), shares=Shares(0.0)).before_refit()
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +61,7 @@ def self_taught(untrained: Checkpoint) -> Checkpoint:
     """Whose classifiers are always right, and know nothing of the points: a shortlist costs what it misses."""
     held_out, model = untrained.held_out, untrained.model
     best = np.argmax(held_out.x_hat @ model.classifier.T + model.bias, axis=1).astype(np.int32)
-    return replace(untrained, alpha=1.0, held_out=replace(held_out, labels=LabelSets.one_each(best)))
+    return replace(untrained, shares=Shares(1.0), held_out=replace(held_out, labels=LabelSets.one_each(best)))
 
 
 def without_held_out(checkpoint: Checkpoint) -> Checkpoint:
@@ -239,7 +240,7 @@ def test_more_dimensions_than_there_are_count_as_all(untrained: Checkpoint) -> N
 
 def test_a_text_does_not_find_itself(make_checkpoint: Callable[..., Checkpoint]) -> None:
     """Votes alone have a share. After a refit the nearest point of a held-out text is the text, with its labels."""
-    refitted = replace(make_checkpoint(), gamma=0.0, delta=1.0, sparse=None)
+    refitted = replace(make_checkpoint(), shares=Shares(0.6, delta=1.0), sparse=None)
     assert refitted.held_out.points.tolist() == list(range(len(refitted.held_out.bags)))
     space = SearchSpace(("points",), "flat", dims=(16,), neighbours=(1,), ms=(8,))
     found = [choose_plan(IndexBuilder(one), space).chosen for one in (refitted, refitted.before_refit())]

@@ -6,6 +6,7 @@ import httpx
 import numpy as np
 import pytest
 
+from astec.export.artifact.scoring.shares import Shares
 from astec.server.engine.explainer import MAX_TOKENS
 from astec.server.engine.predictor import Predictor
 from astec.server.engine.service import MAX_EXPLAINING
@@ -60,12 +61,12 @@ def test_what_tokens_add_to_a_label_is_its_sparse_term(opened_artifact) -> None:
     explained = predictor.explainer.explain(query, ranking.label_ids.tolist())
     bags = opened_artifact.featurizer.transform([query])
     assert len(bags.ids) <= MAX_TOKENS or len(explained.labels[0].tokens) == MAX_TOKENS
-    share = opened_artifact.manifest.scoring.shares().sparse
+    weight = Shares.of(opened_artifact.manifest.scoring).weights().sparse
     for label_id, label in zip(ranking.label_ids.tolist(), explained.labels, strict=True):
         if len(label.tokens) == MAX_TOKENS:  # Some may have been left out.
             continue
         logit = sum(token.weight for token in label.tokens) + float(sparse.bias[label_id])
-        assert label.parts.sparse == pytest.approx(share / (1 + np.exp(-2 * logit)), abs=1e-5)
+        assert label.parts.sparse == pytest.approx(weight / (1 + np.exp(-2 * logit)), abs=1e-5)
 
 
 async def test_a_query_without_a_known_token_has_nothing_to_explain(serve) -> None:

@@ -72,4 +72,4 @@ def test_mach_without_buckets_is_refused() -> None:
 
 def test_parts_that_may_have_no_share_get_none(trained: Callable[..., Checkpoint]) -> None:
     checkpoint = trained("mix.similarity=false", "mix.votes=false", "sparse.enabled=false")
-    assert checkpoint.shares() == (1, 0, 0, 0, 0)
+    assert checkpoint.shares.weights() == (1, 0, 0, 0, 0)

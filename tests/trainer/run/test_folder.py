@@ -10,16 +10,8 @@ import numpy as np
 import pytest
 
 from astec.export.model.checkpoint import CHECKPOINT_FOLDER
-from astec.trainer.run.folder import (
-    CONFIG_FILE,
-    HISTORY_FILE,
-    ORIGIN_FILE,
-    STAGES_FOLDER,
-    Arrays,
-    Run,
-    RunError,
-    read_origin,
-)
+from astec.trainer.parallel.world import Arrays
+from astec.trainer.run.folder import CONFIG_FILE, HISTORY_FILE, ORIGIN_FILE, STAGES_FOLDER, Run, RunError, read_origin
 from astec.trainer.run.history import History
 from astec.trainer.run.origin import Fingerprint, Origin, settings_sha256
 from astec.trainer.settings.config import TrainerConfig, load_config

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from astec.export.artifact.kernels.quantization import quantize_int8
 from astec.export.artifact.kernels.weight_rows import NO_SCALES, read_only
-from astec.export.artifact.manifest import PartShares
 from astec.export.artifact.scoring.ranker import LabelWeights, Ranker
 from astec.export.artifact.scoring.scorer import Classifiers, rank
+from astec.export.artifact.scoring.shares import PartWeights, Shares
 from astec.export.artifact.scoring.sparse import SparseClassifier
 from astec.export.artifact.shortlist.candidates import Candidates, Shortlist
 from astec.export.artifact.shortlist.representatives import Representatives, best_similarities
@@ -77,7 +77,7 @@ def test_labels_and_scores_are_those_of_the_parts(
     seed: int, num_queries: int, alpha: float, beta: float, gamma: float, int8: bool, compared: bool
 ) -> None:
     rng = np.random.default_rng(seed)
-    shares = PartShares.of(alpha, beta, gamma, 0.1)
+    weights = Shares(alpha, beta, gamma, 0.1).weights()
     classifier, mu, sparse = weights_of(rng, int8=int8), representatives_of(rng, int8=int8), sparse_of(rng)
     reranker = weights_of(rng, int8=False) if beta else None
     v_BD, x_hat_BD, x_tilde_BD = (normal(rng, num_queries, DIM) for _ in range(3))
@@ -86,7 +86,7 @@ def test_labels_and_scores_are_those_of_the_parts(
     ids, token_offsets = ragged(rng, num_queries, NUM_FEATURES)
     bags = Bags(ids, normal(rng, len(ids)), token_offsets)
 
-    ranker = Ranker(shares, classifier, mu if compared else None, sparse if gamma else None, reranker)
+    ranker = Ranker(weights, classifier, mu if compared else None, sparse if gamma else None, reranker)
     found = ranker.rank(shortlist, v_BD, x_hat_BD, x_tilde_BD, bags, TOP_K)
 
     similarities_C = np.zeros(len(labels_C), np.float32)
@@ -95,7 +95,7 @@ def test_labels_and_scores_are_those_of_the_parts(
     candidates = Candidates(labels_C, similarities_C, shortlist.votes, offsets)
     expected: tuple[NDArray[Any], NDArray[Any]] = rank(
         candidates,
-        shares,
+        weights,
         TOP_K,
         Classifiers(x_hat_BD, *classifier),
         None if reranker is None else Classifiers(x_tilde_BD, *reranker),
@@ -106,9 +106,9 @@ def test_labels_and_scores_are_those_of_the_parts(
 
 
 @pytest.mark.parametrize(
-    ("shares", "name"), [(PartShares.of(1, 0.5, 0, 0), "reranker"), (PartShares.of(1, 0, 0.5, 0), "sparse")]
+    ("weights", "name"), [(Shares(1, beta=0.5).weights(), "reranker"), (Shares(1, gamma=0.5).weights(), "sparse")]
 )
-def test_a_share_of_nothing_is_refused(shares: PartShares, name: str) -> None:
+def test_a_share_of_nothing_is_refused(weights: PartWeights, name: str) -> None:
     classifier = weights_of(np.random.default_rng(0), int8=False)
     with pytest.raises(ValueError, match=f"the share of {name} is 0.5, but it is not given"):
-        Ranker(shares, classifier, None, None, None)
+        Ranker(weights, classifier, None, None, None)

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from astec.export.artifact.kernels.quantization import LARGEST, quantize_int8
 from astec.export.artifact.kernels.weight_rows import NO_SCALES
-from astec.export.artifact.manifest import PartShares
 from astec.export.artifact.scoring.scorer import Classifiers, best_labels, rank
+from astec.export.artifact.scoring.shares import PartWeights, Shares
 from astec.export.artifact.shortlist.candidates import Candidates
 
 TOLERANCE = 1e-5
-CLASSIFIER_ALONE = PartShares(1.0, 0.0, 0.0, 0.0, 0.0)
+CLASSIFIER_ALONE = PartWeights(1.0, 0.0, 0.0, 0.0, 0.0)
 SHARE = st.floats(0, 1, width=32)
 
 
@@ -100,9 +100,9 @@ def test_scores_and_order_are_those_of_the_formula(
     reranker = None if beta is None else random_classifiers(rng, num_queries, num_labels)
     sparse_logits_C = None if gamma is None else rng.uniform(-3, 3, len(candidates.labels)).astype(np.float32)
     delta = min(delta, 1 - (gamma or 0))
-    shares = PartShares.of(alpha, beta or 0, gamma or 0, delta)
+    weights = Shares(alpha, beta or 0, gamma or 0, delta).weights()
 
-    labels_BK, scores_BK = rank(candidates, shares, top_k, classifier, reranker, sparse_logits_C)
+    labels_BK, scores_BK = rank(candidates, weights, top_k, classifier, reranker, sparse_logits_C)
 
     assert labels_BK.shape == scores_BK.shape == (num_queries, top_k)
     assert (labels_BK.dtype, scores_BK.dtype) == (np.int64, np.float32)
@@ -124,19 +124,11 @@ def test_scores_and_order_are_those_of_the_formula(
         assert np.all(np.diff(scores) <= 0)
 
 
-@settings(derandomize=True)
-@given(alpha=SHARE, beta=SHARE, gamma=SHARE, delta=SHARE)
-def test_shares_make_one_whole(alpha: float, beta: float, gamma: float, delta: float) -> None:
-    shares = PartShares.of(alpha, beta, gamma, min(delta, 1 - gamma))
-    assert sum(shares) == pytest.approx(1)
-    assert min(shares) >= 0
-
-
 def test_hand_worked_scores() -> None:
     """The paper's formula alone."""
     candidates = candidates_of([[1, 0]], [[0.0, 1.0]])
     classifier = classifiers_of([[1, 0]], [[1, 0], [2, 1]], [-1, 0])
-    labels, scores = rank(candidates, PartShares.of(0.75, 0.0, 0.0, 0.0), 2, classifier)
+    labels, scores = rank(candidates, Shares(0.75).weights(), 2, classifier)
     # Label 1: 0.75 / (1 + e^-2) + 0.25 / 2; label 0: 0.75 / 2 + 0.25 / (1 + e^-1).
     assert labels.tolist() == [[1, 0]]
     assert scores[0] == pytest.approx([0.785598, 0.557765], abs=1e-6)
@@ -152,7 +144,8 @@ def test_hand_worked_scores_with_every_part() -> None:
     classifier = classifiers_of([[1, 0]], [[1, 0], [2, 1]], [-1, 0])
     reranker = classifiers_of([[1]], [[0], [np.log(3)]], [0, 0])
     sparse_logits_C = np.array([-np.log(2) / 2, np.log(2) / 2], np.float32)
-    labels, scores = rank(candidates, PartShares.of(0.75, 0.5, 0.2, 0.4), 2, classifier, reranker, sparse_logits_C)
+    weights = Shares(0.75, 0.5, 0.2, 0.4).weights()
+    labels, scores = rank(candidates, weights, 2, classifier, reranker, sparse_logits_C)
     # Label 1: (0.4 * 0.785598 + 0.2 / 3 + 0.04 + 0.75) / 2; label 0: (0.4 * 0.557765 + 0.4 / 3 + 0.36 + 0.5) / 2.
     assert labels.tolist() == [[0, 1]]
     assert scores[0] == pytest.approx([0.608220, 0.585453], abs=1e-6)
@@ -167,7 +160,7 @@ def test_a_part_without_a_share_is_not_looked_at() -> None:
     labels, scores = rank(candidates, CLASSIFIER_ALONE, 2, classifier, nothing, np.full(2, np.nan, np.float32))
     assert labels.tolist() == [[1, 0]]
     assert scores[0] == pytest.approx([1 / (1 + np.exp(-1)), 0.5])
-    labels, scores = rank(candidates, PartShares(0.0, 0.0, 0.0, 0.0, 1.0), 2, nothing, classifier)
+    labels, scores = rank(candidates, PartWeights(0.0, 0.0, 0.0, 0.0, 1.0), 2, nothing, classifier)
     assert labels.tolist() == [[1, 0]]
     assert scores[0] == pytest.approx([1 / (1 + np.exp(-1)), 0.5])
 
@@ -194,17 +187,17 @@ def test_one_compiled_kernel_serves_models_with_and_without_a_part() -> None:
     candidates, classifier = candidates_of([[0, 1]]), classifiers_of([[1]], [[1], [1]], [0, 0])
     rank(candidates, CLASSIFIER_ALONE, 1, classifier)
     compiled = list(best_labels.signatures)
-    every_part = PartShares.of(0.5, 0.5, 0.5, 0.5)
+    every_part = Shares(0.5, 0.5, 0.5, 0.5).weights()
     rank(candidates, every_part, 1, classifier, classifier, np.zeros(2, np.float32))
     assert best_labels.signatures == compiled
 
 
 @pytest.mark.parametrize(
-    ("shares", "part"), [(PartShares(0.5, 0, 0.5, 0, 0), "sparse"), (PartShares(0.5, 0, 0, 0, 0.5), "reranker")]
+    ("weights", "part"), [(PartWeights(0.5, 0, 0.5, 0, 0), "sparse"), (PartWeights(0.5, 0, 0, 0, 0.5), "reranker")]
 )
-def test_a_share_of_what_is_not_given_is_refused(shares: PartShares, part: str) -> None:
+def test_a_share_of_what_is_not_given_is_refused(weights: PartWeights, part: str) -> None:
     with pytest.raises(ValueError, match=rf"the share of {part} is 0\.5, but it is not given"):
-        rank(candidates_of([[0]]), shares, 1, classifiers_of([[1]], [[1]], [0]))
+        rank(candidates_of([[0]]), weights, 1, classifiers_of([[1]], [[1]], [0]))
 
 
 @pytest.mark.parametrize("top_k", [1, 3, 6])
@@ -233,7 +226,7 @@ def test_sparse_logits_beyond_the_range_of_exp_saturate() -> None:
     classifier = classifiers_of([[1]], [[1], [1]], [0, 0])
     sparse_logits_C = np.array([-1e4, 1e4], np.float32)
     labels, scores = rank(
-        candidates_of([[0, 1]]), PartShares(0.0, 0.0, 1.0, 0.0, 0.0), 2, classifier, None, sparse_logits_C
+        candidates_of([[0, 1]]), PartWeights(0.0, 0.0, 1.0, 0.0, 0.0), 2, classifier, None, sparse_logits_C
     )
     assert labels.tolist() == [[1, 0]]
     assert scores.tolist() == [[1, 0]]

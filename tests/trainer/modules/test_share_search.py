@@ -1,18 +1,20 @@
-"""How the parts of a score are mixed, and which mix is chosen.
+"""The choice of the shares, against figures of a slow reference.
 
 Shapes: R held-out texts, L labels, C candidates of all texts together, K ranks.
 """
 
-from dataclasses import astuple
+from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from astec.export.artifact.scoring.parts import Parts
+from astec.export.artifact.scoring.shares import Shares
 from astec.export.artifact.shortlist.candidates import Candidates
 from astec.export.ranking_metrics import RankingMetrics
-from astec.trainer.modules.mix import SHARES, SMALL_SHARES, MixChoice, Parts, Shares, choose_shares
+from astec.trainer.modules.share_search import ALPHAS, BETAS, DELTAS, GAMMAS, ShareChoice, choose_shares
 
 NUM_TEXTS, NUM_LABELS = 60, 15
 FIGURES = ("P@1", "P@3", "P@5", "PSP@1", "PSP@3", "PSP@5")
@@ -41,7 +43,7 @@ def weights_fixture() -> NDArray[np.float64]:
 
 
 def random_parts(candidates: Candidates, *, sparse: bool = False, reranker: bool = False) -> Parts:
-    """Distinct everywhere, so that every mix but for chance has one order."""
+    """Distinct everywhere, so that the scores of all shares but for chance have one order."""
     generator = np.random.default_rng(2)
     names = ["classifier", "similarity", "votes", *["sparse"] * sparse, *["reranker"] * reranker]
     return Parts(**{name: generator.random(len(candidates.labels), np.float32) for name in names})
@@ -62,7 +64,7 @@ def expected_figures(
 
 
 def shares_of(trial: dict[str, float]) -> Shares:
-    return Shares(trial["alpha"], trial["gamma"], trial["delta"], trial["beta"])
+    return Shares(trial["alpha"], trial["beta"], trial["gamma"], trial["delta"])
 
 
 def objective(trial: dict[str, float], psp_weight: float) -> float:
@@ -76,27 +78,17 @@ def smoothed(figures: NDArray[np.float64]) -> NDArray[np.float64]:
     return windows.mean(axis=tuple(range(figures.ndim, 2 * figures.ndim)))
 
 
-def test_a_mix_is_the_papers_with_sparse_term_votes_and_reranker_beside_it() -> None:
-    parts = Parts(*(np.float32([value]) for value in (0.9, 0.5, 0.3, 0.7, 0.1)))
-    assert Shares(0.6).mix(parts) == pytest.approx([0.6 * 0.9 + 0.4 * 0.5])
-    y = (1 - 0.2 - 0.1) * (0.6 * 0.9 + 0.4 * 0.5) + 0.2 * 0.7 + 0.1 * 0.3
-    assert Shares(0.6, gamma=0.2, delta=0.1).mix(parts) == pytest.approx([y])
-    mixed = Shares(0.6, gamma=0.2, delta=0.1, beta=0.3).mix(parts)
-    assert mixed == pytest.approx([0.7 * y + 0.3 * 0.1])
-    assert mixed.dtype == np.float32
-
-
 @pytest.mark.parametrize("sparse", [False, True])
 def test_trials_are_a_grid_with_the_figures_of_evaluation(
     candidates: Candidates, relevant_RL: csr_matrix, weights_L: NDArray[np.float64], sparse: bool
 ) -> None:
     parts = random_parts(candidates, sparse=sparse)
     trials = choose_shares(parts, candidates, relevant_RL, weights_L, 0.5).trials
-    gammas = SMALL_SHARES if sparse else (0.0,)
-    grid = [(alpha, gamma, delta, 0.0) for alpha in SHARES for gamma in gammas for delta in SMALL_SHARES]
+    gammas = GAMMAS if sparse else (0.0,)
+    grid = [(alpha, 0.0, gamma, delta) for alpha in ALPHAS for gamma in gammas for delta in DELTAS]
     assert [astuple(shares_of(trial)) for trial in trials] == grid
     for trial in trials:
-        expected = expected_figures(shares_of(trial).mix(parts), candidates, relevant_RL, weights_L)
+        expected = expected_figures(parts.scores(shares_of(trial)), candidates, relevant_RL, weights_L)
         assert {name: trial[name] for name in FIGURES} == pytest.approx(expected)
     assert len({trial["PSP@3"] for trial in trials}) > 5
 
@@ -109,7 +101,7 @@ def test_the_best_neighbourhood_of_the_grid_wins(
     choice = choose_shares(parts, candidates, relevant_RL, weights_L, psp_weight)
     grid = [shares_of(trial) for trial in choice.trials]
     figures = np.array([objective(trial, psp_weight) for trial in choice.trials])
-    means = smoothed(figures.reshape(len(SHARES), len(SMALL_SHARES), len(SMALL_SHARES))).ravel()
+    means = smoothed(figures.reshape(len(ALPHAS), len(GAMMAS), len(DELTAS))).ravel()
     assert means[grid.index(choice.shares)] == pytest.approx(means.max())
 
 
@@ -122,15 +114,15 @@ def test_the_share_of_the_reranker_is_chosen_for_the_best_mix_of_the_rest(
     assert choice.trials[: len(without.trials)] == without.trials
     tried = choice.trials[len(without.trials) :]
     best = without.shares
-    assert [shares_of(trial) for trial in tried] == [Shares(best.alpha, best.gamma, best.delta, b) for b in SHARES]
+    assert [shares_of(trial) for trial in tried] == [replace(best, beta=beta) for beta in BETAS]
     for trial in tried:
-        expected = expected_figures(shares_of(trial).mix(parts), candidates, relevant_RL, weights_L)
+        expected = expected_figures(parts.scores(shares_of(trial)), candidates, relevant_RL, weights_L)
         assert {name: trial[name] for name in FIGURES} == pytest.approx(expected)
     means = smoothed(np.array([objective(trial, 0.5) for trial in tried]))
-    assert means[SHARES.index(choice.shares.beta)] == pytest.approx(means.max())
+    assert means[BETAS.index(choice.shares.beta)] == pytest.approx(means.max())
 
 
-def two_labels(relevant: int, psp_weight: float, **parts: list[float]) -> MixChoice:
+def two_labels(relevant: int, psp_weight: float, **parts: list[float]) -> ShareChoice:
     """One text, two candidates, of which one is relevant; parts that are not given know nothing."""
     candidates = Candidates(np.int32([0, 1]), np.zeros(2, np.float32), np.zeros(2, np.float32), np.array([0, 2]))
     needed = {"classifier": [0.5, 0.5], "similarity": [0.5, 0.5], "votes": [0.5, 0.5]} | parts
@@ -162,8 +154,8 @@ def test_a_plateau_wins_over_a_lone_higher_peak() -> None:
     candidates = Candidates(labels, np.zeros(9, np.float32), np.zeros(9, np.float32), np.arange(0, 10, 3))
     relevant_RL = csr_matrix(np.float32([[1, 0, 0]] * 3))
     choice = choose_shares(Parts(plain, plain, plain, None, reranker), candidates, relevant_RL, np.ones(3), 0.5)
-    figures = {trial["beta"]: trial["P@1"] for trial in choice.trials[-len(SHARES) :]}
-    right = dict.fromkeys(SHARES, 0.0) | dict.fromkeys(SHARES[1:6], 100 / 3) | {0.8: 200 / 3}
+    figures = {trial["beta"]: trial["P@1"] for trial in choice.trials[-len(BETAS) :]}
+    right = dict.fromkeys(BETAS, 0.0) | dict.fromkeys(BETAS[1:6], 100 / 3) | {0.8: 200 / 3}
     assert figures == pytest.approx(right)
     assert choice.shares.beta == 0.2
 

@@ -1,11 +1,11 @@
-"""How the parts of a score are mixed: chosen on held-out training texts (paper, section 4 and A.1).
+"""The search for the best shares of a score's parts, on held-out texts (paper, section 4 and A.1).
 
 Shapes: R held-out texts, C their candidates, K = 5 ranks, L labels, T trials.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -14,53 +14,21 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 from scipy.sparse import csr_matrix
 
+from astec.export.artifact.scoring.parts import Parts
+from astec.export.artifact.scoring.shares import Shares
 from astec.export.artifact.shortlist.candidates import Candidates
 from astec.trainer.settings.config import MixSection
 
-SHARES = tuple(round(0.1 * step, 1) for step in range(11))
-SMALL_SHARES = tuple(round(0.05 * step, 2) for step in range(9))
-"""Of sparse term and votes, which span all of [0, 1] where a similarity moves by a tenth: small steps count."""
+ALPHAS = BETAS = tuple(round(0.1 * step, 1) for step in range(11))
+GAMMAS = DELTAS = tuple(round(0.05 * step, 2) for step in range(9))
+"""Smaller steps: the sparse term and votes range over all of [0, 1], while a similarity varies by about a tenth."""
 _RANKS = (1, 3, 5)
 _ALL_PARTS = MixSection()
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
-    """What a score is made of, each in [0, 1], float32 [C]; None: the model has no such part."""
-
-    classifier: NDArray[np.float32]
-    similarity: NDArray[np.float32]
-    votes: NDArray[np.float32]
-    sparse: NDArray[np.float32] | None = None
-    reranker: NDArray[np.float32] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Shares:
-    """y = (1 - gamma - delta)(alpha classifier + (1 - alpha) similarity) + gamma sparse + delta votes.
-
-    And then (1 - beta) y + beta reranker: the paper's formula where gamma and delta are 0.
-    """
-
-    alpha: float
-    gamma: float = 0.0
-    delta: float = 0.0
-    beta: float = 0.0
-
-    def mix(self, parts: Parts) -> NDArray[np.float32]:
-        """Scores of the candidates, float32 [C]."""
-        dense = self.alpha * parts.classifier + (1 - self.alpha) * parts.similarity
-        scores = (1 - self.gamma - self.delta) * dense + self.delta * parts.votes
-        if parts.sparse is not None:
-            scores += self.gamma * parts.sparse
-        if parts.reranker is not None:
-            scores = (1 - self.beta) * scores + self.beta * parts.reranker
-        return scores.astype(np.float32)
-
-
-@dataclass(frozen=True, slots=True)
-class MixChoice:
-    """The shares that are best, how good they are, and the figures of every trial in percent."""
+class ShareChoice:
+    """The best shares, the objective that they reach, and the shares and figures in percent of every trial."""
 
     shares: Shares
     objective: float
@@ -74,37 +42,43 @@ def choose_shares(
     weights_L: NDArray[np.float64],
     psp_weight: float,
     allowed: MixSection = _ALL_PARTS,
-) -> MixChoice:
-    """Try the mixes of a grid on held-out texts, then the share of the re-ranker.
+) -> ShareChoice:
+    """Try a grid of shares on held-out texts, then the shares of the re-ranker beside the best of the grid.
 
-    The best has the highest mean of P@1, P@3 and P@5 plus `psp_weight` times that of PSP. A trial is judged with its
-    neighbours on the grid: a lone peak on few held-out texts is chance.
+    The best trial has the highest mean of P@1, P@3 and P@5 plus `psp_weight` times the mean of PSP@1, PSP@3 and PSP@5.
+    A trial is judged by the mean of itself and its neighbours on the grid: with few held-out texts, a single high value
+    among low ones is chance.
 
     Args:
-        parts: of the scores of the candidates.
+        parts: the parts of the candidates' scores.
         candidates: of the R texts.
-        relevant_RL: their labels.
+        relevant_RL: the labels of the texts.
         weights_L: inverse propensities.
-        psp_weight: what a point of PSP is worth in points of P.
-        allowed: what may have a share.
+        psp_weight: how many points of P a point of PSP is worth.
+        allowed: the parts that may have a share.
     """
     judge = _Judge(candidates, relevant_RL, weights_L)
-    alphas, gammas = SHARES if allowed.similarity else (1.0,), SMALL_SHARES if parts.sparse is not None else (0.0,)
-    axes = (alphas, gammas, SMALL_SHARES if allowed.votes else (0.0,))
-    grid = [Shares(*shares) for shares in product(*axes)]
-    trials = [asdict(shares) | judge.figures(shares.mix(parts)) for shares in grid]
+    alphas, gammas = ALPHAS if allowed.similarity else (1.0,), GAMMAS if parts.sparse is not None else (0.0,)
+    axes = (alphas, gammas, DELTAS if allowed.votes else (0.0,))
+    grid = [Shares(alpha, gamma=gamma, delta=delta) for alpha, gamma, delta in product(*axes)]
+    trials = [_named(shares) | judge.figures(parts.scores(shares)) for shares in grid]
     shape = tuple(len(axis) for axis in axes)
-    position, objective = _plateau(_objective(trials, psp_weight).reshape(shape))
+    position, objective = _plateau(_objectives(trials, psp_weight).reshape(shape))
     if parts.reranker is None:
-        return MixChoice(grid[position], objective, trials)
-    line = [replace(grid[position], beta=beta) for beta in SHARES]
-    reranked = [asdict(shares) | judge.figures(shares.mix(parts)) for shares in line]
-    position, objective = _plateau(_objective(reranked, psp_weight))
-    return MixChoice(line[position], objective, trials + reranked)
+        return ShareChoice(grid[position], objective, trials)
+    line = [replace(grid[position], beta=beta) for beta in BETAS]
+    reranked = [_named(shares) | judge.figures(parts.scores(shares)) for shares in line]
+    position, objective = _plateau(_objectives(reranked, psp_weight))
+    return ShareChoice(line[position], objective, trials + reranked)
+
+
+def _named(shares: Shares) -> dict[str, float]:
+    """Return the shares by name, in the order of the lines in a run's history."""
+    return {name: getattr(shares, name) for name in ("alpha", "gamma", "delta", "beta")}
 
 
 class _Judge:
-    """P@k and PSP@k of scored candidates, without a step of Python per text."""
+    """Computes P@k and PSP@k of scored candidates, in compiled loops over the texts."""
 
     def __init__(self, candidates: Candidates, relevant_RL: csr_matrix, weights_L: NDArray[np.float64]) -> None:
         self._offsets = candidates.offsets
@@ -118,25 +92,26 @@ class _Judge:
         self._best_gains = _best_gains(gains.data, gains.indptr.astype(np.int64), _RANKS[-1])
 
     def figures(self, scores_C: NDArray[np.float32]) -> dict[str, float]:
-        """P and PSP at 1, 3 and 5, in percent."""
+        """Return P and PSP at 1, 3 and 5, in percent."""
         hits_K, gains_K = _sum_best(scores_C, self._offsets, self._hits_C, self._gains_C, _RANKS[-1])
         precision = {f"P@{k}": 100 * float(hits_K[:k].sum()) / (k * self._num_texts) for k in _RANKS}
         return precision | {f"PSP@{k}": 100 * float(gains_K[:k].sum() / self._best_gains[:k].sum()) for k in _RANKS}
 
 
-def _objective(trials: list[dict[str, float]], psp_weight: float) -> NDArray[np.float64]:
+def _objectives(trials: list[dict[str, float]], psp_weight: float) -> NDArray[np.float64]:
     return np.array([sum(trial[f"P@{k}"] + psp_weight * trial[f"PSP@{k}"] for k in _RANKS) for trial in trials])
 
 
 def _plateau(figures: NDArray[np.float64]) -> tuple[int, float]:
-    """Position of the best trial of a grid, judged with its neighbours, and their mean."""
-    means = uniform_filter(figures, size=3, mode="nearest").round(6)  # unrounded, equal plateaus would differ
+    """Return the position of the best trial of a grid, each judged by the mean with its neighbours, and that mean."""
+    # Unrounded, the means of equal plateaus would differ in their last bits.
+    means = uniform_filter(figures, size=3, mode="nearest").round(6)
     return int(means.argmax()), float(means.max())
 
 
 @njit(cache=True)
 def _best_gains(gains: NDArray[np.float64], indptr: NDArray[np.int64], num_ranks: int) -> NDArray[np.float64]:
-    """Gains at each rank, of all texts together, of a ranking that puts the rarest labels first."""
+    """Sum over the texts, for each rank, the gains of a ranking that puts the rarest labels first, float64 [K]."""
     best_K = np.zeros(num_ranks)
     for row in range(len(indptr) - 1):
         falling = -np.sort(-gains[indptr[row] : indptr[row + 1]])
@@ -153,7 +128,7 @@ def _sum_best(
     gains_C: NDArray[np.float64],
     num_ranks: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Hits and gains at each rank, of all texts together."""
+    """Sum over the texts, for each rank, the hits and the gains of the candidates ranked by score, [K] each."""
     hits_K, gains_K = np.zeros(num_ranks, np.int64), np.zeros(num_ranks)
     best = np.empty(num_ranks, np.int64)
     for row in range(len(offsets) - 1):
