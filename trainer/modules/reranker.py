@@ -1,6 +1,6 @@
 """The re-ranker: a second, independent encoder and classifiers, trained end to end on the model's mistakes (section 4).
 
-Shapes: N texts, D dimensions, L labels, S negatives of a text, C candidates of all texts together.
+Shapes: N texts, S negatives of a text.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from astec.trainer.settings.config import TrainerConfig
 from astec.trainer.settings.section import EncoderSection
 from astec.trainer.training.dense_model import DenseModel
 from astec.trainer.training.features import EncodedFeatures
-from astec.trainer.training.loop import Loop, Schedule
-from astec.trainer.training.task import OneVsAllTask
+from astec.trainer.training.lesson import Lesson, ProbeTexts, learn
 
 _STREAM = 3
 
@@ -37,23 +36,27 @@ def learn_reranker(
     device: torch.device,
     run: Run,
 ) -> DenseModel:
-    """Train on the positives and on the labels that the model ranks high wrongly.
+    """Train on the labels of the texts and on the wrong labels that the model ranks high.
 
-    Several processes split the labels; the first gets all classifiers in the end, the others none.
+    Several processes split the labels; at the end the first has all classifiers, the others have none.
+
+    Args:
+        train: texts to learn from.
+        held: held-out texts, whose precision is recorded after every epoch.
+        held_candidates: the labels that the held-out texts are scored against.
+        num_features: the size of the vocabulary.
+        mistakes_NS: wrong labels of each training text, -1 where it has fewer.
+        config: all settings.
+        device: where the re-ranker lives.
+        run: where it is recorded.
 
     Raises:
         DivergedError: the loss became NaN or infinite.
     """
-    settings, seed = config.reranker, config.seed
-    generator = seeded(seed, _STREAM)  # not where Module I started: the two are to differ
-    encoder = Encoder.start(EncoderSection(), random_embeddings(num_features, settings.dim, generator).to(device))
-    features = EncodedFeatures(encoder, Texts(train.bags))
+    seed, dim = config.seed, config.reranker.dim
+    generator = seeded(seed, _STREAM)  # other starting points than Module I's: the two encoders must differ
+    encoder = Encoder.start(EncoderSection(), random_embeddings(num_features, dim, generator).to(device))
     sampler = LabelSampler(train.labels, mistakes_NS, config.shortlist.num_random_negatives, seed)
-    mesh = Mesh(labels=run.world)
-    task = OneVsAllTask("reranker", features, sampler, settings.dim, config.model, generator, device, mesh)
-
-    def probe() -> dict[str, float]:
-        return task.precision(encoder.represent(Texts(held.bags)), held.labels, held_candidates)
-
-    Loop(task, Schedule.of(settings, len(train)), seed, probe).run(run)
-    return task.finish(encoder)
+    probe = ProbeTexts(lambda: encoder.represent(Texts(held.bags)), held.labels, held_candidates)
+    lesson = Lesson(EncodedFeatures(encoder, Texts(train.bags)), sampler, probe)
+    return learn("reranker", encoder, lesson, generator, Mesh(labels=run.world), config, seed, run)

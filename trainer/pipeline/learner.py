@@ -15,7 +15,7 @@ from astec.export.artifact.shortlist.candidates import Candidates
 from astec.export.artifact.text.featurizer import Featurizer
 from astec.trainer.data import Examples
 from astec.trainer.encoders.encoder import Encoder
-from astec.trainer.modules.extreme import HeldOut, learn_classifiers
+from astec.trainer.modules.extreme import learn_extreme
 from astec.trainer.modules.negatives.sampling import (
     Graphs,
     LabelSampler,
@@ -29,6 +29,7 @@ from astec.trainer.parallel.world import Arrays
 from astec.trainer.run.folder import Run
 from astec.trainer.settings.config import TrainerConfig
 from astec.trainer.training.dense_model import DenseModel
+from astec.trainer.training.lesson import ProbeTexts
 from astec.trainer.training.probe import recall_metrics
 from astec.trainer.training.start import start_encoder
 from astec.trainer.training.task import Labels
@@ -110,9 +111,8 @@ class Learner:
         v_RD = self.encoder.represent(self.held.texts)
         mined = self.run.world.share(lambda: self._mine_all(v_RD))
         labels = self.label_samples(mined.pop("negatives"))
-        held = HeldOut(v_RD, self.held.labels, Candidates(**mined))
-        rest = self.config, self.seed, self.run
-        return learn_classifiers(self.encoder, self.v, labels, held, *rest)
+        probe = ProbeTexts(lambda: v_RD, self.held.labels, Candidates(**mined))
+        return learn_extreme(self.encoder, self.v, labels, probe, self.config, self.seed, self.run)
 
     def _mine_all(self, v_RD: NDArray[np.float32]) -> Arrays:
         """Negatives of the texts, and candidates of the held-out texts."""

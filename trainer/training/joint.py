@@ -1,7 +1,9 @@
 """An encoder and classifiers of every label, or cluster of labels, trained together end to end.
 
-Module I does this to clusters, and keeps the encoder (paper, section 4, equation 1); systems without modules do it to
-the labels themselves.
+Module I does this for clusters of labels and keeps the encoder (paper, section 4, equation 1); frameworks without
+modules do it for the labels themselves.
+
+Shapes: R held-out texts, L labels or clusters.
 """
 
 from __future__ import annotations
@@ -18,8 +20,8 @@ from astec.trainer.run.folder import Run
 from astec.trainer.settings.config import TrainerConfig
 from astec.trainer.training.dense_model import DenseModel
 from astec.trainer.training.features import EncodedFeatures
-from astec.trainer.training.loop import Loop, Schedule
-from astec.trainer.training.task import Labels, OneVsAllTask
+from astec.trainer.training.lesson import Lesson, ProbeTexts, learn
+from astec.trainer.training.task import Labels
 
 _STREAM = 1
 
@@ -34,22 +36,15 @@ def learn_jointly(
     seed: int,
     run: Run,
 ) -> DenseModel:
-    """Train the encoder, in place, a residual and classifiers of labels; the settings of the module `name` rule.
+    """Train the encoder, in place, a residual and classifiers of labels.
 
-    How well it does on `held`, texts and their labels [R, L], is recorded. Several processes split the texts of a
-    batch.
+    The schedule is that of the module `name`. Several processes split the texts of a batch. Precision on `held`,
+    held-out texts and their labels [R, L], is recorded after every epoch.
 
     Raises:
         DivergedError: the loss became NaN or infinite.
     """
     held_texts, held_labels_RL = held
-    schedule = Schedule.of(config.surrogate if name == "surrogate" else config.extreme, len(texts))
-    features = EncodedFeatures(encoder, texts)
-    generator, mesh = seeded(seed, _STREAM), Mesh(texts=run.world)
-    task = OneVsAllTask(name, features, labels, config.model.dim, config.model, generator, encoder.device, mesh)
-
-    def probe() -> dict[str, float]:
-        return task.precision(encoder.represent(held_texts), held_labels_RL, None)
-
-    Loop(task, schedule, seed, probe).run(run)
-    return task.finish(encoder)
+    probe = ProbeTexts(lambda: encoder.represent(held_texts), held_labels_RL)
+    lesson = Lesson(EncodedFeatures(encoder, texts), labels, probe)
+    return learn(name, encoder, lesson, seeded(seed, _STREAM), Mesh(texts=run.world), config, seed, run)
