@@ -1,11 +1,13 @@
-"""Frameworks by name: how a learner comes to its encoder and its classifiers. A new one is a class and a line here.
+"""The frameworks by name: the ways in which one learner gets its encoder and its classifiers.
+
+A new framework is a function and a line in `FRAMEWORKS`.
 
 Shapes: L labels, K buckets, S negatives of a text.
 """
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -13,103 +15,97 @@ from numpy.typing import NDArray
 
 from astec.trainer.encoders.encoder import Encoder
 from astec.trainer.modules.negatives.rebuilt import RebuiltSampler
+from astec.trainer.modules.negatives.sampling import LabelSampler
 from astec.trainer.modules.surrogate.learn import learn_surrogate
 from astec.trainer.parallel.world import Arrays
-from astec.trainer.pipeline.learner import Learner
+from astec.trainer.pipeline.job import Job
+from astec.trainer.pipeline.learner import Learnt, learn_classifiers, learn_encoder
 from astec.trainer.training.dense_model import DenseModel
 from astec.trainer.training.joint import learn_jointly
 from astec.trainer.training.start import start_encoder
 from astec.trainer.training.task import AllLabels, Labels
 
 
-class OvaLearner(Learner):
-    """DeepXML-OVA: Modules III and IV look at every label, not at a shortlist."""
-
-    def label_samples(self, negatives_NS: NDArray[np.int32]) -> Labels:
-        """See `Learner.label_samples`."""
-        return AllLabels(self.train.labels)
+def learn_deepxml(job: Job, seed: int) -> Learnt:
+    """Learn by the four modules of the paper."""
+    encoder = learn_encoder(job, seed)
+    return learn_classifiers(job, encoder, seed, _sample_shortlists)
 
 
-class JointLearner(Learner):
-    """Without modules: encoder and classifiers of every label trained together, as XML-CNN is."""
-
-    @cached_property
-    def encoder(self) -> Encoder:
-        """What the classifiers were trained with."""
-        return self.model.encoder
-
-    @cached_property
-    def model(self) -> DenseModel:
-        """All of it."""
-        arrays = self.run.together(f"extreme-{self.seed}", self._learn)
-        return DenseModel.of(Encoder.of(self.config.encoder, arrays, self.device), arrays)
-
-    def start(self) -> Encoder:
-        """Where the encoder starts from."""
-        return start_encoder(self.train, self.featurizer, self.config, self.seed, self.device, self.run)
-
-    def labels(self, encoder: Encoder) -> Labels:
-        """What a batch is scored against."""
-        return AllLabels(self.train.labels)
-
-    def _learn(self) -> Arrays:
-        encoder, held = self.start(), (self.held.texts, self.held.labels)
-        labels = self.labels(encoder)
-        return _arrays(
-            learn_jointly("extreme", encoder, self.train.texts, labels, held, self.config, self.seed, self.run)
-        )
+def learn_deepxml_ova(job: Job, seed: int) -> Learnt:
+    """Learn as DeepXML-OVA: Modules III and IV score every label, not a shortlist."""
+    encoder = learn_encoder(job, seed)
+    return learn_classifiers(job, encoder, seed, _sample_all)
 
 
-class AnnsLearner(JointLearner):
-    """DeepXML-ANNS: the encoder of Module I goes on learning, on shortlists from graphs that follow it."""
+def learn_deepxml_anns(job: Job, seed: int) -> Learnt:
+    """Learn as DeepXML-ANNS: the encoder of Module I learns on, with shortlists from graphs that are rebuilt for it."""
 
-    def start(self) -> Encoder:
-        """Module I's."""
-        arrays = self.run.together(f"surrogate-{self.seed}", lambda: self.learn_encoder().arrays())
-        return Encoder.of(self.config.encoder, arrays, self.device)
+    def sample(encoder: Encoder) -> Labels:
+        return RebuiltSampler(job.train, encoder, job.config.shortlist, seed, job.run)
 
-    def labels(self, encoder: Encoder) -> Labels:
-        """The neighbours of the texts of a batch."""
-        return RebuiltSampler(self.train, encoder, self.config.shortlist, self.seed, self.run)
+    return _learn_end_to_end(job, seed, lambda: learn_encoder(job, seed), sample)
 
 
-class MachLearner(Learner):
-    """One of MACH's repetitions: labels share classifiers of the buckets that they are hashed to.
+def learn_end_to_end(job: Job, seed: int) -> Learnt:
+    """Learn without modules, as XML-CNN does: encoder and classifiers of every label are trained together."""
 
-    With several seeds the buckets of a label are others in each, and what is served is the mean of their logits, where
-    MACH takes that of their probabilities (Medini et al., NeurIPS 2019, section 3).
+    def start() -> Encoder:
+        return start_encoder(job.train, job.data.featurizer, job.config, seed, job.device, job.run)
+
+    return _learn_end_to_end(job, seed, start, lambda encoder: AllLabels(job.train.labels))
+
+
+def learn_mach(job: Job, seed: int) -> Learnt:
+    """Learn one of MACH's repetitions: labels share the classifiers of the buckets that they are hashed to.
+
+    Each seed hashes the labels to other buckets. With several seeds a label's logit is the mean of its buckets' logits,
+    where MACH takes the mean of their probabilities (Medini et al., NeurIPS 2019, section 3).
     """
+    config, featurizer = job.config, job.data.featurizer
 
-    @cached_property
-    def encoder(self) -> Encoder:
-        """What the buckets were trained with."""
-        return self.model.encoder
-
-    @cached_property
-    def model(self) -> DenseModel:
-        """The classifiers of each label's bucket."""
-        arrays = self.run.together(f"surrogate-{self.seed}", self._learn)
-        buckets_L = torch.from_numpy(arrays["buckets"]).to(self.device)
-        of_buckets = DenseModel.of(Encoder.of(self.config.encoder, arrays, self.device), arrays)
-        return DenseModel(
-            of_buckets.encoder, of_buckets.residuals, of_buckets.classifier[buckets_L], of_buckets.bias[buckets_L]
-        )
-
-    def _learn(self) -> Arrays:
-        rest = self.config, self.seed
-        encoder = start_encoder(self.train, self.featurizer, *rest, self.device, self.run)
-        sizes = self.featurizer.num_features, *rest
-        model, membership_LK = learn_surrogate(self.train, self.held, encoder, *sizes, self.run)
+    def learn() -> Arrays:
+        encoder = start_encoder(job.train, featurizer, config, seed, job.device, job.run)
+        num_features = featurizer.num_features
+        model, membership_LK = learn_surrogate(job.train, job.probe, encoder, num_features, config, seed, job.run)
         return _arrays(model) | {"buckets": membership_LK.indices.astype(np.int64)}
 
+    arrays = job.run.together(f"surrogate-{seed}", learn)
+    buckets_L = torch.from_numpy(arrays["buckets"]).to(job.device)
+    of_buckets = DenseModel.of(Encoder.of(config.encoder, arrays, job.device), arrays)
+    classifier_LD, bias_L = of_buckets.classifier[buckets_L], of_buckets.bias[buckets_L]
+    return Learnt(DenseModel(of_buckets.encoder, of_buckets.residuals, classifier_LD, bias_L))
 
-FRAMEWORKS: dict[str, type[Learner]] = {
-    "deepxml": Learner,
-    "deepxml-ova": OvaLearner,
-    "deepxml-anns": AnnsLearner,
-    "end-to-end": JointLearner,
-    "mach": MachLearner,
+
+Framework = Callable[[Job, int], Learnt]
+FRAMEWORKS: dict[str, Framework] = {
+    "deepxml": learn_deepxml,
+    "deepxml-ova": learn_deepxml_ova,
+    "deepxml-anns": learn_deepxml_anns,
+    "end-to-end": learn_end_to_end,
+    "mach": learn_mach,
 }
+
+
+def _learn_end_to_end(job: Job, seed: int, start: Callable[[], Encoder], sample: Callable[[Encoder], Labels]) -> Learnt:
+    """Train the encoder that `start` returns together with classifiers, on the labels that `sample` draws."""
+    config, probe = job.config, job.probe
+
+    def learn() -> Arrays:
+        encoder = start()
+        held = (probe.texts, probe.labels)
+        return _arrays(learn_jointly("extreme", encoder, job.train.texts, sample(encoder), held, config, seed, job.run))
+
+    arrays = job.run.together(f"extreme-{seed}", learn)
+    return Learnt(DenseModel.of(Encoder.of(config.encoder, arrays, job.device), arrays))
+
+
+def _sample_shortlists(job: Job, negatives_NS: NDArray[np.int32], seed: int) -> Labels:
+    return LabelSampler(job.train.labels, negatives_NS, job.config.shortlist.num_random_negatives, seed)
+
+
+def _sample_all(job: Job, negatives_NS: NDArray[np.int32], seed: int) -> Labels:
+    return AllLabels(job.train.labels)
 
 
 def _arrays(model: DenseModel) -> Arrays:

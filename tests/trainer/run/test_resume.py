@@ -145,7 +145,7 @@ def test_a_run_killed_at_every_stage_ends_as_an_uninterrupted_one(trainer: Train
         (RECORD, "extreme", 2),
         ("pathlib.Path.unlink", "extreme-0.progress", 1),  # the stage is saved, its progress not yet dropped
         (RECORD, "reranker", 2),
-        ("astec.trainer.pipeline.stages.learn_sparse", "", 2),  # of the second cost; the first is saved
+        ("astec.trainer.pipeline.sparse_terms.learn_sparse", "", 2),  # of the second cost; the first is saved
         (RECORD, "refitted graphs", 1),
         ("pathlib.Path.rename", "checkpoint", 1),
         ("astec.trainer.pipeline.stages.write_report", "", 1),

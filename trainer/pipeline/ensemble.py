@@ -1,0 +1,44 @@
+"""The learners of all seeds, joined into one dense model with its graphs and negatives.
+
+Shapes: N texts, D dimensions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from astec.trainer.pipeline.frameworks import FRAMEWORKS
+from astec.trainer.pipeline.job import Job
+from astec.trainer.pipeline.learner import Learnt
+from astec.trainer.pipeline.mining import Mined, index_texts, mine_by_one_learner, mine_for_sparse_term
+from astec.trainer.training.dense_model import DenseModel
+
+
+@dataclass(frozen=True, slots=True)
+class Ensemble:
+    """The dense model of all learners, and the graphs and negatives over its representations."""
+
+    model: DenseModel
+    mined: Mined
+
+
+def learn_learners(job: Job) -> list[Learnt]:
+    """Run Modules I to IV for every seed; several processes run this together.
+
+    Of several learners the graphs and negatives are dropped: the joined model gets its own.
+    """
+    framework = FRAMEWORKS[job.config.framework]
+    if len(job.config.seeds) == 1:
+        return [framework(job, job.config.seed)]
+    return [Learnt(framework(job, seed).model) for seed in job.config.seeds]
+
+
+def join_learners(job: Job, learners: list[Learnt]) -> Ensemble:
+    """Join the models of all learners, and run Module II over the result; a single learner stays as it is."""
+    if len(learners) == 1:
+        model, mined = learners[0].model, learners[0].mined
+        return Ensemble(model, mined or mine_by_one_learner(job, model.encoder, job.config.seed))
+    model = DenseModel.join([learnt.model for learnt in learners])
+    v_ND = model.encoder.represent(job.train.texts)
+    graphs = index_texts(job, job.train, v_ND, job.config.seed, "joint graphs")
+    return Ensemble(model, Mined(graphs, mine_for_sparse_term(job, job.train, graphs, v_ND, "joint-mining")))

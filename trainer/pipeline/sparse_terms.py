@@ -1,0 +1,51 @@
+"""The sparse term of a run, learnt for each cost that the settings name.
+
+Shapes: N texts, S negatives of a text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astec.export.artifact.scoring.sparse import SparseClassifier
+from astec.trainer.data import Examples
+from astec.trainer.modules.sparse_term import learn_sparse
+from astec.trainer.parallel.world import Arrays
+from astec.trainer.pipeline.job import Job
+
+
+@dataclass(frozen=True, slots=True)
+class SparseTerm:
+    """The sparse term and the cost that it was trained with."""
+
+    classifier: SparseClassifier
+    cost: float
+
+
+def learn_sparse_terms(job: Job, negatives_NS: NDArray[np.int32]) -> Iterator[SparseTerm | None]:
+    """Yield the sparse term of every cost; one None where the settings ask for no sparse term."""
+    if not job.config.sparse.enabled:
+        yield None
+        return
+    for cost in job.config.sparse.costs:
+        yield learn_sparse_term(job, f"sparse-{cost}", job.train, negatives_NS, cost)
+
+
+def learn_sparse_term(
+    job: Job, stage: str, examples: Examples, negatives_NS: NDArray[np.int32], cost: float
+) -> SparseTerm | None:
+    """Learn the sparse term on some examples, under the name of a stage; None where pruning left no weight."""
+
+    def learn() -> Arrays:
+        num_features, settings = job.data.featurizer.num_features, job.config.sparse
+        learnt = learn_sparse(examples, negatives_NS, num_features, settings, cost, job.config.seed)
+        return {} if learnt is None else {field.name: getattr(learnt, field.name) for field in fields(learnt)}
+
+    arrays = job.run.once(stage, learn)
+    sparse = SparseTerm(SparseClassifier(**arrays), cost) if arrays else None
+    job.run.record(stage, weights=0 if sparse is None else sparse.classifier.num_weights)
+    return sparse

@@ -1,0 +1,31 @@
+"""The facts about a training that its checkpoint and its report show to people."""
+
+from __future__ import annotations
+
+import os
+import platform
+
+import torch
+
+from astec.trainer.numerics.device import product_dtype
+from astec.trainer.pipeline.job import Job
+from astec.trainer.report.evaluation import Summary
+
+
+def summarize(job: Job) -> Summary:
+    """Return the sizes of the data, the seconds so far, the machine and some settings, by name."""
+    config, device = job.config, job.device
+    return {
+        "texts": job.data.num_texts - len(job.held),
+        "label_texts": job.data.num_label_texts,
+        "held_out_texts": len(job.held),
+        "dropped_texts_without_label": job.data.dropped_rows,
+        "seconds": round(job.run.elapsed_s(), 1),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({os.cpu_count()} cores)",
+        "products": str(product_dtype(config.model.precision, device)).removeprefix("torch."),
+        "machine": platform.machine(),
+        "torch": torch.__version__,
+        "seeds": ",".join(map(str, config.seeds)),
+        "spectral_bound": config.model.spectral_bound,
+        "dropout": config.model.dropout,
+    }
