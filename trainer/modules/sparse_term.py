@@ -1,9 +1,9 @@
 """The sparse linear term: a linear SVM per label over the query's own tokens, trained on the shortlists and pruned.
 
-Dense representations blur what single tokens say; one-vs-rest linear classifiers on the same hard negatives (as in
-DiSMEC and Slice) keep it. Each label's problem, L2-regularised squared hinge, is solved by dual coordinate descent
-(Hsieh et al., ICML 2008). A label's examples are copied side by side first, their tokens numbered anew, so that the
-passes over them stay in the caches: most labels have a few hundred examples.
+Dense representations blur the meaning of single tokens; one-vs-rest linear classifiers on the same hard negatives (as
+in DiSMEC and Slice) keep it. The problem of each label, an L2-regularised squared hinge loss, is solved by dual
+coordinate descent (Hsieh et al., ICML 2008). A label's examples are first copied side by side and their tokens
+renumbered, so that all passes over them stay in the CPU caches: most labels have a few hundred examples.
 
 Shapes: N texts, L labels, V tokens that occur, S negatives of a text, M examples of a label, E tokens of all of these
 together, K distinct ones, W weights kept.
@@ -24,11 +24,11 @@ from astec.export.console import track
 from astec.trainer.data import Examples
 from astec.trainer.settings.config import SparseSection
 
-# Labels come by falling frequency: in a large chunk the first ones would keep one thread busy when all others are done.
+# Labels come by falling frequency: a larger first chunk would keep one thread busy when all others are done.
 _CHUNK_LABELS = 128
-# A pass in which no dual variable changes by more is a label's last.
+# After a pass in which no dual variable changes by more than this, a label is done.
 _TOLERANCE = 0.01
-# So many passes an example sits out after one that left it as it was.
+# The number of passes that skip an example after a pass that left it unchanged.
 _REST_PASSES = 2
 
 _Chunk = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]
@@ -37,10 +37,10 @@ _Chunk = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32], NDArra
 def learn_sparse(
     train: Examples, negatives_NS: NDArray[np.int32], num_features: int, settings: SparseSection, cost: float, seed: int
 ) -> SparseClassifier | None:
-    """Train every label on its texts against the texts that have it among their `num_negatives` hardest negatives.
+    """Train every label on its own texts against the texts that have it among their `num_negatives` hardest negatives.
 
-    Memory beyond the result follows `negatives_NS` and `train`, whatever `num_features` is. The result does not depend
-    on the number of threads. Returns None where no weight is left after pruning.
+    Memory beyond the result grows with `negatives_NS` and `train`, not with `num_features`. The result does not depend
+    on the number of threads. It is None where pruning leaves no weight.
     """
     tokens_V = np.unique(train.bags.ids)
     ids = np.searchsorted(tokens_V, train.bags.ids).astype(np.int32)
@@ -63,7 +63,7 @@ def _learn_chunks(
     cost: float,
     seed: int,
 ) -> Iterator[_Chunk]:
-    """What `_learn_labels` returns for the labels in order, so many at a time; `ids` are those of V tokens."""
+    """Yield what `_learn_labels` returns for chunks of labels, in their order; `ids` number the V tokens that occur."""
     num_labels = train.labels.shape[1]
     by_label = train.labels.tocsc()
     positives = (by_label.indptr.astype(np.int64), by_label.indices.astype(np.int32))
@@ -96,7 +96,7 @@ def _learn_chunks(
 def _texts_by_negative(
     negatives_NS: NDArray[np.int32], num_negatives: int, num_labels: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """For each label the texts that have it among their first `num_negatives`, by counting sort; -1 is none."""
+    """Find for each label the texts with it among their first `num_negatives`, by counting sort; -1 stands for none."""
     width = min(num_negatives, negatives_NS.shape[1])
     indptr = np.zeros(num_labels + 1, np.int64)
     for text in range(len(negatives_NS)):
@@ -131,7 +131,7 @@ def _learn_labels(
     prune_head_below: np.float32,
     seed: int,
 ) -> _Chunk:
-    """Labels first..last-1: weights kept of each, their token ids and values, and the biases."""
+    """Learn the labels first..last-1: number of weights kept of each, their token ids and values, and the biases."""
     np.random.seed(seed)
     numbers_V = np.full(num_tokens, -1, np.int32)
     sizes, bias = np.zeros(last - first, np.int64), np.zeros(last - first, np.float32)
@@ -164,9 +164,9 @@ def _copy_examples(
     weights: NDArray[np.float32],
     numbers_V: NDArray[np.int32],
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32], NDArray[np.int32]]:
-    """Bounds [M + 1], token numbers and weights [E] of these texts, and the token of each number [K].
+    """Copy some texts: bounds [M + 1], token numbers and weights [E], and the token of each number [K].
 
-    `numbers_V` comes and goes all -1.
+    `numbers_V` is scratch space, all -1 before and after.
     """
     bounds = np.zeros(len(texts_M) + 1, np.int64)
     for example, text in enumerate(texts_M):
@@ -198,16 +198,16 @@ def _descend(
     cost: np.float32,
     epochs: int,
 ) -> tuple[NDArray[np.float32], np.float32]:
-    """Solve one label's problem by dual coordinate descent: its weights [K] and bias.
+    """Solve the problem of one label by dual coordinate descent: return its weights [K] and its bias.
 
-    Examples that a pass leaves as they are, being right with room to spare, rest for some passes, but not in the last:
-    a simple form of shrinking (Hsieh et al., section 3.2).
+    Examples that a pass leaves unchanged, because they are right by a margin, are skipped for some passes, but not in
+    the last: a simple form of shrinking (Hsieh et al., section 3.2).
     """
     num_examples = len(bounds) - 1
     slack = np.float32(0.5) / cost
-    # Every text has norm 1, or 0 when it is empty, and beside it a token of weight 1, the same for all: the bias.
+    # Every text has norm 1, or 0 when it is empty, and one more token of weight 1, the same for all: the bias.
     curvature = np.float32(2) + slack
-    # A label that no text has is wrong for all, also where none was given it as a negative.
+    # A label that no text has is wrong for all texts, even if it is a negative of none.
     u_K, bias = np.zeros(num_tokens, np.float32), np.float32(0 if num_positives else -1)
     dual_M, rest_M = np.zeros(num_examples, np.float32), np.zeros(num_examples, np.int8)
     for epoch in range(epochs):

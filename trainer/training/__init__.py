@@ -1,1 +1,1 @@
-"""What every module shares: task, layers, features, training loop and validation probe."""
+"""The parts of training that all modules share: task, layers, features, loop and validation probe."""

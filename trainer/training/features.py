@@ -1,4 +1,4 @@
-"""Where a module's v come from: an encoder that learns, or representations that stand still.
+"""The source of a module's v: an encoder that learns, or fixed representations.
 
 Shapes: N texts, B texts of a batch, V vocabulary, D dimensions.
 """
@@ -19,26 +19,26 @@ from astec.trainer.numerics.row_table import RowTable
 
 
 class Features(Protocol):
-    """The v of a batch of texts."""
+    """Makes v of a batch of texts."""
 
     num_texts: int
     tables: dict[str, RowTable]
-    """What learns, by name."""
+    """The parameters that learn, by name."""
 
     def prepare(self, rows_B: NDArray[np.int64], num_own: int) -> tuple[Tensor, ...]:
-        """Gather what `encode` needs of the texts of a batch; may run on another thread.
+        """Gather the input of `encode` for the texts of a batch; may run on another thread.
 
         Args:
             rows_B: the texts of all processes.
-            num_own: so many, the first, are this process's and encoded.
+            num_own: how many texts, from the first, belong to this process, which encodes them.
         """
 
     def encode(self, prepared: tuple[Tensor, ...]) -> Tensor:
-        """v of the own texts, [B, D]."""
+        """Return v of this process's texts, [B, D]."""
 
 
 class FrozenFeatures:
-    """Representations of all texts, float32 [N, D], computed before."""
+    """Fixed representations of all texts, float32 [N, D]."""
 
     def __init__(self, v_ND: NDArray[np.float32], device: torch.device) -> None:
         self._v_ND, self._device = v_ND, device
@@ -46,25 +46,25 @@ class FrozenFeatures:
         self.tables: dict[str, RowTable] = {}
 
     def prepare(self, rows_B: NDArray[np.int64], num_own: int) -> tuple[Tensor, ...]:
-        """The representations of the own texts."""
+        """Return the representations of this process's texts."""
         return (to_device(self._v_ND[rows_B[:num_own]], self._device),)
 
     def encode(self, prepared: tuple[Tensor, ...]) -> Tensor:
-        """v [B, D]."""
+        """Return v [B, D]."""
         return prepared[0]
 
 
 class EncodedFeatures:
-    """What an encoder that learns makes of the texts."""
+    """Representations by an encoder that learns."""
 
     def __init__(self, encoder: Encoder, texts: Texts) -> None:
         self.encoder, self._texts = encoder, texts
         self.num_texts, self.tables = len(texts), encoder.tables
 
     def prepare(self, rows_B: NDArray[np.int64], num_own: int) -> tuple[Tensor, ...]:
-        """See `Encoder.prepare`."""
+        """Gather the input of the encoder for the texts of a batch."""
         return self.encoder.prepare(self._texts.take(rows_B), num_own)
 
     def encode(self, prepared: tuple[Tensor, ...]) -> Tensor:
-        """v [B, D]."""
+        """Return v [B, D]."""
         return self.encoder.encode(prepared)

@@ -1,4 +1,4 @@
-"""Astec's residual and classifiers (paper, section 4).
+"""Astec's residual and classifiers, and their loss (paper, section 4).
 
 Shapes: B texts, T tokens of all of them, D dimensions, V vocabulary, L labels, U distinct rows used by a batch.
 """
@@ -21,7 +21,7 @@ _INITIAL_ROWS = 1 << 16
 
 
 class Residual:
-    """ReLU(R v) with the spectral norm of R at most lambda, by power iteration (paper, section 4, Module III)."""
+    """The layer ReLU(R v); power iteration bounds the spectral norm of R by lambda (paper, section 4, Module III)."""
 
     def __init__(self, dim: int, bound: float, generator: torch.Generator, device: torch.device) -> None:
         self.bound = bound
@@ -29,11 +29,11 @@ class Residual:
         self.left = functional.normalize(torch.randn(dim, generator=generator), dim=0).to(device)
 
     def __call__(self, v_BD: Tensor) -> Tensor:
-        """ReLU(R v), [B, D]."""
+        """Return ReLU(R v), [B, D]."""
         return torch.relu(v_BD @ self.bounded().T)
 
     def bounded(self) -> Tensor:
-        """R [D, D], scaled down where its estimated spectral norm exceeds the bound."""
+        """Return R [D, D], scaled down where its estimated spectral norm exceeds the bound."""
         weight_DD = self.table.gather(None)
         with torch.no_grad():
             right = functional.normalize(weight_DD.T @ self.left, dim=0)
@@ -44,28 +44,28 @@ class Residual:
 
     @torch.no_grad()
     def exact(self) -> Tensor:
-        """R [D, D] with its spectral norm, computed exactly, at most the bound: what is exported."""
+        """Return R [D, D] for export: its spectral norm, computed exactly, is at most the bound."""
         weight_DD = self.table.weight.double()
         norm: Tensor = torch.linalg.matrix_norm(weight_DD, ord=2)
         return (weight_DD * (self.bound / norm.clamp(min=self.bound))).float()
 
     def step(self, learning_rate: float) -> None:
-        """One Adam step on R."""
+        """Take one Adam step on R."""
         self.table.step(learning_rate)
 
 
 class Classifier:
-    """1-vs-all classifiers w_l with bias b_l, of which a step touches the rows of its labels.
+    """1-vs-all classifiers w_l with bias b_l; a step updates only the rows of its labels.
 
     Args:
         num_labels: L.
         dim: D.
-        prior: expected share of positive labels, which the bias starts from, so that no step is spent on learning it.
+        prior: expected share of positive labels; the bias starts from it, so that no step is spent on learning it.
         generator: source of the Xavier initialisation (paper, A.1).
         device: where the tables live.
         dtype: of matrix products and logits; loss and parameters stay float32.
-        owners: the processes that the labels are split over; memory is that of this one's labels, which then are
-            known by their rows here.
+        owners: the processes that the labels are split over. This process stores the rows of its own labels only, and
+            `labels_U` of `logits` are then the numbers of these rows.
     """
 
     def __init__(
@@ -86,19 +86,19 @@ class Classifier:
         self.tables = {"classifier": self.weights, "bias": self.biases}
 
     def logits(self, x_BD: Tensor, labels_U: Tensor | None) -> Tensor:
-        """w_l . x + b_l for the labels `labels_U`, or all, [B, U]."""
+        """Return w_l . x + b_l for the labels `labels_U`, or for all if None, [B, U]."""
         bias_U1, weight_UD = self.biases.gather(labels_U), self.weights.gather(labels_U)
         factors = (x_BD, weight_UD, bias_U1.squeeze(1))
         return functional.linear(*(factor.to(self._dtype) for factor in factors))
 
     def step(self, learning_rate: float) -> None:
-        """One Adam step on the rows of the last `logits`."""
+        """Take one Adam step on the rows that the last call of `logits` used."""
         self.weights.step(learning_rate)
         self.biases.step(learning_rate)
 
 
 def _xavier_uniform(num_rows: int, dim: int, owners: World, generator: torch.Generator) -> Tensor:
-    """Own rows of a table that `torch.nn.init.xavier_uniform_` fills, never holding many more."""
+    """Return this process's rows of the table that `torch.nn.init.xavier_uniform_` makes, in little more memory."""
     bound = math.sqrt(3) * math.sqrt(2 / (num_rows + dim))
     own = torch.empty(len(range(num_rows)[owners.own]), dim)
     filled = 0
@@ -113,20 +113,21 @@ def _xavier_uniform(num_rows: int, dim: int, owners: World, generator: torch.Gen
 def one_vs_all_loss(
     logits_BU: Tensor, positive_rows_P: Tensor, positive_columns_P: Tensor, num_texts: int | None = None
 ) -> Tensor:
-    """Mean over the batch of sum_l log(1 + exp(-y_l w_l . x)), the paper's equation (1), scalar.
+    """Return the mean over the batch of sum_l log(1 + exp(-y_l w_l . x)), the paper's equation (1), a scalar.
 
     Args:
         logits_BU: a logit for each text and label.
-        positive_rows_P: text of each positive pair; no pair comes twice.
-        positive_columns_P: its column in `logits_BU`.
-        num_texts: of the batch, where `logits_BU` is a part of it: the loss is then that part of the mean.
+        positive_rows_P: the text of each positive pair; no pair comes twice.
+        positive_columns_P: the column in `logits_BU` of each positive pair.
+        num_texts: texts of the whole batch, if `logits_BU` has only some of them: the loss is then their part of the
+            mean. None: the texts of `logits_BU`.
     """
     losses: Tensor = _OneVsAllLoss.apply(logits_BU, positive_rows_P, positive_columns_P)  # type: ignore[no-untyped-call]
     return losses / (len(logits_BU) if num_texts is None else num_texts)
 
 
 class _OneVsAllLoss(torch.autograd.Function):
-    """The sum of losses with its gradient sigmoid(z) - y written once: B x U is the largest array of a step by far."""
+    """Sums the losses, and writes their gradient sigmoid(z) - y once: B x U is by far the largest array of a step."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, logits_BU: Tensor, rows_P: Tensor, columns_P: Tensor) -> Tensor:

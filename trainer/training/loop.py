@@ -1,7 +1,7 @@
 """The training loop of every module: epochs of shuffled batches, prepared ahead on another thread.
 
-All that is random follows from the seed and the epoch or step at hand, so that a run that goes on from the end of an
-epoch does what an uninterrupted one does.
+Everything random depends only on the seed and on the number of the epoch or step: a run that resumes after an epoch
+gives the same model as an uninterrupted one.
 
 Shapes: B texts of a batch.
 """
@@ -32,12 +32,12 @@ _EPOCHS_KEY = "epochs_done"
 
 
 class DivergedError(Exception):
-    """The loss is no longer a number."""
+    """The loss became NaN or infinite."""
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How long and how fast to learn; the rate decays linearly to 0."""
+    """The epochs, batch size and learning rate of a training; the rate decays linearly to 0."""
 
     epochs: int
     batch_size: int
@@ -45,43 +45,44 @@ class Schedule:
 
     @classmethod
     def of(cls, settings: SurrogateSection | ExtremeSection | RerankerSection, num_texts: int) -> Schedule:
-        """The wished epochs, or as many as make `min_steps`: what is learnt takes steps, and small data has few."""
+        """Return the schedule of the settings; small data gets more epochs, so that there are `min_steps` steps."""
         steps_per_epoch = math.ceil(num_texts / settings.batch_size)
         epochs = max(settings.epochs, math.ceil(settings.min_steps / steps_per_epoch))
         return cls(epochs, settings.batch_size, settings.learning_rate)
 
 
 class Task(Protocol[Batch]):
-    """What a module learns."""
+    """The training problem of a module."""
 
     name: str
 
     @property
     def num_texts(self) -> int:
-        """Texts to learn from."""
+        """The number of texts to learn from."""
 
     def begin(self, epoch: int) -> None:
-        """Called before the batches of an epoch."""
+        """Get ready for the batches of an epoch."""
 
     def prepare(self, rows_B: NDArray[np.int64], step: int) -> Batch:
-        """Make the batch of a step; runs on another thread, in order."""
+        """Make the batch of a step; runs on another thread, step after step."""
 
     def step(self, batch: Batch, rate: float) -> Tensor:
-        """Learn from a batch at a rate; returns the mean loss of its texts, still on its device."""
+        """Learn from a batch at a learning rate, and return the mean loss of its texts, still on its device."""
 
     def state(self) -> dict[str, Tensor]:
-        """Everything that learning changes, by name."""
+        """Return everything that learning changes, by name."""
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Go on from what `state` returned."""
+        """Continue from a state that `state` returned."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loop(Generic[Batch]):
-    """A task, how long it is trained, and its seed.
+    """Trains a task on a schedule.
 
     Attributes:
-        probe: figures of the model so far, recorded after every epoch.
+        seed: of the order of the texts and of dropout.
+        probe: returns figures of the model so far, which are recorded after every epoch.
     """
 
     task: Task[Batch]
@@ -90,7 +91,7 @@ class Loop(Generic[Batch]):
     probe: Callable[[], dict[str, float]] = dict
 
     def run(self, run: Run) -> None:
-        """Train, from where an interrupted `run` stopped.
+        """Train to the end of the schedule, starting at the last saved epoch of an interrupted `run`.
 
         Raises:
             DivergedError: the loss became NaN or infinite.
@@ -107,15 +108,15 @@ class Loop(Generic[Batch]):
                 run.save_progress(self._stage(), partial(self._progress, epoch + 1))
 
     def _learn(self, epoch: int, total_steps: int, advance: Callable[[str], None]) -> float:
-        """One pass over the texts; returns their mean loss."""
+        """Take one pass over the texts and return their mean loss."""
         schedule, first = self.schedule, epoch * self._steps_per_epoch()
         self.task.begin(epoch)
-        torch.manual_seed(seeded(self.seed, epoch).initial_seed())  # of dropout
+        torch.manual_seed(seeded(self.seed, epoch).initial_seed())  # for dropout
         loss_sum = 0.0
         previous: Tensor | None = None
         for index, (size, batch) in enumerate(self._batches(epoch)):
             loss = self.task.step(batch, schedule.learning_rate * (1 - (first + index) / total_steps)) * size
-            if previous is not None:  # a step late, so that a GPU is never waited for
+            if previous is not None:  # read one step late: reading it at once would wait for the GPU
                 loss_sum += self._finite(previous, epoch)
             previous = loss
             advance(f"epoch {epoch + 1}/{schedule.epochs}, loss {loss_sum / max(index * schedule.batch_size, 1):.3f}")
@@ -136,7 +137,7 @@ class Loop(Generic[Batch]):
                 yield len(piece), ahead.pop(0).result()
 
     def _restore(self, run: Run) -> int:
-        """Epochs that are done already."""
+        """Restore the saved state, if there is one, and return the number of epochs that are done."""
         saved = run.load_progress(self._stage())
         if saved is None:
             return 0

@@ -1,4 +1,4 @@
-"""How good a model is while it still learns: figures on a few held-out texts, cheap enough for every epoch.
+"""Figures of a model that is still learning, on a few held-out texts: cheap enough for every epoch.
 
 Shapes: R held-out texts, D dimensions, L labels or clusters, C candidates of all texts together, K ranks.
 """
@@ -18,7 +18,7 @@ from astec.trainer.parallel.world import ALONE, World
 from astec.trainer.training.ranking import rank_candidates, shortlist_recall
 
 PROBE_TEXTS = 1_000
-"""Held-out texts that a probe looks at: P@1 is then known to about 1.5 points."""
+"""The number of held-out texts that a probe uses: P@1 is then exact to about 1.5 points."""
 RECALL_KS = (10, 50, 100, 300)
 _RANKS = (1, 3, 5)
 _SCORES_AT_ONCE = 1 << 24
@@ -33,15 +33,15 @@ def progress_metrics(
     candidates: Candidates | None,
     owners: World = ALONE,
 ) -> dict[str, float]:
-    """P@1, P@3 and P@5 of classifiers w_l . x + b_l, in percent.
+    """Return P@1, P@3 and P@5 of classifiers w_l . x + b_l, in percent.
 
     Args:
         x_RD: final representations of the texts, without dropout, float32.
         weight_LD: classifiers so far, float32, of labels or, in Module I, of label clusters.
-        bias_L: their bias.
-        relevant_RL: what is relevant to each text; texts without any do not count.
+        bias_L: bias of each classifier.
+        relevant_RL: the labels or clusters that are relevant to each text; texts without any do not count.
         candidates: the labels that a text is scored against; None for all.
-        owners: the processes that the labels are split over, where there are candidates; each has its own rows.
+        owners: the processes that the labels are split over, if there are candidates; each has the rows of its labels.
 
     Returns:
         `{"P@1": ..., "P@3": ..., "P@5": ...}`; empty where no text has anything relevant.
@@ -60,7 +60,7 @@ def progress_metrics(
 
 
 def recall_metrics(candidates: Candidates, relevant_RL: csr_matrix) -> dict[str, float]:
-    """Shortlist recall at 10, 50, 100 and 300, in percent; empty where no text has a relevant label."""
+    """Return shortlist recall at 10, 50, 100 and 300, in percent; empty where no text has a relevant label."""
     if relevant_RL.nnz == 0:
         return {}
     recall = shortlist_recall(candidates, relevant_RL, RECALL_KS)
@@ -69,7 +69,7 @@ def recall_metrics(candidates: Candidates, relevant_RL: csr_matrix) -> dict[str,
 
 @torch.no_grad()
 def candidate_logits(x_RD: Tensor, weight_LD: Tensor, bias_L: Tensor, candidates: Candidates) -> NDArray[np.float32]:
-    """w_l . x + b_l of every candidate of every text, float32 [C]."""
+    """Return w_l . x + b_l of every candidate of every text, float32 [C]."""
     return _pair_logits(x_RD, weight_LD, bias_L, _rows(candidates), candidates.labels)
 
 
@@ -77,7 +77,7 @@ def candidate_logits(x_RD: Tensor, weight_LD: Tensor, bias_L: Tensor, candidates
 def _gather_logits(
     x_RD: Tensor, weight_LD: Tensor, bias_L: Tensor, candidates: Candidates, owners: World
 ) -> NDArray[np.float32]:
-    """The same, of classifiers whose rows are split over processes."""
+    """Return the logits of all candidates where the classifiers' rows are split over processes, float32 [C]."""
     own_C = owners.owns(candidates.labels)
     rows, labels = _rows(candidates)[own_C], candidates.labels[own_C] // owners.size
     logits_C = np.zeros(len(own_C), np.float32)
@@ -87,7 +87,7 @@ def _gather_logits(
 
 
 def _rows(candidates: Candidates) -> NDArray[np.int64]:
-    """The text of each candidate, [C]."""
+    """Return the row of the text of each candidate, int64 [C]."""
     return np.repeat(np.arange(len(candidates.offsets) - 1), np.diff(candidates.offsets))
 
 
@@ -105,7 +105,7 @@ def _pair_logits(
 
 @torch.no_grad()
 def _rank_all(x_RD: Tensor, weight_LD: Tensor, bias_L: Tensor) -> NDArray[np.int64]:
-    """The best of all labels for each text, int64 [R, K]; never more than 64 MiB of logits at once."""
+    """Rank all labels for each text, int64 [R, K], with never more than 64 MiB of logits at once."""
     k = min(_RANKS[-1], len(bias_L))
     chunks = torch.split(x_RD, max(1, _SCORES_AT_ONCE // len(bias_L)))
     ranked = [torch.addmm(bias_L, x_BD, weight_LD.T).topk(k).indices for x_BD in chunks]

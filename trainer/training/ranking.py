@@ -1,4 +1,4 @@
-"""The best candidates of each text, and where in its shortlist the relevant labels stand.
+"""The best candidates of each text, and the ranks of the relevant labels in its shortlist.
 
 Shapes: R texts, C candidates of all texts together, K ranks, L labels, P relevant (text, label) pairs.
 """
@@ -18,7 +18,7 @@ from astec.export.artifact.shortlist.candidates import Candidates
 def rank_candidates(
     scores_C: NDArray[np.float32], candidates: Candidates, k: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The k best candidates of each text.
+    """Rank the k best candidates of each text.
 
     Equal scores keep the order of the candidates.
 
@@ -32,12 +32,14 @@ def rank_candidates(
 
 
 def shortlist_recall(candidates: Candidates, labels_RL: csr_matrix, ks: Sequence[int]) -> dict[int, float]:
-    """Share of its relevant labels that a text finds among its k most similar candidates, in percent, for each k.
+    """Return the recall of the shortlists in percent, for each k.
+
+    A text's recall at k is the share of its relevant labels that are among its k most similar candidates.
 
     Args:
         candidates: of the R texts.
-        labels_RL: their relevant labels, with sorted indices; texts without any do not count.
-        ks: ranks; beyond the length of a shortlist, all of it counts.
+        labels_RL: the relevant labels of the texts, with sorted indices; texts without any do not count.
+        ks: ranks; a k beyond the length of a shortlist stands for the whole shortlist.
 
     Raises:
         ValueError: no text has a relevant label.
@@ -78,7 +80,7 @@ def _find_ranks(
     indices_P: NDArray[np.int32],
     ranks_P: NDArray[np.int64],
 ) -> None:
-    """Write the rank, from 0, of every relevant label that is a candidate of its text; leave the others."""
+    """Write the rank, from 0, of every relevant label that is a candidate of its text; leave the rest as it is."""
     for row in range(len(offsets) - 1):
         relevant = indices_P[indptr[row] : indptr[row + 1]]
         begin, end = offsets[row], offsets[row + 1]

@@ -1,4 +1,4 @@
-"""Where the encoder of a learner starts from."""
+"""The starting point of a learner's encoder."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ _STREAM = (1, 1)
 def start_encoder(
     train: Examples, featurizer: Featurizer, config: TrainerConfig, seed: int, device: torch.device, run: Run
 ) -> Encoder:
-    """Embeddings as `surrogate.embeddings` or the trunk says, and the trunk; the same in all processes.
+    """Return the encoder before any training, the same in all processes.
+
+    Its embeddings come from `surrogate.embeddings` of the settings, or with the trunk where it brings some along.
 
     Raises:
-        DataError: embeddings that cannot be read or do not fit.
-        ValueError: likewise, of those that the trunk brings along.
+        DataError: embeddings of the settings that cannot be read or do not fit.
+        ValueError: embeddings of the trunk that cannot be read or do not fit.
     """
 
     def start() -> Arrays:

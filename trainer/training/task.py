@@ -1,10 +1,10 @@
-"""What every module trains: features, a bounded residual, and 1-vs-all classifiers (paper, sections 3 and 4).
+"""The training problem of every module: a bounded residual and 1-vs-all classifiers (paper, sections 3 and 4).
 
-Module I learns an encoder under classifiers of label clusters, Modules III and IV learn classifiers of labels over an
-encoder that stands still, and the re-ranker learns both at once. They differ in their features and in the labels
-that a batch is scored against, in nothing else.
+Module I learns an encoder under classifiers of label clusters, Modules III and IV learn classifiers of labels over a
+fixed encoder, and the re-ranker learns both at once. The modules differ only in their features and in the labels that a
+batch is scored against.
 
-Several processes may train one task: a mesh says which texts of a batch and which labels are this one's.
+Several processes may train one task: a mesh says which texts of a batch and which labels belong to this process.
 
 Shapes: N texts, B texts of a batch, D dimensions, L labels, U labels of a batch, P positive pairs.
 """
@@ -34,21 +34,21 @@ from astec.trainer.training.probe import progress_metrics
 
 
 class Labels(Protocol):
-    """The labels that a batch is trained on."""
+    """Samples the labels that a batch is trained on."""
 
     num_labels: int
     prior: float
-    """Share of positive pairs among all."""
+    """The share of all text-label pairs that are positive."""
 
     def begin(self, epoch: int) -> None:
-        """Called before the batches of an epoch."""
+        """Get ready for the batches of an epoch."""
 
     def sample(self, rows_B: NDArray[np.int64], step: int) -> LabelSample:
-        """The labels of some texts; the same step, the same sample."""
+        """Return the labels that some texts are scored against; the same step gives the same sample."""
 
 
 class AllLabels:
-    """Every label for every text.
+    """Scores every text against every label.
 
     Args:
         labels_NL: the positive pairs.
@@ -60,23 +60,23 @@ class AllLabels:
         self.prior = labels_NL.nnz / (num_texts * self.num_labels)
 
     def begin(self, epoch: int) -> None:
-        """See `Labels.begin`."""
+        """Do nothing: the labels are the same in every epoch."""
 
     def sample(self, rows_B: NDArray[np.int64], step: int) -> LabelSample:
-        """See `Labels.sample`."""
+        """Return all labels, and the positive pairs of the texts."""
         positives = self._labels_NL[rows_B].tocoo()
         return None, positives.row, positives.col
 
 
 @dataclass(frozen=True, slots=True)
 class TaskBatch:
-    """A process's part of a batch.
+    """The part of a batch that one process trains on.
 
     Attributes:
         num_texts: B, of all processes together.
-        features: what `Features.encode` needs.
+        features: the input of `Features.encode`.
         labels: rows [U] of the classifiers, or None for all.
-        rows, columns: of the positive pairs [P], among the encoded texts and `labels`.
+        rows, columns: the positive pairs [P], as positions among the encoded texts and among `labels`.
     """
 
     num_texts: int
@@ -87,15 +87,16 @@ class TaskBatch:
 
 
 class OneVsAllTask:
-    """Residual and classifiers over features, trained jointly by Adam.
+    """Trains residual and classifiers over features jointly by Adam.
 
     Args:
         name: of the module, as in the settings.
-        features: of the texts; what learns in them learns along.
-        labels: that a batch is scored against.
-        model: dropout, bound and precision.
-        generator: of the starting points.
-        device: where all of it lives.
+        features: make v of the texts; their tables are trained, too.
+        labels: sample the labels that a batch is scored against.
+        dim: D.
+        model: settings of dropout, bound and precision.
+        generator: source of the starting points.
+        device: where features, residual and classifiers live.
         mesh: how texts and labels are split over processes.
     """
 
@@ -122,11 +123,11 @@ class OneVsAllTask:
         return self._features.num_texts
 
     def begin(self, epoch: int) -> None:
-        """See `Labels.begin`."""
+        """Let the labels get ready for the batches of an epoch."""
         self._labels.begin(epoch)
 
     def prepare(self, rows_B: NDArray[np.int64], step: int) -> TaskBatch:
-        """Gather the features and sample the labels of some texts; runs on another thread."""
+        """Gather the features and sample the labels of a batch of texts; runs on another thread."""
         labels, rows, columns = self._mesh.own_pairs(self._labels.sample(rows_B, step))
         return TaskBatch(
             len(rows_B),
@@ -137,7 +138,7 @@ class OneVsAllTask:
         )
 
     def step(self, batch: TaskBatch, rate: float) -> Tensor:
-        """One step on all parameters; returns the mean loss of the texts, still on its device."""
+        """Take one step on all parameters, and return the mean loss of the texts, still on its device."""
         v_BD = self._drop(self._features.encode(batch.features), batch.num_texts)
         x_BD = v_BD + self._drop(self.residual(v_BD), batch.num_texts)
         logits_BU = self.classifier.logits(x_BD, batch.labels)
@@ -154,19 +155,22 @@ class OneVsAllTask:
     def precision(
         self, representations_RD: NDArray[np.float32], relevant_RL: csr_matrix, candidates: Candidates | None
     ) -> dict[str, float]:
-        """P@k of what is learnt so far, on texts that it does not learn from (see `progress_metrics`)."""
+        """Return P@k of the model so far on held-out texts, as `progress_metrics` computes it."""
         v_RD = to_device(representations_RD, self._device)
         x_RD = v_RD + functional.relu(v_RD @ self.residual.exact().T)
         classifier = self.classifier.weights.weight, self.classifier.biases.weight.squeeze(1)
         return progress_metrics(x_RD, *classifier, relevant_RL, candidates, self._mesh.labels)
 
     def finish(self, encoder: Encoder) -> DenseModel:
-        """What was learnt, over this encoder; the classifiers on the first process only."""
+        """Return the model that was learnt, over this encoder; the classifiers on the first process only."""
         weight_LD, bias_L1 = (self._whole(table.weight) for table in self.classifier.tables.values())
         return DenseModel(encoder, self.residual.exact()[None], weight_LD, bias_L1.squeeze(1))
 
     def state(self) -> dict[str, Tensor]:
-        """Everything that learning changes, by name; the same however many processes there are, on the first one."""
+        """Return everything that learning changes, by name.
+
+        On the first process it is the same for any number of processes; on the others the classifiers are missing.
+        """
         state = {"residual.left": self.residual.left}
         for name, table in self._shared_tables().items():
             state |= {f"{name}.{key}": value for key, value in table.state().items()}
@@ -175,7 +179,7 @@ class OneVsAllTask:
         return state
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Go on from what `state` returned, on all processes."""
+        """Continue from a state that `state` returned on the first process; called on all processes."""
         self.residual.left.copy_(state["residual.left"])
         for name, table in self._shared_tables().items():
             table.restore({key: state[f"{name}.{key}"] for key in table.state()})
@@ -183,20 +187,20 @@ class OneVsAllTask:
             table.restore({key: self._part(state[f"{name}.{key}"]) for key in table.state()})
 
     def _drop(self, x_BD: Tensor, num_texts: int) -> Tensor:
-        """Dropout, the same for a text whichever process has it."""
+        """Apply dropout; a text gets the same mask on any process."""
         if self._mesh.texts.size == 1:
             return functional.dropout(x_BD, self._dropout)
         mask_BD = functional.dropout(x_BD.new_ones(num_texts, x_BD.shape[1]), self._dropout)
         return x_BD * mask_BD[self._mesh.texts.own]
 
     def _shared_tables(self) -> dict[str, RowTable]:
-        """What all processes have alike."""
+        """Return the tables that all processes hold in full: the features' and the residual's."""
         return self._features.tables | {"residual": self.residual.table}
 
     def _whole(self, rows: Tensor) -> Tensor:
-        """The rows of all labels out of each process's; a number is the same on all."""
+        """Gather the rows of all labels on the first process; a scalar is the same on all and returned as it is."""
         return self._mesh.labels.gather_rows(rows, self._labels.num_labels) if rows.dim() else rows
 
     def _part(self, rows: Tensor) -> Tensor:
-        """Own rows out of those of all labels."""
+        """Return this process's rows out of the rows of all labels; a scalar as it is."""
         return rows[self._mesh.labels.own] if rows.dim() else rows

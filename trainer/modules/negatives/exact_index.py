@@ -14,15 +14,15 @@ from torch import Tensor
 
 from astec.trainer.numerics.device import to_device
 
-_BLOCK_VECTORS = 1 << 17  # times the queries of a call, the similarities that are in memory at a time
+_BLOCK_VECTORS = 1 << 17  # a call holds this many similarities of each query in memory at a time
 
 
 class ExactIndex:
-    """A `NeighbourIndex` that misses nothing. Thread-safe: calls wait for one another, as the device is busy anyway.
+    """A `NeighbourIndex` that misses nothing. Thread-safe: calls run one after another, since one fills the device.
 
     Args:
-        vectors_MD: what is searched, with unit rows.
-        device: where they are kept.
+        vectors_MD: the indexed vectors, with unit rows.
+        device: where the vectors are stored.
     """
 
     def __init__(self, vectors_MD: NDArray[np.float32], device: torch.device) -> None:
@@ -42,7 +42,7 @@ class ExactIndex:
             return ids_BK.cpu().numpy(), best_BK.cpu().numpy()
 
     def _merge(self, queries_BD: Tensor, begin: int, best_BK: Tensor, ids_BK: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """The k best of those so far and of the block at `begin`."""
+        """Return the k best of the best so far and of the block that starts at `begin`."""
         similarities_Bm = queries_BD @ self._vectors_MD[begin : begin + _BLOCK_VECTORS].T
         block_BK, positions_BK = similarities_Bm.topk(min(k, similarities_Bm.shape[1]))
         candidates, ids = torch.cat([best_BK, block_BK], 1), torch.cat([ids_BK, positions_BK + begin], 1)

@@ -1,4 +1,4 @@
-"""Negatives from graphs that are built again as the encoder moves, as DeepXML-ANNS of the paper's code has them.
+"""Negatives from graphs that are rebuilt while the encoder learns, as DeepXML-ANNS of the paper's code does.
 
 Shapes: N texts, B texts of a batch.
 """
@@ -20,14 +20,14 @@ from astec.trainer.settings.config import ShortlistSection
 class RebuiltSampler:
     """A `LabelSampler` whose hard negatives are mined again every few epochs.
 
-    What was mined is kept in the run's folder until it ends: an interrupted run goes on with the same.
+    The negatives stay in the run folder until the run ends: an interrupted run resumes with the same negatives.
 
     Args:
         train: the texts.
-        encoder: that learns meanwhile.
-        settings: of the graphs, and how often.
+        encoder: makes their representations, and learns meanwhile.
+        settings: of the graphs, and the epochs between two rebuilds.
         seed: of graphs and random negatives.
-        run: where what is mined is kept.
+        run: whose folder keeps the negatives.
     """
 
     def __init__(self, train: Examples, encoder: Encoder, settings: ShortlistSection, seed: int, run: Run) -> None:
@@ -37,7 +37,7 @@ class RebuiltSampler:
         self._mined_at, self._sampler = -1, self._sampler_of(np.empty((num_texts, 0), np.int32))
 
     def begin(self, epoch: int) -> None:
-        """Mine negatives if it is time."""
+        """Mine new negatives if this epoch is one to rebuild at."""
         every = self._settings.rebuild_epochs
         mined_at = epoch - epoch % every if every else 0
         if mined_at != self._mined_at:
@@ -45,7 +45,7 @@ class RebuiltSampler:
             self._mined_at, self._sampler = mined_at, self._sampler_of(mined["negatives"])
 
     def sample(self, rows_B: NDArray[np.int64], step: int) -> LabelSample:
-        """See `Labels.sample`."""
+        """Sample the labels of a batch, with the negatives mined last."""
         return self._sampler.sample(rows_B, step)
 
     def _mine(self) -> Arrays:

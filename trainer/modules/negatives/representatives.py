@@ -1,4 +1,4 @@
-"""The vectors that stand for labels in ANNS-mu: means, and several for labels of many texts (paper, section 4 and A.4).
+"""The label representatives in ANNS-mu: a mean, and several vectors for labels of many texts (paper, section 4, A.4).
 
 Shapes: N texts, n texts of one label, D dimensions, L labels, L' representatives, K of one label.
 """
@@ -12,17 +12,17 @@ from scipy.sparse import csr_matrix
 from astec.trainer.settings.config import ShortlistSection
 
 _ITERATIONS = 10
-_MAX_TEXTS = 16_384  # of a label that k-means looks at: bounds its time and memory
-_TEXTS_PER_REPRESENTATIVE = 4  # at least, on average: fewer would only repeat ANNS-x
+_MAX_TEXTS = 16_384  # texts of a label that k-means clusters at most: bounds its time and memory
+_TEXTS_PER_REPRESENTATIVE = 4  # at least, on average: with fewer, ANNS-mu would only repeat ANNS-x
 
 
 def label_representatives(
     v_ND: NDArray[np.float32], labels_NL: csr_matrix, settings: ShortlistSection, seed: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """Representatives mu [L', D] in label order and the label of each, [L'].
+    """Return the representatives mu [L', D] in label order, and the label of each, [L'].
 
-    A label has the mean of the v of its texts (their sum: length is nothing to cosine similarity), and then, if it is
-    one of the `head_labels` most frequent, k-means centres.
+    A label has the mean of the v of its texts (their sum: cosine similarity ignores the length), and if it is one of
+    the `head_labels` most frequent labels also the centres of k-means over them.
     """
     labels_LN = labels_NL.T.tocsr()
     means_LD = np.asarray(labels_LN @ v_ND, np.float32)
@@ -42,7 +42,7 @@ def label_representatives(
 def _centres(
     v_ND: NDArray[np.float32], texts: NDArray[np.int32], most: int, generator: np.random.Generator
 ) -> NDArray[np.float32]:
-    """K-means centres of some texts, none where they are too few."""
+    """Return k-means centres of some texts, none where the texts are too few."""
     if len(texts) > _MAX_TEXTS:
         texts = np.sort(generator.choice(texts, _MAX_TEXTS, replace=False))
     points_nD = v_ND[texts]
@@ -57,9 +57,10 @@ def _centres(
 def spherical_k_means(
     points_nD: NDArray[np.float32], count: int, generator: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Lloyd's algorithm by cosine similarity on unit vectors: unit centres [K, D], fewer than `count` where some empty.
+    """Cluster unit vectors by cosine similarity with Lloyd's algorithm, starting from distinct points.
 
-    Starts from distinct points.
+    Returns:
+        Unit centres [K, D], fewer than `count` where clusters became empty.
     """
     centres_KD = points_nD[generator.choice(len(points_nD), count, replace=False)]
     nearest = np.full(len(points_nD), -1)

@@ -32,8 +32,8 @@ from astec.trainer.parallel.world import Arrays
 from astec.trainer.settings.config import HnswSection, ShortlistSection
 
 _CHUNK_TEXTS = 512
-# torch keeps a kernel for every shape of a product that it has seen: a few shapes in place of one a batch. The labels
-# that fill up are further random negatives.
+# The labels of a batch are filled up to a multiple with further random negatives: torch keeps a kernel for every shape
+# of a product, so that there should be few shapes, not one for each batch.
 _LABELS_MULTIPLE = 512
 _SAMPLER_POWERS = {"uniform": 0.0, "unigram": 0.75}
 _DRAWS_PER_NEGATIVE = 8
@@ -41,7 +41,7 @@ _DRAWS_PER_NEGATIVE = 8
 
 @dataclass(frozen=True, slots=True)
 class Graphs:
-    """ANNS-mu and ANNS-x with what their vectors stand for."""
+    """The graphs ANNS-mu and ANNS-x, with the labels of their vectors."""
 
     centroids: HnswIndex
     centroid_labels: NDArray[np.int32]
@@ -50,11 +50,11 @@ class Graphs:
     representatives: Representatives
 
     def shortlister(self, settings: ShortlistSection) -> Shortlister:
-        """The search by graphs."""
+        """Return the search through the graphs."""
         return self._shortlister(self.centroids, self.points, settings)
 
     def exact_shortlister(self, settings: ShortlistSection, device: torch.device) -> Shortlister:
-        """The same search without a miss, by brute force on `device`."""
+        """Return the exact search, by brute force on `device`."""
         centroids, points = (ExactIndex(graph.vectors(), device) for graph in (self.centroids, self.points))
         return self._shortlister(centroids, points, settings)
 
@@ -69,9 +69,9 @@ class Graphs:
 
 
 def build_graphs(v_ND: NDArray[np.float32], labels_NL: csr_matrix, settings: ShortlistSection, seed: int) -> Graphs:
-    """Index the label representatives and the v of the training texts."""
+    """Build the graphs over the label representatives and over the v of the training texts."""
     mu_LD, centroid_labels = label_representatives(v_ND, labels_NL, settings, seed)
-    with ThreadPoolExecutor(2) as pool:  # each graph is built on one thread, to be the same every time
+    with ThreadPoolExecutor(2) as pool:  # one thread builds each graph, so that it is the same every time
         centroids = pool.submit(HnswIndex.build, mu_LD, _params(settings.centroids), seed)
         points = pool.submit(HnswIndex.build, v_ND, _params(settings.points), seed)
         units_LD = centroids.result().vectors()
@@ -85,7 +85,7 @@ def build_graphs(v_ND: NDArray[np.float32], labels_NL: csr_matrix, settings: Sho
 
 
 def shortlist_all(shortlister: Shortlister, v_ND: NDArray[np.float32], description: str) -> Iterator[Candidates]:
-    """Candidates of all texts, in chunks of 512, on all CPUs; no more than a few chunks are held at a time."""
+    """Yield the candidates of all texts in chunks of 512, searched on all CPUs, with few chunks in memory at a time."""
     firsts = range(0, len(v_ND), _CHUNK_TEXTS)
     ahead: deque[Future[Candidates]] = deque()
     workers = os.cpu_count() or 1
@@ -100,7 +100,7 @@ def shortlist_all(shortlister: Shortlister, v_ND: NDArray[np.float32], descripti
 
 
 def shortlist(shortlister: Shortlister, v_ND: NDArray[np.float32], description: str) -> Candidates:
-    """Candidates of all texts, together."""
+    """Return the candidates of all texts together."""
     chunks = list(shortlist_all(shortlister, v_ND, description))
     lengths = np.concatenate([np.diff(chunk.offsets) for chunk in chunks])
     return Candidates(
@@ -112,7 +112,7 @@ def shortlist(shortlister: Shortlister, v_ND: NDArray[np.float32], description: 
 
 
 def candidate_arrays(candidates: Candidates) -> Arrays:
-    """What `Candidates` is made of, by name."""
+    """Return the arrays of `Candidates` by name."""
     return {name: getattr(candidates, name) for name in Candidates.__slots__}
 
 
@@ -124,9 +124,9 @@ def choose_negatives(
     seed: int,
     device: torch.device,
 ) -> NDArray[np.int32]:
-    """Negatives of each text by the chosen sampler, int32 [N, S], -1 where a text has fewer.
+    """Return negatives of each text by the sampler of the settings, int32 [N, S], -1 where a text has fewer.
 
-    Hard ones are mined by brute force on a GPU and with the graphs on a CPU.
+    Hard negatives are mined by brute force on a GPU, and with the graphs on a CPU.
     """
     if settings.sampler != "hard":
         power = _SAMPLER_POWERS[settings.sampler]
@@ -137,7 +137,7 @@ def choose_negatives(
 
 
 def nearness(candidates: Candidates, first_row: int) -> NDArray[np.float32]:
-    """How near candidates are: similar, and voted for."""
+    """Return how near the candidates are: their similarity plus their votes, float32 [C]."""
     return candidates.similarities + candidates.votes
 
 
@@ -148,16 +148,16 @@ def mine_negatives(
     num_negatives: int,
     hardness: Callable[[Candidates, int], NDArray[np.float32]] = nearness,
 ) -> NDArray[np.int32]:
-    """Hard negatives of each text: its candidates without its own labels, hardest first.
+    """Mine hard negatives: the candidates of each text without its own labels, hardest first.
 
-    A text finds itself in ANNS-x; that brings only its own labels, which are no negatives.
+    A text finds itself in ANNS-x, but that brings only its own labels, which are no negatives.
 
     Args:
-        shortlister: brings the candidates.
+        shortlister: searches the candidates.
         v_ND: representations of the texts.
-        labels_NL: their labels.
+        labels_NL: labels of the texts.
         num_negatives: S.
-        hardness: of some candidates, the first of which belong to the given row.
+        hardness: returns how hard some candidates are, given the candidates and the row of their first text.
 
     Returns:
         int32 [N, S], -1 where a text has fewer.
@@ -180,13 +180,13 @@ def mine_negatives(
 
 
 def draw_negatives(labels_NL: csr_matrix, power: float, num_negatives: int, seed: int) -> NDArray[np.int32]:
-    """Distinct negatives of each text, drawn with probability proportional to label frequency ** power.
+    """Draw distinct negatives of each text with probability proportional to label frequency ** power.
 
-    With power 0 that is uniform, with 0.75 word2vec's negative sampling: the paper's baselines (Table 6d). A label
-    without a text is drawn as if it had one.
+    Power 0 is uniform, 0.75 is word2vec's negative sampling: the paper's baselines (Table 6d). A label without a text
+    is drawn as if it had one.
 
     Returns:
-        int32 [N, S], -1 where eight draws for each place did not bring enough.
+        int32 [N, S], -1 where eight draws for each place did not give enough.
     """
     num_texts, num_labels = labels_NL.shape
     frequencies = np.maximum(np.bincount(labels_NL.indices, minlength=num_labels), 1)
@@ -198,10 +198,10 @@ def draw_negatives(labels_NL: csr_matrix, power: float, num_negatives: int, seed
 
 
 class LabelSampler:
-    """The labels that a batch is trained on: its positives, its hard negatives and random ones.
+    """Samples the labels that a batch is trained on: its positives, its hard negatives and random negatives.
 
-    Every text of the batch is scored against the labels of all, so that one matrix product serves the batch and each
-    text has its neighbours' labels as further negatives at no cost.
+    Every text is scored against the labels of the whole batch: one matrix product serves the batch, and each text gets
+    the labels of the other texts as further negatives at no cost.
     """
 
     def __init__(self, labels_NL: csr_matrix, negatives_NS: NDArray[np.int32], num_random: int, seed: int) -> None:
@@ -214,15 +214,15 @@ class LabelSampler:
         self._columns = np.full(self.num_labels, -1, np.int64)
 
     def begin(self, epoch: int) -> None:
-        """See `Labels.begin`."""
+        """Do nothing: the negatives are the same in every epoch."""
 
     def sample(
         self, rows_B: NDArray[np.int64], step: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Labels of a batch of texts; the same step draws the same random ones.
+        """Return the labels of a batch of texts; the same step draws the same random negatives.
 
         Returns:
-            Distinct labels int64 [U], and for each positive pair its text in the batch and its column in those labels.
+            Distinct labels int64 [U], and for each positive pair its text in the batch and its column in these labels.
         """
         generator = np.random.default_rng((self._seed, step))
         random = generator.integers(0, self.num_labels, self._num_random * len(rows_B))
@@ -266,8 +266,8 @@ def _draw(
     generator: np.random.Generator,
     negatives_NS: NDArray[np.int32],
 ) -> None:
-    """See `draw_negatives`."""
-    owners = np.full(len(cumulative_L), -1, np.int64)  # the last text that has, or was given, a label
+    """Draw the negatives of all texts, as `draw_negatives` describes."""
+    owners = np.full(len(cumulative_L), -1, np.int64)  # for each label, the last text that has it or was given it
     for row in range(len(negatives_NS)):
         for i in range(indptr[row], indptr[row + 1]):
             owners[indices[i]] = row
@@ -293,7 +293,7 @@ def _collect(
     multiple: int,
     generator: np.random.Generator,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """See `LabelSampler.sample`; `columns` [L] is scratch space, all -1 before and after."""
+    """Collect a batch's labels for `LabelSampler.sample`; `columns` [L] is scratch space, all -1 before and after."""
     num_positives = 0
     for row in rows_B:
         num_positives += indptr[row + 1] - indptr[row]

@@ -1,7 +1,7 @@
 """Module I's surrogate labels: balanced 2-means++ over label centroids (paper, sections 4 and A.2).
 
-Labels are split in two equal halves again and again until the wished number of clusters is reached. All levels work on
-the sparse centroids in place, so that memory is that of the centroids.
+Labels are split in two equal halves again and again until the requested number of clusters is reached. All levels work
+on the sparse centroids in place, so that no memory beyond the centroids is needed.
 
 Shapes: L labels, V vocabulary, K clusters.
 """
@@ -21,12 +21,12 @@ _GROUPS = 64  # of segments, each split on one thread
 
 
 def label_centroids(features_NV: csr_matrix, labels_NL: csr_matrix) -> csr_matrix:
-    """mu_l: the L2-normalised mean of the bags of the texts that carry label l, sparse [L, V]."""
+    """Return mu_l, the L2-normalised mean of the bags of the texts that carry label l, sparse [L, V]."""
     return normalize_rows((labels_NL.T.tocsr() @ features_NV).tocsr())
 
 
 def normalize_rows(matrix: csr_matrix) -> csr_matrix:
-    """`matrix` with rows of L2 norm 1; empty rows stay empty."""
+    """Return `matrix` with rows of L2 norm 1; empty rows stay empty."""
     norms = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel())
     norms[norms == 0] = 1
     lengths = np.diff(matrix.indptr)
@@ -35,7 +35,7 @@ def normalize_rows(matrix: csr_matrix) -> csr_matrix:
 
 
 def cluster_labels(centroids_LV: csr_matrix, num_clusters: int, seed: int) -> NDArray[np.int64]:
-    """Cluster of each label, int64 [L]: a power of two of clusters whose sizes differ by at most one.
+    """Return the cluster of each label, int64 [L]: a power of two of clusters whose sizes differ by at most one.
 
     Args:
         centroids_LV: label centroids with unit rows.
@@ -81,7 +81,7 @@ def _split(
     ends: NDArray[np.int64],
     starts: NDArray[np.float64],
 ) -> None:
-    """Permute some segments of `order` in place: first come the members of the first half."""
+    """Permute some segments of `order` in place, so that the members of a segment's first half come first."""
     sums = np.zeros((2, num_features), np.float32)
     for segment in range(len(begins)):
         members = order[begins[segment] : ends[segment]].copy()
@@ -103,7 +103,9 @@ def _two_means(
     start: NDArray[np.float64],
     sums: NDArray[np.float32],
 ) -> NDArray[np.int64]:
-    """Positions in `members` by falling preference for the first of two means; their first half is the first cluster.
+    """Split members by 2-means: return positions in `members`, whose first half is the first cluster.
+
+    The positions are ordered by preference for the first mean.
 
     `sums` [2, V] is scratch space, all zero before and after.
     """
@@ -138,7 +140,10 @@ def _first_preference(
     start: NDArray[np.float64],
     sums: NDArray[np.float32],
 ) -> NDArray[np.int64]:
-    """2-means++: a random member, and a second drawn with probability proportional to its distance from the first."""
+    """Choose two members to start from, as 2-means++ does, and order all members by preference for the first.
+
+    The first is random, the second is drawn with probability proportional to its distance from the first.
+    """
     size = len(members)
     first = members[int(start[0] * size) : int(start[0] * size) + 1]
     _fill(indptr, indices, data, first, np.zeros(1, np.int64), sums)
@@ -179,7 +184,7 @@ def _similarities(
     members: NDArray[np.int64],
     sums: NDArray[np.float32],
 ) -> NDArray[np.float32]:
-    """Product of each member with both sums, [2, members]."""
+    """Return the product of each member with both sums, [2, members]."""
     similarities = np.zeros((2, len(members)), np.float32)
     for position in range(len(members)):
         row = members[position]

@@ -1,4 +1,4 @@
-"""Which labels go together, estimated by random walks over labels and texts (paper, A.2).
+"""The correlation of labels, estimated by random walks over labels and texts (paper, A.2).
 
 Shapes: N texts, L labels, V vocabulary, M labels of a chunk, E entries of a sparse matrix.
 """
@@ -16,19 +16,19 @@ from scipy.sparse import csr_matrix, vstack
 from astec.trainer.modules.surrogate.clustering import normalize_rows
 
 _WALK_STEPS = 128
-# Most steps start anew from the label itself: neighbours' neighbours count, but far less than neighbours.
+# Most steps restart at the label itself: neighbours of neighbours count, but far less than neighbours.
 _RESTART_PROBABILITY = 0.8
 _NEIGHBOURS = 16
-# A smoothed centroid has the tokens of all its neighbours; without a bound its memory would be theirs together.
+# A smoothed centroid has the tokens of all its neighbours; without a bound it would need the memory of all of them.
 _TOKENS_OF_A_CENTROID = 256
 _CHUNK_LABELS = 2048
 
 
 def label_correlation(labels_NL: csr_matrix, seed: int) -> csr_matrix:
-    """C, sparse [L, L]: how often a random walk from label l is at label p. Rows sum to 1.
+    """Return C, sparse [L, L]: how often a random walk from label l is at label p. Rows sum to 1.
 
-    A step goes from a label to one of its texts and on to one of that text's labels. The 16 labels met most are kept,
-    so that memory is that of 16 entries for each label.
+    A step goes from a label to one of its texts and on to one of that text's labels. Only the 16 labels met most often
+    are kept, so that a label needs the memory of 16 entries.
     """
     text_indptr, text_indices = _edges(labels_NL.T.tocsr())
     label_indptr, label_indices = _edges(labels_NL)
@@ -45,9 +45,9 @@ def label_correlation(labels_NL: csr_matrix, seed: int) -> csr_matrix:
 
 
 def smooth_centroids(centroids_LV: csr_matrix, correlation_LL: csr_matrix) -> csr_matrix:
-    """Centroids moved towards those of correlated labels: C mu with unit rows, sparse [L, V].
+    """Return centroids moved towards the centroids of correlated labels: C mu with unit rows, sparse [L, V].
 
-    Of each centroid its 256 largest entries are used, and as many are kept of the result.
+    Only the 256 largest entries of each centroid are used, and only as many of each result are kept.
     """
     # A frequent label has most of the vocabulary in its centroid, and is a neighbour of most labels.
     pruned_LV = _prune(centroids_LV)
@@ -58,8 +58,8 @@ def smooth_centroids(centroids_LV: csr_matrix, correlation_LL: csr_matrix) -> cs
 
 
 def _prune(matrix: csr_matrix) -> csr_matrix:
-    """The 256 largest entries of each row."""
-    matrix.sort_indices()  # or which of equal entries are kept would depend on the order that they were computed in
+    """Keep the 256 largest entries of each row."""
+    matrix.sort_indices()  # otherwise the order of computation would decide which of equal entries are kept
     kept = _largest(matrix.indptr, matrix.data, _TOKENS_OF_A_CENTROID)
     indptr = np.concatenate([[0], np.cumsum(kept)])[matrix.indptr]
     return csr_matrix((matrix.data[kept], matrix.indices[kept], indptr), shape=matrix.shape)
@@ -83,7 +83,7 @@ def _walk(
     label_indices: NDArray[np.int32],
     generator: np.random.Generator,
 ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int64]]:
-    """Rows `chunk_M` of C: labels [E], their shares [E], entries of each row [M]."""
+    """Return the rows `chunk_M` of C: labels [E], their shares of the visits [E], entries of each row [M]."""
     labels = np.empty(len(chunk_M) * _NEIGHBOURS, np.int32)
     shares = np.empty(len(chunk_M) * _NEIGHBOURS, np.float32)
     lengths = np.empty(len(chunk_M), np.int64)
@@ -92,7 +92,7 @@ def _walk(
     for row in range(len(chunk_M)):
         start = label = int(chunk_M[row])
         met[:] = start
-        # A label without a text goes nowhere.
+        # From a label without a text there is no step.
         steps = _WALK_STEPS if text_indptr[start + 1] > text_indptr[start] else 0
         for step in range(steps):
             if generator.random() < _RESTART_PROBABILITY:
@@ -108,13 +108,13 @@ def _walk(
 
 @njit(cache=True, nogil=True)
 def _pick(indptr: NDArray[np.int64], indices: NDArray[np.int32], row: int, generator: np.random.Generator) -> int:
-    """One entry of a row of a sparse matrix."""
+    """Draw one entry of a row of a sparse matrix."""
     return int(indices[indptr[row] + int(generator.random() * (indptr[row + 1] - indptr[row]))])
 
 
 @njit(cache=True, nogil=True)
 def _most_met(met: NDArray[np.int32], labels: NDArray[np.int32], shares: NDArray[np.float32]) -> int:
-    """Write the labels met most, ascending, and their shares of those visits; returns how many."""
+    """Write the labels met most often, ascending, and the share of visits of each; return the number of labels."""
     ordered = np.sort(met)
     begins = np.flatnonzero(np.concatenate((np.ones(1, np.bool_), ordered[1:] != ordered[:-1])))
     counts = np.diff(np.append(begins, len(ordered)))
@@ -126,7 +126,7 @@ def _most_met(met: NDArray[np.int32], labels: NDArray[np.int32], shares: NDArray
 
 @njit(cache=True, nogil=True)
 def _largest(indptr: NDArray[np.int32], data: NDArray[np.float32], limit: int) -> NDArray[np.bool_]:
-    """Which entries [E] are among the `limit` largest of their row; of equal ones the first."""
+    """Return for each entry [E] if it is among the `limit` largest of its row; of equal entries the first count."""
     kept = np.ones(len(data), np.bool_)
     for row in range(len(indptr) - 1):
         begin, end = indptr[row], indptr[row + 1]

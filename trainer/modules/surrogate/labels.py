@@ -1,4 +1,4 @@
-"""What Module I learns to predict: few meta-labels in place of the labels (paper, sections 3.1, A.2 and A.3).
+"""The surrogate labels that Module I learns to predict: few meta-labels (paper, sections 3.1, A.2 and A.3).
 
 Shapes: N texts, L labels, K meta-labels.
 """
@@ -14,13 +14,13 @@ from astec.trainer.modules.surrogate.clustering import cluster_labels, label_cen
 from astec.trainer.modules.surrogate.correlation import label_correlation, smooth_centroids
 from astec.trainer.settings.config import SurrogateSection
 
-# Rare labels have too few texts to teach tokens their meaning one by one: their embeddings, and the classifiers upon
-# them, only remember those texts. Where labels are few, telling all of them apart is worth more.
+# Above this many labels, clusters have at least `labels_per_cluster` labels: a rare label alone has too few texts to
+# teach tokens their meaning, and embeddings would only memorise them. Below, telling labels apart is worth more.
 _FEW_LABELS = 4096
 
 
 def surrogate_membership(train: Examples, num_features: int, settings: SurrogateSection, seed: int) -> csr_matrix:
-    """The meta-label of each label, sparse [L, K]; with `labels`, a label that was not selected has none.
+    """Return the meta-label of each label, sparse [L, K]; with the method `labels`, most labels have none.
 
     Raises:
         ValueError: for the method `unsupervised`, which predicts nothing.
@@ -35,7 +35,7 @@ def surrogate_membership(train: Examples, num_features: int, settings: Surrogate
 
 
 def surrogate_labels(labels_NL: csr_matrix, membership_LK: csr_matrix) -> csr_matrix:
-    """Meta-labels of each text, those of its labels, sparse [N, K] of ones."""
+    """Return the meta-labels of each text, which its labels belong to, sparse [N, K] of ones."""
     meta_NK = (labels_NL @ membership_LK).tocsr()
     meta_NK.sort_indices()
     meta_NK.data[:] = 1
@@ -43,7 +43,7 @@ def surrogate_labels(labels_NL: csr_matrix, membership_LK: csr_matrix) -> csr_ma
 
 
 def hash_labels(num_labels: int, num_buckets: int, seed: int) -> NDArray[np.int64]:
-    """Bucket of each label, int64 [L], as in MACH: independent of one another and of the data, fixed by the seed.
+    """Hash each label to a bucket, int64 [L], as MACH does: independently of the data, fixed by the seed.
 
     Buckets without a label are left out, so that the buckets are 0..K-1 with K at most `num_buckets`.
     """
@@ -65,7 +65,7 @@ def _clusters(train: Examples, num_features: int, settings: SurrogateSection, se
 
 
 def _most_frequent(train: Examples, num_selected: int) -> csr_matrix:
-    """The labels with most texts, each its own meta-label; of equal ones the first (paper, A.3)."""
+    """Make each of the labels with most texts its own meta-label; of equal ones take the first (paper, A.3)."""
     order = np.argsort(-train.label_counts(), kind="stable")
     selected = np.sort(order[:num_selected])
     pairs = (np.ones(len(selected), np.float32), (selected, np.arange(len(selected))))

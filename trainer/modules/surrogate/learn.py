@@ -30,9 +30,12 @@ def learn_surrogate(
     seed: int,
     run: Run,
 ) -> tuple[DenseModel, csr_matrix]:
-    """Run Module I; returns the model of the clusters, over `encoder`, and the cluster of each label, [L, K].
+    """Run Module I: train `encoder`, in place, with classifiers of label clusters.
 
-    How well the cluster classifiers do on `held` is recorded.
+    The precision of the cluster classifiers on `held` is recorded after every epoch.
+
+    Returns:
+        The model of the clusters, over `encoder`, and the cluster of each label, sparse [L, K].
 
     Raises:
         DivergedError: the loss became NaN or infinite.
