@@ -26,7 +26,7 @@ from astec.trainer.tuning.command import tune
 if TYPE_CHECKING:
     import torch
 
-    from astec.trainer.data import TrainingData
+    from astec.trainer.data.training_data import TrainingData
     from astec.trainer.parallel.world import World
     from astec.trainer.run.folder import Run
 
@@ -344,7 +344,7 @@ def _join_world(device: str, *, tensorboard: bool) -> Iterator[tuple[World, torc
 
 
 def _load(data: Path, settings: TrainerConfig, *, skip_bad_lines: bool) -> TrainingData:
-    from astec.trainer.data import load_training_data
+    from astec.trainer.data.loading import load_training_data
 
     dataset = open_dataset(data, "train")
     loaded = load_training_data(dataset, settings, skip_bad_lines=skip_bad_lines)

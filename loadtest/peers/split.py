@@ -27,7 +27,8 @@ from astec.loadtest.peers.tools import (
     TRAIN_TEXTS,
     label_names,
 )
-from astec.trainer.data import TrainingData, load_training_data
+from astec.trainer.data.loading import load_training_data
+from astec.trainer.data.training_data import TrainingData
 from astec.trainer.settings.config import FeaturizerSection, TrainerConfig
 
 RANKS = (1, 3, 5)

@@ -26,7 +26,7 @@ from astec.export.packing.pack import pack
 from astec.export.search.indices import IndexBuilder, Indices
 from astec.server.engine.predictor import Predictor
 from astec.server.engine.query_encoder import Encoder
-from astec.trainer.data import Texts
+from astec.trainer.data.examples import Texts
 from astec.trainer.encoders.encoder import Encoder as TorchEncoder
 from astec.trainer.settings.section import EncoderSection
 from astec.trainer.training.dense_model import DenseModel

@@ -20,7 +20,8 @@ from scipy.sparse import csr_matrix
 from astec.export.artifact.labels.text_table import TextTable
 from astec.export.artifact.text.bags import Bags
 from astec.export.artifact.text.id_featurizer import IdFeaturizer
-from astec.trainer.data import Examples, TrainingData
+from astec.trainer.data.examples import Examples
+from astec.trainer.data.training_data import TrainingData
 
 _MIN_SIZE: Final = 100
 _LABEL_EXPONENT, _TOKEN_EXPONENT = 0.6, 0.8

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from astec.export.artifact.text.featurizer import Featurizer, TextFeaturizer
 from astec.export.readers import DataError
 from astec.export.readers.lines import read_lines
-from astec.trainer.data import Examples
+from astec.trainer.data.examples import Examples
 from astec.trainer.embeddings.corpus import corpus_embeddings
 from astec.trainer.embeddings.fasttext import FastTextModel
 from astec.trainer.embeddings.random import random_embeddings

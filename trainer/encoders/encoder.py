@@ -16,7 +16,7 @@ from torch.func import functional_call
 from astec.export.artifact.manifest import EncoderDescription
 from astec.export.model.front import Front
 from astec.export.model.onnx_graph import OnnxGraph
-from astec.trainer.data import Texts
+from astec.trainer.data.examples import Texts
 from astec.trainer.encoders.joined import JoinedTrunk
 from astec.trainer.encoders.kinds import trunk_class
 from astec.trainer.encoders.reading import READINGS

@@ -17,7 +17,7 @@ from astec.export.artifact.encoder.inputs import dense_rows
 from astec.export.artifact.manifest import Reads
 from astec.export.artifact.text.words import Sequences
 from astec.export.model.onnx_graph import OnnxGraph
-from astec.trainer.data import Texts
+from astec.trainer.data.examples import Texts
 
 Batch = tuple[NDArray[Any], ...]
 """The rows of embeddings [U] that the texts of a batch need, then its own texts in terms of them."""

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from astec.export.artifact.shortlist.candidates import Candidates
-from astec.trainer.data import Examples, Texts
+from astec.trainer.data.examples import Examples, Texts
 from astec.trainer.embeddings.random import random_embeddings
 from astec.trainer.encoders.encoder import Encoder
 from astec.trainer.modules.negatives.sampling import LabelSampler

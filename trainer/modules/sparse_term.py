@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from astec.export.artifact.scoring.sparse import MIN_HEAD_WEIGHTS, SparseClassifier
 from astec.export.console import track
-from astec.trainer.data import Examples
+from astec.trainer.data.examples import Examples
 from astec.trainer.settings.config import SparseSection
 
 # Labels come by falling frequency: a larger first chunk would keep one thread busy when all others are done.

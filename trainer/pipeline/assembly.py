@@ -14,7 +14,7 @@ from astec.export.artifact.labels.text_table import TextTable
 from astec.export.artifact.text.bags import Bags
 from astec.export.artifact.text.words import Sequences
 from astec.export.model.checkpoint import Checkpoint, HeldOut, Reference
-from astec.trainer.data import Texts
+from astec.trainer.data.examples import Texts
 from astec.trainer.numerics.device import to_device
 from astec.trainer.pipeline.job import Job
 from astec.trainer.pipeline.summary import summarize

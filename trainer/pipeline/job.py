@@ -12,7 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from astec.export.console import console
-from astec.trainer.data import Examples, TrainingData, split_validation
+from astec.trainer.data.examples import Examples
+from astec.trainer.data.training_data import TrainingData
+from astec.trainer.data.validation_split import split_validation
 from astec.trainer.run.folder import Run
 from astec.trainer.settings.config import TrainerConfig
 from astec.trainer.training.probe import PROBE_TEXTS

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from astec.trainer.data import Examples
+from astec.trainer.data.examples import Examples
 from astec.trainer.encoders.encoder import Encoder
 from astec.trainer.modules.negatives.sampling import Graphs, build_graphs, choose_negatives
 from astec.trainer.parallel.world import Arrays

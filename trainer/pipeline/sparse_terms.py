@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astec.export.artifact.scoring.sparse import SparseClassifier
-from astec.trainer.data import Examples
+from astec.trainer.data.examples import Examples
 from astec.trainer.modules.sparse_term import learn_sparse
 from astec.trainer.parallel.world import Arrays
 from astec.trainer.pipeline.job import Job

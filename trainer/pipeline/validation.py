@@ -14,7 +14,7 @@ from astec.export.artifact.scoring.parts import Parts, sigmoids, sparse_probabil
 from astec.export.artifact.scoring.shares import Shares
 from astec.export.artifact.shortlist.candidates import Candidates
 from astec.export.ranking_metrics import inverse_propensities
-from astec.trainer.data import Texts
+from astec.trainer.data.examples import Texts
 from astec.trainer.modules.negatives.sampling import shortlist
 from astec.trainer.modules.share_search import ShareChoice, choose_shares
 from astec.trainer.numerics.device import to_device

@@ -21,7 +21,7 @@ from astec.export.artifact.labels.label_sets import LabelSets
 from astec.export.artifact.shortlist.candidates import Candidates
 from astec.export.artifact.storage.atomic_files import write_file_atomically
 from astec.export.ranking_metrics import RankingMetrics, inverse_propensities
-from astec.trainer.data import TrainingData
+from astec.trainer.data.training_data import TrainingData
 from astec.trainer.training.ranking import rank_candidates, shortlist_recall
 
 EVALUATION_FILE = "evaluation.safetensors"

@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 
 from astec.export.artifact.manifest import Frozen
-from astec.trainer.data import TrainingData
+from astec.trainer.data.training_data import TrainingData
 from astec.trainer.settings.config import TrainerConfig, dump_config
 
 

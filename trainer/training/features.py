@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from astec.trainer.data import Texts
+from astec.trainer.data.examples import Texts
 from astec.trainer.encoders.encoder import Encoder
 from astec.trainer.numerics.device import to_device
 from astec.trainer.numerics.row_table import RowTable

@@ -12,7 +12,7 @@ from typing import Literal
 
 from scipy.sparse import csr_matrix
 
-from astec.trainer.data import Texts
+from astec.trainer.data.examples import Texts
 from astec.trainer.encoders.encoder import Encoder
 from astec.trainer.numerics.device import seeded
 from astec.trainer.parallel.world import Mesh

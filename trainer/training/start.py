@@ -6,7 +6,7 @@ import torch
 
 from astec.export.artifact.text.featurizer import Featurizer, TextFeaturizer
 from astec.export.artifact.text.words import word_ids
-from astec.trainer.data import Examples
+from astec.trainer.data.examples import Examples
 from astec.trainer.embeddings.initial import initial_embeddings
 from astec.trainer.encoders.encoder import Encoder
 from astec.trainer.encoders.kinds import trunk_class

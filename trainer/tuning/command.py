@@ -67,7 +67,7 @@ def tune(
     given = [*(overrides or []), *seed_settings(seed)]
     try:
         # torch and optuna take seconds to load, and optuna is an extra.
-        from astec.trainer.data import load_training_data
+        from astec.trainer.data.loading import load_training_data
         from astec.trainer.numerics.device import DeviceError, pick_device
         from astec.trainer.run.folder import RunError
         from astec.trainer.tuning.search import Search, SearchError, check_folder, open_storage

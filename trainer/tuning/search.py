@@ -27,7 +27,7 @@ from sqlalchemy import URL
 
 from astec.export.artifact.storage.atomic_files import write_file_atomically
 from astec.export.model.checkpoint import CHECKPOINT_FOLDER
-from astec.trainer.data import TrainingData
+from astec.trainer.data.training_data import TrainingData
 from astec.trainer.pipeline.stages import train
 from astec.trainer.run.folder import Run
 from astec.trainer.settings.config import ExtremeSection, SurrogateSection, TrainerConfig, dump_config

@@ -5,7 +5,7 @@ import pytest
 
 from astec.export.artifact.text.id_featurizer import IdFeaturizer
 from astec.trainer.bench.synthetic import SHAPES, DataShape, ScaleError, make_training_data
-from astec.trainer.data import TrainingData
+from astec.trainer.data.training_data import TrainingData
 
 SCALE = 0.01
 

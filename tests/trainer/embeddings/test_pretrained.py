@@ -15,7 +15,7 @@ from astec.export.artifact.text.featurizer import TextFeaturizer
 from astec.export.artifact.text.featurizer_config import FeaturizerConfig
 from astec.export.artifact.text.id_featurizer import IdFeaturizer
 from astec.export.readers import DataError
-from astec.trainer.data import Examples
+from astec.trainer.data.examples import Examples
 from astec.trainer.embeddings.corpus import corpus_embeddings
 from astec.trainer.embeddings.fasttext import FastTextModel
 from astec.trainer.embeddings.initial import initial_embeddings

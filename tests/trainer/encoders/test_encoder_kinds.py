@@ -18,7 +18,7 @@ from astec.export.artifact.encoder.inputs import encoder_inputs
 from astec.export.artifact.text.bags import Bags
 from astec.export.artifact.text.words import Sequences
 from astec.export.model.encoder_graph import run_encoder
-from astec.trainer.data import Texts
+from astec.trainer.data.examples import Texts
 from astec.trainer.encoders.encoder import Encoder
 from astec.trainer.encoders.kinds import trunk_class
 from astec.trainer.numerics.device import seeded

@@ -17,7 +17,7 @@ from scipy.sparse import csr_matrix
 from astec.export.artifact.scoring.sparse import MIN_HEAD_WEIGHTS, SparseClassifier
 from astec.export.artifact.shortlist.candidates import Candidates
 from astec.export.artifact.text.bags import Bags
-from astec.trainer.data import Examples
+from astec.trainer.data.examples import Examples
 from astec.trainer.modules.sparse_term import learn_sparse
 from astec.trainer.settings.config import SparseSection
 

@@ -10,7 +10,7 @@ from scipy.sparse import csr_matrix
 
 from astec.export.artifact.shortlist.candidates import Candidates
 from astec.export.artifact.text.bags import Bags
-from astec.trainer.data import Texts
+from astec.trainer.data.examples import Texts
 from astec.trainer.embeddings.random import random_embeddings
 from astec.trainer.encoders.encoder import Encoder
 from astec.trainer.modules.negatives.sampling import LabelSampler

@@ -11,7 +11,8 @@ from astec.export.artifact.labels.text_table import TextTable
 from astec.export.artifact.shortlist.candidates import Candidates
 from astec.export.artifact.text.bags import Bags
 from astec.export.artifact.text.id_featurizer import IdFeaturizer
-from astec.trainer.data import Examples, TrainingData
+from astec.trainer.data.examples import Examples
+from astec.trainer.data.training_data import TrainingData
 from astec.trainer.report.evaluation import (
     EVALUATION_FILE,
     Evaluation,

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from astec.export.artifact.text.bags import Bags
-from astec.trainer.data import Texts
+from astec.trainer.data.examples import Texts
 from astec.trainer.embeddings.random import random_embeddings
 from astec.trainer.encoders.encoder import Encoder
 from astec.trainer.settings.section import EncoderSection

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from astec.export.model.checkpoint import read_checkpoint
 from astec.export.readers import open_dataset
-from astec.trainer.data import Texts
+from astec.trainer.data.examples import Texts
 from astec.trainer.encoders.boe import BagOfEmbeddings
 from astec.trainer.encoders.encoder import Encoder
 from astec.trainer.encoders.reading import BagReading

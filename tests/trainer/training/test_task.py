@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from astec.export.artifact.text.bags import Bags
-from astec.trainer.data import Examples
+from astec.trainer.data.examples import Examples
 from astec.trainer.embeddings.random import random_embeddings
 from astec.trainer.encoders.encoder import Encoder
 from astec.trainer.modules.negatives.sampling import LabelSampler

@@ -10,7 +10,8 @@ import torch
 
 from astec.export.model.checkpoint import CHECKPOINT_FOLDER, read_checkpoint
 from astec.export.readers import open_dataset
-from astec.trainer.data import TrainingData, load_training_data
+from astec.trainer.data.loading import load_training_data
+from astec.trainer.data.training_data import TrainingData
 from astec.trainer.run.folder import CONFIG_FILE
 from astec.trainer.settings.config import TrainerConfig, load_config
 from astec.trainer.tuning.search import (

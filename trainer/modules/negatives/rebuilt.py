@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from astec.trainer.data import Examples
+from astec.trainer.data.examples import Examples
 from astec.trainer.encoders.encoder import Encoder
 from astec.trainer.modules.negatives.sampling import LabelSampler, build_graphs, choose_negatives
 from astec.trainer.parallel.world import Arrays, LabelSample

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from astec.trainer.data import Examples
+from astec.trainer.data.examples import Examples
 from astec.trainer.modules.surrogate.clustering import cluster_labels, label_centroids
 from astec.trainer.modules.surrogate.correlation import label_correlation, smooth_centroids
 from astec.trainer.settings.config import SurrogateSection

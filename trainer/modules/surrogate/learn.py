@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from astec.trainer.data import Examples
+from astec.trainer.data.examples import Examples
 from astec.trainer.encoders.encoder import Encoder
 from astec.trainer.modules.surrogate.labels import surrogate_labels, surrogate_membership
 from astec.trainer.parallel.world import Arrays, World

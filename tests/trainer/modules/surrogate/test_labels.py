@@ -6,7 +6,7 @@ from scipy.sparse import csr_matrix
 from scipy.sparse import random as random_sparse
 
 from astec.export.artifact.text.bags import Bags
-from astec.trainer.data import Examples
+from astec.trainer.data.examples import Examples
 from astec.trainer.modules.surrogate.labels import hash_labels, surrogate_labels, surrogate_membership
 from astec.trainer.settings.config import ConfigError, SurrogateSection, load_config
 

@@ -1,0 +1,1 @@
+"""Training data: featurised texts with their labels, and the validation split."""

@@ -1,0 +1,73 @@
+"""Loading a training file: rows of text and labels become the arrays that training works on."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix, vstack
+
+from astec.export.readers import DataError, Dataset
+from astec.trainer.data.columns import BagColumn, LabelColumn, TextColumn
+from astec.trainer.data.examples import Examples
+from astec.trainer.data.training_data import TrainingData
+from astec.trainer.settings.config import TrainerConfig
+
+_MIN_ROWS = 2
+
+
+def load_training_data(dataset: Dataset, config: TrainerConfig, *, skip_bad_lines: bool) -> TrainingData:
+    """Read a training file, number its labels, fit the featurizer and featurise the texts.
+
+    Rows without a label are dropped and counted. With `labels.as_texts`, the labels' own texts follow the file's texts,
+    where the data has texts; a label is left out of these if the featurizer knows no token of it.
+
+    Raises:
+        DataError: a malformed line (unless they are skipped), or too little data to learn from.
+    """
+    labels = LabelColumn()
+    queries = TextColumn(config.featurizer) if dataset.num_features is None else BagColumn(dataset.num_features)
+    num_rows = 0
+    for row in dataset.rows(skip_bad_lines=skip_bad_lines):
+        num_rows += 1
+        if row.labels:
+            queries.append(row.query)
+            labels.append(row.labels)
+    if len(labels) < _MIN_ROWS:
+        raise DataError(
+            dataset.paths[0],
+            None,
+            f"has {len(labels)} rows with a label out of {num_rows}, and at least {_MIN_ROWS} are needed",
+            "Bring a file whose rows have a text and labels",
+        )
+    dropped = num_rows - len(labels)
+    if isinstance(queries, BagColumn):
+        names, labels_NL = labels.by_frequency()
+        featurizer, bags = queries.featurize(dataset)
+        return TrainingData(featurizer, names, Examples(bags, labels_NL), dropped)
+    return _featurize_texts(dataset, queries, labels, dropped, labels_as_texts=config.labels.as_texts)
+
+
+def _featurize_texts(
+    dataset: Dataset, queries: TextColumn, labels: LabelColumn, dropped: int, *, labels_as_texts: bool
+) -> TrainingData:
+    names, labels_NL = labels.by_frequency()
+    if labels_as_texts:
+        for name in names:
+            queries.append(name)
+    featurizer, bags = queries.featurize(dataset)
+    own_L = np.flatnonzero(bags.lengths()[len(labels) :])
+    rows = np.concatenate([np.arange(len(labels)), len(labels) + own_L])
+    return TrainingData(
+        featurizer,
+        names,
+        Examples(bags.take(rows), vstack([labels_NL, _one_label_each(own_L, len(names))], format="csr")),
+        dropped,
+        queries.table(rows),
+        num_label_texts=len(own_L),
+    )
+
+
+def _one_label_each(labels_N: NDArray[np.int64], num_labels: int) -> csr_matrix:
+    """Return rows that carry one label each, sparse [N, L]."""
+    shape = (len(labels_N), num_labels)
+    return csr_matrix((np.ones(len(labels_N), np.float32), (np.arange(len(labels_N)), labels_N)), shape=shape)
