@@ -1,37 +1,27 @@
-"""astec-train: from a file of texts and labels to a run folder."""
+"""The command line `astec-train`: from a file of texts and labels to a run folder."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from rich.table import Table
 
 from astec.export.console import console
-from astec.export.readers import DataError, open_dataset
+from astec.export.readers import DataError
 from astec.trainer.bench.synthetic import SHAPES, ScaleError
 from astec.trainer.demo.log import DemoLogConfig, write_demo_log
+from astec.trainer.failure import fail
 from astec.trainer.run.folder import DEFAULT_SAVE_MINUTES
-from astec.trainer.run.interruption import exit_when_interrupted
-from astec.trainer.settings.config import ConfigError, TrainerConfig, all_settings, load_config, seed_settings
+from astec.trainer.settings.config import ConfigError, all_settings, load_config, seed_settings
 from astec.trainer.tuning.command import tune
 
-if TYPE_CHECKING:
-    import torch
-
-    from astec.trainer.data.training_data import TrainingData
-    from astec.trainer.parallel.world import World
-    from astec.trainer.run.folder import Run
-
-EXIT_BAD_INPUT = 2
-
+# torch takes seconds to load. It must not be loaded for --help, nor before the arguments are known to be valid, so
+# modules that need it are imported inside the functions below.
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")
 
@@ -131,19 +121,23 @@ def train(
         "--seeds": seeds is not None,
         "--skip-bad-lines": skip_bad_lines,
     }
-    options = _Options(device, save_minutes, tensorboard)
     try:
         if resume is not None:
             if given := [name for name, is_given in fixed.items() if is_given]:
-                _fail(f"a resumed run keeps its data and settings: leave out {', '.join(given)}, or begin another run")
-            _resume(resume, options)
+                fail(f"a resumed run keeps its data and settings: leave out {', '.join(given)}, or begin another run")
+            from astec.trainer.launch import RunOptions, resume_run
+
+            resume_run(resume, RunOptions(device, save_minutes, tensorboard))
             return
         if data is None or run_folder is None:
-            _fail("what is to be trained on, and where? Give DATA and RUN, or --resume RUN")
+            fail("what is to be trained on, and where? Give DATA and RUN, or --resume RUN")
         settings = load_config(config, [*(overrides or []), *seed_settings(seed, seeds)])
-        _begin(data, run_folder, settings, options, skip_bad_lines=skip_bad_lines)
+        from astec.trainer.launch import RunOptions, begin_run
+
+        options = RunOptions(device, save_minutes, tensorboard)
+        begin_run(data, run_folder, settings, options, skip_bad_lines=skip_bad_lines)
     except (ConfigError, DataError) as error:
-        _fail(str(error))
+        fail(str(error))
 
 
 @app.command()
@@ -160,7 +154,7 @@ def report(
     try:
         path = write_report(run_folder)
     except (ConfigError, EvaluationError, HistoryError, OSError) as error:
-        _fail(str(error))
+        fail(str(error))
     console.print(f"wrote {path}", markup=False, soft_wrap=True)
 
 
@@ -199,7 +193,7 @@ def bench(
     The data has the sizes and frequencies of the paper's Table 3, and labels that can be learnt.
     """
     if shape not in SHAPES:
-        _fail(f"--shape {shape} is not known; there are {', '.join(SHAPES)}")
+        fail(f"--shape {shape} is not known; there are {', '.join(SHAPES)}")
     from astec.trainer.bench.cost import paper_settings, run_bench
     from astec.trainer.numerics.device import DeviceError, pick_device
     from astec.trainer.run.folder import RunError
@@ -212,7 +206,7 @@ def bench(
         with TemporaryDirectory(prefix="astec-bench-") as temporary:
             measured = run_bench(shape, scale, settings, chosen, run_folder or Path(temporary) / "run")
     except (ConfigError, DeviceError, RunError, DivergedError, ScaleError, OSError) as error:
-        _fail(str(error))
+        fail(str(error))
     if as_json:
         typer.echo(json.dumps(measured.as_json()))
     else:
@@ -232,153 +226,8 @@ def demo_log(
     console.print(f"wrote {folder}/train.jsonl.gz and {folder}/test.jsonl.gz", markup=False, soft_wrap=True)
 
 
-@dataclass(frozen=True, slots=True)
-class _Options:
-    """What may change when a run is resumed; None: as before, or the default."""
-
-    device: str | None
-    save_minutes: float | None
-    tensorboard: bool
-
-
-# torch takes seconds to load: not for --help, and not before the arguments are known to be good. So the imports of what
-# needs it stand in the functions.
-
-
-def _begin(data: Path, run_folder: Path, settings: TrainerConfig, options: _Options, *, skip_bad_lines: bool) -> None:
-    """Train from the start."""
-    from astec.trainer.run.folder import Run
-    from astec.trainer.run.origin import Fingerprint, Origin, settings_sha256
-
-    device = options.device or "auto"
-    save_minutes = DEFAULT_SAVE_MINUTES if options.save_minutes is None else options.save_minutes
-    with _failures(run_folder), _join_world(device, tensorboard=options.tensorboard) as (world, chosen):
-        run = Run(run_folder, save_minutes, world)
-        run.require_free()
-        loaded = _load(data, settings, skip_bad_lines=skip_bad_lines)
-        origin = Origin(
-            data=data.absolute(),
-            skip_bad_lines=skip_bad_lines,
-            device=device,
-            save_minutes=save_minutes,
-            tensorboard=options.tensorboard,
-            settings=settings_sha256(settings),
-            fingerprint=Fingerprint.of(loaded),
-        )
-        run.begin(settings, origin)
-        _learn(loaded, settings, chosen, run, tensorboard=options.tensorboard)
-
-
-def _resume(run_folder: Path, options: _Options) -> None:
-    """Go on with an interrupted run."""
-    from astec.trainer.run.folder import CONFIG_FILE, Run, RunError, read_origin
-    from astec.trainer.run.origin import Fingerprint
-
-    with _failures(run_folder):
-        origin = read_origin(run_folder)
-        save_minutes = origin.save_minutes if options.save_minutes is None else options.save_minutes
-        tensorboard = options.tensorboard or origin.tensorboard
-        with _join_world(options.device or origin.device, tensorboard=tensorboard) as (world, chosen):
-            run = Run(run_folder, save_minutes, world)
-            if run.finished:
-                _finish(run)
-                return
-            settings = load_config(run_folder / CONFIG_FILE, [])
-            if not origin.has_settings(settings):
-                raise RunError(
-                    f"{run_folder / CONFIG_FILE} was changed since the run began; put it back, or begin anew with "
-                    "astec-train DATA RUN"
-                )
-            loaded = _load(origin.data, settings, skip_bad_lines=origin.skip_bad_lines)
-            if difference := origin.fingerprint.difference(Fingerprint.of(loaded)):
-                raise RunError(
-                    f"{origin.data} was changed since the run {run_folder} began: {difference}; put it back, or begin "
-                    "anew with astec-train DATA RUN"
-                )
-            run.resume()
-            _learn(loaded, settings, chosen, run, tensorboard=tensorboard)
-
-
-def _finish(run: Run) -> None:
-    """Do what a run that was killed after its checkpoint left undone; whoever restarts it until it succeeds is done."""
-    from astec.trainer.report.page import write_report
-
-    if not run.world.leads:
-        return
-    if not run.cleaned_up:
-        write_report(run.folder)
-        run.finish()
-    done = f"{run.folder} has finished already; export it: astec-export {run.folder} ARTIFACT"
-    console.print(done, markup=False, soft_wrap=True)
-
-
-@contextmanager
-def _failures(run_folder: Path) -> Iterator[None]:
-    """End with a message on what is the user's to mend."""
-    from astec.trainer.numerics.device import DeviceError
-    from astec.trainer.parallel.distributed import PeerError
-    from astec.trainer.report.evaluation import EvaluationError
-    from astec.trainer.report.tensorboard import TensorBoardError
-    from astec.trainer.run.folder import ORIGIN_FILE, RunError
-    from astec.trainer.run.history import HistoryError
-    from astec.trainer.training.loop import DivergedError
-
-    try:
-        yield
-    except (DeviceError, RunError, PeerError, DivergedError, EvaluationError, HistoryError, TensorBoardError) as error:
-        _fail(str(error))
-    except OSError as error:
-        kept = f". The last good state is kept: make room, then go on with astec-train --resume {run_folder}"
-        _fail(f"{run_folder}: {error}{kept if (run_folder / ORIGIN_FILE).is_file() else ''}")
-
-
-@contextmanager
-def _join_world(device: str, *, tensorboard: bool) -> Iterator[tuple[World, torch.device]]:
-    from astec.trainer.parallel.distributed import join_world
-    from astec.trainer.report.tensorboard import require_tensorboard
-
-    if tensorboard:
-        require_tensorboard()
-    with join_world(device) as joined:
-        yield joined
-
-
-def _load(data: Path, settings: TrainerConfig, *, skip_bad_lines: bool) -> TrainingData:
-    from astec.trainer.data.loading import load_training_data
-
-    dataset = open_dataset(data, "train")
-    loaded = load_training_data(dataset, settings, skip_bad_lines=skip_bad_lines)
-    if dataset.bad_lines or loaded.dropped_rows:
-        console.print(f"left out: {dataset.bad_lines:,} bad lines, {loaded.dropped_rows:,} rows without a label")
-    return loaded
-
-
-def _learn(data: TrainingData, settings: TrainerConfig, device: torch.device, run: Run, *, tensorboard: bool) -> None:
-    from astec.trainer.pipeline.stages import train as train_learner
-    from astec.trainer.pipeline.stages import train_along
-    from astec.trainer.report.tensorboard import TENSORBOARD_FOLDER, TensorBoard
-    from astec.trainer.run.folder import HISTORY_FILE
-    from astec.trainer.run.history import History
-
-    with ExitStack() as closing:
-        if not run.world.leads:
-            closing.enter_context(exit_when_interrupted())
-            train_along(data, settings, device, run)
-            return
-        closing.enter_context(exit_when_interrupted(f"interrupted; go on with astec-train --resume {run.folder}"))
-        if tensorboard:
-            observer = TensorBoard(run.folder / TENSORBOARD_FOLDER, History.read(run.folder / HISTORY_FILE))
-            run.observers.append(closing.enter_context(observer))
-        train_learner(data, settings, device, run)
-
-
-def _fail(message: str) -> NoReturn:
-    console.print(f"astec-train: {message}", style="red", markup=False, soft_wrap=True)
-    raise typer.Exit(EXIT_BAD_INPUT)
-
-
 def main() -> None:
-    """Run the command line; what is no other command is `train`."""
+    """Run the command line; arguments that begin with no command's name are for `train`."""
     arguments = sys.argv[1:]
     commands = {
         command.name or command.callback.__name__.replace("_", "-")

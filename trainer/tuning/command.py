@@ -5,19 +5,19 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from astec.export.console import console
 from astec.export.readers import DataError, open_dataset
+from astec.trainer.failure import fail
 from astec.trainer.settings.config import ConfigError, load_config, seed_settings
 
 if TYPE_CHECKING:
     from astec.trainer.tuning.search import Search, TrialResult
 
-EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 
 
@@ -72,7 +72,7 @@ def tune(
         from astec.trainer.run.folder import RunError
         from astec.trainer.tuning.search import Search, SearchError, check_folder, open_storage
     except ModuleNotFoundError as error:
-        _fail(f"tuning needs {error.name}; install it with pip install 'astec[train,tune]'")
+        fail(f"tuning needs {error.name}; install it with pip install 'astec[train,tune]'")
     try:
         settings, chosen = load_config(config, given), pick_device(device)
         check_folder(folder)
@@ -84,7 +84,7 @@ def tune(
             _show(search)
             _say_how_to_train(search, data)
     except (ConfigError, DataError, DeviceError, RunError, SearchError, OSError) as error:
-        _fail(str(error))
+        fail(str(error))
     if interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
 
@@ -133,8 +133,3 @@ def _say_how_to_train(search: Search, data: Path) -> None:
 
 def _say(message: str) -> None:
     console.print(message, markup=False, soft_wrap=True)
-
-
-def _fail(message: str) -> NoReturn:
-    console.print(f"astec-train: {message}", style="red", markup=False, soft_wrap=True)
-    raise typer.Exit(EXIT_BAD_INPUT)
