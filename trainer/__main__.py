@@ -148,7 +148,7 @@ def report(
 ) -> None:
     """Write RUN/report.html again, from what the run has left beside it."""
     from astec.trainer.report.evaluation import EvaluationError
-    from astec.trainer.report.page import write_report
+    from astec.trainer.report.report_page import write_report
     from astec.trainer.run.history import HistoryError
 
     try:

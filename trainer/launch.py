@@ -19,7 +19,7 @@ from astec.trainer.parallel.distributed import PeerError, join_world
 from astec.trainer.parallel.world import World
 from astec.trainer.pipeline.stages import train, train_along
 from astec.trainer.report.evaluation import EvaluationError
-from astec.trainer.report.page import write_report
+from astec.trainer.report.report_page import write_report
 from astec.trainer.report.tensorboard import TENSORBOARD_FOLDER, TensorBoard, TensorBoardError, require_tensorboard
 from astec.trainer.run.folder import (
     CONFIG_FILE,

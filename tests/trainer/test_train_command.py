@@ -20,7 +20,7 @@ from astec.export.model.checkpoint import (
     read_checkpoint,
 )
 from astec.trainer.report.evaluation import EVALUATION_FILE
-from astec.trainer.report.page import REPORT_FILE
+from astec.trainer.report.report_page import REPORT_FILE
 from astec.trainer.run.folder import CONFIG_FILE, HISTORY_FILE, ORIGIN_FILE
 from astec.trainer.settings.config import load_config
 

@@ -14,7 +14,7 @@ from astec.trainer.pipeline.reranking import learn_from_mistakes, mine_mistakes
 from astec.trainer.pipeline.trained_model import TrainedModel, refit
 from astec.trainer.pipeline.validation import choose_sparse_and_shares, evaluate_choice, score_parts, shortlist_held
 from astec.trainer.report.evaluation import write_evaluation
-from astec.trainer.report.page import write_report
+from astec.trainer.report.report_page import write_report
 from astec.trainer.run.folder import Run
 from astec.trainer.settings.config import TrainerConfig
 

@@ -36,7 +36,7 @@ class EvaluationError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Prediction:
+class RankedLabel:
     """A label that the model names for a text."""
 
     label: str
@@ -50,7 +50,7 @@ class Sample:
 
     text: str
     relevant: tuple[str, ...]
-    predictions: tuple[Prediction, ...]
+    predictions: tuple[RankedLabel, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +204,7 @@ def _sample(
     scores_K: NDArray[np.float32],
 ) -> Sample:
     predictions = tuple(
-        Prediction(data.label_texts[label], float(score), label in relevant)
+        RankedLabel(data.label_texts[label], float(score), label in relevant)
         for label, score in zip(ranked_K.tolist(), scores_K, strict=True)
         if label >= 0
     )
@@ -212,5 +212,5 @@ def _sample(
 
 
 def _read_sample(sample: dict[str, Any]) -> Sample:
-    predictions = tuple(Prediction(**prediction) for prediction in sample["predictions"])
+    predictions = tuple(RankedLabel(**prediction) for prediction in sample["predictions"])
     return Sample(sample["text"], tuple(sample["relevant"]), predictions)

@@ -17,7 +17,7 @@ from astec.trainer.report.evaluation import (
     EVALUATION_FILE,
     Evaluation,
     EvaluationError,
-    Prediction,
+    RankedLabel,
     Sample,
     evaluate,
     read_evaluation,
@@ -91,7 +91,7 @@ def test_an_evaluation_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert again.hits().tolist() == evaluation.hits().tolist()
     assert again.scores.tolist() == evaluation.scores.tolist()
     assert again.metrics() == evaluation.metrics()
-    assert again.samples[0].predictions[0] == Prediction("red", pytest.approx(0.8), relevant=True)
+    assert again.samples[0].predictions[0] == RankedLabel("red", pytest.approx(0.8), relevant=True)
 
 
 def test_a_run_that_did_not_finish_is_named(tmp_path: Path) -> None:

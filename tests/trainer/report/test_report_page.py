@@ -11,8 +11,8 @@ import pytest
 
 from astec.export.artifact.labels.label_sets import LabelSets
 from astec.trainer.report import charts
-from astec.trainer.report.evaluation import Evaluation, EvaluationError, Prediction, Sample, write_evaluation
-from astec.trainer.report.page import REPORT_FILE, write_report
+from astec.trainer.report.evaluation import Evaluation, EvaluationError, RankedLabel, Sample, write_evaluation
+from astec.trainer.report.report_page import REPORT_FILE, write_report
 from astec.trainer.run.folder import Run
 from astec.trainer.settings.config import load_config
 
@@ -27,7 +27,7 @@ EVALUATION = Evaluation(
     shortlist_size=40.25,
     shares={"alpha": 0.5, "gamma": 0.0},
     summary={"texts": 90, "device": "cpu <2 cores>"},
-    samples=(Sample(HOSTILE, (HOSTILE,), (Prediction(HOSTILE, 0.875, relevant=True),)), Sample("", ("red",), ())),
+    samples=(Sample(HOSTILE, (HOSTILE,), (RankedLabel(HOSTILE, 0.875, relevant=True),)), Sample("", ("red",), ())),
 )
 
 
