@@ -1,3 +1,4 @@
-"""Encoders: what turns a text into its intermediate representation v. A new one is a file here and a line in
-`trainer/settings/encoder_kinds.py`.
+"""The encoders, which turn a text into its intermediate representation v.
+
+A new encoder is a file here and a line in `trainer/settings/encoder_kinds.py`.
 """

@@ -1,6 +1,8 @@
-"""Words pooled by attention: how much each counts is learnt, of itself (Lin et al., ICLR 2017, in one layer).
+"""Words pooled by attention: the weight of each word is learnt, and depends on that word alone.
 
-Shapes: B texts, T words of the longest, H heads, D dimensions.
+After Lin et al., ICLR 2017, with one layer.
+
+Shapes: B texts, T words of the longest text, H heads, D dimensions.
 """
 
 from __future__ import annotations
@@ -21,14 +23,19 @@ _NEVER = -1e9
 
 
 class AttentionSection(WordsSection):
-    """Pooling by attention."""
+    """The settings of pooling by attention."""
 
     kind: Literal["attention"] = Field("attention", description=KIND_MEANING)
-    heads: int = Field(4, ge=1, le=64, description="parts of v, each with weights of its own of the words")
+    heads: int = Field(
+        4,
+        ge=1,
+        le=64,
+        description="equal parts of v, each with its own weights of the words; model.dim must be a multiple",
+    )
 
 
 class Attention(Trunk):
-    """v = ReLU(the heads side by side), each a mean of its part of the words' embeddings, weighted by a softmax."""
+    """v = ReLU(all heads side by side); a head is the softmax-weighted mean of its part of the words' embeddings."""
 
     section = AttentionSection
 
@@ -41,17 +48,17 @@ class Attention(Trunk):
         self.salience = nn.Linear(dim, self._heads, bias=False)
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """See `Trunk.forward`."""
+        """Compute v [B, D]."""
         rows_BTD, lengths_B = inputs
         beyond_BT = torch.arange(rows_BTD.shape[1], device=rows_BTD.device) >= lengths_B[:, None]
         salience_BTH = self.salience(rows_BTD).masked_fill(beyond_BT[:, :, None], _NEVER)
-        # Of a text without a word all weights are alike, and its rows are zeros.
+        # A text without words has equal weights for rows of zeros, so that its v is zero.
         weights_BTH = salience_BTH.softmax(dim=1)
         parts_BTHD = rows_BTD.view(*rows_BTD.shape[:2], self._heads, -1)
         return functional.relu((weights_BTH[:, :, :, None] * parts_BTHD).sum(dim=1).flatten(1))
 
     def write(self, graph: OnnxGraph) -> None:
-        """See `Trunk.write`."""
+        """Add the softmax and the weighted means to the graph."""
         first, second, last = (graph.array(f"front.axis.{axis}", np.array([axis])) for axis in (0, 1, -1))
         positions = graph.array("front.positions", np.arange(self._length, dtype=np.int32))
         never = graph.array("front.never", np.array(_NEVER, np.float32))

@@ -19,9 +19,9 @@ class BagOfEmbeddings(Trunk):
         super().__init__(settings, dim)
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """See `Trunk.forward`."""
+        """Compute v [B, D]."""
         return functional.relu(inputs[0])
 
     def write(self, graph: OnnxGraph) -> None:
-        """See `Trunk.write`."""
+        """Add the ReLU to the graph."""
         graph.node("Relu", ["bag"], ["v"])

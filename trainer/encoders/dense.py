@@ -1,4 +1,4 @@
-"""Features as they are: vectors that another model made, of images or sounds (paper, section 5, the vision task)."""
+"""Vectors from another model, such as embeddings of images, used unchanged (paper, section 5, the vision task)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from astec.trainer.settings.section import KIND_MEANING, EncoderSection
 
 
 class DenseSection(EncoderSection):
-    """Vectors that stand still."""
+    """The settings of vectors that are used unchanged."""
 
     reads: ClassVar[Reads] = "vector"
 
@@ -23,12 +23,12 @@ class DenseSection(EncoderSection):
 
     @property
     def learns(self) -> bool:
-        """See `EncoderSection.learns`."""
+        """False: there are no parameters."""
         return False
 
 
 class Dense(Trunk):
-    """v = x. What learns of it is the residual, x-hat = v + ReLU(R v), beside the classifiers."""
+    """v = x, without parameters; only the residual, x-hat = v + ReLU(R v), and the classifiers learn."""
 
     section = DenseSection
 
@@ -37,13 +37,13 @@ class Dense(Trunk):
 
     @classmethod
     def own_embeddings(cls, settings: EncoderSection, dim: int) -> Tensor:
-        """None are needed."""
+        """Return an empty table: no embeddings are needed."""
         return torch.empty(0, dim)
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """See `Trunk.forward`."""
+        """Return the vectors unchanged, [B, D]."""
         return inputs[0]
 
     def write(self, graph: OnnxGraph) -> None:
-        """See `Trunk.write`."""
+        """Add an identity to the graph."""
         graph.node("Identity", ["vector"], ["v"])

@@ -1,4 +1,4 @@
-"""An encoder: a table of embeddings, what is looked up in it of a text, and a trunk from there to v.
+"""An encoder: a table of embeddings, a way to read texts, which looks embeddings up, and a trunk that computes v.
 
 Shapes: N texts, B texts of a batch, V rows of embeddings, D dimensions.
 """
@@ -31,12 +31,12 @@ _EMBEDDINGS, _TRUNK = "embeddings", "trunk."
 
 
 class Encoder:
-    """v of texts, and everything that learns in it as tables.
+    """Computes the v of texts; all its parameters are tables that are updated row by row.
 
     Args:
-        settings: the kind and its knobs.
-        embeddings_VD: of what it reads, and updated in place where they learn.
-        trunk: from there to v; likewise.
+        settings: the settings of its kind.
+        embeddings_VD: the embeddings of tokens, words or pieces; updated in place if they learn.
+        trunk: computes v from embeddings; updated in place if it learns.
     """
 
     def __init__(self, settings: EncoderSection, embeddings_VD: Tensor, trunk: Trunk) -> None:
@@ -46,19 +46,19 @@ class Encoder:
         self._shapes = {name: parameter.shape for name, parameter in learning.items()}
         self.tables = {_EMBEDDINGS: self.embeddings} if settings.learns else {}
         for name, parameter in learning.items():
-            # A view: what the table learns is what the trunk then computes with.
+            # A view: the trunk computes with the values that the table learns.
             self.tables[_TRUNK + name] = RowTable(parameter.detach().view(len(parameter), -1), settings.rate)
 
     @classmethod
     def start(
         cls, settings: EncoderSection, embeddings_VD: Tensor, generator: torch.Generator | None = None
     ) -> Encoder:
-        """One that has learnt nothing yet, over embeddings [V, D].
+        """Create an untrained encoder.
 
         Args:
-            settings: the kind and its knobs.
-            embeddings_VD: where they start from.
-            generator: source of where the trunk starts from; None, where it has nothing that starts at random.
+            settings: the settings of its kind.
+            embeddings_VD: the initial embeddings.
+            generator: source of the trunk's initial parameters; None if none of them are random.
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0 if generator is None else int(torch.randint(2**62, (), generator=generator)))
@@ -66,7 +66,7 @@ class Encoder:
 
     @classmethod
     def of(cls, settings: EncoderSection, arrays: Arrays, device: torch.device) -> Encoder:
-        """From what `arrays` returned."""
+        """Restore an encoder from what `arrays` returned."""
         encoder = cls.start(settings, torch.from_numpy(arrays[_EMBEDDINGS]).to(device))
         for name, table in encoder.tables.items():
             table.weight.copy_(torch.from_numpy(arrays[name]))
@@ -74,35 +74,35 @@ class Encoder:
 
     @classmethod
     def join(cls, encoders: Sequence[Encoder]) -> Encoder:
-        """One of several of a kind over the same tokens, their representations side by side."""
+        """Join encoders of one kind over the same tokens into one, whose v is theirs side by side."""
         settings, embeddings = encoders[0].settings, [encoder.embeddings.weight for encoder in encoders]
         trunk = encoders[0]._trunk if settings.plain else JoinedTrunk([encoder._trunk for encoder in encoders])
         return cls(settings, torch.cat(embeddings, dim=1), trunk)
 
     @property
     def device(self) -> torch.device:
-        """Where all of it lives."""
+        """The device of all parameters."""
         return self.embeddings.weight.device
 
     @property
     def dim(self) -> int:
-        """D."""
+        """Dimensions of v, D."""
         return self.embeddings.weight.shape[1]
 
     def prepare(self, texts: Texts, num_own: int) -> tuple[Tensor, ...]:
-        """Gather what `encode` needs of the texts of a batch; may run on another thread.
+        """Gather what `encode` needs for a batch of texts; may run on another thread.
 
-        With the tokens of all texts, processes that split a batch hold gradients of the same rows: summing them takes
-        no talk of who has which, and moves what the batch uses, not the table.
+        It includes the tokens of all processes' texts. So all processes that share a batch have gradients of the same
+        rows: they can be summed without agreeing on rows first, and only the batch's rows are sent, not the table.
 
         Args:
-            texts: of all processes.
-            num_own: so many, the first, are this process's and encoded.
+            texts: the batch's texts of all processes, this process's texts first.
+            num_own: number of this process's texts, the only ones that it encodes.
         """
         return tuple(to_device(array, self.device) for array in self._reading.batch(texts, num_own, self.dim))
 
     def encode(self, prepared: tuple[Tensor, ...]) -> Tensor:
-        """v of the own texts, [B, D]; the gradient of what it used comes to the tables."""
+        """Compute v of the own texts, [B, D]; a backward pass gives the used rows of the tables their gradient."""
         if not self.tables:
             return self._encode(prepared)
         rows_U, *own = prepared
@@ -111,7 +111,7 @@ class Encoder:
         return v_BD
 
     def represent(self, texts: Texts) -> NDArray[np.float32]:
-        """v of all texts, float32 [N, D]."""
+        """Compute v of all texts, float32 [N, D]."""
         v_ND = np.empty((len(texts), self.dim), np.float32)
         for begin in range(0, len(texts), _ENCODE_TEXTS):
             chunk = texts.take(np.arange(begin, min(begin + _ENCODE_TEXTS, len(texts))))
@@ -119,12 +119,12 @@ class Encoder:
         return v_ND
 
     def arrays(self) -> Arrays:
-        """Everything that learns, and the embeddings, in numpy."""
+        """Return the embeddings and all parameters that learn, as numpy arrays."""
         tables = {_EMBEDDINGS: self.embeddings} | self.tables
         return {name: table.weight.cpu().numpy() for name, table in tables.items()}
 
     def front(self) -> Front:
-        """What the exporter needs beside the embeddings."""
+        """Return what the exporter needs besides the embeddings: the description, the ONNX graph and the tokenizer."""
         graph, settings = OnnxGraph(), self.settings
         self._reading.declare(graph, self.dim)
         self._trunk.write(graph)
@@ -138,7 +138,7 @@ class Encoder:
 
     @torch.no_grad()
     def _encode(self, prepared: tuple[Tensor, ...]) -> Tensor:
-        """v of the own texts, nothing of which is to learn."""
+        """Compute v of the own texts without gradients."""
         rows_U, *own = prepared
         v_BD: Tensor = self._trunk(*self._reading.inputs(self.embeddings.weight[rows_U], *own))
         return v_BD

@@ -1,4 +1,4 @@
-"""Encoders of several learners as one: each reads its part of the embeddings, and makes its part of v.
+"""The trunks of several learners joined into one: each reads its part of the embeddings and makes its part of v.
 
 Shapes: B texts, T words, D dimensions of a learner, H learners.
 """
@@ -23,13 +23,13 @@ class JoinedTrunk(Trunk):
         self.trunks = nn.ModuleList(trunks)
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """See `Trunk.forward`."""
+        """Compute v [B, H D]."""
         embedded, *rest = inputs
         parts = embedded.chunk(len(self.trunks), dim=-1)
         return torch.cat([trunk(part, *rest) for trunk, part in zip(self.trunks, parts, strict=True)], dim=1)
 
     def write(self, graph: OnnxGraph) -> None:
-        """See `Trunk.write`."""
+        """Add all trunks to the graph, each under names of its own."""
         embedded = "rows" if "rows" in graph.input_names else "bag"
         scopes = [f"front.{number}." for number in range(len(self.trunks))]
         graph.node("Split", [embedded], [f"{scope}embedded" for scope in scopes], axis=-1, num_outputs=len(scopes))

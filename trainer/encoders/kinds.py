@@ -12,6 +12,6 @@ def trunk_class(kind: str) -> type[Trunk]:
     """Return the trunk of a kind of encoder.
 
     Raises:
-        ValueError: there is none of that name.
+        ValueError: there is no kind of that name.
     """
     return cast(type[Trunk], encoder_class(kind))

@@ -1,4 +1,4 @@
-"""Fully connected layers over a bag of embeddings, as MACH has them (Medini et al., NeurIPS 2019).
+"""Fully connected layers over a bag of embeddings, as in MACH (Medini et al., NeurIPS 2019).
 
 Shapes: D dimensions.
 """
@@ -18,17 +18,17 @@ from astec.trainer.settings.section import KIND_MEANING, EncoderSection
 
 
 class MlpSection(EncoderSection):
-    """Fully connected layers."""
+    """The settings of fully connected layers."""
 
     plain: ClassVar[bool] = False
 
     kind: Literal["mlp"] = Field("mlp", description=KIND_MEANING)
     layers: int = Field(1, ge=1, le=8, description="fully connected layers after the bag; more: slower")
-    hidden: int = Field(500, ge=8, le=4096, description="units of a layer between two others; more: slower, larger")
+    hidden: int = Field(500, ge=8, le=4096, description="units of each layer except the last; more: slower, larger")
 
 
 class Mlp(Trunk):
-    """v = ReLU(W ... ReLU(W ReLU(bag))), without bias: nothing is made of nothing."""
+    """v = ReLU(W ... ReLU(W ReLU(bag))), without bias, so that the v of an empty bag is zero."""
 
     section = MlpSection
 
@@ -39,14 +39,14 @@ class Mlp(Trunk):
         self.layers = nn.Sequential(*(nn.Linear(wide, narrow, bias=False) for wide, narrow in pairwise(sizes)))
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """See `Trunk.forward`."""
+        """Compute v [B, D]."""
         x_BD = functional.relu(inputs[0])
         for layer in self.layers:
             x_BD = functional.relu(layer(x_BD))
         return x_BD
 
     def write(self, graph: OnnxGraph) -> None:
-        """See `Trunk.write`."""
+        """Add the layers to the graph."""
         graph.node("Relu", ["bag"], ["front.0"])
         for number, layer in enumerate(self.layers):
             weights = graph.array(f"front.weights.{number}", weights_of(layer).T)

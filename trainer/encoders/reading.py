@@ -1,6 +1,7 @@
-"""How an encoder reads a batch of texts: which embeddings it needs of a table, and what its trunk makes v of.
+"""The ways in which encoders read a batch of texts: which embeddings they look up, and what the trunk is given.
 
-Shapes: B own texts of a batch, T tokens or words of them, U distinct ones of all texts, D dimensions.
+Shapes: B own texts of a batch, T tokens or words of the own texts, U distinct tokens or words of all texts,
+D dimensions.
 """
 
 from __future__ import annotations
@@ -20,52 +21,60 @@ from astec.export.model.onnx_graph import OnnxGraph
 from astec.trainer.data.examples import Texts
 
 Batch = tuple[NDArray[Any], ...]
-"""The rows of embeddings [U] that the texts of a batch need, then its own texts in terms of them."""
+"""The rows [U] of the embedding table that the texts of a batch need; then the own texts, as indices into these rows.
+
+The own texts are those that this process encodes."""
 
 
 class Reading(ABC):
-    """One of the ways to read texts."""
+    """A way to read texts."""
 
     @abstractmethod
     def batch(self, texts: Texts, num_own: int, dim: int) -> Batch:
-        """Of the texts, the first `num_own` are its own."""
+        """Return the batch of `texts`, of which the first `num_own` are encoded by this process."""
 
     @abstractmethod
     def inputs(self, rows_UD: Tensor, *own: Tensor) -> tuple[Tensor, ...]:
-        """What the trunk is given of the own texts of a batch."""
+        """Compute the trunk's inputs for the own texts of a batch."""
 
     @abstractmethod
     def declare(self, graph: OnnxGraph, dim: int) -> None:
-        """Add the same inputs to a graph."""
+        """Add the trunk's inputs to a graph."""
 
 
 class BagReading(Reading):
-    """The weighted sum of the tokens' embeddings; own texts are ids [T], weights [T] and where each begins [B]."""
+    """Reads a text as the weighted sum of its tokens' embeddings.
+
+    The own texts of a batch are the tokens' ids [T] and weights [T], and where each text begins [B].
+    """
 
     def batch(self, texts: Texts, num_own: int, dim: int) -> Batch:
-        """See `Reading.batch`."""
+        """Return the batch, with ids, weights and offsets."""
         rows_U, ids_T = np.unique(texts.bags.ids, return_inverse=True)
         own = texts.bags.take(np.arange(num_own))
         return rows_U, ids_T[: len(own.ids)], own.weights, own.offsets[:-1]
 
     def inputs(self, rows_UD: Tensor, *own: Tensor) -> tuple[Tensor, ...]:
-        """See `Reading.inputs`."""
+        """Compute the weighted sum of each text [B, D]."""
         ids_T, weights_T, starts_B = own
         return (functional.embedding_bag(ids_T, rows_UD, starts_B, mode="sum", per_sample_weights=weights_T),)
 
     def declare(self, graph: OnnxGraph, dim: int) -> None:
-        """See `Reading.declare`."""
+        """Add the input `bag` to a graph."""
         graph.input("bag", ["batch", dim])
 
 
 class SequenceReading(Reading):
-    """Embeddings in the order of the text; own texts are ids [B, longest], U for what is none, and lengths [B]."""
+    """Reads a text as the embeddings of its words or pieces in their order.
+
+    The own texts of a batch are ids [B, longest], padded with U, and lengths [B].
+    """
 
     def batch(self, texts: Texts, num_own: int, dim: int) -> Batch:
-        """See `Reading.batch`.
+        """Return the batch, with padded ids and lengths.
 
         Raises:
-            ValueError: the texts were not read in their order.
+            ValueError: the texts have no sequences.
         """
         if texts.sequences is None:
             raise ValueError("this encoder reads sequences, and the texts have none")
@@ -76,29 +85,29 @@ class SequenceReading(Reading):
         return rows_U, found.padded(max(1, int(lengths_B.max(initial=0))), len(rows_U)), lengths_B
 
     def inputs(self, rows_UD: Tensor, *own: Tensor) -> tuple[Tensor, ...]:
-        """See `Reading.inputs`."""
+        """Look up the embeddings [B, longest, D], zeros for padding, and return them with the lengths."""
         ids_BT, lengths_B = own
         return functional.pad(rows_UD, (0, 0, 0, 1))[ids_BT], lengths_B
 
     def declare(self, graph: OnnxGraph, dim: int) -> None:
-        """See `Reading.declare`."""
+        """Add the inputs `rows` and `lengths` to a graph."""
         graph.input("rows", ["batch", "words", dim])
         graph.input("lengths", ["batch"], np.int32)
 
 
 class VectorReading(Reading):
-    """Features as they are [B, D], of no embeddings."""
+    """Reads a text's features unchanged as a vector [B, D]; there are no embeddings."""
 
     def batch(self, texts: Texts, num_own: int, dim: int) -> Batch:
-        """See `Reading.batch`."""
+        """Return the batch, with the features as dense vectors."""
         return np.empty(0, np.int64), dense_rows(texts.bags.take(np.arange(num_own)), dim)
 
     def inputs(self, rows_UD: Tensor, *own: Tensor) -> tuple[Tensor, ...]:
-        """See `Reading.inputs`."""
+        """Return the vectors unchanged."""
         return own
 
     def declare(self, graph: OnnxGraph, dim: int) -> None:
-        """See `Reading.declare`."""
+        """Add the input `vector` to a graph."""
         graph.input("vector", ["batch", dim])
 
 

@@ -1,6 +1,6 @@
 """Recurrent networks over the words of a text.
 
-Shapes: B texts, T words of the longest, D dimensions, H units of a direction, G gates.
+Shapes: B texts, T words of the longest text, D dimensions, H units of a direction.
 """
 
 from __future__ import annotations
@@ -21,26 +21,28 @@ from astec.trainer.settings.section import KIND_MEANING, EncoderSection, WordsSe
 
 
 class RecurrentSection(WordsSection):
-    """A recurrent network, whose units of all directions together are as many as dimensions."""
+    """The settings of a recurrent network; the units of all directions together are D."""
 
     bidirectional: bool = Field(True, description="read the words backwards too; more accurate, about as fast")
-    pooling: Literal["max", "last"] = Field("max", description="what of the states is taken: the largest, or the last")
+    pooling: Literal["max", "last"] = Field(
+        "max", description="state that becomes v: max: the largest value of each unit over all words; last: the last"
+    )
 
 
 class RnnSection(RecurrentSection):
-    """Elman's network."""
+    """The settings of Elman's network."""
 
     kind: Literal["rnn"] = Field("rnn", description=KIND_MEANING)
 
 
 class GruSection(RecurrentSection):
-    """Gated recurrent units."""
+    """The settings of gated recurrent units."""
 
     kind: Literal["gru"] = Field("gru", description=KIND_MEANING)
 
 
 class LstmSection(RecurrentSection):
-    """Long short-term memory."""
+    """The settings of long short-term memory."""
 
     kind: Literal["lstm"] = Field("lstm", description=KIND_MEANING)
 
@@ -49,9 +51,9 @@ class _Recurrent(Trunk):
     """v = ReLU(the largest, or the last, of the states)."""
 
     operator: ClassVar[str]
-    """Of ONNX."""
+    """Name of the ONNX operator."""
     order: ClassVar[tuple[int, ...]]
-    """Of torch's gates in ONNX."""
+    """Torch's gates in the order in which ONNX has them."""
     attributes: ClassVar[dict[str, int]] = {}
 
     def __init__(self, settings: EncoderSection, dim: int) -> None:
@@ -66,10 +68,10 @@ class _Recurrent(Trunk):
     @staticmethod
     @abstractmethod
     def network(dim: int, units: int) -> nn.RNNBase:
-        """One direction, batch first."""
+        """Return the network of one direction, with the batch as the first dimension."""
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """See `Trunk.forward`."""
+        """Compute v [B, D]."""
         rows_BTD, lengths_B = inputs
         positions_T = torch.arange(rows_BTD.shape[1], device=rows_BTD.device)
         known_BT1 = (positions_T < lengths_B[:, None])[:, :, None]
@@ -85,7 +87,7 @@ class _Recurrent(Trunk):
         return functional.relu(torch.cat(pooled, dim=1))
 
     def write(self, graph: OnnxGraph) -> None:
-        """See `Trunk.write`."""
+        """Add the networks of all directions to the graph."""
         networks = list(self.directions)
         weights, states, biases = (
             graph.array(f"front.{name}", np.stack([self._gates(network, *names) for network in networks]))
@@ -100,7 +102,7 @@ class _Recurrent(Trunk):
             direction="bidirectional" if len(networks) == 2 else "forward",
             **self.attributes,
         )
-        # Words beyond the end have states of zeros, which make no difference to what ReLU leaves.
+        # Positions after a text's last word have states of zeros, which do not change the maximum after ReLU.
         if self._pools_all:
             graph.array("front.time", np.array([0]))
             graph.node("ReduceMax", ["front.states", "front.time"], ["front.pooled"], keepdims=0)
@@ -112,14 +114,14 @@ class _Recurrent(Trunk):
         graph.node("Relu", ["front.flat"], ["v"])
 
     def _gates(self, network: nn.Module, *names: str) -> NDArray[np.float32]:
-        """Parameters of all gates, in ONNX's order, one after the other."""
+        """Return the parameters of all gates, one after the other in ONNX's order."""
         gates = len(self.order)
         arrays = [np.array_split(weights_of(network, name), gates) for name in names]
         return np.concatenate([array[gate] for array in arrays for gate in self.order])
 
 
 def _reversed(rows_BTD: Tensor, lengths_B: Tensor) -> Tensor:
-    """The words of each text backwards; what comes after them stays."""
+    """Reverse the words of each text; the padding after them stays in place."""
     positions_BT = torch.arange(rows_BTD.shape[1], device=rows_BTD.device).expand(len(rows_BTD), -1)
     mirrored_BT = lengths_B[:, None] - 1 - positions_BT
     order_BT = torch.where(mirrored_BT >= 0, mirrored_BT, positions_BT)
@@ -134,7 +136,7 @@ class Rnn(_Recurrent):
 
     @staticmethod
     def network(dim: int, units: int) -> nn.RNNBase:
-        """See `_Recurrent.network`."""
+        """Return one direction of Elman's network."""
         return nn.RNN(dim, units, batch_first=True)
 
 
@@ -147,7 +149,7 @@ class Gru(_Recurrent):
 
     @staticmethod
     def network(dim: int, units: int) -> nn.RNNBase:
-        """See `_Recurrent.network`."""
+        """Return one direction of gated recurrent units."""
         return nn.GRU(dim, units, batch_first=True)
 
 
@@ -159,5 +161,5 @@ class Lstm(_Recurrent):
 
     @staticmethod
     def network(dim: int, units: int) -> nn.RNNBase:
-        """See `_Recurrent.network`."""
+        """Return one direction of long short-term memory."""
         return nn.LSTM(dim, units, batch_first=True)

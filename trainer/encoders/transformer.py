@@ -1,9 +1,9 @@
-"""A transformer of Hugging Face's library, from a local folder: its last layer, pooled.
+"""A transformer of Hugging Face's library, read from a local folder; v is its last layer, pooled.
 
-Its table of input embeddings is the encoder's own, looked up outside of the graph like any other; its layers are the
-trunk.
+Its input embeddings become the encoder's table, which is looked up outside the graph as for any other encoder. Its
+layers are the trunk.
 
-Shapes: B texts, T pieces of the longest, D dimensions.
+Shapes: B texts, T pieces of the longest text, D dimensions.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SAVE = "save model and tokenizer there with save_pretrained(FOLDER)"
 
 
 class TransformerSection(EncoderSection):
-    """A transformer."""
+    """The settings of a transformer."""
 
     reads: ClassVar[Reads] = "pieces"
     plain: ClassVar[bool] = False
@@ -36,35 +36,42 @@ class TransformerSection(EncoderSection):
     model: str = Field(
         "", description="folder of a Hugging Face encoder: config.json, model.safetensors and tokenizer.json"
     )
-    readout: Literal["mean", "cls"] = Field("mean", description="of the last layer: mean of all pieces, or the first")
+    readout: Literal["mean", "cls"] = Field(
+        "mean", description="how the last layer becomes v: mean: the mean of all pieces; cls: the first piece"
+    )
     frozen: bool = Field(
-        False, description="leave the transformer as it is: little to train, less accurate than if it learns along"
+        False, description="do not train the transformer: training is much faster, the model less accurate"
     )
     rate_share: float = Field(
         0.02,
         gt=0,
         le=1,
-        description="of the learning rate that the transformer bears; pretrained ones 0.01 to 0.02, at random 0.1",
+        description="factor on the learning rate for the transformer; 0.01 to 0.02 for pretrained ones, 0.1 for "
+        "random ones; more: learns faster, forgets what it was pretrained on",
     )
-    pieces: int = Field(32, ge=2, le=4096, description="pieces of a text that are read, the first; more: slower")
+    pieces: int = Field(32, ge=2, le=4096, description="read this many pieces of a text, from its first; more: slower")
 
     @property
     def rate(self) -> float:
-        """See `EncoderSection.rate`."""
+        """Factor on the learning rate for the transformer."""
         return self.rate_share
 
     @property
     def learns(self) -> bool:
-        """See `EncoderSection.learns`."""
+        """False if the transformer is frozen."""
         return not self.frozen
 
     @property
     def max_length(self) -> int | None:
-        """See `EncoderSection.max_length`."""
+        """Most pieces of a text that are read."""
         return self.pieces
 
     def tokenizer(self) -> bytes | None:
-        """See `EncoderSection.tokenizer`."""
+        """Return the content of the transformer's `tokenizer.json`.
+
+        Raises:
+            ValueError: the file is missing.
+        """
         path = Path(self.model) / TOKENIZER_FILE
         if not self.model or not path.is_file():
             raise ValueError(f"encoder.model is {self.model!r}, and must be a folder with a {TOKENIZER_FILE}; {_SAVE}")
@@ -81,18 +88,18 @@ class Transformer(Trunk):
         own = cast(TransformerSection, settings)
         self._readout = own.readout
         self.layers = _load(own, dim)
-        # What the encoder looks up itself; what is left here would only be carried along.
+        # The encoder looks the embeddings up itself, so that a copy in the layers would only take memory.
         self.layers.set_input_embeddings(nn.Embedding(1, dim))
         self._freeze_unused(dim)
 
     @classmethod
     def own_embeddings(cls, settings: EncoderSection, dim: int) -> Tensor:
-        """The transformer's own, of its pieces."""
+        """Return the transformer's embeddings of its pieces."""
         table: Tensor = _load(cast(TransformerSection, settings), dim).get_input_embeddings().weight
         return table.detach().clone()
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """See `Trunk.forward`."""
+        """Compute v [B, D]."""
         rows_BTD, lengths_B = inputs
         is_piece_BT = torch.arange(rows_BTD.shape[1], device=rows_BTD.device) < lengths_B[:, None]
         mask_BT = is_piece_BT.to(rows_BTD.dtype)
@@ -103,25 +110,25 @@ class Transformer(Trunk):
         return kept_BTD.sum(dim=1) / lengths_B[:, None].clamp(min=1)
 
     def write(self, graph: OnnxGraph) -> None:
-        """See `Trunk.write`."""
+        """Add the transformer's layers and the pooling to the graph."""
         graph.include(_exported(self), "front.")
 
     def _freeze_unused(self, dim: int) -> None:
-        """What v does not come from, such as a head over the first piece, never has a gradient."""
+        """Freeze parameters that v does not depend on, such as a head over the first piece: they get no gradient."""
         self.forward(torch.ones(1, 2, dim), torch.tensor([2])).sum().backward()  # type: ignore[no-untyped-call]
         for parameter in self.parameters():
             parameter.requires_grad_(parameter.grad is not None)
             parameter.grad = None
 
 
-def _load(settings: TransformerSection, dim: int) -> Any:  # noqa: ANN401 - of whatever class its folder names
-    """The model in a folder, without dropout.
+def _load(settings: TransformerSection, dim: int) -> Any:  # noqa: ANN401 - its class is named in the folder
+    """Load the model from its folder, in evaluation mode (without dropout).
 
     Raises:
-        ValueError: the library is not installed, cannot read it, or its size is not D.
+        ValueError: the library is not installed or cannot read the model, or the model's dimensions are not D.
     """
     try:
-        from transformers import AutoModel  # takes seconds
+        from transformers import AutoModel  # takes seconds to load
         from transformers.utils import logging as own_logging
     except ImportError as error:
         raise ValueError(
@@ -142,13 +149,13 @@ def _load(settings: TransformerSection, dim: int) -> Any:  # noqa: ANN401 - of w
 
 
 def _exported(trunk: Transformer) -> bytes:
-    """As torch writes it, for batches and lengths of any size."""
+    """Return the ONNX model that torch exports, for batches and lengths of any size."""
     device, dim = next(trunk.parameters()).device, trunk.layers.get_input_embeddings().weight.shape[1]
     example = torch.zeros(2, 3, dim, device=device), torch.tensor([3, 1], dtype=torch.int32, device=device)
     any_size = torch.export.Dim.DYNAMIC
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of what else could be installed
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of optional packages
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch, of its own parts
+        warnings.simplefilter("ignore")  # torch warns of its own deprecated parts
         program = torch.onnx.export(
             trunk,
             example,

@@ -1,6 +1,6 @@
-"""What encoders differ in: from what is looked up of a text to v.
+"""The base class of the trunks: the part of an encoder from the looked-up embeddings of a text to v.
 
-Shapes: B texts, T words of the longest, D dimensions.
+Shapes: B texts, T words of the longest text, D dimensions.
 """
 
 from __future__ import annotations
@@ -17,15 +17,20 @@ from astec.trainer.settings.section import EncoderSection
 
 
 class Trunk(nn.Module, ABC):
-    """A module from a text's inputs to v [B, D], and the same as an ONNX graph.
+    """A torch module that computes v [B, D] from the inputs of texts, and writes itself as an ONNX graph.
 
-    Of a bag the input is the weighted sum of embeddings, float32 [B, D]. Of words or pieces there are their embeddings,
-    float32 [B, T, D] with zeros after the last one of a text, and how many there are, int64 [B]. Features as they are
-    come as float32 [B, D]. Of a text without a known token v is zero.
+    The inputs depend on how the encoder reads texts:
+
+    - a bag: the weighted sum of its embeddings, float32 [B, D];
+    - words or pieces: their embeddings, float32 [B, T, D], with zeros after a text's last one, and their number,
+      int64 [B];
+    - a vector: the features unchanged, float32 [B, D].
+
+    The v of a text without a known token is zero.
 
     Args:
-        settings: of this kind.
-        dim: D, of embeddings and of v.
+        settings: the settings of this kind of encoder.
+        dim: D, the dimensions of the embeddings and of v.
     """
 
     section: ClassVar[type[EncoderSection]]
@@ -36,25 +41,25 @@ class Trunk(nn.Module, ABC):
 
     @classmethod
     def own_embeddings(cls, settings: EncoderSection, dim: int) -> Tensor | None:
-        """The embeddings [rows, D] that it brings along; None: there is one for each token or word, which starts anew.
+        """Return pretrained embeddings [rows, D]; None if there is one per token or word, trained from the start.
 
         Raises:
-            ValueError: they cannot be read, or have other dimensions.
+            ValueError: the embeddings cannot be read, or have other dimensions.
         """
         return None
 
     @abstractmethod
     def forward(self, *inputs: Tensor) -> Tensor:
-        """v [B, D]."""
+        """Compute v [B, D]."""
 
     @abstractmethod
     def write(self, graph: OnnxGraph) -> None:
-        """Add the nodes from the inputs to `v`: from `bag`, `rows` and `lengths`, or `vector`.
+        """Add the nodes that compute `v` from the inputs: from `bag`, from `rows` and `lengths`, or from `vector`.
 
-        Other names begin with `front.`.
+        The names of all other values begin with `front.`.
         """
 
 
 def weights_of(module: nn.Module, name: str = "weight") -> NDArray[np.float32]:
-    """A parameter, in numpy."""
+    """Return a parameter of a module as a numpy array."""
     return module.get_parameter(name).detach().cpu().numpy()

@@ -1,6 +1,6 @@
 """XML-CNN: convolutions over the words of a text, dynamic max pooling and a bottleneck (Liu et al., SIGIR 2017).
 
-Shapes: B texts, T words of the longest, D dimensions, F filters of a window, P chunks.
+Shapes: B texts, T words of the longest text, D dimensions, F filters of a window, P chunks.
 """
 
 from __future__ import annotations
@@ -19,14 +19,22 @@ from astec.trainer.settings.section import KIND_MEANING, EncoderSection, WordsSe
 
 
 class XmlCnnSection(WordsSection):
-    """Convolutions over words."""
+    """The settings of convolutions over words."""
 
     kind: Literal["xml-cnn"] = Field("xml-cnn", description=KIND_MEANING)
     windows: tuple[Annotated[int, Field(ge=1, le=64)], ...] = Field(
-        (2, 4, 8), min_length=1, max_length=16, description="words that a filter sees at once; more windows: slower"
+        (2, 4, 8),
+        min_length=1,
+        max_length=16,
+        description="widths, in words, of the convolutions' windows; more windows: slower, larger",
     )
-    filters: int = Field(128, ge=1, le=4096, description="filters of a window; more: accuracy, slower, larger")
-    chunks: int = Field(4, ge=1, le=256, description="parts of the text whose strongest match is kept; more: larger")
+    filters: int = Field(128, ge=1, le=4096, description="filters of each window; more: more accurate, slower, larger")
+    chunks: int = Field(
+        4,
+        ge=1,
+        le=256,
+        description="equal parts of the text; each filter's strongest match in each part is kept; more: larger",
+    )
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
@@ -36,7 +44,10 @@ class XmlCnnSection(WordsSection):
 
 
 class XmlCnn(Trunk):
-    """v = ReLU(W p) with p the largest of ReLU(convolution) in each chunk; without bias, nothing is made of nothing."""
+    """v = ReLU(W p), where p is the largest ReLU(convolution) in each chunk.
+
+    Without bias, so that the v of an empty text is zero.
+    """
 
     section = XmlCnnSection
 
@@ -48,7 +59,7 @@ class XmlCnn(Trunk):
         self.bottleneck = nn.Linear(len(own.windows) * own.filters * own.chunks, dim, bias=False)
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """See `Trunk.forward`."""
+        """Compute v [B, D]."""
         rows_BDT = inputs[0].transpose(1, 2)
         pooled = []
         for window, convolution in zip(self._windows, self.convolutions, strict=True):
@@ -58,7 +69,7 @@ class XmlCnn(Trunk):
         return functional.relu(self.bottleneck(torch.cat(pooled, dim=1)))
 
     def write(self, graph: OnnxGraph) -> None:
-        """See `Trunk.write`."""
+        """Add the convolutions, the pooling and the bottleneck to the graph."""
         graph.node("Transpose", ["rows"], ["front.rows"], perm=[0, 2, 1])
         graph.node("Shape", ["front.rows"], ["front.words"], start=2)
         graph.array("front.length", np.array([self._length]))

@@ -1,4 +1,4 @@
-"""Every knob of a training run: nested, frozen, validated, read from TOML and `key=value` overrides."""
+"""The settings of a training run: nested, frozen and validated, read from TOML and `key=value` overrides."""
 
 from __future__ import annotations
 
@@ -19,25 +19,37 @@ from astec.trainer.settings.encoder_kinds import ENCODERS, encoder_section
 from astec.trainer.settings.section import KIND_MEANING, EncoderSection, Section
 
 EMBEDDING_SUFFIXES = (".vec", ".vec.gz", ".bin", ".npy")
+_MIN_STEPS = "train for at least this many steps: small data gets more epochs; more: takes longer"
 
 
 class ConfigError(ValueError):
-    """An unknown or invalid setting; the message names it, its value and what it may be."""
+    """An unknown or invalid setting; the message names the setting, its value and the allowed values."""
 
 
 class FeaturizerSection(Section):
-    """What becomes a token (see `astec.export.artifact.text.featurizer`)."""
+    """The tokens of a text: its words, runs of words and character n-grams."""
 
     word_ngrams: int = Field(
-        2, ge=1, le=4, description="longest run of words that is a token; more: phrases, larger model"
+        2, ge=1, le=4, description="longest run of words that becomes a token; more: knows longer phrases, larger model"
     )
-    min_char_ngram: int = Field(3, ge=0, le=8, description="shortest character n-gram; 0 with max_char_ngram 0: none")
+    min_char_ngram: int = Field(
+        3, ge=0, le=8, description="length of the shortest character n-grams; set both lengths to 0 to use none"
+    )
     max_char_ngram: int = Field(
-        4, ge=0, le=8, description="longest character n-gram; more: typos and rare words, slower"
+        4,
+        ge=0,
+        le=8,
+        description="length of the longest character n-grams; more: copes better with typos and rare words, slower",
     )
-    min_df: int = Field(2, ge=1, description="a token must occur in so many training texts; more: smaller model")
-    max_features: int = Field(2_000_000, ge=1, description="keep the most frequent so many tokens; bounds memory")
-    max_chars: int = Field(512, ge=1, le=65536, description="characters of a text that are looked at")
+    min_df: int = Field(
+        2, ge=1, description="drop tokens that occur in fewer training texts; more: smaller model, loses rare words"
+    )
+    max_features: int = Field(
+        2_000_000, ge=1, description="most tokens that are kept, the most frequent first; fewer: less memory"
+    )
+    max_chars: int = Field(
+        512, ge=1, le=65536, description="read this many characters of a text, from its beginning; more: slower"
+    )
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
@@ -45,32 +57,43 @@ class FeaturizerSection(Section):
         return self
 
     def build(self) -> FeaturizerConfig:
-        """The featurizer's own form of these settings."""
+        """Return these settings as the featurizer's configuration."""
         return FeaturizerConfig(**self.model_dump())
 
 
 class LabelsSection(Section):
-    """What the labels themselves tell."""
+    """Learning from the labels' own texts."""
 
     as_texts: bool = Field(
         False,
-        description="train on each label's own text as one that carries it; more accurate where labels are phrases, "
-        "most of all for rare ones, for time, memory and latency that grow with the labels",
+        description="train on each label's own text too, as a text with that label; more accurate if labels are "
+        "phrases, most of all for rare labels; costs time, memory and latency that grow with the number of labels",
     )
 
 
 class ModelSection(Section):
     """The encoder (paper, section 4)."""
 
-    dim: int = Field(300, ge=8, le=4096, description="D, size of the representations; more: accuracy, slower, larger")
+    dim: int = Field(
+        300,
+        ge=8,
+        le=4096,
+        description="D, size of the representations (vectors of texts); more: more accurate, slower, larger",
+    )
     spectral_bound: float = Field(
-        1.0, gt=0, le=1e6, description="lambda, bound on the spectral norm of the residuals (paper: at most 1)"
+        1.0,
+        gt=0,
+        le=1e6,
+        description="lambda, upper bound on the spectral norm of the residual's matrix (paper: at most 1); more: the "
+        "final vector may move further from v, and the shortlist found near v fits it less",
     )
     dropout: float = Field(
         0.5, ge=0, lt=1, description="dropout after each ReLU; more: less overfitting, slower learning"
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="factors of the large products; auto: bfloat16 where native, several times as fast"
+        "auto",
+        description="number format in the large matrix products; auto: bfloat16 if the hardware multiplies it "
+        "natively, which is several times as fast, else float32",
     )
 
 
@@ -79,31 +102,41 @@ class SurrogateSection(Section):
 
     method: Literal["clusters", "labels", "hashed", "unsupervised"] = Field(
         "clusters",
-        description="what is predicted: balanced clusters, the most frequent labels, random (MACH) clusters, nothing",
+        description="what Module I learns to predict: clusters: balanced clusters of similar labels; labels: the most "
+        "frequent labels; hashed: random clusters (MACH); unsupervised: nothing",
     )
     num_clusters: int = Field(
         65536,
         ge=2,
         le=2**22,
-        description="clusters, or labels picked, at most; with at least as many as labels, each label is its own",
+        description="most clusters, or most labels that are picked; fewer: faster, distinguishes less; with as many as "
+        "there are labels, each label is a cluster of its own",
     )
     labels_per_cluster: int = Field(
         4,
         ge=1,
-        description="of more than 4096 labels, so many share a cluster at least; more: faster, less is told apart",
+        description="fewest labels that share a cluster, if there are more than 4096 labels; more: faster, "
+        "distinguishes less",
     )
     smoothing: bool = Field(
-        True, description="cluster labels by their correlated labels' texts too; slower, better clusters (paper, A.2)"
+        True,
+        description="cluster a label by the texts of correlated labels too, not by its own alone; better clusters, "
+        "slower (paper, A.2)",
     )
     embeddings: str = Field(
-        "random", min_length=1, description="where token embeddings start: random, corpus, or a .vec, .bin or .npy file"
+        "random",
+        min_length=1,
+        description="where token embeddings start from: random; corpus (which tokens occur together); or a .vec, .bin "
+        "or .npy file",
     )
-    epochs: int = Field(8, ge=1, description="passes over the training data; more: accuracy until it overfits, time")
+    epochs: int = Field(
+        8, ge=1, description="passes over the training data; more: takes longer, more accurate until it overfits"
+    )
     batch_size: int = Field(256, ge=1, description="texts per step; more: faster on a GPU, fewer steps")
     learning_rate: float = Field(
-        0.005, gt=0, description="peak rate of Adam, decays linearly to 0 (paper: 0.003 to 0.02)"
+        0.005, gt=0, description="highest learning rate of Adam, falls linearly to 0 (paper: 0.003 to 0.02)"
     )
-    min_steps: int = Field(600, ge=0, description="at least so many steps: small data gets more epochs")
+    min_steps: int = Field(600, ge=0, description=_MIN_STEPS)
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
@@ -118,111 +151,157 @@ class SurrogateSection(Section):
 
 
 class HnswSection(Section):
-    """One HNSW graph."""
+    """One HNSW graph for approximate nearest-neighbour search."""
 
-    m: int = Field(ge=2, le=512, description="links of a node; more: recall, memory, build time")
-    ef_construction: int = Field(ge=1, description="candidates while building; more: recall, build time")
-    ef_search: int = Field(ge=1, description="candidates while searching; more: recall, latency")
-    neighbours: int = Field(ge=1, description="hits of a query that are used; more: recall, latency")
+    m: int = Field(ge=2, le=512, description="links of a graph node; more: better recall, more memory, slower to build")
+    ef_construction: int = Field(
+        ge=1, description="candidates that are kept while the graph is built; more: better recall, slower to build"
+    )
+    ef_search: int = Field(
+        ge=1, description="candidates that are kept while the graph is searched; more: better recall, slower"
+    )
+    neighbours: int = Field(ge=1, description="nearest neighbours of a text that are used; more: better recall, slower")
 
 
 class ShortlistSection(Section):
-    """Module II: the two ANN graphs and the negatives mined with them; the graphs also serve."""
+    """Module II: the two nearest-neighbour graphs, which also serve, and the negatives that are mined with them."""
 
     centroids: HnswSection = HnswSection(m=32, ef_construction=100, ef_search=300, neighbours=300)
     points: HnswSection = HnswSection(m=32, ef_construction=100, ef_search=100, neighbours=50)
     head_labels: int = Field(
         0,
         ge=0,
-        description="so many most frequent labels get several representatives; more: recall of labels of many senses",
+        description="give several representatives to this many of the most frequent labels; more: finds labels of "
+        "several meanings better, slower",
     )
     representatives_per_head: int = Field(
         300,
         ge=1,
         le=4096,
-        description="of each such label at most, beside its mean; raise centroids.neighbours with it",
+        description="most representatives of each such label, besides its mean; raise centroids.neighbours with it",
     )
     sampler: Literal["hard", "uniform", "unigram"] = Field(
-        "hard", description="negatives: hard, or the baselines uniform and unigram (frequency to the power 0.75)"
+        "hard",
+        description="how negatives are chosen. hard: labels found near the text; baselines: uniform, and unigram "
+        "(frequency to the power 0.75)",
     )
     num_hard_negatives: int = Field(
-        500, ge=1, description="negatives a text is given by the sampler at most (paper: 500)"
+        500, ge=1, description="most negatives of a text from the sampler (paper: 500); more: more accurate, slower"
     )
     rebuild_epochs: int = Field(
-        2, ge=0, description="of framework deepxml-anns: epochs until negatives are mined again; fewer: time; 0: once"
+        2,
+        ge=0,
+        description="with framework deepxml-anns: epochs until negatives are mined again; fewer: takes longer; 0: mine "
+        "once only",
     )
-    num_random_negatives: int = Field(50, ge=0, description="random labels beside the hard ones of a text (paper: 50)")
+    num_random_negatives: int = Field(
+        50, ge=0, description="random negatives of a text, besides the sampler's (paper: 50); more: slower"
+    )
 
 
 class ExtremeSection(Section):
-    """Modules III and IV: residual and 1-vs-all classifiers trained jointly on the shortlists."""
+    """Modules III and IV: the residual and the 1-vs-all classifiers, trained jointly on the shortlists."""
 
-    epochs: int = Field(8, ge=1, description="passes over the training data")
-    batch_size: int = Field(256, ge=1, description="texts per step")
-    learning_rate: float = Field(
-        0.005, gt=0, description="peak rate of Adam, decays linearly to 0 (paper: 0.0005 to 0.002)"
+    epochs: int = Field(
+        8, ge=1, description="passes over the training data; more: takes longer, more accurate until it overfits"
     )
-    min_steps: int = Field(600, ge=0, description="at least so many steps: small data gets more epochs")
+    batch_size: int = Field(256, ge=1, description="texts per step; more: faster on a GPU, fewer steps")
+    learning_rate: float = Field(
+        0.005, gt=0, description="highest learning rate of Adam, falls linearly to 0 (paper: 0.0005 to 0.002)"
+    )
+    min_steps: int = Field(600, ge=0, description=_MIN_STEPS)
 
 
 class RerankerSection(Section):
-    """The re-ranker: embeddings, residual and classifiers of its own, trained end to end on the model's mistakes."""
+    """The re-ranker: its own embeddings, residual and classifiers, trained end to end on the model's mistakes."""
 
     enabled: bool = Field(
-        False, description="more accurate where there is much data; a second model to train and serve"
+        False, description="train a re-ranker; more accurate on large data, but a second model to train and to serve"
     )
-    dim: int = Field(300, ge=8, le=4096, description="size of its representations; more: accuracy, slower, larger")
-    num_negatives: int = Field(200, ge=1, description="worst mistakes of a text that it learns from; more: time")
-    epochs: int = Field(8, ge=1, description="passes over the training data")
-    batch_size: int = Field(256, ge=1, description="texts per step")
-    learning_rate: float = Field(0.005, gt=0, description="peak rate of Adam, decays linearly to 0")
-    min_steps: int = Field(600, ge=0, description="at least so many steps: small data gets more epochs")
+    dim: int = Field(
+        300, ge=8, le=4096, description="dimensions of the re-ranker's vectors; more: more accurate, slower, larger"
+    )
+    num_negatives: int = Field(
+        200, ge=1, description="the model's worst mistakes on a text that the re-ranker learns from; more: slower"
+    )
+    epochs: int = Field(
+        8, ge=1, description="passes over the training data; more: takes longer, more accurate until it overfits"
+    )
+    batch_size: int = Field(256, ge=1, description="texts per step; more: faster on a GPU, fewer steps")
+    learning_rate: float = Field(0.005, gt=0, description="highest learning rate of Adam, falls linearly to 0")
+    min_steps: int = Field(600, ge=0, description=_MIN_STEPS)
 
 
 class SparseSection(Section):
-    """The sparse linear term: weights on the query's own tokens, beside the dense classifiers."""
+    """The sparse linear term: weights on the query's own tokens, besides the dense classifiers."""
 
     enabled: bool = Field(
-        True, description="more accurate, for a few dozen microseconds a query and some training time"
+        True,
+        description="train a linear term on the tokens; more accurate, costs a few dozen microseconds per query and "
+        "some training time",
     )
-    num_negatives: int = Field(500, ge=1, description="hardest negatives of a text that are used; more: accuracy, time")
+    num_negatives: int = Field(
+        500, ge=1, description="hardest negatives of a text that are used; more: more accurate, slower"
+    )
     costs: tuple[Annotated[float, Field(gt=0)], ...] = Field(
         (0.5, 1.0),
         min_length=1,
         max_length=16,
-        description="C of the linear SVMs, chosen on held-out texts; more: fits rare labels closer, and noise as well",
+        description="values of the linear SVMs' cost C that are tried; held-out texts choose one. A larger C fits rare "
+        "labels better, and noise too; each value takes training time",
     )
-    epochs: int = Field(10, ge=1, description="passes over a label's texts at most")
-    prune_below: float = Field(0.1, ge=0, description="drop smaller weights; more: smaller, faster, less accurate")
+    epochs: int = Field(10, ge=1, description="most passes over a label's texts; more: may take longer, fits better")
+    prune_below: float = Field(
+        0.1, ge=0, description="drop weights smaller than this; more: smaller, faster, less accurate"
+    )
     prune_head_below: float = Field(
-        0.2, ge=0, description="the same of labels that keep hundreds of weights, for which every query pays"
+        0.2,
+        ge=0,
+        description="the same limit for labels that keep hundreds of weights, which slow down every query; more: "
+        "faster, less accurate",
     )
 
 
 class MixSection(Section):
-    """What may have a share of a score, beside the classifiers."""
+    """The parts that may have a share of a score, besides the classifiers."""
 
-    similarity: bool = Field(True, description="the similarity to a label's own texts; more accurate")
-    votes: bool = Field(True, description="the votes of the nearest training texts; more accurate")
+    similarity: bool = Field(
+        True, description="let a label's score contain the similarity to its texts; more accurate, a little slower"
+    )
+    votes: bool = Field(
+        True, description="let a label's score contain the votes of the nearest training texts; more accurate, slower"
+    )
 
 
 class ValidationSection(Section):
-    """The part of the training data that is held out to choose alpha and gamma; never a test file."""
+    """The validation split: training texts that are held out to choose the shares of a score; never a test file."""
 
     fraction: float = Field(
-        0.04, gt=0, lt=0.5, description="share of the training texts; more: a surer choice, less to learn from"
+        0.04,
+        gt=0,
+        lt=0.5,
+        description="share of the training texts that is held out; more: a more reliable choice, fewer texts to learn "
+        "from",
     )
-    min_texts: int = Field(1_000, ge=1, description="at least so many texts, of little data at most a tenth")
-    max_texts: int = Field(10_000, ge=1, description="at most so many texts")
+    min_texts: int = Field(
+        1_000, ge=1, description="fewest texts that are held out; but never more than a tenth of a small file for this"
+    )
+    max_texts: int = Field(10_000, ge=1, description="most texts that are held out; fewer: more texts to learn from")
     refit: bool = Field(
-        True, description="let graphs and sparse term learn from these texts too, once they have chosen the shares"
+        True,
+        description="once the shares are chosen, let the graphs and the sparse term learn from the held-out texts too; "
+        "more accurate, takes longer",
     )
     psp_weight: float = Field(
-        0.25, ge=0, le=100, description="worth of a point of PSP@k in points of P@k; more: rare labels, 0: P@k alone"
+        0.25,
+        ge=0,
+        le=100,
+        description="how many points of P@k one point of PSP@k is worth; more: better on rare labels, worse on "
+        "frequent ones; 0: P@k alone counts",
     )
 
     def size(self, num_texts: int) -> int:
-        """Texts held out of `num_texts`; at least one, and not all."""
+        """Return the number of texts to hold out of `num_texts`: at least one, and not all."""
         wanted = max(round(self.fraction * num_texts), min(self.min_texts, num_texts // 10))
         return max(1, min(wanted, self.max_texts, num_texts - 1))
 
@@ -234,14 +313,15 @@ class TrainerConfig(Section):
         (0,),
         min_length=1,
         max_length=16,
-        description="one learner each, served as one model; more: accuracy, time, size. Same seeds, same model (CPU)",
+        description="one learner is trained for each seed, and all are served as one model; more seeds: more accurate, "
+        "slower, larger. The same seeds give the same model on a CPU",
     )
     framework: Literal["deepxml", "deepxml-ova", "deepxml-anns", "end-to-end", "mach"] = Field(
         "deepxml",
-        description="deepxml: the four modules; deepxml-ova: classifiers learn from every label, exact and slow; "
-        "deepxml-anns: the encoder goes on learning beside them, negatives are mined again every few epochs; "
-        "end-to-end: no modules, encoder and classifiers of every label together; mach: labels share classifiers of "
-        "random buckets, others for each seed",
+        description="how a learner is trained. deepxml: the four modules; deepxml-ova: classifiers use every label as "
+        "a negative, exact but slow; deepxml-anns: the encoder keeps learning together with the classifiers, and "
+        "negatives are mined again every few epochs; end-to-end: no modules, the encoder and all classifiers learn "
+        "together; mach: labels in the same random bucket share a classifier, with other buckets for each seed",
     )
     featurizer: FeaturizerSection = FeaturizerSection()
     labels: LabelsSection = LabelsSection()
@@ -257,7 +337,7 @@ class TrainerConfig(Section):
 
     @property
     def seed(self) -> int:
-        """Of what all learners share."""
+        """The seed of everything that all learners share."""
         return self.seeds[0]
 
     @field_validator("encoder", mode="before")
@@ -296,12 +376,12 @@ class TrainerConfig(Section):
 
 
 def load_config(path: Path | None, overrides: Sequence[str]) -> TrainerConfig:
-    """Defaults, then the TOML file, then `section.key=value` overrides (values in TOML syntax).
+    """Read the settings: the defaults, changed by the TOML file, then by `section.key=value` overrides (TOML values).
 
     Raises:
         ConfigError: an unreadable file, an unknown key or a value out of range.
     """
-    # A section is validated whole, so that one setting of a graph needs the defaults of the others beside it.
+    # A section is validated as a whole: to change one setting of a graph, the others need their defaults beside it.
     settings = TrainerConfig().model_dump()
     if path is not None:
         try:
@@ -317,7 +397,7 @@ def load_config(path: Path | None, overrides: Sequence[str]) -> TrainerConfig:
 
 
 def seed_settings(seed: int | None, seeds: str | None = None) -> list[str]:
-    """The override of `--seed 1` or `--seeds 1,2,3`; none where neither is given.
+    """Return the override that `--seed 1` or `--seeds 1,2,3` stands for; none if neither is given.
 
     Raises:
         ConfigError: both are given, or `seeds` is no list of numbers.
@@ -332,17 +412,17 @@ def seed_settings(seed: int | None, seeds: str | None = None) -> list[str]:
 
 
 def dump_config(config: TrainerConfig) -> bytes:
-    """The configuration as TOML; `load_config` reads it back."""
+    """Return the configuration as TOML, which `load_config` reads back."""
     return tomli_w.dumps(config.model_dump()).encode()
 
 
 def describe_settings(config: TrainerConfig) -> list[tuple[str, object, str]]:
-    """Key, value in `config` and meaning of every setting that it has, for people."""
+    """List key, value and meaning of every setting in `config`, for people."""
     return list(_describe(config, ""))
 
 
 def all_settings() -> list[tuple[str, object, str]]:
-    """Key, default and meaning of every setting there is, those of all kinds of encoder among them."""
+    """List key, default and meaning of every setting, including the settings of all kinds of encoder."""
     rows, kinds = _describe(TrainerConfig(), ""), defaultdict[tuple[str, object, str], list[str]](list)
     for kind in ENCODERS:
         for row in _describe(encoder_section(kind)(), "encoder."):
@@ -355,13 +435,13 @@ def all_settings() -> list[tuple[str, object, str]]:
 
 
 def default_settings(config: TrainerConfig) -> dict[str, object]:
-    """What every setting that `config` has is by default."""
+    """Return the default of every setting in `config`, by key."""
     own_kind = TrainerConfig(encoder=type(config.encoder)())
     return {key: default for key, default, _ in _describe(own_kind, "")} | {"encoder.kind": EncoderSection().kind}
 
 
 def changed_settings(config: TrainerConfig) -> dict[str, object]:
-    """The settings that differ from their defaults, by key."""
+    """Return the settings that differ from their defaults, by key."""
     defaults = default_settings(config)
     return {key: value for key, value, _ in _describe(config, "") if value != defaults[key]}
 
@@ -392,7 +472,7 @@ def _override(settings: dict[str, Any], override: str) -> None:
 
 def _explain(problem: ErrorDetails, *section: str) -> str:
     key = ".".join(str(part) for part in (*section, *problem["loc"]))
-    if problem["type"] == "value_error":  # of settings that do not agree with one another
+    if problem["type"] == "value_error":  # raised by our validators of settings that contradict each other
         return f"{key}: {problem['ctx']['error']}" if key else str(problem["ctx"]["error"])
     if problem["type"] != "extra_forbidden":
         return f"{key} = {problem['input']!r}: {problem['msg']}"

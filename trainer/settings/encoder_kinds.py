@@ -9,7 +9,7 @@ from astec.trainer.settings.section import EncoderSection
 
 
 class EncoderClass(Protocol):
-    """The class of an encoder's trunk, as far as the settings look at it."""
+    """The class of an encoder's trunk, reduced to what the settings need of it."""
 
     section: type[EncoderSection]
 
@@ -25,14 +25,14 @@ ENCODERS = {
     "transformer": "astec.trainer.encoders.transformer.Transformer",
     "dense": "astec.trainer.encoders.dense.Dense",
 }
-"""Where the trunk of each lies."""
+"""Import path of each kind's trunk."""
 
 
 def encoder_class(kind: str) -> EncoderClass:
-    """Return the class of a kind of encoder, imported on demand: torch takes seconds to load, too long for `--help`.
+    """Return the class of a kind of encoder; it is imported on demand, since torch takes seconds to load.
 
     Raises:
-        ValueError: there is none of that name.
+        ValueError: there is no kind of that name.
     """
     if kind not in ENCODERS:
         raise ValueError(f"there is no encoder {kind!r}; there are {', '.join(ENCODERS)}")
@@ -42,9 +42,9 @@ def encoder_class(kind: str) -> EncoderClass:
 
 
 def encoder_section(kind: str) -> type[EncoderSection]:
-    """The settings of a kind of encoder.
+    """Return the class of the settings of a kind of encoder.
 
     Raises:
-        ValueError: there is none of that name.
+        ValueError: there is no kind of that name.
     """
     return EncoderSection if kind == EncoderSection().kind else encoder_class(kind).section

@@ -1,4 +1,4 @@
-"""What every section of the settings is."""
+"""The base classes of the settings' sections."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from astec.export.artifact.manifest import Reads
 
 
 class Section(BaseModel):
-    """Frozen; a name that it does not know is an error."""
+    """A group of settings: frozen, and an unknown name is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 KIND_MEANING = (
-    "what makes v of a text. boe: a bag of embeddings, Astec's, by far the fastest; for others see docs/family.md"
+    "how a text becomes the vector v; boe, a bag of embeddings as in Astec, is by far the fastest; docs/family.md "
+    "compares all kinds"
 )
 
 
 class EncoderSection(Section):
-    """What makes v of a text; a kind with knobs of its own has a section of its own, beside its code.
+    """The settings that all kinds of encoder share; a kind with more settings subclasses this beside its code.
 
     Attributes:
-        reads: what it is given of a text.
-        plain: whether nothing but embeddings learns.
+        reads: the form in which the encoder is given a text.
+        plain: whether the embeddings are the only parameters that learn.
     """
 
     reads: ClassVar[Reads] = "bag"
@@ -35,37 +36,37 @@ class EncoderSection(Section):
 
     @property
     def rate(self) -> float:
-        """The share of the learning rate with which it learns."""
+        """Factor on the learning rate for the encoder's parameters."""
         return 1.0
 
     @property
     def learns(self) -> bool:
-        """Whether anything in it does."""
+        """True if the encoder has parameters that training changes."""
         return True
 
     @property
     def max_length(self) -> int | None:
-        """Words or pieces of a text that are read at most; None where none are."""
+        """Most words or pieces of a text that are read; None if the encoder reads neither."""
         return None
 
     def tokenizer(self) -> bytes | None:
-        """What cuts a text to pieces, as `tokenizer.json`; None where it is not read in pieces.
+        """Return the content of the `tokenizer.json` that cuts texts into pieces; None if the encoder reads no pieces.
 
         Raises:
-            ValueError: it cannot be read.
+            ValueError: the file cannot be read.
         """
         return None
 
 
 class WordsSection(EncoderSection):
-    """Of an encoder that reads the words of a text in their order."""
+    """The settings of an encoder that reads the words of a text in their order."""
 
     reads: ClassVar[Reads] = "words"
     plain: ClassVar[bool] = False
 
-    length: int = Field(32, ge=1, le=4096, description="words of a text that are read, the first; more: slower")
+    length: int = Field(32, ge=1, le=4096, description="read this many words of a text, from its first; more: slower")
 
     @property
     def max_length(self) -> int | None:
-        """See `EncoderSection.max_length`."""
+        """Most words of a text that are read."""
         return self.length
