@@ -1,1 +1,1 @@
-"""The offline trainer: from texts and labels to a checkpoint (DeepXML/Astec)."""
+"""The offline trainer of DeepXML/Astec: it learns a checkpoint from texts and labels."""

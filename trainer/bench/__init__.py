@@ -1,1 +1,1 @@
-"""What training costs, on made-up data of published shapes."""
+"""The cost of training, measured on made-up data of published shapes: `astec-train bench`."""

@@ -1,4 +1,4 @@
-"""What training costs: time, speed and peak memory of every stage, on made-up data of a published shape."""
+"""The cost of training: time, speed and peak memory of every stage, on made-up data of a published shape."""
 
 from __future__ import annotations
 
@@ -26,13 +26,14 @@ _LEARNING_RATES: Final = {
     "AmazonTitles-3M": (0.003, 0.0005),
     "Q2B-3M": (0.02, 0.002),
 }
-"""Of the surrogate and the extreme task (paper, Table 5)."""
+"""Learning rates of the surrogate task and of the extreme task (paper, Table 5)."""
 
 
 def paper_settings(shape: str) -> list[str]:
-    """The paper's sizes, epochs and rates for a data set (A.1, Table 5), as `section.key=value`.
+    """Return the paper's sizes, epochs and learning rates for a data set (A.1, Table 5), as `section.key=value`.
 
-    Its batches of 255 texts are 256 here. It gives no rate of the re-ranker, which keeps the default.
+    Batches have 256 texts, where the paper has 255. The paper gives no learning rate for the re-ranker, which keeps its
+    default.
     """
     surrogate_rate, extreme_rate = _LEARNING_RATES[shape]
     settings: dict[str, int | float] = {
@@ -49,13 +50,14 @@ def paper_settings(shape: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class StageCost:
-    """What one stage took.
+    """The cost of one stage.
 
     Attributes:
-        seconds: from the end of the stage before to its own.
-        texts_per_s: training texts learnt from, per second; None of a stage that learns by no epochs.
-        peak_bytes: most resident memory of the process.
-        peak_gpu_bytes: most memory allocated on the GPU; None on a CPU.
+        stage: the name of the stage.
+        seconds: time from the end of the previous stage to the end of this one.
+        texts_per_s: training texts learnt from per second; None if the stage does not learn in epochs.
+        peak_bytes: peak resident memory of the process.
+        peak_gpu_bytes: peak memory allocated on the GPU; None on a CPU.
     """
 
     stage: str
@@ -66,7 +68,7 @@ class StageCost:
 
 
 class StageMeter:
-    """Observes a run: the time and memory since the line before belong to the stage of a line of its history."""
+    """Observes a run's history; the time and peak memory since the previous line count for the stage of each line."""
 
     def __init__(self, memory: PeakMemory) -> None:
         self._memory = memory
@@ -74,7 +76,7 @@ class StageMeter:
         self._costs: dict[str, list[StageCost]] = {}
 
     def __call__(self, line: dict[str, Any]) -> None:
-        """Charge one line."""
+        """Record the cost of one line."""
         stage, elapsed_s = line["stage"], line["elapsed_s"]
         peaks = self._memory.resident_bytes(), self._memory.gpu_bytes()
         cost = StageCost(stage, elapsed_s - self._elapsed_s, line.get("texts_per_s"), *peaks)
@@ -83,7 +85,7 @@ class StageMeter:
         self._memory.reset()
 
     def stages(self) -> list[StageCost]:
-        """The cost of every stage, in the order in which they began."""
+        """Return the cost of every stage, in the order in which the stages began."""
         return [_add(stage, costs) for stage, costs in self._costs.items()]
 
 
@@ -94,7 +96,7 @@ def _add(stage: str, costs: Iterable[StageCost]) -> StageCost:
     return StageCost(
         stage,
         round(sum(cost.seconds for cost in costs), 3),
-        round(harmonic_mean(rates), 1) if rates else None,  # epochs have equally many texts
+        round(harmonic_mean(rates), 1) if rates else None,  # harmonic, since all epochs have the same number of texts
         max(cost.peak_bytes for cost in costs),
         max(on_gpu, default=None),
     )
@@ -102,11 +104,17 @@ def _add(stage: str, costs: Iterable[StageCost]) -> StageCost:
 
 @dataclass(frozen=True, slots=True)
 class BenchReport:
-    """What ran where, what it cost, and the figures reached on held-out texts in percent.
+    """The result of a benchmark.
 
     Attributes:
-        settings: those that differ from the defaults.
-        peaks_by_stage: False where the system cannot set peaks back: then a stage's peak may be an earlier one's.
+        shape: name of the published data set whose sizes were used.
+        scale: share of its texts, features and labels.
+        sizes: the sizes of the made-up data.
+        stages: the cost of each stage.
+        metrics: the model's metrics on held-out texts, in percent.
+        machine: the device, the machine and the versions that were measured.
+        settings: the settings that differ from the defaults.
+        peaks_by_stage: False if the system cannot reset peaks, so that a stage's peak may be an earlier stage's.
     """
 
     shape: str
@@ -119,15 +127,15 @@ class BenchReport:
     peaks_by_stage: bool
 
     def total(self) -> StageCost:
-        """All stages together."""
+        """Return the cost of all stages together."""
         return replace(_add("total", self.stages), texts_per_s=None)
 
     def as_json(self) -> dict[str, Any]:
-        """The report and its total in JSON's types."""
+        """Return the report and its total as JSON types."""
         return {**asdict(self), "total": asdict(self.total())}
 
     def table(self) -> Table:
-        """The report for a person."""
+        """Return the report as a table for people."""
         sizes = self.sizes
         table = Table(
             title=f"{self.shape} at scale {self.scale:g}: {sizes.num_texts:,} texts, {sizes.num_features:,} features, "

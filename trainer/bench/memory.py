@@ -1,4 +1,4 @@
-"""The most memory that a stretch of work took, of this process and of its GPU."""
+"""Peak memory of this process, in RAM and on its GPU, over a period of time."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _BYTES_PER_KB = 1024
 
 
 class PeakMemory:
-    """Peaks since the last `reset`.
+    """The peaks of memory since the last `reset`.
 
     Args:
-        device: its allocated memory is watched where it is a GPU.
+        device: the device whose allocated memory is measured, if it is a GPU.
 
     Attributes:
-        resettable: whether the system lets the peak of the resident memory be set back; where it does not, every peak
-            is that since the process began.
+        resettable: False if the system cannot reset the peak of the resident memory, so that peaks are those since the
+            process began.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -40,14 +40,14 @@ class PeakMemory:
             self.resettable = False
 
     def resident_bytes(self) -> int:
-        """Peak of the memory that this process had in RAM, in bytes; GPU memory is not part of it."""
+        """Return the peak of this process's memory in RAM, in bytes, without GPU memory."""
         try:
             found = re.search(r"^VmHWM:\s+(\d+) kB$", _STATUS.read_text(), re.MULTILINE)
-        except OSError:  # no Linux
+        except OSError:  # not Linux
             found = None
         kilobytes = int(found[1]) if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return kilobytes * _BYTES_PER_KB
 
     def gpu_bytes(self) -> int | None:
-        """Peak of what tensors took on the GPU, in bytes; None on a CPU."""
+        """Return the peak of the tensors' memory on the GPU, in bytes; None on a CPU."""
         return torch.cuda.max_memory_allocated(self._device) if self._device.type == "cuda" else None

@@ -1,8 +1,8 @@
-"""Made-up training data with the published sizes of the paper's data sets (Table 3), to measure speed and memory on.
+"""Made-up training data with the published sizes of the paper's data sets (Table 3), to measure speed and memory.
 
-Labels lie on a circle, each at a place of its own. A text has a place too and carries labels from around it; labels of
-one arc, a topic, share tokens, and a text's tokens are drawn from those of its labels. Frequencies of labels and tokens
-follow Zipf's law, so that most labels have a handful of texts, as in the real data.
+Each label has a place on a circle. A text has a place too, and carries labels that are near it. The labels on one arc
+of the circle form a topic and share tokens; the tokens of a text are drawn from the tokens of its labels. The
+frequencies of labels and tokens follow Zipf's law, so that most labels have a handful of texts, as in real data.
 
 Shapes: N texts, V vocabulary, L labels, M pairs of text and label, G topics, K tokens of a label.
 """
@@ -28,20 +28,20 @@ _LABEL_EXPONENT, _TOKEN_EXPONENT = 0.6, 0.8
 _LABELS_PER_TOPIC = 64
 _MIN_LABEL_TOKENS = 4
 _OWN_TOKENS = 0.25
-"""Share of a label's tokens that do not come from its topic."""
+"""Share of a label's tokens that are not taken from its topic."""
 _NOISE = 0.1
-"""Share of a text's tokens that say nothing of its labels."""
+"""Share of a text's tokens that do not depend on its labels."""
 _SPREAD = 4
-"""A label is carried by one in so many texts of its neighbourhood."""
+"""In its neighbourhood, one text in this many carries a label."""
 
 
 class ScaleError(ValueError):
-    """A scale that leaves too little data."""
+    """A scale at which too little data is left."""
 
 
 @dataclass(frozen=True, slots=True)
 class DataShape:
-    """Sizes of a data set: N, V, L, and the mean number of labels and of features of a text."""
+    """The sizes of a data set: N, V, L, and the mean numbers of labels and of features of a text."""
 
     num_texts: int
     num_features: int
@@ -50,10 +50,10 @@ class DataShape:
     features_per_text: float
 
     def scaled(self, scale: float) -> DataShape:
-        """The shape with `scale` times the texts, features and labels, and the same means.
+        """Return the shape with `scale` times the texts, features and labels, and the same means.
 
         Raises:
-            ScaleError: fewer than 100 of one of them would be left, where the statistics mean nothing.
+            ScaleError: fewer than 100 texts, features or labels would be left, too few for meaningful statistics.
         """
         sizes = {name: round(getattr(self, name) * scale) for name in ("num_texts", "num_features", "num_labels")}
         name, least = min(sizes.items(), key=lambda item: item[1])
@@ -69,18 +69,18 @@ SHAPES: Final[dict[str, DataShape]] = {
     "AmazonTitles-3M": DataShape(1_517_620, 165_431, 2_812_281, 35.06, 7.58),
     "Q2B-3M": DataShape(21_561_529, 1_284_191, 3_192_113, 1.2, 25.0),
 }
-"""Training sets of Table 3.
+"""The training sets of Table 3.
 
-The paper leaves out two means of Q2B-3M, which are chosen here: 1.2 labels of a text, since Astec's five best hold 1.08
-on average and nearly all there are (P@5 21.67, PSP@5 90.42), and 25 features, those of a query of two or three words
-with their character 3- and 4-grams.
+The paper does not give two means of Q2B-3M, which are estimated here. A text has 1.2 labels: Astec's five best labels
+contain 1.08 relevant ones on average, which are nearly all (P@5 21.67, PSP@5 90.42). It has 25 features, as has a query
+of two or three words with their character 3- and 4-grams.
 """
 
 
 def make_training_data(shape: DataShape, seed: int) -> TrainingData:
-    """Texts of feature ids with TF-IDF weights, and labels named by number; the same seed makes the same data.
+    """Make texts of feature ids with TF-IDF weights, and labels named by number; the same seed makes the same data.
 
-    Memory is that of the M pairs and of the tokens, whatever N x L.
+    Memory grows with the M pairs and with the tokens, not with N x L.
     """
     generator = np.random.default_rng(seed)
     places_L = generator.random(shape.num_labels)
@@ -100,7 +100,7 @@ def make_training_data(shape: DataShape, seed: int) -> TrainingData:
 
 
 def _zipf(size: int, exponent: float) -> NDArray[np.float64]:
-    """Probabilities of ranks 1..size that fall with a power of the rank."""
+    """Return probabilities of the ranks 1..size, which fall with a power of the rank."""
     weights: NDArray[np.float64] = np.arange(1, size + 1, dtype=np.float64) ** -exponent
     weights /= weights.sum()
     return weights
@@ -111,10 +111,10 @@ def _draw_lengths(mean: float, size: int, generator: np.random.Generator) -> NDA
 
 
 def _draw_labels(shape: DataShape, places_L: NDArray[np.float64], generator: np.random.Generator) -> csr_matrix:
-    """Which text carries which label, sparse [N, L]; every text has a label, and every label a text.
+    """Draw which text carries which label, sparse [N, L]; every text has a label, and every label a text.
 
-    The occurrences of a label are strewn evenly around its place, the wider the more there are; sorted by place, the
-    occurrences of all labels are dealt out to the texts.
+    The occurrences of a label are spread evenly around its place, more widely if there are more of them. Then the
+    occurrences of all labels are sorted by place and assigned to the texts in this order.
     """
     lengths_N = _draw_lengths(shape.labels_per_text, shape.num_texts, generator)
     num_pairs = int(lengths_N.sum())
@@ -124,7 +124,9 @@ def _draw_labels(shape: DataShape, places_L: NDArray[np.float64], generator: np.
     labels_M = np.repeat(np.arange(shape.num_labels, dtype=np.int32), counts_L)
     offsets_M = generator.random(num_pairs)
     offsets_M += np.arange(num_pairs)
-    offsets_M -= np.repeat(np.cumsum(counts_L) - counts_L, counts_L)  # now: which occurrence of its label, from 0 on
+    offsets_M -= np.repeat(
+        np.cumsum(counts_L) - counts_L, counts_L
+    )  # now the number of the occurrence, from 0 for each label
     offsets_M *= np.repeat(widths_L / counts_L, counts_L)
     offsets_M += np.repeat(places_L - widths_L / 2, counts_L)
     offsets_M %= 1
@@ -155,7 +157,7 @@ def _draw_label_tokens(
     cumulative_V = _zipf(shape.num_features, _TOKEN_EXPONENT).cumsum()
 
     def draw(*size: int) -> NDArray[np.int32]:
-        # Rounding can leave the last of the sums a little below 1.
+        # Rounding can leave the last cumulative sum a little below 1.
         drawn = np.searchsorted(cumulative_V, generator.random(size))
         return np.minimum(drawn, shape.num_features - 1).astype(np.int32)
 
@@ -169,7 +171,7 @@ def _draw_label_tokens(
 
 
 def _weigh(ids: NDArray[np.int32], offsets: NDArray[np.int64], num_features: int) -> NDArray[np.float32]:
-    """TF-IDF weights of distinct tokens with an L2 norm of 1 for each text; no text is empty."""
+    """Compute the TF-IDF weights of distinct tokens, with an L2 norm of 1 for each text; no text may be empty."""
     idf_V = np.log((len(offsets)) / (1 + np.bincount(ids, minlength=num_features))) + 1
     weights = idf_V.astype(np.float32)[ids]
     norms_N = np.sqrt(np.add.reduceat(weights * weights, offsets[:-1]))
@@ -178,7 +180,7 @@ def _weigh(ids: NDArray[np.int32], offsets: NDArray[np.int64], num_features: int
 
 
 def _numbered(size: int) -> TextTable:
-    """Decimal numbers 0..size-1, padded with zeros to one length."""
+    """Return the decimal numbers 0..size-1 as texts, padded with zeros to the same length."""
     digits = len(str(size - 1))
     names = np.char.zfill(np.arange(size).astype(f"S{digits}"), digits)
     return TextTable(names.view(np.uint8), np.arange(0, (size + 1) * digits, digits, dtype=np.int64))
@@ -193,7 +195,10 @@ def _draw_tokens(
     cumulative_V: NDArray[np.float64],
     seed: int,
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Distinct tokens of each text, ascending, and their offsets [N + 1]; fewer where its labels have no more."""
+    """Draw distinct tokens of each text, ascending, with their offsets [N + 1].
+
+    A text has fewer tokens than asked for if its labels have no more.
+    """
     np.random.seed(seed)
     ids = np.empty(lengths_N.sum(), np.int32)
     offsets = np.zeros(len(lengths_N) + 1, np.int64)

@@ -1,1 +1,1 @@
-"""Training data: featurised texts with their labels, and the validation split."""
+"""Training data: featurised texts with their labels, loading them from a file, and the validation split."""

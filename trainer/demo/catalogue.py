@@ -1,7 +1,7 @@
-"""The words of the demo click log: what advertisers of an invented market sell, and how people ask for it.
+"""The words of the demo click log: the products of an invented market, and how people ask for them.
 
-All brands are invented. A product or an attribute is written `name=synonym=synonym`; people use the synonyms freely,
-advertisers seldom.
+All brands are invented. A product or an attribute is written `name=synonym=synonym`. Queries often use the synonyms,
+bid phrases seldom.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 Term = tuple[str, ...]
-"""The ways to say the same thing, the usual one first."""
+"""Words with the same meaning, the usual one first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,10 +18,10 @@ class Category:
     """One line of business.
 
     Attributes:
-        name: what it is called.
-        products: what is sold, singular; the last word takes the plural.
-        brands: who makes it.
-        attributes: what kinds there are.
+        name: the name of the line of business.
+        products: what is sold, in the singular; the plural changes the last word.
+        brands: the makers.
+        attributes: the kinds of its products, such as waterproof.
     """
 
     name: str
@@ -301,7 +301,7 @@ INTENTS: Final[tuple[Term, ...]] = (
     ("{} delivery", "{} home delivery", "{} delivered"),
     ("{} prices", "{} cost", "how much is {}"),
 )
-"""What the searcher is after; the {} stands for the rest of the query."""
+"""The intentions of a searcher, such as buying; {} stands for the rest of the query."""
 
 FILLERS: Final = ("good", "online", "new", "great", "the", "find", "please", "today", "i need", "looking for")
 
@@ -313,7 +313,7 @@ _UNCOUNTABLE: Final = _names(
 
 
 def plural(noun: str) -> str:
-    """Return the plural of a product name; names of what cannot be counted stay as they are."""
+    """Return the plural of a product name; names of uncountable things stay as they are."""
     for singular_end, plural_end in _IRREGULAR_ENDS.items():
         if noun.endswith(singular_end):
             return noun.removesuffix(singular_end) + plural_end

@@ -1,8 +1,8 @@
-"""A seeded, synthetic click log of sponsored search, to try everything on without a download.
+"""A synthetic click log of sponsored search, to try everything without a download.
 
-Advertisers of an invented market bid on phrases such as `cheap velorun running shoes`. Searchers have a phrase in mind,
-drawn by Zipfian popularity, leave something out or add something, word it their way, and click phrases that fit. A seed
-gives the same log whatever PYTHONHASHSEED, as long as numpy keeps its random streams.
+Advertisers of an invented market bid on phrases such as `cheap velorun running shoes`. A searcher has a phrase in mind,
+drawn with Zipfian popularity, may leave a part out or add one, puts it into words, and clicks phrases that fit. The
+same seed gives the same log for every PYTHONHASHSEED, as long as numpy keeps its random streams.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ _SAMPLE_POOL: Final = 20_000
 
 @dataclass(frozen=True, slots=True)
 class DemoLogConfig:
-    """Size of the log.
+    """The sizes of the log.
 
     Attributes:
-        seed: of everything.
-        num_queries: distinct training queries.
-        num_test_queries: distinct test queries, none of them a training query.
-        num_phrases: distinct bid phrases on offer; those in the tail may end up without a click.
+        seed: the seed of everything that is drawn.
+        num_queries: number of distinct training queries.
+        num_test_queries: number of distinct test queries, none of which is a training query.
+        num_phrases: number of distinct bid phrases; rare ones may get no click.
     """
 
     seed: int = 0
@@ -67,7 +67,7 @@ class DemoLogConfig:
 
 @dataclass(frozen=True, slots=True)
 class DemoLog:
-    """Training and test rows; no text is in both, or twice in one."""
+    """Training and test rows; no text occurs twice."""
 
     train: list[DemoRow]
     test: list[DemoRow]
@@ -84,7 +84,7 @@ def generate(config: DemoLogConfig) -> DemoLog:
 
 
 def write_demo_log(folder: Path, config: DemoLogConfig) -> None:
-    """Write the log as `train.jsonl.gz` and `test.jsonl.gz`, whole or not at all, byte for byte the same for a seed."""
+    """Write the log as `train.jsonl.gz` and `test.jsonl.gz`, atomically; the same seed gives the same bytes."""
     log = generate(config)
     folder.mkdir(parents=True, exist_ok=True)
     partial = {folder / f"{split}.jsonl.gz": folder / f".{split}.jsonl.gz.partial" for split in ("train", "test")}
@@ -99,9 +99,9 @@ def write_demo_log(folder: Path, config: DemoLogConfig) -> None:
 
 
 def sample_queries(count: int, seed: int) -> list[str]:
-    """Draw queries as a day's traffic has them: Zipfian, so that popular ones repeat.
+    """Draw queries like a day's traffic: with Zipfian popularity, so that popular queries repeat.
 
-    The market is that of the default log whatever the seed, so that a model trained on that log knows its words.
+    The market is the default log's for every seed, so that a model trained on that log knows the words.
     """
     market = Market.build(DemoLogConfig().num_phrases, np.random.default_rng(DemoLogConfig().seed))
     rng = np.random.default_rng(seed)
@@ -121,7 +121,7 @@ def _draw_queries(market: Market, count: int, rng: np.random.Generator) -> tuple
 
 
 def _draw_concepts(market: Market, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Draw what searchers have in mind, int64 [count, C]: a phrase, at times less a slot, at times with one more."""
+    """Draw what searchers have in mind, int64 [count, C]: a phrase, sometimes without a slot or with one more."""
     concepts_QC = market.concepts[rng.choice(len(market.texts), size=count, p=market.popularity)]
     forgotten = rng.choice(SLOTS, size=count)
     forgetful = np.flatnonzero(rng.random(count) < _FORGOTTEN_SHARE)
@@ -137,7 +137,7 @@ def _draw_concepts(market: Market, count: int, rng: np.random.Generator) -> NDAr
 
 
 def _write_rows(rows: Sequence[DemoRow], path: Path) -> None:
-    # Neither time nor name in the gzip header: they would make the bytes differ from run to run.
+    # No time and no name in the gzip header, which would make the bytes differ between runs.
     with path.open("wb") as file, gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as stream:
         for text, labels in rows:
             stream.write(json.dumps({"text": text, "labels": labels}).encode() + b"\n")

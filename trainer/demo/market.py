@@ -1,4 +1,4 @@
-"""The bid phrases of the demo click log, how popular they are, and which of them a searcher clicks.
+"""The market of the demo click log: its bid phrases, their popularity, and the clicks on them.
 
 Shapes: P phrases, Q queries, C columns of a concept (the fields of `Concept`).
 """
@@ -23,12 +23,12 @@ MIN_PHRASES: Final = len(PRODUCTS)
 MAX_PHRASES: Final = 1_000 * len(PRODUCTS)
 
 NUM_SURFACES: Final = np.array([len(product) for _, product in PRODUCTS], np.int64)
-"""Ways to say each product, [products]."""
+"""Number of names of each product, [products]."""
 _SLOT_SIZES: Final = np.array(
     [[0, 0, len(category.brands), len(category.attributes), len(PLACES), len(INTENTS)] for category, _ in PRODUCTS],
     np.int64,
 )
-"""How many values each column of SLOTS has, [products, C]."""
+"""Number of values of each column of SLOTS, [products, C]."""
 
 _MAX_PHRASE_SLOTS: Final = 2
 _SLOT_RARITY: Final = 1.2
@@ -37,7 +37,7 @@ _PHRASE_EXPONENT: Final = 1.0
 _PLURAL_SHARE: Final = 0.7
 _USUAL_SURFACE_SHARE: Final = 0.8
 
-# What the searcher makes of a slot, in logits of a click.
+# How much each slot adds to the logit of a click.
 _SAME: Final = 1.5
 _OTHER: Final = -4.0
 _PHRASE_SAYS_MORE: Final = -2.0
@@ -52,12 +52,12 @@ _STRAY_CLICK_SHARE: Final = 0.03
 
 @dataclass(frozen=True, slots=True)
 class Market:
-    """Bid phrases.
+    """The bid phrases.
 
     Attributes:
-        texts: the phrases, distinct, [P].
-        concepts: what they are about, int64 [P, C], sorted by product.
-        popularity: share of the queries that have each in mind, Zipfian, float64 [P], sums to 1.
+        texts: the distinct phrases, [P].
+        concepts: the concept of each phrase, int64 [P, C], sorted by product.
+        popularity: share of the searchers who have each phrase in mind, Zipfian, float64 [P]; sums to 1.
     """
 
     texts: list[str]
@@ -66,7 +66,7 @@ class Market:
 
     @classmethod
     def build(cls, num_phrases: int, rng: np.random.Generator) -> Market:
-        """Draw the phrases that advertisers bid on, equally many for each product."""
+        """Draw the phrases that advertisers bid on, the same number for each product."""
         quotas = np.diff(np.linspace(0, num_phrases, len(PRODUCTS) + 1).astype(np.int64))
         concepts_PC = np.concatenate([_draw_concepts(p, int(quota), rng) for p, quota in enumerate(quotas)])
         plural_P = rng.random(num_phrases) < _PLURAL_SHARE
@@ -77,9 +77,9 @@ class Market:
         return cls(texts, concepts_PC, _draw_popularity(concepts_PC, rng))
 
     def clicks(self, queries_QC: NDArray[np.int64], rng: np.random.Generator) -> list[tuple[str, ...]]:
-        """Return the phrases clicked for each query, the most fitting first; at least one each.
+        """Return the phrases that are clicked for each query, the best fit first; at least one for each query.
 
-        The likelier a phrase is clicked, the more of its slots the query shares and the more popular it is.
+        A phrase is more likely to be clicked if it shares more slots with the query, and if it is more popular.
         """
         clicked: list[tuple[str, ...]] = [()] * len(queries_QC)
         begins = np.searchsorted(self.concepts[:, PRODUCT], np.arange(len(PRODUCTS) + 1))
@@ -104,7 +104,7 @@ class Market:
 
 
 def draw_values(slot: int, products: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Draw a value of `slot` for each of `products` [n], int64 [n]: places by Zipf's law, else all alike."""
+    """Draw a value of `slot` for each of `products` [n], int64 [n]: places by Zipf's law, other slots uniformly."""
     values: NDArray[np.int64]
     if slot == PLACE:
         values = rng.choice(len(PLACES), size=len(products), p=zipf(len(PLACES)))
@@ -120,10 +120,10 @@ def zipf(size: int, exponent: float = 1.0) -> NDArray[np.float64]:
 
 
 def _draw_concepts(product: int, quota: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Draw distinct concepts of a product, int64 [quota, C]: the bare one, then rather general than special ones."""
+    """Draw distinct concepts of a product, int64 [quota, C]: the one without slots, then general ones more often."""
     concepts = _all_concepts(product)
     num_slots = (concepts[:, SLOTS] != ABSENT).sum(axis=1)
-    # The largest of log weight plus Gumbel noise are a weighted draw without replacement.
+    # Taking the largest values of log weight plus Gumbel noise is a weighted draw without replacement.
     keys = (
         -_SLOT_RARITY * num_slots - 0.5 * np.log1p(np.maximum(concepts[:, PLACE], 0)) + rng.gumbel(size=len(concepts))
     )
@@ -135,7 +135,7 @@ def _draw_concepts(product: int, quota: int, rng: np.random.Generator) -> NDArra
 
 
 def _all_concepts(product: int) -> NDArray[np.int64]:
-    """Every concept of a product with at most two slots, int64 [n, C]."""
+    """List every concept of a product with at most two slots, int64 [n, C]."""
     bare = np.array([product, 0, *[ABSENT] * len(SLOTS)], np.int64)
     blocks = [bare[None, :]]
     for num_slots in range(1, _MAX_PHRASE_SLOTS + 1):
@@ -148,7 +148,7 @@ def _all_concepts(product: int) -> NDArray[np.int64]:
 
 
 def _draw_popularity(concepts_PC: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Rank phrases by the popularity of their product, generality and luck; popularity follows the rank."""
+    """Draw the popularity of phrases: Zipfian by a rank that depends on their product, generality and chance."""
     product_popularity = rng.permutation(zipf(len(PRODUCTS), _PRODUCT_EXPONENT))
     num_slots = (concepts_PC[:, SLOTS] != ABSENT).sum(axis=1)
     keys = np.log(product_popularity[concepts_PC[:, PRODUCT]]) - _SLOT_RARITY * num_slots
@@ -159,7 +159,7 @@ def _draw_popularity(concepts_PC: NDArray[np.int64], rng: np.random.Generator) -
 
 
 def _fit(queries_QC: NDArray[np.int64], phrases_PC: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Tell how well the phrases of a product answer queries for it, in logits, float64 [Q, P]."""
+    """Compute how well the phrases of a product fit queries for it, as logits of a click, float64 [Q, P]."""
     same_surface = queries_QC[:, None, SURFACE] == phrases_PC[None, :, SURFACE]
     fit_QP = np.where(same_surface, _SAME_SURFACE, -_SAME_SURFACE)
     for slot in SLOTS:

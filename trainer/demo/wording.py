@@ -1,4 +1,4 @@
-"""How a concept of the demo click log is put into words: tidily by advertisers, as it comes by searchers."""
+"""The wording of the demo click log's concepts: regular in bid phrases, varied and misspelt in queries."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ABSENT: Final = -1
 PRODUCTS: Final[tuple[tuple[Category, Term], ...]] = tuple(
     (category, product) for category in CATEGORIES for product in category.products
 )
-"""Every product with its category; a concept names a product by its place in this list."""
+"""Every product with its category; a concept refers to a product by its index here."""
 
 _USUAL_WORD_SHARE: Final = 0.6
 _PLURAL_SHARE: Final = 0.5
@@ -23,13 +23,15 @@ _SHORTEST_MISTYPED: Final = 5
 
 
 class Concept(NamedTuple):
-    """What a phrase or query is about, as indices into the catalogue; all but the product may be ABSENT.
+    """The meaning of a phrase or query, as indices into the catalogue; all but product and surface can be ABSENT.
 
     Attributes:
         product: index into PRODUCTS.
-        surface: which of the product's names is used.
-        brand, attribute: indices into those of the product's category.
-        place, intent: indices into PLACES and INTENTS.
+        surface: index into the product's names.
+        brand: index into the brands of the product's category.
+        attribute: index into the attributes of the product's category.
+        place: index into PLACES.
+        intent: index into INTENTS.
     """
 
     product: int

@@ -1,1 +1,1 @@
-"""Where token embeddings start from."""
+"""The initial token embeddings."""

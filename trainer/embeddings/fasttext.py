@@ -1,8 +1,9 @@
-"""The token vectors of a fastText binary model, for any token that its words and subwords can spell.
+"""Token vectors from a fastText binary model, for every token that the model's words and subwords can build.
 
-The layout of the file is that of fastText's `FastText::saveModel`, versions 11 and 12, in little-endian byte order.
+The file has the layout of fastText's `FastText::saveModel`, versions 11 and 12, in little-endian byte order.
 
-Shapes: V tokens, I input rows (words, then buckets of character n-grams), D dimensions, E rows that make up tokens.
+Shapes: V tokens, I input rows (words, then buckets of character n-grams), D dimensions, E entries (pairs of a token and
+one of its input rows).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _MAGIC, _VERSIONS = 793712314, (11, 12)
 _HEADER = struct.Struct("<2i")
 _ARGUMENTS = struct.Struct("<12id")
 _DICTIONARY = struct.Struct("<3i2q")
-_ENTRY_TAIL = struct.Struct("<qb")  # count and kind of a word, after its text
+_ENTRY_TAIL = struct.Struct("<qb")  # a word's count and kind, which follow its text
 _MATRIX = struct.Struct("<?2q")
 _SUPERVISED, _OLD_VERSION = 3, 11
 _WHOLE_FILE = "Copy or download the file again, or pass the .vec file that belongs to it"
@@ -35,12 +36,12 @@ _WORD_BEGIN, _WORD_END = ord("<"), ord(">")
 
 @dataclass(frozen=True, slots=True)
 class FastTextModel:
-    """Words and input vectors of a model.
+    """The words and input vectors of a model.
 
     Attributes:
-        words: the dictionary, most frequent first, as bytes: UTF-8 unless the training text was not.
+        words: the dictionary, most frequent word first, as bytes; UTF-8 unless the training text was not.
         vectors: float32 [I, D], memory-mapped.
-        min_ngram, max_ngram: characters of a subword, its word's borders `<` and `>` included.
+        min_ngram, max_ngram: least and most characters of a subword, including the marks `<` and `>` of a word's ends.
     """
 
     words: list[bytes]
@@ -53,7 +54,7 @@ class FastTextModel:
         """Map the model at `path`.
 
         Raises:
-            DataError: the file cannot be read, is cut short, is no fastText model, or a quantised one.
+            DataError: the file cannot be read, is cut short, is not a fastText model, or is a quantised one.
         """
         try:
             with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -74,7 +75,7 @@ class FastTextModel:
         arguments = _ARGUMENTS.unpack_from(content, _HEADER.size)
         dim, kind, num_buckets, min_ngram, max_ngram = (arguments[i] for i in (0, 7, 8, 9, 10))
         if version == _OLD_VERSION and kind == _SUPERVISED:
-            max_ngram = 0  # classifiers of that version had the setting but no subwords
+            max_ngram = 0  # classifiers of that version have the setting but no subwords
         words, position = _read_dictionary(content, _HEADER.size + _ARGUMENTS.size)
         is_quantised, num_rows, num_columns = _MATRIX.unpack_from(content, position)
         if is_quantised:
@@ -91,21 +92,21 @@ class FastTextModel:
 
     @property
     def dim(self) -> int:
-        """D."""
+        """Dimensions of the vectors, D."""
         return int(self.vectors.shape[1])
 
     def token_vectors(
         self, tokens: Sequence[bytes], words_V: NDArray[np.int64], is_subword_V: NDArray[np.bool_]
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """The vector of each token: of a word, the mean of its own and its subwords' rows, as fastText has it.
+        """Compute the vector of each token; a word's is the mean of its own and its subwords' rows, as in fastText.
 
         Args:
-            tokens: V words or character n-grams as UTF-8; an empty one is not looked up.
-            words_V: number of the token in the dictionary, -1 where it is not a known word.
-            is_subword_V: whether the token is a character n-gram, with `<` and `>` at a word's borders.
+            tokens: V words or character n-grams as UTF-8; an empty token is not looked up.
+            words_V: index of each token in the dictionary, -1 if it is not a known word.
+            is_subword_V: True if a token is a character n-gram, with `<` and `>` at the ends of a word.
 
         Returns:
-            Vectors float32 [V, D] and which tokens were found, bool [V].
+            The vectors, float32 [V, D], and which tokens were found, bool [V].
         """
         offsets = np.zeros(len(tokens) + 1, np.int64)
         np.cumsum([len(token) for token in tokens], out=offsets[1:])
@@ -120,7 +121,7 @@ class FastTextModel:
 
 
 def _read_dictionary(content: mmap.mmap, position: int) -> tuple[list[bytes], int]:
-    """Words, and where the dictionary ends."""
+    """Return the words, and the position at which the dictionary ends."""
     size, num_words, _, _, num_pruned = _DICTIONARY.unpack_from(content, position)
     position += _DICTIONARY.size
     words: list[bytes] = []
@@ -130,7 +131,7 @@ def _read_dictionary(content: mmap.mmap, position: int) -> tuple[list[bytes], in
             raise ValueError(f"it has {len(words)} of {size} words")
         words.append(content[position:end])
         position = end + 1 + _ENTRY_TAIL.size
-    return words[:num_words], position + 8 * max(num_pruned, 0)  # after the words come labels
+    return words[:num_words], position + 8 * max(num_pruned, 0)  # the entries after the words are labels
 
 
 @njit(cache=True, nogil=True)
@@ -144,7 +145,7 @@ def _rows_of_tokens(
     num_words: int,
     num_rows: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Input rows that make up each token: where each token's begin [V + 1], and the rows [E]."""
+    """Find the input rows that make up each token: where each token's rows begin [V + 1], and the rows [E]."""
     num_tokens = len(offsets) - 1
     indptr = np.zeros(num_tokens + 1, np.int64)
     rows = np.empty(num_tokens + (len(text) + 2 * num_tokens) * max(max_ngram - min_ngram + 1, 0), np.int64)
@@ -175,7 +176,7 @@ def _add_subwords(
     rows: NDArray[np.int64],
     size: int,
 ) -> int:
-    """Append the rows of the character n-grams of `<word>`; a border alone is none. Returns the new size."""
+    """Append the rows of the character n-grams of `<word>`, except a mark alone, and return the new size."""
     bordered = np.empty(len(word) + 2, np.uint8)
     bordered[0], bordered[1:-1], bordered[-1] = _WORD_BEGIN, word, _WORD_END
     for begin in range(len(bordered)):
@@ -197,7 +198,7 @@ def _add_subwords(
 
 @njit(cache=True, nogil=True)
 def _continues(byte: int) -> bool:
-    """Whether a byte of UTF-8 is inside a character."""
+    """Return True if a byte of UTF-8 continues a character."""
     return byte & 0xC0 == 0x80
 
 
@@ -211,7 +212,7 @@ def _count_characters(text: NDArray[np.uint8]) -> int:
 
 @njit(cache=True, nogil=True)
 def _hash(text: NDArray[np.uint8]) -> np.uint32:
-    """FNV-1a over signed bytes, as fastText has it."""
+    """Compute the FNV-1a hash over signed bytes, as fastText does."""
     h = _FNV_OFFSET
     for byte in text:
         h = np.uint32((h ^ np.uint32(np.int8(byte))) * _FNV_PRIME)

@@ -1,4 +1,4 @@
-"""Where token embeddings start from: at random, learnt from the corpus itself, or from a file (paper, A.1).
+"""The initial token embeddings: random, learnt from the training texts, or read from a file (paper, A.1).
 
 Shapes: V vocabulary, F tokens found, D dimensions.
 """
@@ -23,7 +23,7 @@ from astec.trainer.numerics.device import seeded
 from astec.trainer.settings.config import EMBEDDING_SUFFIXES
 
 _CHUNK_LINES = 50_000
-_END_OF_SENTENCE = b"</s>"  # fastText's own token; folded, it would be the word "s"
+_END_OF_SENTENCE = b"</s>"  # fastText's own token, which the featurizer would read as the word "s"
 _SUBWORD_MARK = "~"
 
 _Found = tuple[NDArray[np.int64], NDArray[np.float32]]
@@ -33,17 +33,17 @@ _Found = tuple[NDArray[np.int64], NDArray[np.float32]]
 def initial_embeddings(
     source: str, examples: Examples, featurizer: Featurizer, dim: int, seed: int
 ) -> tuple[NDArray[np.float32], float]:
-    """Token embeddings float32 [V, D], and the share of the tokens that `source` knows; the others are random.
+    """Return token embeddings, float32 [V, D], and the share of tokens that `source` knows; the others are random.
 
-    Vectors of a `.vec` or `.bin` file are scaled by one factor, to rows as long as random ones (about 1). A `.npy` file
-    has all tokens in the featurizer's order and is taken as it is.
+    The vectors of a `.vec` or `.bin` file are scaled by one factor, so that they are as long as random ones (about 1).
+    A `.npy` file has a row for each token in the featurizer's order, and is used unchanged.
 
     Args:
         source: `random`, `corpus`, or a fastText `.vec`, `.vec.gz` or `.bin` file, or a `.npy` file.
         examples: the training texts.
-        featurizer: names the tokens.
+        featurizer: knows the text of each token.
         dim: D, `model.dim`.
-        seed: of what is random.
+        seed: the seed of random embeddings and of the choice of texts.
 
     Raises:
         DataError: a file that cannot be read or does not fit the model.
@@ -93,7 +93,7 @@ def _read_npy(path: Path, num_features: int, dim: int) -> _Found:
 
 
 def _read_vec(path: Path, featurizer: TextFeaturizer, dim: int) -> _Found:
-    """fastText's text format: a line of count and dimensions, then a word and its vector a line."""
+    """Read fastText's text format: a line with count and dimensions, then one line per word with its vector."""
     lines = read_lines(path)
     header = next(lines, b"").split()
     if len(header) != 2 or not all(number.isdigit() for number in header):
@@ -140,7 +140,7 @@ def _read_bin(path: Path, featurizer: TextFeaturizer, dim: int) -> _Found:
 
 
 def _spell(featurizer: TextFeaturizer, model: FastTextModel, words_V: NDArray[np.int64]) -> Iterator[bytes]:
-    """Each token as the model spells it: a known word with its own case, nothing for a run of words."""
+    """Yield each token as the model spells it: a known word in the model's letter case; b"" for a run of words."""
     for token, word in zip(featurizer.vocabulary, words_V.tolist(), strict=True):
         if word >= 0:
             yield model.words[word]
@@ -151,9 +151,13 @@ def _spell(featurizer: TextFeaturizer, model: FastTextModel, words_V: NDArray[np
 def _first_of_each(
     featurizer: TextFeaturizer, words: Sequence[bytes], begin: int, owners_V: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Tokens [F] that had no word yet, with the first of `words` that folds to each, [F].
+    """Find a word for tokens that have none yet.
 
-    That is the most frequent one, such as "new" before "New". `owners_V` keeps `begin` plus its position.
+    A token gets the first of `words` that the featurizer reads as that token. Since words are sorted by frequency, this
+    is the most frequent spelling, such as "new" before "New". `owners_V` is updated with `begin` plus its position.
+
+    Returns:
+        The tokens [F], and the position in `words` of each token's word [F].
     """
     texts = ["" if word == _END_OF_SENTENCE else word.decode("utf-8", "replace") for word in words]
     tokens, positions = np.unique(featurizer.token_ids(texts), return_index=True)

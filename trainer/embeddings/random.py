@@ -1,4 +1,4 @@
-"""Random embeddings, from which training starts where nothing better is given."""
+"""Random embeddings, the default start of training."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from torch import Tensor
 
 
 def random_embeddings(num_rows: int, dim: int, generator: torch.Generator) -> Tensor:
-    """Embeddings [V, D] with rows of about unit norm."""
+    """Draw embeddings [V, D] with rows of about unit norm."""
     return torch.randn(num_rows, dim, generator=generator).mul_(dim**-0.5)

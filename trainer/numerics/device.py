@@ -1,4 +1,4 @@
-"""From numpy to the training device."""
+"""The training device: choosing it, and moving numpy arrays to it."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from torch import Tensor
 
 
 class DeviceError(Exception):
-    """A device that this machine does not have."""
+    """A device that cannot be used on this machine."""
 
 
 def seeded(*seed: int) -> torch.Generator:
-    """A source of random numbers on the CPU; every other tuple gives others."""
+    """Return a source of random numbers on the CPU; another tuple of seeds gives other numbers."""
     return torch.Generator().manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> 1))
 
 
 def to_device(array: NDArray[np.generic], device: torch.device) -> Tensor:
-    """`array` on `device`, integers as int64: what torch wants of an index."""
+    """Copy `array` to `device`; integers become int64, which torch requires of indices."""
     if array.dtype.kind == "i":
         array = array.astype(np.int64, copy=False)
     tensor = torch.from_numpy(np.ascontiguousarray(array))
     if device.type == "cuda":
-        tensor = tensor.pin_memory()  # only then does the copy run beside the GPU's work
+        tensor = tensor.pin_memory()  # the copy can overlap with the GPU's work only from pinned memory
     return tensor.to(device, non_blocking=True)
 
 
 def product_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """What the large matrix products compute in: for `auto`, bfloat16 where the hardware multiplies it natively.
+    """Return the number type of the large matrix products: for `auto`, bfloat16 if the hardware multiplies it natively.
 
-    There it is several times as fast; elsewhere it is emulated and slower than float32.
+    Native bfloat16 is several times as fast as float32; emulated bfloat16 is slower.
     """
     if precision != "auto":
         return torch.bfloat16 if precision == "bfloat16" else torch.float32
@@ -43,10 +43,10 @@ def product_dtype(precision: str, device: torch.device) -> torch.dtype:
 
 
 def pick_device(name: str) -> torch.device:
-    """The device called `name`; `auto` is the first GPU where there is one.
+    """Return the device called `name`; `auto` is the first GPU if there is one, else the CPU.
 
     Raises:
-        DeviceError: no such device on this machine.
+        DeviceError: this machine has no such device.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,4 +1,4 @@
-"""Tables of which a training step uses a few rows: its time and memory follow the rows, not the table.
+"""Parameter tables of which a training step changes a few rows, at a cost that depends on these rows alone.
 
 Shapes: n rows of a table, D dimensions, U distinct rows used by a batch.
 """
@@ -14,21 +14,21 @@ from torch import Tensor
 
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
 
-# A second OpenMP runtime beside torch's in one process is asking for trouble. This layer aborts when two threads enter
-# parallel kernels at once: only `RowTable.step`, on the training thread, may run one.
+# numba's default layer could load a second OpenMP runtime besides torch's, which can crash the process. This layer
+# aborts if two threads run parallel kernels at once, so only `RowTable.step`, on the training thread, may run one.
 numba.config.THREADING_LAYER = "workqueue"  # type: ignore[attr-defined]
 
 
 class RowTable:
-    """Parameters updated by Adam, row by row.
+    """A table of parameters that Adam updates row by row.
 
-    `gather` hands rows out as a leaf tensor; once it has a gradient, `step` applies Adam to those rows only. The
-    moments of a row stand still while it is not used, as in `torch.optim.SparseAdam`, but without its sort of every
-    gradient.
+    `gather` returns rows as a leaf tensor; once that has a gradient, `step` applies Adam to these rows only. The
+    moments of a row do not change while the row is not used, as in `torch.optim.SparseAdam`; that optimiser is slower,
+    since it sorts every gradient.
 
     Args:
         weight: the table, float32 [n, D]; updated in place.
-        rate_share: of the learning rate that its steps are told.
+        rate_share: factor on the learning rate that is passed to `step`.
     """
 
     def __init__(self, weight: Tensor, rate_share: float = 1.0) -> None:
@@ -39,7 +39,7 @@ class RowTable:
         self._used: tuple[Tensor, Tensor] | None = None
 
     def gather(self, rows_U: Tensor | None) -> Tensor:
-        """The distinct rows `rows_U`, or all, as a leaf [U, D] that wants a gradient; all rows are not copied."""
+        """Return the distinct rows `rows_U` as a leaf [U, D] that requires a gradient; None returns all, uncopied."""
         if rows_U is None:
             rows_U = torch.arange(len(self.weight), device=self.weight.device)
             leaf = self.weight.detach().requires_grad_()
@@ -50,19 +50,19 @@ class RowTable:
 
     @property
     def gradient(self) -> Tensor:
-        """Of the rows last gathered, [U, D] in one piece; changed in place, it changes what `step` does.
+        """The gradient of the rows that were gathered last, contiguous [U, D]; `step` uses it with in-place changes.
 
         Raises:
-            RuntimeError: there are none with a gradient.
+            RuntimeError: no gathered rows have a gradient.
         """
         return self._last_used()[1]
 
     @torch.no_grad()
     def step(self, learning_rate: float) -> None:
-        """One Adam step on the rows last gathered.
+        """Apply one Adam step to the rows that were gathered last.
 
         Raises:
-            RuntimeError: there are none with a gradient.
+            RuntimeError: no gathered rows have a gradient.
         """
         rows_U, gradient = self._last_used()
         self._used = None
@@ -75,11 +75,11 @@ class RowTable:
             self._step_on_device(rows_U, gradient, rate)
 
     def state(self) -> dict[str, Tensor]:
-        """What `restore` needs to go on as if nothing had happened; views, not copies."""
+        """Return what `restore` needs to continue training unchanged; views, not copies."""
         return {"weight": self.weight, "mean": self._mean, "square": self._square, "steps": torch.tensor(self._steps)}
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Take over what `state` returned, on the device of this table."""
+        """Copy what `state` returned into this table, on its device."""
         for own, saved in ((self.weight, "weight"), (self._mean, "mean"), (self._square, "square")):
             own.copy_(state[saved])
         self._steps = int(state["steps"])
@@ -107,7 +107,7 @@ def _adam_rows(
     gradient_UD: NDArray[np.float32],
     rate: np.float32,
 ) -> None:
-    """Adam in one pass over the rows: a third of the time of torch's operation by operation."""
+    """Apply Adam in one pass over the rows, in a third of the time of separate torch operations."""
     keep_mean, keep_square = np.float32(_BETA1), np.float32(_BETA2)
     new_mean, new_square = np.float32(1 - _BETA1), np.float32(1 - _BETA2)
     epsilon = np.float32(_EPSILON)

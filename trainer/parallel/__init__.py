@@ -1,1 +1,1 @@
-"""Processes that train together."""
+"""Training by several processes together."""

@@ -1,8 +1,8 @@
-"""Several processes that train together, started by `torchrun`: gloo between CPUs, NCCL between GPUs, one GPU each.
+"""Several processes that train together, started by `torchrun`; they use gloo between CPUs and NCCL between GPUs.
 
-Module I splits the texts of a batch, Modules III and IV and the re-ranker split the labels (see
-`astec.trainer.parallel.world.Mesh`). Everything else is done once, by the first process. One that fails makes torchrun
-stop all; where it does not, the others learn of it as soon as they talk to it.
+Each process has one GPU. Module I splits the texts of a batch; Modules III and IV and the re-ranker split the labels
+(`astec.trainer.parallel.world.Mesh`). Everything else is done once, by the first process. If a process fails, torchrun
+stops all of them; if it does not, the others fail with `PeerError` as soon as they communicate with that process.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from astec.export.console import console
 from astec.trainer.numerics.device import DeviceError, pick_device
 from astec.trainer.parallel.world import Arrays, World
 
-# The first process may mine and index for hours before it talks to those that wait for it; torchrun, not this limit,
-# ends them if it dies.
+# The first process may mine negatives and build graphs for hours while the others wait for it. If it dies, torchrun
+# ends them, not this timeout.
 _TIMEOUT = timedelta(days=7)
 _PIECE_BYTES = 1 << 30
 _CPU = torch.device("cpu")
@@ -34,27 +34,27 @@ class PeerError(Exception):
 
 
 class ProcessGroup(World):
-    """Processes of torch's default process group, which must be initialised."""
+    """The processes of torch's default process group, which must be initialised."""
 
     def __init__(self) -> None:
         super().__init__(distributed.get_rank(), distributed.get_world_size())
         self._alone = False
 
     def sum_(self, *tensors: Tensor) -> None:
-        """See `World.sum_`; all of them are under way at once."""
+        """Replace each tensor by its sum over the processes; all sums are computed at the same time."""
         with self._together():
             for work in [distributed.all_reduce(tensor, async_op=True) for tensor in tensors]:
                 work.wait()
 
     def agree(self, answer: bool) -> bool:
-        """See `World.agree`."""
+        """Return the first process's answer on every process."""
         with self._together():
             answers = torch.tensor([answer])
             distributed.broadcast(answers, 0)
         return bool(answers)
 
     def share(self, compute: Callable[[], Arrays]) -> Arrays:
-        """See `World.share`."""
+        """Run `compute` on the first process and return its result on every process."""
         computed = self._compute_alone(compute) if self.leads else {}
         with self._together():
             header: list[Any] = [[(name, array.dtype, array.shape) for name, array in computed.items()]]
@@ -68,7 +68,7 @@ class ProcessGroup(World):
         return arrays
 
     def gather_rows(self, own_n: Tensor, num_rows: int) -> Tensor:
-        """See `World.gather_rows`; in main memory."""
+        """Return all of `num_rows` split rows in order on the first process, in main memory; no rows on the others."""
         own_n = own_n.cpu().contiguous()
         with self._together():
             if not self.leads:
@@ -86,7 +86,7 @@ class ProcessGroup(World):
         return all_n
 
     def barrier(self) -> None:
-        """See `World.barrier`."""
+        """Wait until all processes have called this."""
         self.sum_(torch.zeros(1))
 
     def _compute_alone(self, compute: Callable[[], Arrays]) -> Arrays:
@@ -111,16 +111,16 @@ class ProcessGroup(World):
 
 @contextmanager
 def join_world(device_name: str) -> Iterator[tuple[World, torch.device]]:
-    """The processes that torchrun started, or this one alone, and the device of this one.
+    """Join the processes that torchrun started, if any, and yield them with this process's device.
 
-    All but the first are made to print no more.
+    Only the first process prints from then on.
 
     Args:
-        device_name: auto, cpu or cuda; of one process also a single GPU, such as cuda:1.
+        device_name: auto, cpu or cuda; for a process on its own also one GPU, such as cuda:1.
 
     Raises:
         DeviceError: no such device, or fewer GPUs than processes on this machine.
-        PeerError: on leaving or inside, once another process stopped.
+        PeerError: another process stopped; raised inside the context or on leaving it.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield World(), pick_device(device_name)
@@ -130,7 +130,7 @@ def join_world(device_name: str) -> Iterator[tuple[World, torch.device]]:
         torch.cuda.set_device(device)
         distributed.init_process_group("cpu:gloo,cuda:nccl", timeout=_TIMEOUT, device_id=device)
     else:
-        # torchrun gives each process its share of the CPUs by OMP_NUM_THREADS, which numba does not look at.
+        # torchrun gives each process its share of the CPUs by OMP_NUM_THREADS, which numba ignores.
         numba.set_num_threads(min(torch.get_num_threads(), numba.get_num_threads()))
         distributed.init_process_group("gloo", timeout=_TIMEOUT)
     world = ProcessGroup()
@@ -138,14 +138,14 @@ def join_world(device_name: str) -> Iterator[tuple[World, torch.device]]:
     try:
         yield world, device
     except BaseException:
-        if device.type != "cuda":  # NCCL would wait for the others, who may be gone; torchrun ends all
+        if device.type != "cuda":  # NCCL would wait for processes that may have ended; torchrun ends them all
             distributed.destroy_process_group()
         raise
     distributed.destroy_process_group()
 
 
 def _local_device(name: str, local_rank: int) -> torch.device:
-    """The device of a process, the `local_rank`-th on its machine."""
+    """Return the device of the process with number `local_rank` on this machine."""
     kind = pick_device(name)
     if kind.type != "cuda":
         return kind
@@ -161,7 +161,7 @@ def _local_device(name: str, local_rank: int) -> torch.device:
 
 
 def _pieces(tensor: Tensor) -> tuple[Tensor, ...]:
-    """Views of a contiguous tensor small enough for one message; none where it is empty."""
+    """Split a contiguous tensor into views that each fit into one message; an empty tensor has none."""
     if tensor.numel() == 0:
         return ()
     return torch.split(tensor.view(-1), _PIECE_BYTES // tensor.element_size())

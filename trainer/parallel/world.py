@@ -1,4 +1,4 @@
-"""The processes that train together: here the usual one, alone; `astec.trainer.parallel.distributed` has several.
+"""The processes that train together: here a single process; `astec.trainer.parallel.distributed` has several.
 
 Shapes: n rows, B texts of a batch, U labels of a batch, P positive pairs.
 """
@@ -12,22 +12,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:  # torch takes seconds to load: not for --help
+if TYPE_CHECKING:  # torch takes seconds to load, too long for --help
     from torch import Tensor
 
 Arrays = dict[str, NDArray[Any]]
 LabelSample = tuple[NDArray[np.int64] | None, NDArray[np.int64], NDArray[np.int64]]
-"""Distinct labels [U] or None for all, and of each positive pair [P] the text in the batch and the column."""
+"""The labels that a batch is trained on.
+
+Distinct labels [U], or None for all labels; then for each positive pair its text in the batch [P] and the column of its
+label [P]."""
 
 
 class World:
-    """One process, which has no others to agree with.
+    """The processes that train together, seen from one of them; this class is for a process on its own.
 
-    Rows that are split over several processes are dealt out like cards: this one owns rows `rank`, `rank + size`, ...
+    Rows that are split over the processes are distributed round-robin: a process owns rows `rank`, `rank + size`, ...
 
     Attributes:
-        rank: of this process, from 0.
-        size: how many there are.
+        rank: number of this process, from 0.
+        size: number of processes.
     """
 
     def __init__(self, rank: int = 0, size: int = 1) -> None:
@@ -35,36 +38,36 @@ class World:
 
     @property
     def leads(self) -> bool:
-        """Whether this is the process that prints, records and writes."""
+        """True for the first process, which alone prints, records and writes files."""
         return self.rank == 0
 
     @property
     def own(self) -> slice:
-        """Of split rows those of this process."""
+        """The slice of split rows that this process owns."""
         return slice(self.rank, None, self.size)
 
     def owns(self, rows: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
-        """Which of some rows belong to this process; row r is its row `r // size`."""
+        """Return which of `rows` this process owns; row r is its row `r // size`."""
         owned: NDArray[np.bool_] = rows % self.size == self.rank
         return owned
 
     def sum_(self, *tensors: Tensor) -> None:
-        """Replace each tensor by its sum over the processes, the same on all to the last bit."""
+        """Replace each tensor by its sum over the processes, which is the same on all of them to the last bit."""
 
     def agree(self, answer: bool) -> bool:
-        """The first process's answer, on all."""
+        """Return the first process's answer on every process."""
         return answer
 
     def share(self, compute: Callable[[], Arrays]) -> Arrays:
-        """What `compute` returns on the first process, on all; the others wait, for hours if need be."""
+        """Run `compute` on the first process, while the others wait, and return its result on every process."""
         return compute()
 
     def gather_rows(self, own_n: Tensor, num_rows: int) -> Tensor:
-        """All of `num_rows` split rows, in order, on the first process; none on the others."""
+        """Return all of `num_rows` split rows in order on the first process, and no rows on the others."""
         return own_n
 
     def barrier(self) -> None:
-        """Wait for all processes."""
+        """Wait until all processes have called this."""
 
 
 ALONE = World()
@@ -72,24 +75,28 @@ ALONE = World()
 
 @dataclass(frozen=True, slots=True)
 class Mesh:
-    """What a batch is split by: its texts (data parallel) over some processes, the labels over others.
+    """The split of a batch over processes: by its texts (data parallelism), and by its labels.
 
-    Processes with the same labels learn the same parameters from different texts; those with the same texts own
-    different classifiers, and their memory is divided.
+    Processes that share the labels learn the same parameters from different texts. Processes that share the texts own
+    different classifiers, so that each needs a part of the memory.
+
+    Attributes:
+        texts: the processes over which the texts are split.
+        labels: the processes over which the labels are split.
     """
 
     texts: World = ALONE
     labels: World = ALONE
 
     def own_texts_first(self, rows_B: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
-        """The texts of a batch, own ones first, and how many those are; there may be none."""
+        """Reorder the texts of a batch so that this process's come first; return them and the number of its own."""
         if self.texts.size == 1:
             return rows_B, len(rows_B)
         own = self.texts.owns(np.arange(len(rows_B)))
         return np.concatenate([rows_B[own], rows_B[~own]]), int(own.sum())
 
     def own_pairs(self, sample: LabelSample) -> LabelSample:
-        """Of the labels of a batch those of this process, as rows of its classifiers, and the pairs of its texts."""
+        """Restrict a batch to this process's labels, as rows of its classifiers, and to the pairs of its texts."""
         labels_U, rows_P, columns_P = sample
         if self.texts.size > 1:
             own_P = self.texts.owns(rows_P)

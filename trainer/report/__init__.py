@@ -1,1 +1,1 @@
-"""What a run did and what its model does, for people to look at."""
+"""The report of a run for people: how the training went, and how good the model is."""

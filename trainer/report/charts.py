@@ -1,7 +1,7 @@
-"""The pictures of a report: SVG to be put into a page, in the page's own colours.
+"""The charts of a report: SVG elements in the colours of the page.
 
-Matplotlib knows no CSS, so that charts are drawn in stand-in colours, which are then replaced by the page's variables:
-one picture is readable on a light and on a dark page.
+Matplotlib does not support CSS variables. So charts are drawn in placeholder colours, which are then replaced by the
+page's CSS variables: the same chart is readable on a light and on a dark page.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from astec.trainer.run.history import Line
 _TEXT, _FAINT = "#010203", "#040506"
 _SERIES = ("#070809", "#0a0b0c", "#0d0e0f")
 _VARIABLES = {_TEXT: "--text", _FAINT: "--line"} | {colour: f"--series-{i}" for i, colour in enumerate(_SERIES, 1)}
-_STYLE: Any = {  # matplotlib's own type lists every key there is
-    "svg.hashsalt": "astec",  # the same chart is the same file
+_STYLE: Any = {  # the type that matplotlib declares lists every key that exists
+    "svg.hashsalt": "astec",  # the same chart gives the same bytes
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial"],
@@ -52,12 +52,12 @@ _STYLE: Any = {  # matplotlib's own type lists every key there is
 _styled = matplotlib.rc_context(_STYLE)
 _HEIGHT_IN = 2.9
 _WIDTH_IN = 8.0
-_UNSHADED = 0.15  # part of the trials below the colours' range: the worst by far would leave the best no shades
+_UNSHADED = 0.15  # share of the trials below the colours' range, so that the worst do not use up most of the colours
 
 
 @_styled
 def draw_epochs(epochs: Sequence[Line]) -> str:
-    """Loss over epochs and, where it was measured, P@k on held-out texts."""
+    """Draw the loss over the epochs and, where it was measured, P@k on held-out texts."""
     curves = [f"P@{k}" for k in (1, 3, 5) if any(f"P@{k}" in line for line in epochs)]
     figure, axes = _figure(2 if curves else 1)
     _draw_lines(axes[0], epochs, "epoch", ["loss"])
@@ -73,7 +73,7 @@ def draw_epochs(epochs: Sequence[Line]) -> str:
 
 @_styled
 def draw_quantiles(quantiles: Sequence[Quantile]) -> str:
-    """Contributions to P@5 and PSP@5 and the recall, from head to tail labels."""
+    """Draw the contributions to P@5 and PSP@5 and the recall, from head to tail labels."""
     names = [f"{i}\n({quantile.mean_count:,.0f})" for i, quantile in enumerate(quantiles, 1)]
     panels = {
         "contribution to P@5 [%]": [quantile.precision for quantile in quantiles],
@@ -93,7 +93,7 @@ def draw_quantiles(quantiles: Sequence[Quantile]) -> str:
 
 @_styled
 def draw_recall(recall: Mapping[int, float]) -> str:
-    """Shortlist recall against the length that a shortlist is cut at."""
+    """Draw the shortlist recall against the length at which shortlists are cut."""
     figure, (axis,) = _figure(1)
     axis.plot(list(recall), list(recall.values()), marker="o", color=_SERIES[0])
     for k, percent in recall.items():
@@ -107,7 +107,7 @@ def draw_recall(recall: Mapping[int, float]) -> str:
 
 @_styled
 def draw_share(trials: Sequence[Line], share: str, chosen: float) -> str:
-    """Held-out figures against the one share that was tried in several sizes."""
+    """Draw the held-out figures against the one share of which several values were tried."""
     panels = [[f"{metric}@{k}" for k in (1, 3, 5)] for metric in ("P", "PSP")]
     figure, axes = _figure(len(panels))
     for axis, curves in zip(axes, panels, strict=True):
@@ -120,7 +120,7 @@ def draw_share(trials: Sequence[Line], share: str, chosen: float) -> str:
 
 @_styled
 def draw_shares(trials: Sequence[Line], pair: tuple[str, str], chosen: tuple[float, float]) -> str:
-    """Mean of P@1, P@3 and P@5 for two shares, in the best sizes of the others; the chosen pair is framed."""
+    """Draw the mean of P@1, P@3 and P@5 for two shares, at the best values of the others; the chosen pair is framed."""
     xs, ys = (sorted({trial[share] for trial in trials}) for share in pair)
     best_YX = _best_by_pair(trials, pair, xs, ys)
     lowest = np.nanquantile(best_YX, _UNSHADED)
@@ -141,7 +141,7 @@ def draw_shares(trials: Sequence[Line], pair: tuple[str, str], chosen: tuple[flo
 
 @_styled
 def draw_reliability(fit: CalibrationFit) -> str:
-    """How often labels are right, by their scores (with the map to probabilities) and by probabilities."""
+    """Draw how often labels are right, by score (with the map to probabilities) and by probability."""
     figure, (by_score, by_probability) = _figure(2)
     for axis, colour, reliability in (
         (by_score, _SERIES[0], fit.scores),
@@ -160,7 +160,7 @@ def draw_reliability(fit: CalibrationFit) -> str:
 
 @_styled
 def draw_stages(seconds: Mapping[str, float]) -> str:
-    """Time of each stage, in order."""
+    """Draw the time of each stage, in order."""
     figure = Figure(figsize=(_WIDTH_IN, 0.8 + 0.3 * len(seconds)), layout="constrained")
     axis = figure.subplots()
     bars = axis.barh(list(seconds), list(seconds.values()), color=_SERIES[0], height=0.65)
@@ -210,7 +210,7 @@ def _duration(seconds: float) -> str:
 
 
 def _svg(figure: Figure) -> str:
-    """The figure as an `<svg>` element without date or names, with the page's variables for its colours."""
+    """Return the figure as an `<svg>` element without date or names, with the page's variables as colours."""
     stream = io.StringIO()
     figure.savefig(stream, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     svg = stream.getvalue()

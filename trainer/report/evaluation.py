@@ -1,7 +1,6 @@
-"""What a finished model does with its held-out texts, kept in the run folder for its report.
+"""The evaluation of a finished model on its held-out texts, kept in the run folder for the report.
 
-Shapes: R held-out texts, K = 5 ranks, C candidates of all texts together, L labels, J points of a curve, P relevant
-(text, label) pairs.
+Shapes: R held-out texts, K = 5 ranks, C candidates of all texts together, L labels, P relevant (text, label) pairs.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ class EvaluationError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RankedLabel:
-    """A label that the model names for a text."""
+    """A label that the model ranks among the best for a text; `relevant` if the data gives the text this label."""
 
     label: str
     score: float
@@ -46,7 +45,7 @@ class RankedLabel:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A held-out text, the labels that people gave it, and what the model says, best first."""
+    """A held-out text, the labels that the data gives it, and the labels that the model ranks best, best first."""
 
     text: str
     relevant: tuple[str, ...]
@@ -58,16 +57,16 @@ class Evaluation:
     """The figures behind a report.
 
     Attributes:
-        ranked: best labels of each text, int64 [R, K], -1 where fewer.
-        scores: their scores, float32 [R, K].
+        ranked: the best labels of each text, int64 [R, K]; -1 where a text has fewer candidates.
+        scores: the scores of these labels, float32 [R, K].
         relevant: the relevant labels of each text, sorted.
-        label_counts: texts of each label among the `num_texts` that were learnt from, int64 [L].
-        num_texts: how many those were.
-        recall: shortlist recall in percent at each of some ranks, the last being the longest shortlist.
-        shortlist_size: candidates of a text, on average.
-        shares: how the scores are mixed: alpha, beta, gamma.
-        summary: sizes of the data, machine and the like, for people.
-        samples: some of the texts.
+        label_counts: number of texts of each label among the texts that were learnt from, int64 [L].
+        num_texts: number of texts that were learnt from.
+        recall: shortlist recall in percent, by the length at which shortlists are cut; the last is the longest one's.
+        shortlist_size: mean number of candidates of a text.
+        shares: the shares of the parts of a score, such as alpha, beta and gamma.
+        summary: sizes of the data, the machine and the like, for people.
+        samples: some of the held-out texts.
     """
 
     ranked: NDArray[np.int64]
@@ -82,17 +81,17 @@ class Evaluation:
     samples: tuple[Sample, ...]
 
     def inverse_propensities(self) -> NDArray[np.float64]:
-        """1/p_l of every label (paper, A.5), [L]."""
+        """Compute 1/p_l, the inverse propensity of every label (paper, A.5), [L]."""
         return inverse_propensities(self.label_counts, self.num_texts)
 
     def metrics(self) -> dict[str, float]:
-        """P, nDCG, PSP, PSnDCG and recall at 1, 3 and 5, in percent."""
+        """Compute P, nDCG, PSP, PSnDCG and recall at 1, 3 and 5, in percent."""
         metrics = RankingMetrics(_RANKS, self.inverse_propensities())
         metrics.update(self.ranked, np.split(self.relevant.indices.astype(np.int64), self.relevant.indptr[1:-1]))
         return metrics.result()
 
     def hits(self) -> NDArray[np.bool_]:
-        """Which of `ranked` are relevant, [R, K]."""
+        """Return which labels of `ranked` are relevant, [R, K]."""
         num_labels = len(self.label_counts)
         rows_P = np.repeat(np.arange(len(self.ranked)), np.diff(self.relevant.indptr))
         keys_RK = np.arange(len(self.ranked))[:, None] * num_labels + self.ranked
@@ -112,15 +111,15 @@ def evaluate(
 
     Args:
         data: all texts.
-        held_out: the R rows of `data` that were not.
-        candidates: of the held-out texts, in that order.
+        held_out: the R rows of `data` that were not learnt from.
+        candidates: the candidates of the held-out texts, in the order of `held_out`.
         scores_C: final scores, mixed in the chosen `shares`.
-        shares: alpha, beta, gamma.
-        summary: see `Evaluation`.
+        shares: the shares of the parts of a score, such as alpha, beta and gamma.
+        summary: sizes of the data, the machine and the like, for people.
     """
     labels_RL = data.examples.labels[held_out]
     sizes_R = np.diff(candidates.offsets)
-    longest = max(int(sizes_R.max()), 1)  # 0 where no held-out text has a known token
+    longest = max(int(sizes_R.max()), 1)  # the maximum is 0 if no held-out text has a known token
     recall = shortlist_recall(candidates, labels_RL, [*(k for k in _RECALL_KS if k < longest), longest])
     ranked_RK, best_RK = rank_candidates(scores_C, candidates, _RANKS[-1])
     relevant = LabelSets(labels_RL.indptr.astype(np.int64), labels_RL.indices.astype(np.int32))
@@ -167,7 +166,7 @@ def read_evaluation(run_folder: Path) -> Evaluation:
     """Read what `write_evaluation` wrote.
 
     Raises:
-        EvaluationError: the run did not get that far, or the file is damaged.
+        EvaluationError: the run has no evaluation yet, or the file is damaged.
     """
     path = run_folder / EVALUATION_FILE
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""Accuracy by label frequency: what head and tail labels each contribute (paper, Figure 3).
+"""Accuracy by label frequency: the contributions of head labels and tail labels (paper, Figure 3).
 
 Shapes: R held-out texts, K ranks, L labels, P relevant (text, label) pairs.
 """
@@ -17,15 +17,15 @@ NUM_QUANTILES = 5
 
 @dataclass(frozen=True, slots=True)
 class Quantile:
-    """Labels of like frequency, and their part in the figures, in percent.
+    """Labels of similar frequency and their contribution to the figures, in percent.
 
     Attributes:
-        num_labels: in this quantile.
-        mean_count: training texts of a label, on average.
-        relevant_share: part of the relevant pairs of the held-out texts.
-        precision: contribution to P@5; those of all quantiles add up to it.
-        psp: contribution to PSP@5, likewise.
-        recall: relevant pairs of these labels that are found among the best 5.
+        num_labels: number of labels in this quantile.
+        mean_count: mean number of training texts of a label.
+        relevant_share: share of the relevant pairs of the held-out texts.
+        precision: contribution to P@5; the contributions of all quantiles add up to P@5.
+        psp: contribution to PSP@5; the contributions of all quantiles add up to PSP@5.
+        recall: share of the relevant pairs of these labels that are found among the best 5.
     """
 
     num_labels: int
@@ -37,10 +37,10 @@ class Quantile:
 
 
 def frequency_quantiles(counts_L: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Quantile 0 (head) to 4 (tail) of each label, [L]: each holds about a fifth of all training pairs.
+    """Return the quantile of each label, from 0 (head) to 4 (tail), [L]; each has about a fifth of all training pairs.
 
-    A label goes where the middle of its pairs falls, in the order of falling frequency; one that is very frequent can
-    leave a quantile empty.
+    With labels in the order of falling frequency, a label belongs to the quantile that contains the middle of its
+    pairs. A very frequent label can leave a quantile empty.
     """
     order = np.argsort(-counts_L, kind="stable")
     sorted_L = counts_L[order]
@@ -52,7 +52,7 @@ def frequency_quantiles(counts_L: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def by_frequency(evaluation: Evaluation) -> list[Quantile]:
-    """The quantiles from head to tail, without empty ones."""
+    """Return the quantiles from head to tail, without empty ones."""
     counts_L, hits_RK = evaluation.label_counts, evaluation.hits()
     quantiles_L = frequency_quantiles(counts_L)
     found = evaluation.ranked[hits_RK]

@@ -1,4 +1,4 @@
-"""`report.html` of a run: one page with its figures, pictures and samples, readable without a network."""
+"""The page `report.html` of a run: its figures, charts and samples in one file that needs no network."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _MODULES = {
 
 @dataclass(frozen=True, slots=True)
 class Charts:
-    """The pictures, as SVG elements."""
+    """The charts, as SVG elements."""
 
     quantiles: Markup
     recall: Markup
@@ -51,7 +51,7 @@ class Charts:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A setting of the run beside its default."""
+    """A setting of the run, with its default."""
 
     key: str
     value: object
@@ -60,15 +60,15 @@ class Setting:
 
 
 def write_report(run_folder: Path) -> Path:
-    """Write `report.html`, whole or not at all, from configuration, history and evaluation in the folder.
+    """Write `report.html` atomically, from the configuration, history and evaluation in the run folder.
 
     Returns:
-        Its path.
+        The path of the page.
 
     Raises:
-        EvaluationError: the run has no evaluation, or a damaged one.
-        HistoryError: the same of its history.
-        ConfigError: the same of its configuration.
+        EvaluationError: the run's evaluation is missing or damaged.
+        HistoryError: the run's history is missing or damaged.
+        ConfigError: the run's configuration is missing or damaged.
     """
     evaluation = read_evaluation(run_folder)
     history = History.read(run_folder / HISTORY_FILE)
@@ -96,7 +96,7 @@ def write_report(run_folder: Path) -> Path:
 
 
 def _environment() -> Environment:
-    """Templates that escape what they are given: texts and labels are anybody's."""
+    """Return the template environment, which escapes all values: texts and labels come from untrusted users."""
     environment = Environment(
         loader=PackageLoader("astec.trainer.report"),
         autoescape=True,
@@ -125,7 +125,7 @@ def _draw(
 
 
 def _draw_mixes(trials: Sequence[Line], chosen: dict[str, float]) -> list[str]:
-    """For the trials of each search, a chart of the one share it varied, or a map of every two of them."""
+    """Draw the trials of each search: a chart if one share varied, else a map of every pair of shares that varied."""
     searches: dict[tuple[str, ...], list[Line]] = defaultdict(list)
     for trial in trials:
         searches[tuple(share for share in chosen if share in trial)].append(trial)

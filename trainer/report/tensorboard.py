@@ -1,4 +1,4 @@
-"""The history of a run as TensorBoard shows it."""
+"""The history of a run as curves for TensorBoard."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class TensorBoardError(Exception):
 
 
 def require_tensorboard() -> None:
-    """Find out before any work is done whether its curves can be written.
+    """Check, before any work is done, that TensorBoard's curves can be written.
 
     Raises:
         TensorBoardError: the package tensorboard is not installed.
@@ -30,14 +30,14 @@ def require_tensorboard() -> None:
 
 
 class TensorBoard:
-    """Writes every number of a history line as the scalar `stage/name`, at its epoch or, without one, its turn.
+    """Writes every number of a history line as the scalar `stage/name`.
 
-    What an earlier part of a resumed run wrote is replaced by what its history has kept, so that the curves and
-    `history.jsonl` never disagree.
+    Its step is the line's epoch or, if it has none, the count of the stage's lines so far. For a resumed run the curves
+    are written anew from its history, so that they always agree with `history.jsonl`.
 
     Args:
-        folder: where the event file goes; wiped first.
-        history: lines so far.
+        folder: the folder of the event file; its old content is deleted first.
+        history: the lines so far.
 
     Raises:
         TensorBoardError: the package tensorboard is not installed.
@@ -55,7 +55,7 @@ class TensorBoard:
             self(line)
 
     def __call__(self, line: dict[str, Any]) -> None:
-        """Write one line and flush it: curves are watched while they grow."""
+        """Write one line, and flush it so that the curves can be watched during training."""
         stage = line["stage"]
         self._turns[stage] += 1
         step = line.get("epoch", self._turns[stage])

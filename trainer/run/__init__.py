@@ -1,1 +1,1 @@
-"""The run folder: configuration, history, finished stages and interruption."""
+"""A training run on disk: its folder, history and origin; and interrupting it."""

@@ -1,7 +1,7 @@
-"""The run folder: configuration, history, what finished stages left, and at the end the checkpoint.
+"""The run folder: configuration, history, the results of finished stages, and at the end the checkpoint.
 
-A kill at any moment leaves a folder that can be gone on with: whole files are written aside and then renamed, and
-`run.json`, which makes a folder a run to go on with, is the last that `begin` writes.
+A run can be resumed after a kill at any moment: files are written under another name and then renamed, and `begin`
+writes `run.json`, without which a run cannot be resumed, last.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ DEFAULT_SAVE_MINUTES = 10.0
 
 
 class RunError(Exception):
-    """A run folder that cannot be used; the message says why and what to do."""
+    """A run folder that cannot be used; the message says why, and what to do."""
 
 
 class Run:
-    """Where a training run leaves what it learns and what it did.
+    """A training run's folder, which keeps the results of its stages and its history.
 
     Args:
-        folder: touched by `begin` and what follows it only.
-        save_minutes: an epoch that ends so long after the last save saves the state of its module.
-        world: the processes that train together; the first alone reads and writes the folder.
+        folder: the folder; it is not changed before `begin` or `resume`.
+        save_minutes: minutes after the last save from which the end of an epoch saves the state of its module.
+        world: the processes that train together; only the first reads and writes the folder.
 
     Attributes:
-        observers: called with every line of the history, once it is written.
+        observers: functions that are called with every line of the history, after it is written.
     """
 
     def __init__(self, folder: Path, save_minutes: float = DEFAULT_SAVE_MINUTES, world: World = ALONE) -> None:
@@ -58,19 +58,19 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether the run has left its checkpoint."""
+        """True if the run has written its checkpoint."""
         return (self.folder / CHECKPOINT_FOLDER).exists()
 
     @property
     def cleaned_up(self) -> bool:
-        """Whether nothing is left to do after the checkpoint; see `finish`."""
+        """True if `finish` has been called, after the checkpoint was written."""
         return not (self.folder / STAGES_FOLDER).exists()
 
     def require_free(self) -> None:
-        """Make sure that nothing is lost by beginning here.
+        """Check that beginning a run in this folder would overwrite nothing of value.
 
         Raises:
-            RunError: the folder holds a finished run or something else.
+            RunError: the folder holds a finished run, or is not a run folder.
         """
         if self.finished:
             raise RunError(f"{self.folder} holds a finished run; choose another folder, or remove it first")
@@ -78,18 +78,18 @@ class Run:
             raise RunError(f"{self.folder} exists and is no run folder; choose another")
 
     def begin(self, config: TrainerConfig, origin: Origin | None = None) -> None:
-        """Make the folder, with `config` in `config.toml` and an empty history; an unfinished run starts over.
+        """Create the folder, with `config` in `config.toml` and an empty history; an unfinished run starts over.
 
         Args:
             config: the settings.
-            origin: what `astec-train --resume` needs; without it the run cannot be gone on with.
+            origin: what `astec-train --resume` needs; without it the run cannot be resumed.
 
         Raises:
-            RunError: see `require_free`.
-            OSError: no folder can be made there.
+            RunError: the folder holds a finished run, or is not a run folder.
+            OSError: the folder cannot be created.
         """
         self.require_free()
-        self.world.barrier()  # no process looks at the folder once the first writes it
+        self.world.barrier()  # every process has checked the folder before the first process changes it
         if not self.world.leads:
             return
         if (self.folder / ORIGIN_FILE).exists():
@@ -110,7 +110,7 @@ class Run:
             write_file_atomically(self.folder / ORIGIN_FILE, origin.model_dump_json(indent=2).encode() + b"\n")
 
     def resume(self) -> None:
-        """Go on with an interrupted run: what a kill cut short is dropped, and the clock goes on.
+        """Continue an interrupted run: half-written files are removed, and the clock continues.
 
         Raises:
             HistoryError: a damaged history.
@@ -144,10 +144,10 @@ class Run:
             observer(line)
 
     def once(self, stage: str, compute: Callable[[], Arrays]) -> Arrays:
-        """What `compute` returns, saved; computed only if the run has not been interrupted after it.
+        """Return what `compute` returns, and save it; if it was saved before an interruption, load it instead.
 
         Raises:
-            RunError: what was saved is damaged.
+            RunError: the saved file is damaged.
             OSError: the disk is full.
         """
         path = self._path(stage)
@@ -155,25 +155,26 @@ class Run:
             _save(path, compute())
             self._progress_path(stage).unlink(missing_ok=True)
             self._saved = time.monotonic()
-        # Read back at once too: an uninterrupted run goes on with the very arrays that a resumed one does, whose
-        # place in memory may decide how a product is rounded.
+        # The arrays are read back even if they were just computed: their place in memory may decide how a product is
+        # rounded, and an uninterrupted run must continue with the same arrays as a resumed one.
         return _load(path)
 
     def together(self, stage: str, learn: Callable[[], Arrays]) -> Arrays:
-        """The same for what all processes `learn` together; all go on with what the first has.
+        """Do the same as `once` for what all processes `learn` together; all continue with the first process's result.
 
         Raises:
-            RunError, OSError: see `once`.
+            RunError: the saved file is damaged.
+            OSError: the disk is full.
             PeerError: another process stopped.
         """
         learnt = [] if self.world.agree(self._path(stage).exists()) else [learn()]
-        return self.world.share(lambda: self.once(stage, learnt.pop))  # popped: gone before it is read back
+        return self.world.share(lambda: self.once(stage, learnt.pop))  # popped: freed before the file is read back
 
     def save_progress(self, stage: str, state: Callable[[], Arrays]) -> None:
-        """Save the state of a stage that is under way, if the last save was long ago.
+        """Save the state of a stage that is under way, if the last save was at least `save_minutes` ago.
 
         Raises:
-            OSError: the disk is full; the last state is kept.
+            OSError: the disk is full; the state that was saved before is kept.
         """
         if not self.world.agree(time.monotonic() - self._saved >= self._save_s):
             return
@@ -183,30 +184,30 @@ class Run:
         self._saved = time.monotonic()
 
     def load_progress(self, stage: str) -> Arrays | None:
-        """The state of a stage that was interrupted, or None.
+        """Load the state of a stage that was interrupted; None if there is none.
 
         Raises:
-            RunError: it is damaged.
+            RunError: the saved file is damaged.
         """
         path = self._progress_path(stage)
         return self.world.share(lambda: _load(path)) if self.world.agree(path.exists()) else None
 
     def finish(self) -> None:
-        """Drop what only an interrupted run needs."""
+        """Delete what only an interrupted run needs."""
         shutil.rmtree(self.folder / STAGES_FOLDER, ignore_errors=True)
 
     def elapsed_s(self) -> float:
-        """Seconds since the run began, without those that it lay interrupted."""
+        """Return the seconds that the run has taken, without the time between an interruption and a resumption."""
         return time.monotonic() - self._begun
 
     def _is_ours(self) -> bool:
-        """Whether the folder is empty or a run's, even one that was killed while it began."""
+        """Return True if the folder is empty or a run's, even that of a run that was killed while it began."""
         if not self.folder.is_dir():
             return False
         return (self.folder / CONFIG_FILE).exists() or set(self.folder.iterdir()) == set(self._leftovers())
 
     def _leftovers(self) -> list[Path]:
-        """What a kill left half-written, safetensors' own temporary files among it."""
+        """List the files that a kill left half-written, including temporary files of safetensors."""
         return [*self.folder.glob(".*.partial-*"), *(self.folder / STAGES_FOLDER).glob(".*")]
 
     def _drop_leftovers(self) -> None:
@@ -224,10 +225,10 @@ class Run:
 
 
 def read_origin(folder: Path) -> Origin:
-    """What the run in `folder` was begun with.
+    """Read what the run in `folder` was begun with.
 
     Raises:
-        RunError: there is no run that can be gone on with.
+        RunError: the folder holds no run that can be resumed.
     """
     path = folder / ORIGIN_FILE
     try:
@@ -244,7 +245,7 @@ def read_origin(folder: Path) -> Origin:
 
 
 def _save(path: Path, arrays: Arrays) -> None:
-    """Write aside, then rename: a kill at any moment leaves the old file or the new one."""
+    """Write under another name, then rename: a kill at any moment leaves the old file or the new one."""
     partial = path.with_name(f".{path.name}.partial")
     try:
         save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, partial)
@@ -254,7 +255,7 @@ def _save(path: Path, arrays: Arrays) -> None:
         finally:
             os.close(descriptor)
         partial.replace(path)
-    except (OSError, SafetensorError) as error:  # the latter is no OSError even where the disk is full
+    except (OSError, SafetensorError) as error:  # a full disk can raise SafetensorError, which is no OSError
         partial.unlink(missing_ok=True)
         raise _unwritable(path, error) from error
 
@@ -271,7 +272,7 @@ def _unwritable(path: Path, error: Exception) -> OSError:
 
 
 def _drop_torn_line(path: Path) -> None:
-    """A last line whose writing was cut short ends without a newline."""
+    """Remove the last line if it has no newline: a kill interrupted its writing."""
     content = path.read_bytes()
     whole = content[: content.rfind(b"\n") + 1]
     if whole != content:

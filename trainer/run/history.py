@@ -1,4 +1,4 @@
-"""What a run did, line by line: reading `history.jsonl`."""
+"""The history of a run, read from `history.jsonl`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class HistoryError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """The lines of a run, in their order; each has at least `stage` and `elapsed_s`."""
+    """The lines of a run's history, in their order; each has at least `stage` and `elapsed_s`."""
 
     lines: tuple[Line, ...]
 
@@ -26,7 +26,7 @@ class History:
         """Read a file of JSON lines.
 
         Raises:
-            HistoryError: there is no such file, or a line is damaged.
+            HistoryError: the file cannot be read, or a line is damaged.
         """
         try:
             texts = path.read_text("utf-8").splitlines()
@@ -35,9 +35,9 @@ class History:
         return cls(tuple(_parse(text, path, number) for number, text in enumerate(texts, 1)))
 
     def epochs(self) -> dict[str, list[Line]]:
-        """The line of every epoch, by module and, of several learners, seed.
+        """Return the line of every epoch, by module; with several learners, by module and seed.
 
-        Of two lines the later counts, where a resumed run did an epoch again.
+        If a resumed run did an epoch again, the later line counts.
         """
         epochs = [line for line in self.lines if "epoch" in line and "loss" in line]
         seeds = {(line["stage"], line.get("seed")) for line in epochs}
@@ -49,13 +49,13 @@ class History:
         return {module: list(lines.values()) for module, lines in modules.items()}
 
     def of_stage(self, stage: str) -> list[Line]:
-        """The lines of one stage."""
+        """Return the lines of one stage."""
         return [line for line in self.lines if line["stage"] == stage]
 
     def stage_seconds(self) -> dict[str, float]:
-        """Time of each stage: a line ends the time since the line before.
+        """Compute the time of each stage, in seconds: the time between a line and the line before it.
 
-        A clock that starts again, as that of a resumed run may, counts from 0.
+        If the clock went back, as it may in a resumed run, the line's time counts from 0.
         """
         seconds: dict[str, float] = defaultdict(float)
         before_s = 0.0

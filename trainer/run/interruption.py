@@ -1,4 +1,4 @@
-"""Being asked to stop, by Ctrl-C or by the system."""
+"""Interruption of a training by Ctrl-C or by the system."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _SHOW_CURSOR = "\x1b[?25h"
 
 @contextmanager
 def exit_when_interrupted(message: str | None = None) -> Iterator[None]:
-    """While the block runs, SIGINT and SIGTERM say `message`, if any, and end the process with 130 and 143.
+    """Let SIGINT and SIGTERM print `message`, if any, and end the process with exit code 130 or 143.
 
-    It ends at once and cleans nothing up: whoever uses this writes files that survive a kill, and threads that build a
-    graph would else be waited for. Signals that are ignored stay ignored. For the main thread only.
+    The process ends at once, without clean-up: the files of a run survive a kill, and an orderly exit would wait for
+    threads that build a graph. Signals that are ignored stay ignored. Works in the main thread only.
     """
 
     def leave(number: int, frame: FrameType | None) -> None:
-        # Not by way of a stream: the signal may have come in the middle of a write to it.
+        # Written to the file descriptor: the signal may have interrupted a write to the stream.
         if message is not None:
             os.write(_STDERR, f"{_SHOW_CURSOR if os.isatty(_STDERR) else ''}\n{message}\n".encode())
         os._exit(128 + number)

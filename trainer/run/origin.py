@@ -1,4 +1,4 @@
-"""`run.json`: what a run was begun with besides its settings, so that it can go on."""
+"""The file `run.json`: what a run was begun with besides its settings, which resuming it needs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from astec.trainer.settings.config import TrainerConfig, dump_config
 
 
 class Fingerprint(Frozen):
-    """What tells one training file from another: number of texts, and SHA-256 of what they became."""
+    """The identity of a training file: number of texts, and the SHA-256 of labels, vocabulary and featurised texts."""
 
     texts: int
     labels: str
@@ -23,7 +23,7 @@ class Fingerprint(Frozen):
 
     @classmethod
     def of(cls, data: TrainingData) -> Self:
-        """Of featurised data. Weights are left out: another CPU may round them otherwise."""
+        """Compute the fingerprint of featurised data; not of the weights, which another CPU may round differently."""
         bags, labels_NL = data.examples.bags, data.examples.labels
         examples = sha256()
         for array in (bags.offsets, bags.ids, labels_NL.indptr, labels_NL.indices):
@@ -36,7 +36,7 @@ class Fingerprint(Frozen):
         )
 
     def difference(self, now: Fingerprint) -> str | None:
-        """How the data of `now` differs from this, for people; None where it is the same."""
+        """Describe for people how the data of `now` differs from this data; None if it is the same."""
         if now.texts != self.texts:
             return f"it had {self.texts:,} texts with labels then and has {now.texts:,} now"
         changed = [name for name, value in self if value != getattr(now, name)]
@@ -44,16 +44,16 @@ class Fingerprint(Frozen):
 
 
 class Origin(Frozen):
-    """How a run was begun.
+    """The data and options that a run was begun with.
 
     Attributes:
         data: absolute path of the training data.
-        skip_bad_lines: whether malformed lines of it were left out.
-        device: as it was asked for, such as auto.
-        save_minutes: how often the state of a module under way is saved.
-        tensorboard: whether TensorBoard is written.
+        skip_bad_lines: True if malformed lines were left out.
+        device: the device as the user named it, such as auto.
+        save_minutes: minutes between saves of the state of a module under way.
+        tensorboard: True if TensorBoard's curves are written.
         settings: SHA-256 of the settings.
-        fingerprint: of the data.
+        fingerprint: the identity of the data.
     """
 
     data: Path
@@ -65,10 +65,10 @@ class Origin(Frozen):
     fingerprint: Fingerprint
 
     def has_settings(self, config: TrainerConfig) -> bool:
-        """Whether these are the settings that the run was begun with."""
+        """Return True if the run was begun with these settings."""
         return self.settings == settings_sha256(config)
 
 
 def settings_sha256(config: TrainerConfig) -> str:
-    """Identity of settings."""
+    """Return the SHA-256 of the settings, written as TOML."""
     return sha256(dump_config(config)).hexdigest()

@@ -1,1 +1,1 @@
-"""The search for good settings."""
+"""The search for good settings: `astec-train tune`."""

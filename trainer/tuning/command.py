@@ -1,4 +1,4 @@
-"""`astec-train tune`: choose settings on held-out texts."""
+"""The command `astec-train tune`, which chooses settings on held-out texts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EXIT_INTERRUPTED = 130
 
 
 class MetricOption(StrEnum):
-    """What is maximised."""
+    """The metric that the search maximises."""
 
     P = "P"
     PSP = "PSP"
@@ -90,7 +90,7 @@ def tune(
 
 
 def _run(search: Search, trials: int, minutes: float | None) -> bool:
-    """Run the search; whether it was interrupted."""
+    """Run the search, and return True if it was interrupted."""
     if earlier := len(search.results()):
         _say(f"{earlier} finished trials are there already")
     try:
@@ -108,7 +108,7 @@ def _describe(result: TrialResult, best_score: float | None, trials: int) -> str
 
 
 def _show(search: Search) -> None:
-    """One row per trial, the best in bold; under them the share of each knob in what tells good trials from others."""
+    """Print a row for each trial, the best in bold, and how important each setting was for a good score."""
     names, knobs, shares = search.judged, list(search.space), search.importance()
     table = Table(box=None)
     for header in ("trial", "mean", *names, *(re.sub(r"[._]", "\n", knob) for knob in knobs)):

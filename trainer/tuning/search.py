@@ -1,7 +1,7 @@
 """The search of `astec-train tune`: settings drawn by optuna, trained as ordinary runs, judged on held-out texts.
 
-What is drawn next follows from the seed and the finished trials alone, so that a search that was interrupted goes on as
-if it had not been.
+The next settings depend on the seed and the finished trials alone, so that an interrupted search continues as if it had
+not been interrupted.
 """
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ _GOOD_SHARE = 0.25
 
 
 class SearchError(Exception):
-    """A folder that cannot be searched in, or a search without a result; the message says why and what to do."""
+    """A folder that cannot hold a search, or a search without a result; the message says why, and what to do."""
 
 
 def search_space(config: TrainerConfig, num_texts: int, held: Collection[str]) -> dict[str, Distribution]:
-    """The knobs that matter, and where each is looked for.
+    """Return the settings that matter most, and the range in which each is searched.
 
     Args:
         config: settings that the search starts from.
-        num_texts: that are learnt from.
-        held: keys of settings that stay as they are.
+        num_texts: number of texts that are learnt from.
+        held: keys of settings that are not searched.
     """
     space: dict[str, Distribution] = {
         "model.dim": IntDistribution(200, 600, step=100),
@@ -70,9 +70,9 @@ def search_space(config: TrainerConfig, num_texts: int, held: Collection[str]) -
 
 
 def apply_values(config: TrainerConfig, values: dict[str, Value]) -> TrainerConfig:
-    """`config` with other values of some knobs.
+    """Return `config` with some settings changed to `values`.
 
-    Epochs that are chosen hold: `min_steps` of that section becomes 0.
+    If the epochs of a section are changed, its `min_steps` becomes 0, which would otherwise raise them.
     """
     settings = config.model_dump()
     for key, value in values.items():
@@ -88,9 +88,9 @@ class TrialResult:
     """A finished trial.
 
     Attributes:
-        values: of the knobs.
-        score: what is maximised, in percent; None of a trial that diverged.
-        metrics: of the checkpoint, on held-out texts; empty of a trial that diverged.
+        values: the values of the searched settings, by key.
+        score: the figure that is maximised, in percent; None if the trial diverged.
+        metrics: the checkpoint's metrics on held-out texts; empty if the trial diverged.
     """
 
     number: int
@@ -103,17 +103,18 @@ class Search:
     """A search for settings, in a folder that keeps every finished trial.
 
     Args:
-        folder: holds the trials, a run each, and `best.toml`; an earlier search over the same is gone on with.
-        data: read once for all trials.
-        config: settings that the search starts from; their own values are the first trial.
-        held: keys of settings that stay as they are.
-        metric: P or PSP; the mean over ranks 1, 3 and 5 is maximised.
-        device: to train on.
-        storage: see `open_storage`.
+        folder: holds `best.toml` and a run for each trial; a search that was begun there with the same data and
+            settings is continued.
+        data: the training data, read once for all trials.
+        config: settings that the search starts from; the first trial uses their own values.
+        held: keys of settings that are not searched.
+        metric: P or PSP; its mean over ranks 1, 3 and 5 is maximised.
+        device: the device to train on.
+        storage: the stored trials, from `open_storage`.
 
     Attributes:
-        best_file: the best settings so far, as `--config` reads them.
-        space: where each knob is looked for.
+        best_file: the best settings so far, in a file for `--config`.
+        space: the range in which each setting is searched, by key.
         judged: the metrics whose mean is maximised.
 
     Raises:
@@ -146,12 +147,12 @@ class Search:
     def run(self, num_trials: int, minutes: float | None, report: Callable[[TrialResult], None]) -> None:
         """Train until there are `num_trials` finished trials in all, or `minutes` have passed.
 
-        A trial that has begun is finished. An interrupted one is dropped, and the next call begins it anew.
+        A trial that has begun is always finished. An interrupted trial is dropped, and the next call repeats it.
 
         Raises:
             OSError: a run cannot be written.
         """
-        self._keep_best()  # a kill may have come just before
+        self._keep_best()  # an earlier search may have been killed before it did this
         end = None if minutes is None else time.monotonic() + 60 * minutes
         while (done := len(self.results())) < num_trials and (end is None or time.monotonic() < end):
             self._study.sampler = TPESampler(n_startup_trials=_RANDOM_TRIALS, seed=self._config.seed + done)
@@ -166,31 +167,34 @@ class Search:
             report(self.results()[-1])
 
     def results(self) -> list[TrialResult]:
-        """All finished trials, in the order of their numbers."""
+        """Return all finished trials, in the order of their numbers."""
         return [_result(trial) for trial in self._study.get_trials(states=_FINISHED)]
 
     def best(self) -> TrialResult:
-        """The trial with the highest score.
+        """Return the trial with the highest score.
 
         Raises:
-            SearchError: no trial has one.
+            SearchError: no trial has a score.
         """
         if not self._study.get_trials(states=(TrialState.COMPLETE,)):
             raise SearchError("no trial has a score yet; give more --trials or --minutes, or lower the learning rates")
         return _result(self._study.best_trial)
 
     def best_score(self) -> float | None:
-        """Of the best trial, in percent; None where no trial has one."""
+        """Return the score of the best trial, in percent; None if no trial has a score."""
         return max((result.score for result in self.results() if result.score is not None), default=None)
 
     def importance(self) -> dict[str, float]:
-        """Share of each knob in what tells the best quarter of trials from the rest; empty where there are too few."""
+        """Compute each setting's share in the difference between the best quarter of the trials and the others.
+
+        Empty if fewer than 12 trials have a score.
+        """
         if len(self._study.get_trials(states=(TrialState.COMPLETE,))) < _TRIALS_FOR_IMPORTANCE:
             return {}
         return get_param_importances(self._study, evaluator=PedAnovaImportanceEvaluator(target_quantile=_GOOD_SHARE))
 
     def trial_folder(self, number: int) -> Path:
-        """The run of a trial."""
+        """Return the run folder of a trial."""
         return self._folder / f"trial-{number:04d}"
 
     def _train(self, trial: Trial) -> None:
@@ -206,7 +210,7 @@ class Search:
         self._study.tell(trial, fmean(metrics[name] for name in self.judged))
 
     def _keep_best(self) -> None:
-        """Write the best settings, and drop the checkpoints of all other trials: they are large."""
+        """Write the best settings, and delete the checkpoints of all other trials, which are large."""
         if self.best_score() is None:
             return
         best = self.best()
@@ -216,7 +220,7 @@ class Search:
                 shutil.rmtree(self.trial_folder(result.number) / CHECKPOINT_FOLDER, ignore_errors=True)
 
     def _start(self) -> dict[str, Value]:
-        """The settings' own values, or the nearest that the space has."""
+        """Return the values of the initial settings, each moved to the nearest value of its range."""
         epochs = {
             "surrogate.epochs": Schedule.of(self._config.surrogate, self._num_texts).epochs,
             "extreme.epochs": Schedule.of(self._config.extreme, self._num_texts).epochs,
@@ -229,7 +233,11 @@ class Search:
         return start
 
     def _claim(self) -> None:
-        """Refuse trials that another subject's could not be compared with."""
+        """Record what the search is about; refuse a folder whose trials cannot be compared with this search's.
+
+        Raises:
+            SearchError: the folder holds a search over other data, settings or metrics.
+        """
         subject = {
             "texts": self._data.num_texts,
             "labels": self._data.label_texts.sha256(),
@@ -238,7 +246,7 @@ class Search:
             "knobs": sorted(self.space),
             "judged": self.judged,
         }
-        # By way of JSON, as the storage keeps it: tuples are lists there.
+        # Converted to JSON and back, as the storage does, since tuples become lists.
         subject = json.loads(json.dumps(subject))
         earlier = self._study.user_attrs.get(_SUBJECT, subject)
         if earlier != subject:
@@ -250,14 +258,14 @@ class Search:
         self._study.set_user_attr(_SUBJECT, subject)
 
     def _drop_unfinished(self) -> None:
-        """Forget trials that were interrupted, so that the search goes on as if they had not begun."""
+        """Delete trials that were interrupted, so that the search continues as if they had not begun."""
         for trial in self._study.get_trials(states=(TrialState.RUNNING,)):
             self._study.tell(trial.number, state=TrialState.FAIL)
             shutil.rmtree(self.trial_folder(trial.number), ignore_errors=True)
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse to search in a folder of something else.
+    """Refuse a folder that holds something other than a search.
 
     Raises:
         SearchError: the folder is not empty and holds no search.
@@ -268,10 +276,10 @@ def check_folder(folder: Path) -> None:
 
 @contextmanager
 def open_storage(folder: Path) -> Iterator[RDBStorage]:
-    """The trials of a search, in `folder/trials.sqlite3`; the folder is made where there is none.
+    """Open the stored trials of a search, `folder/trials.sqlite3`; the folder is created if it does not exist.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: the folder cannot be created.
     """
     path = folder / STORAGE_FILE
     folder.mkdir(parents=True, exist_ok=True)
@@ -284,7 +292,7 @@ def open_storage(folder: Path) -> Iterator[RDBStorage]:
 
 
 def _epochs(settings: SurrogateSection | ExtremeSection, num_texts: int) -> IntDistribution:
-    """From half to twice the epochs that the settings come to on so many texts."""
+    """Return the range from half to twice the epochs that the settings mean for this number of texts."""
     epochs = Schedule.of(settings, num_texts).epochs
     return IntDistribution(max(1, epochs // 2), 2 * epochs, log=True)
 
