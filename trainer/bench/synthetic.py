@@ -124,23 +124,22 @@ def _draw_labels(shape: DataShape, places_L: NDArray[np.float64], generator: np.
     labels_M = np.repeat(np.arange(shape.num_labels, dtype=np.int32), counts_L)
     offsets_M = generator.random(num_pairs)
     offsets_M += np.arange(num_pairs)
-    offsets_M -= np.repeat(
-        np.cumsum(counts_L) - counts_L, counts_L
-    )  # now the number of the occurrence, from 0 for each label
+    # Now an offset is the occurrence's number within its label, from 0, plus a random part below 1.
+    offsets_M -= np.repeat(np.cumsum(counts_L) - counts_L, counts_L)
     offsets_M *= np.repeat(widths_L / counts_L, counts_L)
     offsets_M += np.repeat(places_L - widths_L / 2, counts_L)
     offsets_M %= 1
     labels_M = labels_M[np.argsort(offsets_M)]
-    # Neighbours on the circle are no neighbours in the data.
+    # The texts are shuffled, so that neighbours on the circle are not neighbours in the data.
     texts_M = np.repeat(generator.permutation(shape.num_texts).astype(np.int32), lengths_N)
     pairs = (np.ones(num_pairs, np.float32), (texts_M, labels_M))
     labels_NL = csr_matrix(pairs, shape=(shape.num_texts, shape.num_labels))
-    labels_NL.data[:] = 1  # a pair dealt twice was added up
+    labels_NL.data[:] = 1  # a pair that was drawn twice was added up
     return labels_NL
 
 
 def _by_frequency(labels_NL: csr_matrix) -> tuple[csr_matrix, NDArray[np.int64]]:
-    """The matrix with its columns by falling frequency, and the columns in that order, int64 [L]."""
+    """Sort the columns of the matrix by falling frequency; return it and the old column of each new one, int64 [L]."""
     counts_L = np.bincount(labels_NL.indices, minlength=labels_NL.shape[1])
     order_L = np.argsort(-counts_L, kind="stable")
     ranks_L = np.empty(len(order_L), np.int32)
@@ -153,7 +152,7 @@ def _by_frequency(labels_NL: csr_matrix) -> tuple[csr_matrix, NDArray[np.int64]]
 def _draw_label_tokens(
     shape: DataShape, places_L: NDArray[np.float64], generator: np.random.Generator
 ) -> NDArray[np.int32]:
-    """The tokens that texts of a label are made of, int32 [L, K]: most from its topic, the rest its own."""
+    """Draw the tokens of each label, int32 [L, K]: most are taken from its topic, the others are its own."""
     cumulative_V = _zipf(shape.num_features, _TOKEN_EXPONENT).cumsum()
 
     def draw(*size: int) -> NDArray[np.int32]:
