@@ -17,7 +17,9 @@ from astec.trainer.bench.synthetic import SHAPES, ScaleError
 from astec.trainer.demo.log import DemoLogConfig, write_demo_log
 from astec.trainer.failure import fail
 from astec.trainer.run.folder import DEFAULT_SAVE_MINUTES
-from astec.trainer.settings.config import ConfigError, all_settings, load_config, seed_settings
+from astec.trainer.settings.config import ConfigError
+from astec.trainer.settings.config_file import load_config, seed_settings
+from astec.trainer.settings.listing import all_settings
 from astec.trainer.tuning.command import tune
 
 # torch takes seconds to load. It must not be loaded for --help, nor before the arguments are known to be valid, so

@@ -33,7 +33,8 @@ from astec.trainer.run.folder import (
 from astec.trainer.run.history import History, HistoryError
 from astec.trainer.run.interruption import exit_when_interrupted
 from astec.trainer.run.origin import Fingerprint, Origin, settings_sha256
-from astec.trainer.settings.config import TrainerConfig, load_config
+from astec.trainer.settings.config import TrainerConfig
+from astec.trainer.settings.config_file import load_config
 from astec.trainer.training.loop import DivergedError
 
 

@@ -16,7 +16,7 @@ from astec.server.api.schema import PredictRequest
 from astec.server.errors import ServerError
 from astec.server.metrics.board import OTHER, ROUTES
 from astec.server.settings import Settings
-from astec.trainer.settings.config import all_settings
+from astec.trainer.settings.listing import all_settings
 from tests.docs.conftest import ROOT
 
 WORKED_OUT = {"--workers", "--inference-threads"}  # by the CPUs there are

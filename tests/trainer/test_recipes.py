@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from astec.export.model.checkpoint import read_checkpoint
-from astec.trainer.settings.config import changed_settings, load_config
+from astec.trainer.settings.config_file import load_config
+from astec.trainer.settings.listing import changed_settings
 
 RECIPES = sorted((Path(str(files("astec.trainer"))) / "recipes").glob("*.toml"))
 

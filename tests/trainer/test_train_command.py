@@ -22,7 +22,7 @@ from astec.export.model.checkpoint import (
 from astec.trainer.report.evaluation import EVALUATION_FILE
 from astec.trainer.report.report_page import REPORT_FILE
 from astec.trainer.run.folder import CONFIG_FILE, HISTORY_FILE, ORIGIN_FILE
-from astec.trainer.settings.config import load_config
+from astec.trainer.settings.config_file import load_config
 
 Train = Callable[..., tuple[int, str]]
 WriteJsonl = Callable[..., Path]

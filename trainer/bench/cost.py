@@ -15,7 +15,8 @@ from astec.trainer.bench.memory import PeakMemory
 from astec.trainer.bench.synthetic import SHAPES, DataShape, make_training_data
 from astec.trainer.pipeline.stages import train
 from astec.trainer.run.folder import Run
-from astec.trainer.settings.config import TrainerConfig, changed_settings
+from astec.trainer.settings.config import TrainerConfig
+from astec.trainer.settings.listing import changed_settings
 
 _GIB: Final = 2**30
 _EPOCHS: Final = {"surrogate": 20, "extreme": 15, "reranker": 12}

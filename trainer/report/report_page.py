@@ -27,7 +27,9 @@ from astec.trainer.report.evaluation import Evaluation, read_evaluation
 from astec.trainer.report.quantiles import Quantile, by_frequency
 from astec.trainer.run.folder import CONFIG_FILE, HISTORY_FILE
 from astec.trainer.run.history import History, Line
-from astec.trainer.settings.config import TrainerConfig, default_settings, describe_settings, load_config
+from astec.trainer.settings.config import TrainerConfig
+from astec.trainer.settings.config_file import load_config
+from astec.trainer.settings.listing import default_settings, describe_settings
 
 REPORT_FILE = "report.html"
 _MODULES = {

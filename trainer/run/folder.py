@@ -25,7 +25,8 @@ from astec.export.model.checkpoint import CHECKPOINT_FOLDER
 from astec.trainer.parallel.world import ALONE, Arrays, World
 from astec.trainer.run.history import History
 from astec.trainer.run.origin import Origin
-from astec.trainer.settings.config import TrainerConfig, dump_config
+from astec.trainer.settings.config import TrainerConfig
+from astec.trainer.settings.config_file import dump_config
 
 CONFIG_FILE = "config.toml"
 HISTORY_FILE = "history.jsonl"

@@ -10,7 +10,8 @@ import numpy as np
 
 from astec.export.artifact.manifest import Frozen
 from astec.trainer.data.training_data import TrainingData
-from astec.trainer.settings.config import TrainerConfig, dump_config
+from astec.trainer.settings.config import TrainerConfig
+from astec.trainer.settings.config_file import dump_config
 
 
 class Fingerprint(Frozen):

@@ -1,22 +1,15 @@
-"""The settings of a training run: nested, frozen and validated, read from TOML and `key=value` overrides."""
+"""The settings of a training run: nested, frozen and validated."""
 
 from __future__ import annotations
 
-import re
-import tomllib
-from collections import defaultdict
-from collections.abc import Sequence
-from difflib import get_close_matches
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-import tomli_w
 from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from astec.export.artifact.text.featurizer_config import FeaturizerConfig
-from astec.trainer.settings.encoder_kinds import ENCODERS, encoder_section
-from astec.trainer.settings.section import KIND_MEANING, EncoderSection, Section
+from astec.trainer.settings.encoder_kinds import encoder_section
+from astec.trainer.settings.section import EncoderSection, Section
 
 EMBEDDING_SUFFIXES = (".vec", ".vec.gz", ".bin", ".npy")
 _MIN_STEPS = "train for at least this many steps: small data gets more epochs; more: takes longer"
@@ -354,7 +347,7 @@ class TrainerConfig(Section):
         try:
             return section.model_validate(value)
         except ValidationError as error:
-            raise ValueError("; ".join(_explain(problem, "encoder") for problem in error.errors())) from error
+            raise ValueError("; ".join(explain_problem(problem, "encoder") for problem in error.errors())) from error
 
     @field_validator("seeds")
     @classmethod
@@ -375,120 +368,19 @@ class TrainerConfig(Section):
         return self
 
 
-def load_config(path: Path | None, overrides: Sequence[str]) -> TrainerConfig:
-    """Read the settings: the defaults, changed by the TOML file, then by `section.key=value` overrides (TOML values).
+def explain_problem(problem: ErrorDetails, *section: str) -> str:
+    """Describe a problem that validation found, with the key of the setting.
 
-    Raises:
-        ConfigError: an unreadable file, an unknown key or a value out of range.
+    Args:
+        problem: the problem, as pydantic describes it.
+        section: the sections that the keys of `problem` are relative to.
     """
-    # A section is validated as a whole: to change one setting of a graph, the others need their defaults beside it.
-    settings = TrainerConfig().model_dump()
-    if path is not None:
-        try:
-            _merge(settings, tomllib.loads(path.read_text("utf-8")))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ConfigError(f"cannot read the configuration {path}: {error}") from error
-    for override in overrides:
-        _override(settings, override)
-    try:
-        return TrainerConfig.model_validate(settings)
-    except ValidationError as error:
-        raise ConfigError("; ".join(_explain(problem) for problem in error.errors())) from error
-
-
-def seed_settings(seed: int | None, seeds: str | None = None) -> list[str]:
-    """Return the override that `--seed 1` or `--seeds 1,2,3` stands for; none if neither is given.
-
-    Raises:
-        ConfigError: both are given, or `seeds` is no list of numbers.
-    """
-    if seed is not None and seeds is not None:
-        raise ConfigError(f"--seed {seed} and --seeds {seeds} exclude each other")
-    if seeds is None:
-        return [] if seed is None else [f"seeds=[{seed}]"]
-    if not re.fullmatch(r"\d+(,\d+)*", seeds, re.ASCII):
-        raise ConfigError(f"--seeds takes numbers with commas between, for example 1,2,3, not {seeds!r}")
-    return [f"seeds=[{','.join(str(int(number)) for number in seeds.split(','))}]"]
-
-
-def dump_config(config: TrainerConfig) -> bytes:
-    """Return the configuration as TOML, which `load_config` reads back."""
-    return tomli_w.dumps(config.model_dump()).encode()
-
-
-def describe_settings(config: TrainerConfig) -> list[tuple[str, object, str]]:
-    """List key, value and meaning of every setting in `config`, for people."""
-    return list(_describe(config, ""))
-
-
-def all_settings() -> list[tuple[str, object, str]]:
-    """List key, default and meaning of every setting, including the settings of all kinds of encoder."""
-    rows, kinds = _describe(TrainerConfig(), ""), defaultdict[tuple[str, object, str], list[str]](list)
-    for kind in ENCODERS:
-        for row in _describe(encoder_section(kind)(), "encoder."):
-            kinds[row].append(kind)
-    own = [(key, default, f"{meaning} ({', '.join(of)})") for (key, default, meaning), of in kinds.items()]
-    place = 1 + next(number for number, row in enumerate(rows) if row[0] == "encoder.kind")
-    rows[place - 1] = ("encoder.kind", EncoderSection().kind, f"{KIND_MEANING}: {', '.join(ENCODERS)}")
-    rows[place:place] = [row for row in own if row[0] != "encoder.kind"]
-    return rows
-
-
-def default_settings(config: TrainerConfig) -> dict[str, object]:
-    """Return the default of every setting in `config`, by key."""
-    own_kind = TrainerConfig(encoder=type(config.encoder)())
-    return {key: default for key, default, _ in _describe(own_kind, "")} | {"encoder.kind": EncoderSection().kind}
-
-
-def changed_settings(config: TrainerConfig) -> dict[str, object]:
-    """Return the settings that differ from their defaults, by key."""
-    defaults = default_settings(config)
-    return {key: value for key, value, _ in _describe(config, "") if value != defaults[key]}
-
-
-def _merge(settings: dict[str, Any], changes: dict[str, Any]) -> None:
-    for key, value in changes.items():
-        if isinstance(value, dict) and isinstance(settings.get(key), dict):
-            _merge(settings[key], value)
-        else:
-            settings[key] = value
-
-
-def _override(settings: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    if not separator or not key:
-        raise ConfigError(f"--set takes section.key=value, not {override!r}, for example --set model.dim=512")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
-    *sections, leaf = key.split(".")
-    for section in sections:
-        settings = settings.setdefault(section, {})
-        if not isinstance(settings, dict):
-            raise ConfigError(f"{key}: {section} is no section")
-    settings[leaf] = value
-
-
-def _explain(problem: ErrorDetails, *section: str) -> str:
-    key = ".".join(str(part) for part in (*section, *problem["loc"]))
+    key = problem_key(problem, *section)
     if problem["type"] == "value_error":  # raised by our validators of settings that contradict each other
         return f"{key}: {problem['ctx']['error']}" if key else str(problem["ctx"]["error"])
-    if problem["type"] != "extra_forbidden":
-        return f"{key} = {problem['input']!r}: {problem['msg']}"
-    known = [name for name, _, _ in all_settings()]
-    close = get_close_matches(key, known, n=1)
-    return f"there is no setting {key}" + (
-        f"; did you mean {close[0]}?" if close else f"; there are {', '.join(known)}"
-    )
+    return f"{key} = {problem['input']!r}: {problem['msg']}"
 
 
-def _describe(section: Section, prefix: str) -> list[tuple[str, object, str]]:
-    rows: list[tuple[str, object, str]] = []
-    for name, field in type(section).model_fields.items():
-        value = getattr(section, name)
-        if isinstance(value, Section):
-            rows += _describe(value, f"{prefix}{name}.")
-        else:
-            rows.append((prefix + name, value, field.description or ""))
-    return rows
+def problem_key(problem: ErrorDetails, *section: str) -> str:
+    """Return the key of the setting that a problem is about."""
+    return ".".join(str(part) for part in (*section, *problem["loc"]))

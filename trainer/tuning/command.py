@@ -13,7 +13,8 @@ from rich.table import Table
 from astec.export.console import console
 from astec.export.readers import DataError, open_dataset
 from astec.trainer.failure import fail
-from astec.trainer.settings.config import ConfigError, load_config, seed_settings
+from astec.trainer.settings.config import ConfigError
+from astec.trainer.settings.config_file import load_config, seed_settings
 
 if TYPE_CHECKING:
     from astec.trainer.tuning.search import Search, TrialResult

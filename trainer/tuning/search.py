@@ -30,7 +30,8 @@ from astec.export.model.checkpoint import CHECKPOINT_FOLDER
 from astec.trainer.data.training_data import TrainingData
 from astec.trainer.pipeline.stages import train
 from astec.trainer.run.folder import Run
-from astec.trainer.settings.config import ExtremeSection, SurrogateSection, TrainerConfig, dump_config
+from astec.trainer.settings.config import ExtremeSection, SurrogateSection, TrainerConfig
+from astec.trainer.settings.config_file import dump_config
 from astec.trainer.training.loop import DivergedError, Schedule
 
 Metric = Literal["P", "PSP"]

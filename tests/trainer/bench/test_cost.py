@@ -14,7 +14,7 @@ from astec.trainer.bench.cost import StageMeter, paper_settings
 from astec.trainer.bench.memory import PeakMemory
 from astec.trainer.bench.synthetic import SHAPES
 from astec.trainer.run.folder import HISTORY_FILE
-from astec.trainer.settings.config import load_config
+from astec.trainer.settings.config_file import load_config
 
 Train = Callable[..., tuple[int, str]]
 SHAPE = "WikiSeeAlsoTitles-350K"

@@ -9,7 +9,8 @@ import pytest
 from astec.export.model.checkpoint import Checkpoint, read_checkpoint
 from astec.trainer.modules.surrogate.labels import hash_labels
 from astec.trainer.pipeline.frameworks import FRAMEWORKS
-from astec.trainer.settings.config import ConfigError, TrainerConfig, load_config
+from astec.trainer.settings.config import ConfigError, TrainerConfig
+from astec.trainer.settings.config_file import load_config
 
 HASHED = ("surrogate.method=hashed", "surrogate.num_clusters=4")
 NUM_LABELS = 9

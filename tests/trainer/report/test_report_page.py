@@ -14,7 +14,7 @@ from astec.trainer.report import charts
 from astec.trainer.report.evaluation import Evaluation, EvaluationError, RankedLabel, Sample, write_evaluation
 from astec.trainer.report.report_page import REPORT_FILE, write_report
 from astec.trainer.run.folder import Run
-from astec.trainer.settings.config import load_config
+from astec.trainer.settings.config_file import load_config
 
 HOSTILE = "</td><script>alert('x')</script><img src=x onerror=alert(1)> & \u202etxet"
 EVALUATION = Evaluation(

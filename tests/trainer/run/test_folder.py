@@ -14,7 +14,8 @@ from astec.trainer.parallel.world import Arrays
 from astec.trainer.run.folder import CONFIG_FILE, HISTORY_FILE, ORIGIN_FILE, STAGES_FOLDER, Run, RunError, read_origin
 from astec.trainer.run.history import History
 from astec.trainer.run.origin import Fingerprint, Origin, settings_sha256
-from astec.trainer.settings.config import TrainerConfig, load_config
+from astec.trainer.settings.config import TrainerConfig
+from astec.trainer.settings.config_file import load_config
 
 ORIGIN = Origin(
     data=Path("/data/train.jsonl"),

@@ -13,7 +13,8 @@ from astec.export.readers import open_dataset
 from astec.trainer.data.loading import load_training_data
 from astec.trainer.data.training_data import TrainingData
 from astec.trainer.run.folder import CONFIG_FILE
-from astec.trainer.settings.config import TrainerConfig, load_config
+from astec.trainer.settings.config import TrainerConfig
+from astec.trainer.settings.config_file import load_config
 from astec.trainer.tuning.search import (
     STORAGE_FILE,
     Search,

@@ -8,7 +8,8 @@ from scipy.sparse import random as random_sparse
 from astec.export.artifact.text.bags import Bags
 from astec.trainer.data.examples import Examples
 from astec.trainer.modules.surrogate.labels import hash_labels, surrogate_labels, surrogate_membership
-from astec.trainer.settings.config import ConfigError, SurrogateSection, load_config
+from astec.trainer.settings.config import ConfigError, SurrogateSection
+from astec.trainer.settings.config_file import load_config
 
 NUM_TEXTS, NUM_LABELS, NUM_FEATURES = 120, 40, 50
 
