@@ -1,4 +1,4 @@
-"""Tiny training data, the cheapest settings that train, and the command line in this process."""
+"""Tiny training data, the cheapest settings for training, and astec-train run in this process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ THINGS = ("shoes", "car", "lamp", "chair", "phone")
 
 @pytest.fixture(name="shop_rows", scope="session")
 def shop_rows_fixture() -> list[tuple[str, list[str]]]:
-    """80 texts of two or three words and the two labels that the words name."""
+    """Return 80 texts of two or three words, each with two labels that its words name."""
     return [
         (f"{colour} {thing} {extra}".strip(), [colour, thing])
         for colour in COLOURS
@@ -29,7 +29,7 @@ def shop_rows_fixture() -> list[tuple[str, list[str]]]:
 
 @pytest.fixture(name="write_jsonl", scope="session")
 def write_jsonl_fixture() -> Callable[[Path, TextRows], Path]:
-    """Write rows as JSON Lines; the path back."""
+    """Return a function that writes rows as JSON Lines and returns the path."""
 
     def write_jsonl(path: Path, rows: TextRows) -> Path:
         path.write_text("".join(json.dumps({"text": text, "labels": labels}) + "\n" for text, labels in rows))
@@ -40,7 +40,7 @@ def write_jsonl_fixture() -> Callable[[Path, TextRows], Path]:
 
 @pytest.fixture(scope="session")
 def cheap_settings() -> tuple[str, ...]:
-    """Arguments for a training of a few steps."""
+    """Return arguments for a training of a few steps."""
     settings = (
         "model.dim=8",
         "surrogate.min_steps=4",
@@ -55,7 +55,7 @@ def cheap_settings() -> tuple[str, ...]:
 
 @pytest.fixture
 def astec_train(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
-    """Run the command in this process: its exit code and what it wrote to stderr."""
+    """Return a function that runs the command in this process and returns its exit code and its stderr."""
 
     def run(*arguments: object) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["astec-train", *map(str, arguments)])

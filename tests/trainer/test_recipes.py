@@ -1,4 +1,4 @@
-"""Every recipe trains, cheaply here, and says what differs from the defaults."""
+"""Every recipe can be trained, and contains only settings that differ from the defaults."""
 
 from collections.abc import Callable
 from importlib.resources import files

@@ -1,4 +1,4 @@
-"""astec-train as its user meets it: what it refuses, what it leaves, and that it repeats itself."""
+"""The command astec-train: what it refuses, the files it writes, and that the same seed gives the same model."""
 
 import json
 import os
@@ -89,7 +89,7 @@ def test_a_configuration_file_is_read(astec_train: Train, shop_file: Path, tmp_p
 
 
 def assert_refused(answer: tuple[int, str], run: Path, *words: str) -> None:
-    """Exit code 2, every word said, nothing left behind."""
+    """Check for exit code 2, every word in the message, and no run folder."""
     code, said = answer
     assert code == 2
     assert "Traceback" not in said
@@ -234,7 +234,7 @@ def test_what_is_no_run_cannot_be_resumed(astec_train: Train, tmp_path: Path) ->
 def test_the_smallest_data_that_can_be_split_trains(
     astec_train: Train, tmp_path: Path, write_jsonl: WriteJsonl, cheap_settings: tuple[str, ...], seed: int
 ) -> None:
-    """One text to learn from and one held out, of which one has no word at all: which one, depends on the seed."""
+    """One text is learnt from and one is held out; the seed decides which of them is the one without words."""
     file = write_jsonl(tmp_path / "train.jsonl", [("🎉", ["party"]), ("red red", ["red"])])
     run = tmp_path / "run"
     code, said = astec_train(file, run, "--seed", seed, *cheap_settings, "--set", "featurizer.min_df=1")
@@ -262,7 +262,7 @@ def test_help_needs_no_torch(arguments: list[str]) -> None:
 def test_the_same_training_twice_gives_the_same_bytes(
     tmp_path: Path, shop_file: Path, cheap_settings: tuple[str, ...]
 ) -> None:
-    """In processes that hash strings differently."""
+    """The two processes hash strings differently."""
     runs = [tmp_path / "first", tmp_path / "second"]
     processes = [
         subprocess.Popen(

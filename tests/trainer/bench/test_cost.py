@@ -1,4 +1,4 @@
-"""astec-train bench: what it reports, what it leaves behind and what it refuses."""
+"""The command astec-train bench: what it reports, the files it writes and what it refuses."""
 
 import json
 import os
@@ -23,7 +23,7 @@ MIB = 2**20
 
 @pytest.fixture
 def bench_settings(cheap_settings: tuple[str, ...]) -> tuple[str, ...]:
-    """Arguments of the cheapest benchmark: 1,259 texts, of which a step sees all."""
+    """Return arguments for the cheapest benchmark: 1,259 texts, all of them in each step."""
     return ("bench", "--shape", SHAPE, "--scale", "0.002", *cheap_settings, "--set", "surrogate.batch_size=2048")
 
 

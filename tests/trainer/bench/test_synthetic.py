@@ -1,4 +1,4 @@
-"""Made-up data with the published sizes: its statistics, that it can be learnt, and that it repeats itself."""
+"""Made-up data with the published sizes: its statistics, that it can be learnt, and that a seed repeats it."""
 
 import numpy as np
 import pytest
@@ -63,7 +63,7 @@ def test_most_labels_have_few_texts_and_few_have_most() -> None:
 
 
 def test_tokens_tell_labels() -> None:
-    """A text's nearest neighbour by tokens shares a label with it far more often than any other text does."""
+    """A text shares a label with its nearest neighbour by tokens far more often than with other texts."""
     shape, data = small("AmazonTitles-670K")
     features_NV = data.examples.features(shape.num_features)
     queries = np.arange(0, len(data.examples), 10)

@@ -1,4 +1,4 @@
-"""From a data set to features and labels."""
+"""Loading a data set into features and labels."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def test_labels_are_ordered_by_frequency_then_text(tmp_path: Path, write_jsonl: 
 
 
 def test_labels_own_texts_follow_those_of_the_file(tmp_path: Path, write_jsonl: WriteJsonl) -> None:
-    """Each carries its own label; it counts for none, and one of which nothing is known is left out."""
+    """A label's own text carries its label, is not counted among its texts, and is left out if no token is known."""
     rows = [("lamp shade", ["red lamp", "!"]), ("a red shoe", ["red shoe", "red lamp"])]
     path = write_jsonl(tmp_path / "train.jsonl", rows)
     data = load(path, labels_as_texts=True)

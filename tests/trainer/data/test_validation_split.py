@@ -11,7 +11,7 @@ from astec.trainer.settings.config import ValidationSection
 
 
 def distinct(num_rows: int) -> Bags:
-    """A bag with a feature of its own in each row."""
+    """Make bags that each have one feature, a different one in each row."""
     return bags_of([[row] for row in range(num_rows)])
 
 
@@ -37,7 +37,7 @@ def test_a_text_that_comes_again_is_on_one_side(texts: list[list[int]], share: f
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_text_is_as_likely_held_out_whatever_its_number_of_rows(seed: int) -> None:
-    """600 texts each of 1, 5 and 50 rows: a tenth of the rows is a tenth of the texts of every kind."""
+    """There are 600 texts with 1 row each, 600 with 5 and 600 with 50: a tenth of each kind is held out."""
     repeats = np.repeat([1, 5, 50], 600)
     rows = np.random.default_rng(100 + seed).permutation(np.repeat(np.arange(len(repeats)), repeats))
     size = len(rows) // 10

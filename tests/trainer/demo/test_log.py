@@ -1,4 +1,4 @@
-"""The demo click log: its size, its shape, its determinism, and every phenomenon it promises."""
+"""The demo click log: its size, its determinism, and the properties of real logs that it imitates."""
 
 import hashlib
 import os
@@ -26,13 +26,13 @@ def log():
 
 @pytest.fixture(scope="module")
 def clicks(log):
-    """How often each phrase is clicked in the training log."""
+    """Count the clicks on each phrase in the training log."""
     return Counter(label for _, labels in log.train for label in labels)
 
 
 @pytest.fixture(scope="module")
 def vocabulary():
-    """Every word that a query without typing errors may hold."""
+    """Return every word that a query without typing errors can contain."""
     terms = [term for category in CATEGORIES for term in (*category.products, *category.brands, *category.attributes)]
     surfaces = [surface for term in (*terms, *INTENTS, PLACES, FILLERS) for surface in term]
     surfaces += [plural(surface) for category in CATEGORIES for term in category.products for surface in term]
@@ -40,7 +40,7 @@ def vocabulary():
 
 
 def pairs_sharing_a_click(log, key):
-    """Pairs of training queries that are alike by `key`, written differently, and led to a click on the same phrase."""
+    """List pairs of training queries with the same `key` and different texts that led to a click on the same phrase."""
     groups = defaultdict(list)
     for text, labels in log.train:
         groups[key(text)].append((text, set(labels)))

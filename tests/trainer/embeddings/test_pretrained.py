@@ -1,4 +1,4 @@
-"""Where token embeddings start from: chance, the corpus, or a file."""
+"""The initial token embeddings: random, from the corpus, or from a file."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def fitted(config: FeaturizerConfig, texts: list[str] = TEXTS) -> tuple[TextFeat
 
 
 def embed(source: str | Path, config: FeaturizerConfig = WORDS) -> tuple[dict[str, NDArray[np.float32]], float]:
-    """Embedding of each token by its text, and the share found."""
+    """Return the embedding of each token by its text, and the share of tokens that were found."""
     featurizer, examples = fitted(config)
     embeddings_VD, share = initial_embeddings(str(source), examples, featurizer, DIM, seed=0)
     assert embeddings_VD.dtype == np.float32
@@ -240,7 +240,7 @@ def test_an_array_that_does_not_fit_is_refused(tmp_path: Path, array: NDArray[np
 
 
 def topics(num_texts: int) -> tuple[list[str], list[str]]:
-    """Texts of four words of one of two topics; no word is in both."""
+    """Make texts of four words from one of two topics, which have no word in common."""
     generator = np.random.default_rng(0)
     words = [[f"{topic}{i}" for i in range(20)] for topic in "ab"]
     texts = [" ".join(generator.choice(words[i % 2], 4, replace=False)) for i in range(num_texts)]

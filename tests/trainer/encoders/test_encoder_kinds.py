@@ -1,4 +1,4 @@
-"""Every kind of encoder: the same in torch and in ONNX, alone and in a batch, and all of it learns."""
+"""Every kind of encoder: torch and ONNX agree, alone and in a batch, and all parameters learn."""
 
 import atexit
 import shutil
@@ -35,7 +35,7 @@ SETTINGS = {
     "xml-cnn": {"windows": (1, 3), "filters": 5, "chunks": 2},
     "transformer": {"pieces": LONGEST, "rate_share": 1.0},
 }
-"""Where the defaults of a kind are large, or two kinds would be tried alike."""
+"""Settings for kinds whose defaults are large, or that would otherwise equal another kind."""
 
 
 @cache
@@ -55,14 +55,14 @@ def encoder_of(kind: str, seed: int = 0, **changes: object) -> Encoder:
 
 
 def texts_of(lengths: list[int], seed: int = 0) -> Texts:
-    """Random tokens, as a bag and in an order."""
+    """Make texts of random tokens, as bags and as sequences."""
     generator, offsets = np.random.default_rng(seed), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     ids = generator.integers(0, NUM_ROWS, offsets[-1]).astype(np.int32)
     return Texts(Bags(ids, generator.random(len(ids), np.float32), offsets), Sequences(ids, offsets))
 
 
 def read_by(encoder: Encoder, texts: Texts) -> Texts:
-    """As the encoder is given them: in no order where it reads none, of D features where it takes them as they are."""
+    """Convert texts to what the encoder reads: without sequences for a bag, or vectors of D features."""
     if encoder.settings.reads == "vector":
         bags = texts.bags
         return Texts(Bags(bags.ids % DIM, bags.weights, bags.offsets))
@@ -77,7 +77,7 @@ def in_onnx(encoder: Encoder, texts: Texts, graph: bytes | None = None) -> np.nd
 
 @cache
 def exported(kind: str) -> tuple[Encoder, bytes]:
-    """One of a kind and its graph, which takes seconds to write of some."""
+    """Make an encoder and its ONNX graph, once per kind: writing some graphs takes seconds."""
     encoder = encoder_of(kind)
     return encoder, encoder.front().graph
 
@@ -107,7 +107,7 @@ def test_recurrent_networks_of_every_form_are_the_same_in_onnx(network: str, bid
 @settings(max_examples=25, deadline=None)
 @pytest.mark.parametrize("name", sorted(ENCODERS))
 def test_onnx_does_what_torch_does(name: str, lengths: list[int], seed: int) -> None:
-    """Random, empty and longest texts."""
+    """Make random, empty and longest texts."""
     encoder, graph = exported(name)
     texts = read_by(encoder, texts_of(lengths, seed))
     np.testing.assert_allclose(in_onnx(encoder, texts, graph), encoder.represent(texts), rtol=0, atol=TOLERANCE)

@@ -1,4 +1,4 @@
-"""The table that learns row by row, against the optimiser of torch that does the same."""
+"""The table that is updated row by row, compared with torch's SparseAdam."""
 
 import pytest
 import torch
@@ -82,7 +82,7 @@ def test_a_step_needs_rows_with_a_gradient() -> None:
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_gpu)])
 def test_a_restored_table_goes_on_as_if_nothing_had_happened(device: str) -> None:
-    """Bit by bit, from a copy of its state."""
+    """The table continues from a copy of its state to the same bits."""
     start = torch.randn(20, 4, generator=torch.Generator().manual_seed(0)).to(device)
 
     def learn(table: RowTable, steps: range) -> None:

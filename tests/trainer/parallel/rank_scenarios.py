@@ -1,4 +1,4 @@
-"""What one process of a few learns, run by torchrun: each rank leaves its arrays in FOLDER/rank.npz."""
+"""Training scenarios for processes that torchrun starts: each rank writes its arrays to FOLDER/rank.npz."""
 
 import sys
 from pathlib import Path
@@ -27,7 +27,7 @@ NUM_TEXTS, NUM_TOKENS, NUM_LABELS, DIM, BATCH = 33, 60, 1_501, 8, 16
 
 
 def learn_all(world: World) -> Arrays:
-    """All modules with dropout, by name of module and array."""
+    """Train all modules with dropout; return their arrays by name of module and array."""
     learnt: Arrays = {}
     for name in ("surrogate", "extreme", "reranker"):
         task = make_task(name, world)
@@ -43,7 +43,7 @@ def learn_all(world: World) -> Arrays:
 
 
 def go_on(world: World) -> Arrays:
-    """Module IV, saved half-way and gone on with by another task."""
+    """Train Module IV, save it halfway, and continue with another task object."""
     first, second = make_task("extreme", world), make_task("extreme", world)
     steps = list(enumerate(batches(4)))
     for step, rows in steps[:6]:
@@ -60,7 +60,7 @@ def go_on(world: World) -> Arrays:
 
 
 def talk(world: World) -> Arrays:
-    """What the processes tell one another; each has numbers of its own."""
+    """Return what each communication between processes gives; each process puts in other numbers."""
     own = np.arange(world.rank, 7, world.size, dtype=np.float32)
     everything = {
         "number": np.array(3),
@@ -114,13 +114,13 @@ def own_state(task: OneVsAllTask) -> dict[str, torch.Tensor]:
 
 
 def batches(epochs: int) -> list[NDArray[np.int64]]:
-    """The last of each epoch has one text, so that one of two processes has none."""
+    """Make batches; the last batch of each epoch has one text, so that one of two processes has none."""
     orders = [np.random.default_rng(epoch).permutation(NUM_TEXTS) for epoch in range(epochs)]
     return [order[begin : begin + BATCH] for order in orders for begin in range(0, NUM_TEXTS, BATCH)]
 
 
 def some_bags() -> Bags:
-    """Three tokens a text, but none of text 5."""
+    """Make texts of three tokens each, except text 5, which has none."""
     lengths = np.where(np.arange(NUM_TEXTS) == 5, 0, 3)
     tokens = np.random.default_rng(1).integers(0, NUM_TOKENS, lengths.sum())
     return Bags(tokens.astype(np.int32), np.full(len(tokens), 3**-0.5, np.float32), np.append(0, lengths.cumsum()))
@@ -131,7 +131,7 @@ def some_v() -> NDArray[np.float32]:
 
 
 def labels_of(num_labels: int) -> csr_matrix:
-    """Two labels a text, of both processes."""
+    """Make two labels for each text, one of each process."""
     rows = np.repeat(np.arange(NUM_TEXTS), 2)
     columns = np.stack([np.arange(NUM_TEXTS) * 7, np.arange(NUM_TEXTS) * 7 + 701], axis=1).reshape(-1)
     return csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), shape=(NUM_TEXTS, num_labels))

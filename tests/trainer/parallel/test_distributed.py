@@ -1,4 +1,4 @@
-"""Several processes learn what one learns: on the CPU, started by torchrun as users start them."""
+"""Several processes on the CPU, started by torchrun as users start them, learn the same as one process."""
 
 import json
 import os
@@ -31,13 +31,13 @@ LONGEST_S = 120
 
 @pytest.fixture(scope="module")
 def environment() -> dict[str, str]:
-    """One thread a process."""
+    """Return the environment of torchrun, with one thread per process."""
     return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture(scope="module")
 def scenarios(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) -> Callable[[str], Ranks]:
-    """What each of two processes has of a scenario."""
+    """Run all scenarios in two processes; return a function that gives the arrays of each process in a scenario."""
     folder = tmp_path_factory.mktemp("ranks")
     subprocess.run((*TORCHRUN, SCENARIOS, folder), env=environment, check=True, timeout=LONGEST_S)
     return lambda name: [dict(np.load(folder / f"{name}-{rank}.npz")) for rank in (0, 1)]
@@ -45,7 +45,7 @@ def scenarios(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, s
 
 @pytest.fixture(scope="module")
 def alone() -> dict[str, NDArray[np.generic]]:
-    """What one process learns."""
+    """Run the training scenario in a single process."""
     learn_all: Callable[[World], dict[str, NDArray[np.generic]]] = runpy.run_path(str(SCENARIOS))["learn_all"]
     return learn_all(ALONE)
 
@@ -78,7 +78,7 @@ def test_split_labels_share_all_but_the_classifiers_whose_rows_are_divided(
 def test_two_processes_learn_what_one_learns(
     module: str, scenarios: Callable[[str], Ranks], alone: dict[str, NDArray[np.generic]]
 ) -> None:
-    """With dropout, a text without tokens, and last batches of a single text, of which one process has none."""
+    """With dropout, a text without tokens, and last batches of one text, so that one process has no text."""
     two = scenarios("learn_all")[0]
     names = [name for name in alone if re.match(rf"{module}\.(all|model|losses|precision)", name)]
     assert len(names) > 12
@@ -140,7 +140,7 @@ def test_all_labels_are_split_by_their_columns() -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_split_classifiers_start_as_whole_ones(size: int) -> None:
-    """More rows than are drawn at once, which is 65,536."""
+    """There are more rows than the 65,536 that are drawn at once."""
     num_labels, dim = 70_001, 3
     whole = nn.init.xavier_uniform_(torch.empty(num_labels, dim), generator=torch.Generator().manual_seed(5))
     for rank in range(size):
@@ -190,7 +190,7 @@ def test_a_process_that_dies_ends_all_and_two_go_on_to_what_one_reaches(
 
 
 def read_epochs(path: Path) -> dict[tuple[str, int], dict[str, float]]:
-    """The last line of each epoch of each module."""
+    """Return the last line of each epoch, by module."""
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     return {(line["stage"], line["epoch"]): line for line in lines if "epoch" in line}
 

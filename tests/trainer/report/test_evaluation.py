@@ -1,4 +1,4 @@
-"""What a finished model does with its held-out texts, and by label frequency."""
+"""The evaluation of a finished model on its held-out texts, in all and by label frequency."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -38,7 +38,7 @@ def shop(texts: TextTable | None) -> TrainingData:
 
 
 def evaluated(data: TrainingData, summary: dict[str, object] | None = None) -> Evaluation:
-    """Text 4 is told red, lamp and shoes, text 5 nothing."""
+    """Candidates red, lamp and shoes for text 4, and none for text 5."""
     candidates = Candidates(
         np.int32([0, 1, 2]), np.float32([0.5, 0.9, 0.7]), np.zeros(3, np.float32), np.array([0, 3, 3])
     )

@@ -1,4 +1,4 @@
-"""The page that a run leaves."""
+"""The report page of a run."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -32,7 +32,7 @@ EVALUATION = Evaluation(
 
 
 class Page(HTMLParser):
-    """Tags, what they refer to, and the visible text of a page."""
+    """The tags of a page, the resources they refer to, and the visible text."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -51,14 +51,14 @@ class Page(HTMLParser):
 
 
 def svgs(html: str) -> list[ElementTree.Element]:
-    """The pictures of a page; fails where one is not well-formed."""
+    """Parse the charts of a page; an error if one is not well-formed."""
     pieces = html.split("<svg")[1:]
     return [ElementTree.fromstring("<svg" + piece[: piece.index("</svg>")] + "</svg>") for piece in pieces]
 
 
 @pytest.fixture(name="finish_run")
 def finish_run_fixture(tmp_path: Path) -> Callable[..., Path]:
-    """A run folder with an evaluation, two modules' epochs and the trials given."""
+    """Make a run folder with an evaluation, the epochs of two modules, and the given trials."""
 
     def finish_run(evaluation: Evaluation, trials: list[dict[str, float]]) -> Path:
         run = Run(tmp_path / "my run")
@@ -184,7 +184,7 @@ def test_the_command_writes_it_again(finish_run: Callable[..., Path], astec_trai
 
 
 def test_scores_are_compared_with_what_is_right(finish_run: Callable[..., Path]) -> None:
-    """Of enough texts; of fewer (`EVALUATION` has two) nothing is said."""
+    """The chart of calibration needs enough texts; with fewer (`EVALUATION` has two) the page has none."""
     num_texts = 60
     evaluation = replace(
         EVALUATION,

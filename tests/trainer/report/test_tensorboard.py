@@ -1,4 +1,4 @@
-"""The curves that TensorBoard shows."""
+"""The curves for TensorBoard."""
 
 import importlib.util
 import sys
@@ -17,7 +17,7 @@ installed = pytest.mark.skipif(
 
 
 def read_curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """Step and value of every scalar, by name, as TensorBoard itself reads them."""
+    """Read the steps and values of every scalar, by name, with TensorBoard's own reader."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(folder))

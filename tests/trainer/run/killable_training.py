@@ -1,4 +1,4 @@
-"""Trains as told on stdin, a process for each job: killed by SIGKILL at a chosen call, or short of disk.
+"""Trainings for tests: each job on stdin is run in a process that is killed at a chosen call, or runs out of disk.
 
 A job is a line of JSON: `arguments` of astec-train, `log` for its stderr, `kill` (function, what one of its arguments
 contains, which such call) or null, and `file_bytes`, the size that no file may exceed, or null. Answered by two lines:

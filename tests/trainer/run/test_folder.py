@@ -1,4 +1,4 @@
-"""The folder that a training run leaves."""
+"""The run folder."""
 
 import json
 import resource

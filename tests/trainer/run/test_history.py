@@ -1,4 +1,4 @@
-"""Reading back what a run did."""
+"""Reading the history of a run."""
 
 from pathlib import Path
 

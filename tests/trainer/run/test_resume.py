@@ -1,4 +1,4 @@
-"""Runs that are killed, interrupted or run out of disk, and go on to the very model of an uninterrupted run.
+"""Runs that are killed, interrupted or out of disk can be resumed, and give the model of an uninterrupted run.
 
 Every training is a process of its own, on one thread.
 """
@@ -52,7 +52,7 @@ class Trainer:
         return self._answer()
 
     def wait(self) -> tuple[int, str]:
-        """Exit code, or minus the signal, and what was said."""
+        """Run a training; return its exit code, or minus the number of the signal, and its messages."""
         return os.waitstatus_to_exitcode(self._answer()), self._log().read_text()
 
     def run(self, *arguments: object, kill: Kill | None = None, file_bytes: int | None = None) -> tuple[int, str]:
@@ -102,7 +102,7 @@ def whole_fixture(
     write_jsonl: WriteJsonl,
     server: subprocess.Popen[str],
 ) -> dict[str, object]:
-    """The checkpoint of an uninterrupted run with `SETTINGS`."""
+    """Train without interruption with `SETTINGS`, and return the checkpoint."""
     folder = tmp_path_factory.mktemp("whole")
     trainer = Trainer(folder, write_jsonl(folder / "train.jsonl", shop_rows), server)
     code, said = trainer.begin("run")
@@ -111,7 +111,7 @@ def whole_fixture(
 
 
 def checkpoint(run: Path) -> dict[str, object]:
-    """Every file of it, byte by byte, but for the time that training took."""
+    """Return the bytes of every file of a checkpoint, without the time that training took."""
     files: dict[str, object] = {path.name: path.read_bytes() for path in (run / CHECKPOINT_FOLDER).iterdir()}
     summary = json.loads((run / CHECKPOINT_FOLDER / SUMMARY_FILE).read_bytes())
     assert summary["training"].pop("seconds") > 0
@@ -124,7 +124,7 @@ def assert_same(found: dict[str, object], expected: dict[str, object]) -> None:
 
 
 def killed_again_and_again(trainer: Trainer, kills: list[Kill], *settings: str) -> Path:
-    """The folder of a run that is killed at each of `kills`, and then finished."""
+    """Train a run that is killed at each of `kills` and then finished, and return its folder."""
     run = trainer.folder / "killed"
     begin = trainer.begin("killed", *settings, kill=kills[0])
     answers = [begin, *(trainer.run("--resume", run, kill=kill) for kill in kills[1:])]
@@ -204,7 +204,7 @@ def test_an_interrupted_run_says_how_to_go_on(
 def test_a_full_disk_keeps_what_was_saved_and_a_resumed_run_ends_the_same(
     trainer: Trainer, whole: dict[str, object], file_bytes: int, failed: str
 ) -> None:
-    """No file may grow beyond a size, whose error is as that of a full disk: some bytes are written, then no more."""
+    """A limit on file sizes acts like a full disk: some bytes are written, then an error is raised."""
     run = trainer.folder / "run"
     code, said = trainer.begin("run", file_bytes=file_bytes)
     assert code == 2
@@ -220,7 +220,7 @@ def test_a_full_disk_keeps_what_was_saved_and_a_resumed_run_ends_the_same(
 
 
 def test_a_full_disk_at_the_checkpoint_keeps_every_stage(trainer: Trainer) -> None:
-    """With this size the checkpoint's arrays are the first file that is too large."""
+    """With this limit the checkpoint's arrays are the first file that is too large."""
     run = trainer.folder / "run"
     settings = ("model.dim=200", *EPOCHS)
     code, said = trainer.run(*trainer.command("run", *settings), "--save-minutes", 10, file_bytes=200_000)
@@ -238,7 +238,7 @@ def test_a_full_disk_at_the_checkpoint_keeps_every_stage(trainer: Trainer) -> No
 
 @pytest.mark.parametrize("turn", [1, 2, 3])
 def test_a_run_killed_while_it_begins_starts_over(trainer: Trainer, whole: dict[str, object], turn: int) -> None:
-    """Before its configuration, its history or run.json is written."""
+    """The run is killed before its configuration, its history or run.json is written."""
     run = trainer.folder / "run"
     assert trainer.begin("run", kill=("astec.trainer.run.folder.write_file_atomically", "", turn))[0] == -signal.SIGKILL
     assert run.exists()
@@ -259,7 +259,7 @@ def test_an_unfinished_run_that_starts_over_is_told_of(trainer: Trainer, whole: 
 
 
 def wait_for(run: Path, words: str) -> None:
-    """Until the history has these words."""
+    """Wait until the history has these words."""
     end = time.monotonic() + 60
     while time.monotonic() < end:
         if (run / HISTORY_FILE).exists() and words in (run / HISTORY_FILE).read_text():

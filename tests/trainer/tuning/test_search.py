@@ -1,4 +1,4 @@
-"""astec-train tune: what it draws, keeps and refuses, and that an interrupted search goes on as if it had not been."""
+"""The search of `astec-train tune`: the settings it draws, what it keeps and refuses, and resuming it."""
 
 import tomllib
 from collections.abc import Callable, Iterator
@@ -49,7 +49,7 @@ def data(shop_file: Path, config: TrainerConfig) -> TrainingData:
 
 @pytest.fixture
 def search_in(data: TrainingData, config: TrainerConfig) -> Iterator[Callable[[Path], Search]]:
-    """Open the search in a folder, as a process that starts does."""
+    """Open the search in a folder, as a new process would."""
     opened = []
 
     def open_search(folder: Path) -> Search:
@@ -109,7 +109,7 @@ def test_the_first_trial_has_the_settings_given_and_the_rest_others(
 def test_an_interrupted_search_goes_on_as_if_it_had_not_been(
     search_in: Callable[[Path], Search], tmp_path: Path
 ) -> None:
-    """Stopped after two trials, then killed in the middle of the third."""
+    """The search is stopped after two trials, continued, and killed in the middle of the third."""
     search = search_in(tmp_path / "whole")
     search.run(4, None, ignore)
     whole = [(result.values, result.metrics) for result in search.results()]
