@@ -15,7 +15,8 @@ from astec.server.access.guard import Guard
 from astec.server.api.label_filter import to_selection
 from astec.server.api.schema import Features, PredictRequest, queries_of
 from astec.server.engine.batcher import Answers, Caller
-from astec.server.engine.service import Ask, Ranked, Service
+from astec.server.engine.rank_request import Output, RankRequest, RankResult
+from astec.server.engine.service import Service
 from astec.server.errors import (
     BodyTooLargeError,
     ClientLeftError,
@@ -62,9 +63,9 @@ class Prediction:
             client = self.client_of(scope)
             content = await read_body(scope, receive, self._max_body_bytes)
             request = PredictRequest.model_validate_json(content)
-            asks = self.admit(request, client)
-            answers = await self._service.rank(asks, caller_of(receive))
-            explanation = await self._explain(asks[0], answers.results[0]) if request.explain else b""
+            requests = self.admit(request, client, "both" if request.explain else "json")
+            answers = await self._service.rank(requests, caller_of(receive))
+            explanation = await self._explain(requests[0], answers.results[0]) if request.explain else b""
         except Exception as error:
             response = to_response(error)
             if response.status_code == InternalError.status:
@@ -92,17 +93,20 @@ class Prediction:
         require_ready(self._service)
         return client
 
-    def admit(self, request: PredictRequest, client: str) -> list[Ask]:
-        """Return what to ask the service: checked, and charged to the client.
+    async def describe(self, request: PredictRequest) -> None:
+        """Declare the parameters of this endpoint, which FastAPI documents."""
+
+    def admit(self, request: PredictRequest, client: str, output: Output = "json") -> list[RankRequest]:
+        """Check a request, charge it to the client, and return what to ask the service.
 
         Raises:
             InvalidFieldError: The request cannot be answered as it is.
             RateLimitedError: The client has asked for as much as it may.
         """
-        asks = self.to_asks(request)
+        requests = self._to_rank_requests(request, output)
         if self._guard is not None:
-            self._charge(self._guard, client, len(asks))
-        return asks
+            self._charge(self._guard, client, len(requests))
+        return requests
 
     def _charge(self, guard: Guard, client: str, queries: int) -> None:
         try:
@@ -111,19 +115,18 @@ class Prediction:
             self._metrics.queries_shed("rate_limited", queries)
             raise
 
-    async def _explain(self, ask: Ask, ranked: Ranked) -> bytes:
-        label_ids = [prediction["label_id"] for prediction in orjson.loads(ranked.predictions)]
-        explanation = await self._service.explain(ask.query, label_ids)
+    async def _explain(self, request: RankRequest, result: RankResult) -> bytes:
+        explanation = await self._service.explain(request.query, result.labels.label_ids.tolist())
         return b',"explanation":' + explanation.model_dump_json().encode()
 
-    def to_json(self, results: Sequence[Ranked], explanation: bytes = b"", *, single: bool) -> bytes:
+    def to_json(self, results: Sequence[RankResult], explanation: bytes = b"", *, single: bool) -> bytes:
         """Return the answer to a `query`, or to `queries`; an explanation is a member of it, behind a comma."""
         if single:
-            return b'%b"predictions":%b%b}' % (self._answer_head, results[0].predictions, explanation)
-        lists = [b'{"predictions":%b}' % ranked.predictions for ranked in results]
+            return b'%b"predictions":%b%b}' % (self._answer_head, results[0].json, explanation)
+        lists = [b'{"predictions":%b}' % result.json for result in results]
         return b'%b"results":[%b]}' % (self._answer_head, b",".join(lists))
 
-    def to_asks(self, request: PredictRequest) -> list[Ask]:
+    def _to_rank_requests(self, request: PredictRequest, output: Output) -> list[RankRequest]:
         """Check what depends on the settings and the model, and name every field that fails.
 
         Raises:
@@ -147,18 +150,18 @@ class Prediction:
         selection = None
         if request.filter is not None or request.exclude is not None:
             selection = to_selection(self._label_metadata, request.filter, request.exclude)
-        asks: list[Ask] = []
+        requests: list[RankRequest] = []
         errors: list[FieldError] = []
         for position, query in enumerate(queries):
             try:
-                own = request.top_k, request.min_score, request.probabilities, selection
-                asks.append(Ask(self._to_query(query), *own))
+                wanted = request.top_k, request.min_score, request.probabilities, selection, output
+                requests.append(RankRequest(self._to_query(query), *wanted))
             except ValueError as error:
                 field = "query" if request.query is not None else f"queries.{position}"
                 errors.append(FieldError(field=field, message=str(error)))
         if errors:
             raise InvalidFieldError(errors)
-        return asks
+        return requests
 
     def _to_query(self, query: str | Features) -> Query:
         if isinstance(query, str):
@@ -230,12 +233,12 @@ async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
             return body
 
 
-def server_timing(answers: Answers[Ranked]) -> bytes:
+def server_timing(answers: Answers[RankResult]) -> bytes:
     """Return the `Server-Timing` header in milliseconds: the longest queueing, and each stage over all batches.
 
     Where all was in the cache there are no times to tell.
     """
-    batches = list({id(ranked.stages): ranked.stages for ranked in answers.results if ranked.stages}.values())
+    batches = list({id(result.stages): result.stages for result in answers.results if result.stages}.values())
     if not batches:
         return b"cache;desc=hit"
     stages_s = batches[0] if len(batches) == 1 else [sum(stage_s) for stage_s in zip(*batches, strict=True)]

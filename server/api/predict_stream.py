@@ -17,7 +17,8 @@ from starlette.types import Receive, Scope, Send
 from astec.server.api.predict import Prediction, caller_of
 from astec.server.api.schema import PredictRequest
 from astec.server.engine.batcher import Caller
-from astec.server.engine.service import SHED_REASONS, Ask, Service
+from astec.server.engine.rank_request import RankRequest
+from astec.server.engine.service import SHED_REASONS, Service
 from astec.server.errors import (
     BodyTooLargeError,
     ClientLeftError,
@@ -49,7 +50,7 @@ class _Parsed(NamedTuple):
     """What a line asks, and whether for one `query`; or what is wrong with it."""
 
     number: int
-    asks: list[Ask]
+    requests: list[RankRequest]
     single: bool
     error: Exception | None = None
 
@@ -99,16 +100,16 @@ class PredictionStream:
             if request.explain:
                 message = "A stream explains nothing; ask /predict"
                 raise InvalidFieldError([FieldError(field="explain", message=message)])
-            asks = self._prediction.admit(request, client)
+            requests = self._prediction.admit(request, client)
         except Exception as error:
             return _Parsed(line.number, [], False, error)
-        return _Parsed(line.number, asks, request.query is not None)
+        return _Parsed(line.number, requests, request.query is not None)
 
     async def _answer(self, block: Sequence[_Parsed], caller: Caller | None) -> bytes:
         """The answers to a block of lines, a line each."""
-        asks = [ask for line in block for ask in line.asks]
+        requests = [request for line in block for request in line.requests]
         try:
-            results = (await self._service.rank(asks, caller)).results if asks else []
+            results = (await self._service.rank(requests, caller)).results if requests else []
         except Exception as error:
             if len(block) == 1 or type(error) in SHED_REASONS:  # Too much load is the same for all of them.
                 return b"".join([_problem(line.number, line.error or error) for line in block])
@@ -119,7 +120,7 @@ class PredictionStream:
             if line.error is not None:
                 answers.append(_problem(line.number, line.error))
                 continue
-            end = begin + len(line.asks)
+            end = begin + len(line.requests)
             answers.append(self._prediction.to_json(results[begin:end], single=line.single) + b"\n")
             begin = end
         return b"".join(answers)
@@ -180,7 +181,7 @@ def _blocks(lines: Iterable[_Parsed], size: int) -> Iterator[list[_Parsed]]:
     block: list[_Parsed] = []
     queries = 0
     for line in lines:
-        weight = max(1, len(line.asks))
+        weight = max(1, len(line.requests))
         if block and queries + weight > size:
             yield block
             block, queries = [], 0

@@ -64,10 +64,10 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def predict_route(prediction: Prediction) -> APIRoute:
-    """Return the route that documents `/predict` from the signature of what reads requests, and hands them over."""
+    """Return the route that documents `/predict`, and hands requests over."""
     route = APIRoute(
         PREDICT_PATH,
-        prediction.to_asks,
+        prediction.describe,
         name="predict",
         description="Answers with `predictions` to a `query`, and with `results` to `queries`.",
         methods=["POST"],

@@ -7,7 +7,7 @@ import gc
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,7 @@ from astec.server.engine.examples import example_queries
 from astec.server.engine.explanation import Explanation
 from astec.server.engine.label_masks import LabelMasks
 from astec.server.engine.predictor import Rankings
+from astec.server.engine.rank_request import NO_LABELS, Output, RankedLabels, RankRequest, RankResult
 from astec.server.engine.ranking_json import NO_PROBABILITIES, to_json
 from astec.server.engine.threads import InferenceThreads
 from astec.server.engine.warmup import warm_predictor
@@ -51,31 +52,13 @@ SHED_REASONS: dict[type[BaseException], ShedReason] = {
     CallerLeftError: "client_left",
     asyncio.CancelledError: "draining",  # A server that stops cancels what outlasts its patience.
 }
-NO_PREDICTIONS = b"[]"
 MAX_EXPLAINING = 16
 """Explanations at once; each takes a thread for milliseconds, beside the batches."""
 
 MAX_FILTERED_BATCH = 8
 """Queries with a filter that are computed at once; each may need every label that its filter allows."""
 
-CacheKey = tuple[str, str | tuple[bytes, bytes], int, float, bool, Selection | None]
-
-
-class Ask(NamedTuple):
-    """One query, how much of its ranking is wanted, and of which labels (None: of all)."""
-
-    query: Query
-    top_k: int
-    min_score: float
-    probabilities: bool
-    selection: Selection | None = None
-
-
-class Ranked(NamedTuple):
-    """The answer to one ask: the JSON array of its labels, best first, and the stage times of its batch."""
-
-    predictions: bytes
-    stages: StageTimes | None  # None: nothing was computed, the answer was in the cache.
+CacheKey = tuple[str, str | tuple[bytes, bytes], int, float, bool, Selection | None, Output]
 
 
 class Service:
@@ -92,8 +75,8 @@ class Service:
         self._metrics = metrics
         self._explaining = 0
         self.examples = example_queries(artifact)
-        self._filtered: Batcher[Ask, Ranked] | None = None
-        self._cache = LruCache[CacheKey, bytes](settings.cache_entries) if settings.cache_entries else None
+        self._filtered: Batcher[RankRequest, RankResult] | None = None
+        self._cache = LruCache[CacheKey, RankResult](settings.cache_entries) if settings.cache_entries else None
 
     async def start(self) -> None:
         """Return once real predictions have warmed the model up. Called after a fork: here threads begin."""
@@ -140,7 +123,7 @@ class Service:
         """Raise QueryKindError where the model cannot take this kind of query."""
         self._predictor.check(query)
 
-    async def rank(self, asks: Sequence[Ask], caller: Caller | None) -> Answers[Ranked]:
+    async def rank(self, requests: Sequence[RankRequest], caller: Caller | None) -> Answers[RankResult]:
         """Return the rankings in order, and how long they queued.
 
         Raises:
@@ -148,17 +131,17 @@ class Service:
         """
         try:
             if self._cache is None:
-                batcher = self._batcher if self._filtered is None else self._batcher_of(asks, self._filtered)
-                answers = await batcher.submit(asks, caller)
+                batcher = self._batcher if self._filtered is None else self._batcher_of(requests, self._filtered)
+                answers = await batcher.submit(requests, caller)
             else:
-                answers = await self._recall(asks, caller, self._cache)
+                answers = await self._recall(requests, caller, self._cache)
         except tuple(SHED_REASONS) as error:
-            self._metrics.queries_shed(SHED_REASONS[type(error)], len(asks))
+            self._metrics.queries_shed(SHED_REASONS[type(error)], len(requests))
             raise
         empty = 0
-        for ranked in answers.results:
-            empty += ranked.predictions == NO_PREDICTIONS
-        self._metrics.queries_ranked(len(asks), empty)
+        for result in answers.results:
+            empty += result.is_empty()
+        self._metrics.queries_ranked(len(requests), empty)
         return answers
 
     async def explain(self, query: Query, label_ids: Sequence[int]) -> Explanation:
@@ -176,49 +159,55 @@ class Service:
             self._explaining -= 1
 
     async def _recall(
-        self, asks: Sequence[Ask], caller: Caller | None, cache: LruCache[CacheKey, bytes]
-    ) -> Answers[Ranked]:
+        self, requests: Sequence[RankRequest], caller: Caller | None, cache: LruCache[CacheKey, RankResult]
+    ) -> Answers[RankResult]:
         """Answer from the cache what it knows, and compute only the rest."""
-        keys = [self._cache_key(ask) for ask in asks]
-        known = {
-            position: Ranked(predictions, None)
-            for position, key in enumerate(keys)
-            if (predictions := cache.get(key)) is not None
-        }
-        unknown = [position for position in range(len(asks)) if position not in known]
-        computed = Answers[Ranked]([], 0.0)
+        keys = [self._cache_key(request) for request in requests]
+        known = {position: result for position, key in enumerate(keys) if (result := cache.get(key)) is not None}
+        unknown = [position for position in range(len(requests)) if position not in known]
+        computed = Answers[RankResult]([], 0.0)
         if unknown:
-            left = [asks[position] for position in unknown]
+            left = [requests[position] for position in unknown]
             batcher = self._batcher if self._filtered is None else self._batcher_of(left, self._filtered)
             computed = await batcher.submit(left, caller)
-        for position, ranked in zip(unknown, computed.results, strict=True):
-            cache.put(keys[position], ranked.predictions)
+        for position, result in zip(unknown, computed.results, strict=True):
+            cache.put(keys[position], result._replace(stages=None))
         self._metrics.cache_asked(len(known), len(unknown), len(cache))
         known.update(zip(unknown, computed.results, strict=True))
-        return Answers([known[position] for position in range(len(asks))], computed.queue_s)
+        return Answers([known[position] for position in range(len(requests))], computed.queue_s)
 
-    def _cache_key(self, ask: Ask) -> CacheKey:
-        query, featurizer = ask.query, self.artifact.featurizer
+    def _cache_key(self, request: RankRequest) -> CacheKey:
+        query, featurizer = request.query, self.artifact.featurizer
         if isinstance(query, Bag):
             name: str | tuple[bytes, bytes] = (query.ids.tobytes(), query.weights.tobytes())
         else:
             # Only a text featurizer takes texts. What it folds to the same words, it gives the same tokens.
             assert isinstance(featurizer, TextFeaturizer)  # noqa: S101
             name = " ".join(fold(query, featurizer.config.max_chars).split())
-        return self.model_name["version"], name, ask.top_k, ask.min_score, ask.probabilities, ask.selection
+        return (
+            self.model_name["version"],
+            name,
+            request.top_k,
+            request.min_score,
+            request.probabilities,
+            request.selection,
+            request.output,
+        )
 
-    def _batcher_of(self, asks: Sequence[Ask], filtered: Batcher[Ask, Ranked]) -> Batcher[Ask, Ranked]:
+    def _batcher_of(
+        self, requests: Sequence[RankRequest], filtered: Batcher[RankRequest, RankResult]
+    ) -> Batcher[RankRequest, RankResult]:
         """Of what one client waits for together, some with a filter, all is computed as if it had one."""
-        return filtered if any(ask.selection is not None for ask in asks) else self._batcher
+        return filtered if any(request.selection is not None for request in requests) else self._batcher
 
     def _new_batcher(
         self,
-        process: Callable[[list[Ask]], asyncio.Future[list[Ranked]]],
+        process: Callable[[list[RankRequest]], asyncio.Future[list[RankResult]]],
         max_batch_size: int,
         concurrency: int,
         observer: Observer,
-    ) -> Batcher[Ask, Ranked]:
-        return Batcher[Ask, Ranked](
+    ) -> Batcher[RankRequest, RankResult]:
+        return Batcher[RankRequest, RankResult](
             process,
             max_batch_size=max_batch_size,
             queue_capacity=self._settings.queue_capacity,
@@ -228,48 +217,75 @@ class Service:
             observer=observer,
         )
 
-    def _start_filtering(self, metadata: LabelMetadata) -> Batcher[Ask, Ranked]:
+    def _start_filtering(self, metadata: LabelMetadata) -> Batcher[RankRequest, RankResult]:
         """A queue and a thread for queries with a filter: one may take as long as a thousand others."""
         self._filter_threads = InferenceThreads(1)
         masks = LabelMasks(metadata)
 
-        def process(asks: list[Ask]) -> asyncio.Future[list[Ranked]]:
-            batch = self._filter_threads.run(partial(self._rank_filtered, masks), asks)
+        def process(requests: list[RankRequest]) -> asyncio.Future[list[RankResult]]:
+            batch = self._filter_threads.run(partial(self._rank_filtered, masks), requests)
             batch.add_done_callback(self._note_stages)
             return batch
 
         size = min(MAX_FILTERED_BATCH, self._settings.max_batch_size)
         return self._new_batcher(process, size, 1, FilteredQueueMetrics(self._metrics))
 
-    def _process(self, asks: list[Ask]) -> asyncio.Future[list[Ranked]]:
-        batch = self._inference.run(asks)
+    def _process(self, requests: list[RankRequest]) -> asyncio.Future[list[RankResult]]:
+        batch = self._inference.run(requests)
         batch.add_done_callback(self._note_stages)  # In a later turn of the loop: clients come before metrics.
         return batch
 
-    def _note_stages(self, batch: asyncio.Future[list[Ranked]]) -> None:
+    def _note_stages(self, batch: asyncio.Future[list[RankResult]]) -> None:
         if not batch.cancelled() and batch.exception() is None and (stages := batch.result()[0].stages) is not None:
             self._metrics.batch_computed(stages)
 
-    def _rank_batch(self, asks: list[Ask]) -> list[Ranked]:
+    def _rank_batch(self, requests: list[RankRequest]) -> list[RankResult]:
         """Run where `Inference` says."""
-        most = [ask.top_k for ask in asks]
-        return self._to_json(asks, most, *self._predictor.rank([ask.query for ask in asks], max(most)))
+        most = [request.top_k for request in requests]
+        return self._to_results(
+            requests, most, *self._predictor.rank([request.query for request in requests], max(most))
+        )
 
-    def _rank_filtered(self, masks: LabelMasks, asks: list[Ask]) -> list[Ranked]:
+    def _rank_filtered(self, masks: LabelMasks, requests: list[RankRequest]) -> list[RankResult]:
         """Run on the thread for it, to which the masks belong."""
-        most = [ask.top_k for ask in asks]
-        allowed = [Allowed(masks.mask_of(ask.selection), ask.top_k) for ask in asks]
-        return self._to_json(asks, most, *self._predictor.rank([ask.query for ask in asks], max(most), allowed))
+        most = [request.top_k for request in requests]
+        allowed = [Allowed(masks.mask_of(request.selection), request.top_k) for request in requests]
+        return self._to_results(
+            requests, most, *self._predictor.rank([request.query for request in requests], max(most), allowed)
+        )
 
-    def _to_json(self, asks: list[Ask], most: list[int], rankings: Rankings, stages: StageTimes) -> list[Ranked]:
+    def _to_results(
+        self, requests: list[RankRequest], most: list[int], rankings: Rankings, stages: StageTimes
+    ) -> list[RankResult]:
         """Run where the batch is computed: label texts are read here, and a page fault blocks."""
-        least, probabilities_BK = [ask.min_score for ask in asks], self._probabilities(asks, rankings.scores)
-        arrays = to_json(rankings, most, least, self.artifact.labels, probabilities_BK)
-        return [Ranked(predictions, stages) for predictions in arrays]
+        arrays = [b""] * len(requests)
+        if any(request.output != "arrays" for request in requests):
+            wanted = [0 if request.output == "arrays" else request.top_k for request in requests]
+            least, probabilities_BK = (
+                [request.min_score for request in requests],
+                self._probabilities(requests, rankings.scores),
+            )
+            arrays = to_json(rankings, wanted, least, self.artifact.labels, probabilities_BK)
+        return [
+            RankResult(arrays[row], NO_LABELS, stages)
+            if request.output == "json"
+            else RankResult(
+                b"" if request.output == "arrays" else arrays[row], self._labels(request, rankings, row), stages
+            )
+            for row, request in enumerate(requests)
+        ]
 
-    def _probabilities(self, asks: Sequence[Ask], scores_BK: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Those of the asks that want them, NaN for the others; [0, 0] where none does."""
-        if self.calibrator is None or not any(wanted := [ask.probabilities for ask in asks]):
+    def _labels(self, request: RankRequest, rankings: Rankings, row: int) -> RankedLabels:
+        """Return the labels of one query that its request asks for; copied, so that a cache does not keep the batch."""
+        label_ids_K, scores_K = rankings.label_ids[row, : request.top_k], rankings.scores[row, : request.top_k]
+        kept = np.count_nonzero((label_ids_K >= 0) & ~(scores_K < np.float32(request.min_score)))
+        label_ids_K = label_ids_K[:kept].copy()
+        texts = [self.artifact.labels[label_id] for label_id in label_ids_K.tolist()]
+        return RankedLabels(label_ids_K, texts, scores_K[:kept].copy())
+
+    def _probabilities(self, requests: Sequence[RankRequest], scores_BK: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Those of the requests that want them, NaN for the others; [0, 0] where none does."""
+        if self.calibrator is None or not any(wanted := [request.probabilities for request in requests]):
             return NO_PROBABILITIES
         probabilities_BK = self.calibrator.probabilities(scores_BK)
         probabilities_BK[np.logical_not(wanted)] = np.nan

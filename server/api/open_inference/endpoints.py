@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import orjson
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
@@ -29,10 +30,11 @@ from astec.server.api.open_inference.schema import (
     ServerMetadata,
     TensorMetadata,
 )
-from astec.server.api.open_inference.tensors import Datatype, pack
+from astec.server.api.open_inference.tensors import Datatype, Elements, pack
 from astec.server.api.predict import Prediction, caller_of, read_body, require_ready, server_timing
 from astec.server.api.routes import DirectRoute, require_open
-from astec.server.engine.service import Ranked, Service
+from astec.server.engine.rank_request import RankedLabels, RankResult
+from astec.server.engine.service import Service
 from astec.server.errors import OPEN_INFERENCE_PATH, FieldError, InvalidFieldError, ProtocolError, UnknownModelError
 from astec.server.settings import Settings
 
@@ -40,20 +42,14 @@ MODEL_PATHS = (f"{OPEN_INFERENCE_PATH}/models/{{name}}", f"{OPEN_INFERENCE_PATH}
 GUARDED_PATHS = tuple(path + suffix for path in MODEL_PATHS for suffix in ("", "/infer"))
 
 _BINARY = "application/octet-stream"
-# The datatype of an output, and what it has of a label as the native API answers it.
-_OUTPUTS: dict[OutputName, tuple[Datatype, str]] = {
-    "labels": ("BYTES", "label"),
-    "label_ids": ("INT64", "label_id"),
-    "scores": ("FP32", "score"),
-}
+_DATATYPES: dict[OutputName, Datatype] = {"labels": "BYTES", "label_ids": "INT64", "scores": "FP32"}
 _MAX_INLINE_LABELS = 5_000  # Writing them takes a microsecond each, for which the event loop may stop for 5 ms.
-_NO_LABEL = {"label": "", "label_id": -1, "score": 0.0}  # where a query has fewer labels than K
 _INPUT_METADATA = [
     TensorMetadata(name="query", datatype="BYTES", shape=[-1]),
     TensorMetadata(name="top_k", datatype="INT32", shape=[1]),
 ]
 _OUTPUT_METADATA = [
-    TensorMetadata(name=name, datatype=datatype, shape=[-1, -1]) for name, (datatype, _) in _OUTPUTS.items()
+    TensorMetadata(name=name, datatype=datatype, shape=[-1, -1]) for name, datatype in _DATATYPES.items()
 ]
 _REASONS = {
     400: "The request is not what the protocol or the model takes",
@@ -149,10 +145,10 @@ class OpenInference:
         _require_plain(request)
         body = await read_body(request.scope, request.receive, self._max_body_bytes)
         inference = read_inference(body, request.headers.get(HEADER), self._max_queries)
-        asks = self._prediction.admit(inference.request, client)
-        answers = await self._service.rank(asks, caller_of(request.receive))
+        requests = self._prediction.admit(inference.request, client, "arrays")
+        answers = await self._service.rank(requests, caller_of(request.receive))
         write = partial(self._to_response, inference, answers.results)
-        is_short = len(asks) * inference.request.top_k <= _MAX_INLINE_LABELS
+        is_short = len(requests) * inference.request.top_k <= _MAX_INLINE_LABELS
         response = write() if is_short else await asyncio.to_thread(write)
         response.headers["Server-Timing"] = server_timing(answers).decode()
         return response
@@ -164,27 +160,40 @@ class OpenInference:
         if not request.path_params.items() <= self._service.model_name.items():
             raise UnknownModelError("No such model or version is served here; GET /v1/model tells which is.")
 
-    def _to_response(self, inference: Inference, results: Iterable[Ranked]) -> Response:
+    def _to_response(self, inference: Inference, results: Sequence[RankResult]) -> Response:
         top_k = inference.request.top_k
-        rankings: list[list[dict[str, Any]]] = [orjson.loads(ranked.predictions) for ranked in results]
-        rows = [ranking + [_NO_LABEL] * (top_k - len(ranking)) for ranking in rankings]
+        elements = _elements([result.labels for result in results], top_k)
         outputs: list[dict[str, Any]] = []
         tail: list[bytes] = []
         for name, is_binary in inference.outputs.items():
-            datatype, key = _OUTPUTS[name]
-            elements = [label[key] for row in rows for label in row]
-            output = {"name": name, "datatype": datatype, "shape": [len(rows), top_k]}
+            output = {"name": name, "datatype": _DATATYPES[name], "shape": [len(results), top_k]}
             if is_binary:
-                tail.append(pack(datatype, elements))
+                tail.append(pack(_DATATYPES[name], elements[name]))
                 outputs.append({**output, "parameters": {"binary_data_size": len(tail[-1])}})
             else:
-                outputs.append({**output, "data": elements})
+                outputs.append({**output, "data": elements[name]})
         model = {f"model_{key}": value for key, value in self._service.model_name.items()}
         echo = {} if inference.id is None else {"id": inference.id}
-        head = orjson.dumps({**model, **echo, "outputs": outputs})
+        head = orjson.dumps({**model, **echo, "outputs": outputs}, option=orjson.OPT_SERIALIZE_NUMPY)
         if not tail:
             return Response(head, media_type="application/json")
         return Response(b"".join([head, *tail]), media_type=_BINARY, headers={HEADER: str(len(head))})
+
+
+def _elements(rankings: Sequence[RankedLabels], top_k: int) -> dict[OutputName, Elements]:
+    """Return the N * K elements of each output, in row-major order.
+
+    Where a query has fewer than K labels its row ends with empty texts, ids of -1 and scores of 0.
+    """
+    texts: list[str] = []
+    label_ids_NK = np.full((len(rankings), top_k), -1, np.int64)
+    scores_NK = np.zeros((len(rankings), top_k), np.float32)
+    for row, labels in enumerate(rankings):
+        found = len(labels.texts)
+        texts += labels.texts + [""] * (top_k - found)
+        label_ids_NK[row, :found] = labels.label_ids
+        scores_NK[row, :found] = np.fmax(labels.scores, 0)  # NaN becomes 0, as in the JSON of the native API.
+    return {"labels": texts, "label_ids": label_ids_NK.ravel(), "scores": scores_NK.ravel()}
 
 
 def _require_plain(request: Request) -> None:

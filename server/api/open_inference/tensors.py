@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 Datatype = Literal["BYTES", "INT32", "INT64", "FP32"]
-Elements = Sequence[str] | Sequence[int] | Sequence[float]
+Elements = Sequence[str] | Sequence[int] | Sequence[float] | NDArray[np.int64] | NDArray[np.float32]
 
 _LENGTH_BYTES = 4
 _NUMBERS = {"INT32": "<i4", "INT64": "<i8", "FP32": "<f4"}

@@ -15,7 +15,7 @@ from astec.export.artifact.scoring.calibrator import Calibrator
 from astec.export.artifact.store import Artifact
 from astec.export.readers import open_dataset
 from astec.server.app import create_app
-from astec.server.engine.service import Ask
+from astec.server.engine.rank_request import RankRequest
 from astec.server.metrics.board import MetricsBoard
 from astec.server.offline.evaluate import measure
 from astec.server.settings import Settings
@@ -73,9 +73,11 @@ async def test_nobody_gets_them_who_did_not_ask(serve) -> None:
 async def test_in_a_batch_each_gets_what_it_asked_for(serve) -> None:
     async with serve() as (app, _):
         service = app.state.service
-        asks = [Ask(query, 7, 0.0, probabilities) for query in QUERIES for probabilities in (True, False, False)]
-        together = [ranked.predictions for ranked in (await service.rank(asks, None)).results]
-        alone = [(await service.rank([one], None)).results[0].predictions for one in asks]
+        asks = [
+            RankRequest(query, 7, 0.0, probabilities) for query in QUERIES for probabilities in (True, False, False)
+        ]
+        together = [result.json for result in (await service.rank(asks, None)).results]
+        alone = [(await service.rank([one], None)).results[0].json for one in asks]
     assert together == alone
     assert [b"probability" in predictions for predictions in together[:9]] == [True, False, False] * 3
 

@@ -1,0 +1,69 @@
+"""A request to rank labels for one query, and its result.
+
+Shapes: K labels of one query.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astec.export.artifact.labels.metadata import Selection
+from astec.export.artifact.text.bags import Query
+from astec.server.metrics.stage_times import StageTimes
+
+Output = Literal["json", "arrays", "both"]
+"""The form of a result: the JSON array of the native API, arrays and texts for other uses, or both."""
+
+EMPTY_JSON = b"[]"
+
+
+class RankRequest(NamedTuple):
+    """A query, and which part of its ranking is wanted in which form.
+
+    Attributes:
+        query: A text, or a bag of feature ids.
+        top_k: The most labels.
+        min_score: Labels with a lower score are left out.
+        probabilities: Whether the JSON has a probability for each label.
+        selection: The labels that are allowed; None: all.
+        output: The form of the result.
+    """
+
+    query: Query
+    top_k: int
+    min_score: float
+    probabilities: bool
+    selection: Selection | None = None
+    output: Output = "json"
+
+
+class RankedLabels(NamedTuple):
+    """The labels of one query, best first: `label_ids` int64 [K], K `texts`, and `scores` float32 [K]."""
+
+    label_ids: NDArray[np.int64]
+    texts: list[str]
+    scores: NDArray[np.float32]
+
+
+NO_LABELS = RankedLabels(np.empty(0, np.int64), [], np.empty(0, np.float32))
+
+
+class RankResult(NamedTuple):
+    """The result of one request, in the form that the request asks for.
+
+    Attributes:
+        json: The JSON array of the labels, best first; no bytes where the request asks for arrays only.
+        labels: The labels as arrays and texts; `NO_LABELS` where the request asks for JSON only.
+        stages: The stage times of the batch; None where nothing was computed, because the cache had the result.
+    """
+
+    json: bytes
+    labels: RankedLabels
+    stages: StageTimes | None
+
+    def is_empty(self) -> bool:
+        """Return whether no label was found."""
+        return self.json == EMPTY_JSON or not (self.json or self.labels.texts)
