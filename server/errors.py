@@ -14,7 +14,7 @@ from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.exceptions import HTTPException
 
-from astec.server.engine.batcher import CallerLeftError, ClosedError, DeadlineError, QueueFullError
+from astec.server.engine.batching.batcher import CallerLeftError, ClosedError, DeadlineError, QueueFullError
 
 MEDIA_TYPE = "application/problem+json"
 OPEN_INFERENCE_PATH = "/v2"

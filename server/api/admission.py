@@ -6,7 +6,7 @@ import asyncio
 
 from starlette.responses import Response
 
-from astec.server.engine.batcher import QueueFullError
+from astec.server.engine.batching.batcher import QueueFullError
 from astec.server.engine.service import Service
 from astec.server.errors import OverloadedError, to_response
 from astec.server.http.cooldown import Cooldown, Readable

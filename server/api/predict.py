@@ -14,7 +14,7 @@ from astec.export.artifact.text.bags import Bag, Query
 from astec.server.access.guard import Guard
 from astec.server.api.label_filter import to_selection
 from astec.server.api.schema import Features, PredictRequest, queries_of
-from astec.server.engine.batcher import Answers, Caller
+from astec.server.engine.batching.batcher import Answers, Caller
 from astec.server.engine.rank_request import Output, RankRequest, RankResult
 from astec.server.engine.service import Service
 from astec.server.errors import (

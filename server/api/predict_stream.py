@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from astec.server.api.predict import Prediction, caller_of
 from astec.server.api.schema import PredictRequest
-from astec.server.engine.batcher import Caller
+from astec.server.engine.batching.batcher import Caller
 from astec.server.engine.rank_request import RankRequest
 from astec.server.engine.service import SHED_REASONS, Service
 from astec.server.errors import (

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astec.server.engine.batcher import Answers, Batcher, CallerLeftError, ClosedError, DeadlineError, QueueFullError
+from astec.server.engine.batching.batcher import (
+    Answers,
+    Batcher,
+    CallerLeftError,
+    ClosedError,
+    DeadlineError,
+    QueueFullError,
+)
 
 FAR_S = 3600.0
 

@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from astec.server.engine.threads import InferenceThreads
+from astec.server.engine.batching.threads import InferenceThreads
 
 
 async def test_results_and_errors_come_back_to_the_loop_that_asked() -> None:

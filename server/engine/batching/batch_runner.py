@@ -8,7 +8,7 @@ from functools import partial
 from time import perf_counter, thread_time
 from typing import Generic, TypeVar
 
-from astec.server.engine.threads import InferenceThreads
+from astec.server.engine.batching.threads import InferenceThreads
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 _NEWS = 0.1
 
 
-class Inference(Generic[Item, Result]):
+class BatchRunner(Generic[Item, Result]):
     """Computes batches where their results are there soonest, as long as nobody else waits for it.
 
     To wake a thread and be woken by it takes 80 us, which is more than a short query does. What would keep the event

@@ -16,7 +16,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from astec.server.engine.batcher import Answers, Batcher, ClosedError, DeadlineError, QueueFullError
+from astec.server.engine.batching.batcher import Answers, Batcher, ClosedError, DeadlineError, QueueFullError
 
 TIMEOUT_S = 3600.0
 """Far from what a test takes: only the clock that the rules move reaches it."""

@@ -1,0 +1,78 @@
+"""The computation of one batch: from rank requests to their results.
+
+Shapes: B queries, K ranks, L labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astec.export.artifact.scoring.calibrator import Calibrator
+from astec.export.artifact.shortlist.allowed import Allowed
+from astec.server.engine.label_masks import LabelMasks
+from astec.server.engine.predictor import Predictor, Rankings
+from astec.server.engine.rank_request import NO_LABELS, RankedLabels, RankRequest, RankResult
+from astec.server.engine.ranking_json import NO_PROBABILITIES, to_json
+
+
+class BatchRanker:
+    """Turns batches of requests into results. Thread-safe; every call runs on its caller's thread alone.
+
+    The label texts are read here, and not by the endpoints: a page fault would block the event loop.
+
+    Args:
+        predictor: The model, ready to rank.
+        calibrator: The map from scores to probabilities; None where the model has none.
+    """
+
+    def __init__(self, predictor: Predictor, calibrator: Calibrator | None) -> None:
+        self._predictor = predictor
+        self._labels = predictor.artifact.labels
+        self._calibrator = calibrator
+
+    def rank(self, requests: list[RankRequest]) -> list[RankResult]:
+        """Rank all labels for each request of a batch, and return the results in order."""
+        return self._rank(requests, None)
+
+    def rank_filtered(self, masks: LabelMasks, requests: list[RankRequest]) -> list[RankResult]:
+        """Rank the labels that each request of a batch selects. Runs on the one thread to which the masks belong."""
+        return self._rank(requests, [Allowed(masks.mask_of(one.selection), one.top_k) for one in requests])
+
+    def _rank(self, requests: list[RankRequest], allowed: list[Allowed] | None) -> list[RankResult]:
+        most = max([request.top_k for request in requests])
+        rankings, stages = self._predictor.rank([request.query for request in requests], most, allowed)
+        arrays = self._to_json(requests, rankings)
+        return [
+            RankResult(arrays[row], self._ranked_labels(request, rankings, row), stages)
+            for row, request in enumerate(requests)
+        ]
+
+    def _to_json(self, requests: list[RankRequest], rankings: Rankings) -> list[bytes]:
+        """Return the JSON array of each request, no bytes for requests that want arrays only."""
+        wants_json = [request.output != "arrays" for request in requests]
+        if not any(wants_json):
+            return [b""] * len(requests)
+        most, least = [request.top_k for request in requests], [request.min_score for request in requests]
+        arrays = to_json(rankings, most, least, self._labels, self._probabilities(requests, rankings.scores))
+        return [array if wanted else b"" for array, wanted in zip(arrays, wants_json, strict=True)]
+
+    def _ranked_labels(self, request: RankRequest, rankings: Rankings, row: int) -> RankedLabels:
+        """Return the labels of a request that wants arrays; copied, so that a cached result does not keep the batch."""
+        if request.output == "json":
+            return NO_LABELS
+        label_ids_K, scores_K = rankings.label_ids[row, : request.top_k], rankings.scores[row, : request.top_k]
+        kept = np.count_nonzero((label_ids_K >= 0) & ~(scores_K < np.float32(request.min_score)))
+        label_ids_K = label_ids_K[:kept].copy()
+        texts = [self._labels[label_id] for label_id in label_ids_K.tolist()]
+        return RankedLabels(label_ids_K, texts, scores_K[:kept].copy())
+
+    def _probabilities(self, requests: Sequence[RankRequest], scores_BK: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the probabilities [B, K], NaN for requests that want none; [0, 0] where no request wants any."""
+        if self._calibrator is None or not any(wanted := [request.probabilities for request in requests]):
+            return NO_PROBABILITIES
+        probabilities_BK = self._calibrator.probabilities(scores_BK)
+        probabilities_BK[np.logical_not(wanted)] = np.nan
+        return probabilities_BK
