@@ -21,7 +21,7 @@ from astec.server.system.library_threads import forbid_library_threads
 # What computes is imported late, by the functions below: `forbid_library_threads` comes before, and neither a wrong
 # flag nor --help has to wait for it.
 if TYPE_CHECKING:
-    from astec.server.engine.model_releases import Models
+    from astec.server.engine.model_releases import ModelReleases
 
 Given = str | int | float | bool | Path | list[str] | None
 
@@ -50,20 +50,20 @@ def serve(**given: Given) -> None:
     raise typer.Exit(exit_code)
 
 
-def _open(settings: Settings) -> Models:
+def _open(settings: Settings) -> ModelReleases:
     """Refuses a broken artifact before a port is bound or a process started."""
     from astec.export.artifact.verification import ArtifactError
-    from astec.server.engine.model_releases import Models
+    from astec.server.engine.model_releases import ModelReleases
 
     try:
-        return Models(settings.artifact, settings.verify)
+        return ModelReleases(settings.artifact, settings.verify)
     except ArtifactError as error:
         raise UsageError(str(error)) from error
 
 
-def _serve(settings: Settings, models: Models) -> int:
+def _serve(settings: Settings, models: ModelReleases) -> int:
+    from astec.server.access.access_control import open_access_control
     from astec.server.access.api_keys import ApiKeysError
-    from astec.server.access.guard import open_guard
     from astec.server.app import AstecApi, create_app
     from astec.server.engine.warmup import warm_predictor
     from astec.server.http.listeners import ListenError, open_listeners, url_of
@@ -73,7 +73,7 @@ def _serve(settings: Settings, models: Models) -> int:
     from astec.server.workers.worker_slots import num_places
 
     try:
-        guard = open_guard(settings)
+        access_control = open_access_control(settings)
         listeners = open_listeners(settings.host, settings.port, settings.workers)
         admin = [] if settings.admin_port is None else open_listeners(settings.host, settings.admin_port, 1)
     except (ApiKeysError, ListenError) as error:
@@ -94,7 +94,7 @@ def _serve(settings: Settings, models: Models) -> int:
 
     def make_app(place: int) -> AstecApi:
         models.settle()  # A worker knows no way back, and would keep the previous artifact mapped for all its life.
-        return create_app(settings, models.current, board.metrics(place), guard, ask_for_reload)
+        return create_app(settings, models.current, board.metrics(place), access_control, ask_for_reload)
 
     return serve_http(
         make_app,

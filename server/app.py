@@ -13,16 +13,16 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Receive, Scope, Send
 
 from astec.export.artifact.store import Artifact
-from astec.server.access.guard import Guard
-from astec.server.api.admission import Doorkeeper
+from astec.server.access.access_control import AccessControl
+from astec.server.api.admission import AdmissionControl
 from astec.server.api.open_inference import endpoints as open_inference
 from astec.server.api.open_inference.schema import request_schemas
-from astec.server.api.predict import Prediction
-from astec.server.api.predict_stream import PredictionStream
+from astec.server.api.predict import PredictEndpoint
+from astec.server.api.predict_stream import PredictStreamEndpoint
 from astec.server.api.routes import GUARDED_PATHS, PREDICT_PATH, predict_route, router, stream_route
 from astec.server.engine.service import Service
 from astec.server.errors import MEDIA_TYPE, install_error_handlers
-from astec.server.http.protocol import GATEKEEPER
+from astec.server.http.protocol import ADMISSION_POLICY
 from astec.server.metrics.board import Metrics
 from astec.server.metrics.middleware import RequestMetrics
 from astec.server.settings import Settings
@@ -39,7 +39,7 @@ class AstecApi(FastAPI):
         settings: Settings,
         service: Service,
         metrics: Metrics,
-        guard: Guard | None,
+        access_control: AccessControl | None,
         ask_for_reload: Callable[[], None] | None,
     ) -> None:
         super().__init__(
@@ -52,17 +52,17 @@ class AstecApi(FastAPI):
         )
         self.state.service = service
         self.state.metrics = metrics
-        self.state.guard = guard
+        self.state.access_control = access_control
         self.state.ask_for_reload = ask_for_reload
         self.state.admin_port = settings.admin_port
-        self._prediction = Prediction(service, settings, metrics, guard)
+        self._predict = PredictEndpoint(service, settings, metrics, access_control)
         # Answers that other origins may read need the middleware's headers, so they take the long way.
         self.direct_path = None if settings.cors_origin else PREDICT_PATH
         self._metrics = metrics
         self.include_router(router)
-        self.router.routes.append(predict_route(self._prediction))
-        self.router.routes.append(stream_route(PredictionStream(self._prediction, service, settings)))
-        protocol = open_inference.OpenInference(service, self._prediction, settings, guard, API_VERSION)
+        self.router.routes.append(predict_route(self._predict))
+        self.router.routes.append(stream_route(PredictStreamEndpoint(self._predict, service, settings)))
+        protocol = open_inference.OpenInferenceEndpoints(service, self._predict, settings, access_control, API_VERSION)
         self.router.routes.extend(protocol.routes())
         install_error_handlers(self)
         if settings.cors_origin:
@@ -87,7 +87,7 @@ class AstecApi(FastAPI):
         started_s = time.perf_counter()
         status = 500  # What the client gets if the application raises.
         try:
-            status = await self._prediction.serve(scope, receive, send)
+            status = await self._predict.serve(scope, receive, send)
         finally:
             self._metrics.request_answered(PREDICT_PATH, status, time.perf_counter() - started_s)
 
@@ -98,7 +98,7 @@ class AstecApi(FastAPI):
         """
         schema = super().openapi()
         schema["components"]["schemas"].update(request_schemas())
-        if self.state.guard is not None:
+        if self.state.access_control is not None:
             schema["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
             for path in (*GUARDED_PATHS, *open_inference.GUARDED_PATHS):
                 for operation in schema["paths"][path].values():
@@ -116,7 +116,7 @@ def create_app(
     settings: Settings,
     artifact: Artifact,
     metrics: Metrics,
-    guard: Guard | None = None,
+    access_control: AccessControl | None = None,
     ask_for_reload: Callable[[], None] | None = None,
 ) -> AstecApi:
     """Return the application of one worker.
@@ -128,22 +128,22 @@ def create_app(
         settings: The server's settings.
         artifact: The model, open.
         metrics: What this worker counts.
-        guard: Who may ask, and how much; None: everybody, as much as they like.
+        access_control: Who may ask, and how much; None: everybody, as much as they like.
         ask_for_reload: Has the parent replace its workers, and their model; None where nobody can.
     """
-    return AstecApi(settings, Service(settings, artifact, metrics), metrics, guard, ask_for_reload)
+    return AstecApi(settings, Service(settings, artifact, metrics), metrics, access_control, ask_for_reload)
 
 
 @asynccontextmanager
-async def _lifespan(app: AstecApi) -> AsyncIterator[dict[str, Doorkeeper]]:
+async def _lifespan(app: AstecApi) -> AsyncIterator[dict[str, AdmissionControl]]:
     service: Service = app.state.service
-    guard: Guard | None = app.state.guard
+    access_control: AccessControl | None = app.state.access_control
     await service.start()
-    if guard is not None:
-        guard.refresh()  # The parent may have read the file long ago.
-    watch = None if guard is None else asyncio.create_task(guard.watch())
+    if access_control is not None:
+        access_control.refresh()  # The parent may have read the file long ago.
+    watch = None if access_control is None else asyncio.create_task(access_control.watch())
     try:
-        yield {GATEKEEPER: Doorkeeper(service, app.state.metrics, app.direct_path)}
+        yield {ADMISSION_POLICY: AdmissionControl(service, app.state.metrics, app.direct_path)}
     finally:
         await service.stop()
         if watch is not None:

@@ -17,8 +17,8 @@ _REFUSALS_PER_S = 5_000
 _MAX_WAIT_S = 1.0  # after which a client was told to try again
 
 
-class Doorkeeper:
-    """The server's `Gatekeeper`: counts who was let in and is on the way to the queue.
+class AdmissionControl:
+    """The server's `AdmissionPolicy`: counts who was let in and is on the way to the queue.
 
     A head is read in one turn of the event loop and its request queued in the next part of it, when many more heads
     have been read. All of them would find the same free places.

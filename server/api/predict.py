@@ -11,7 +11,7 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from astec.export.artifact.text.bags import Bag, Query
-from astec.server.access.guard import Guard
+from astec.server.access.access_control import AccessControl
 from astec.server.api.label_filter import to_selection
 from astec.server.api.schema import Features, PredictRequest, queries_of
 from astec.server.engine.batching.batcher import Answers, Caller
@@ -35,16 +35,18 @@ logger = logging.getLogger(__name__)
 _SERVER_TIMING = b"queue;dur=%.3f, featurize;dur=%.3f, encode;dur=%.3f, shortlist;dur=%.3f, score;dur=%.3f"
 
 
-class Prediction:
+class PredictEndpoint:
     """An ASGI application for this endpoint alone.
 
     A prediction takes about as long as a web framework's routing, request and response objects do, so it does without.
     """
 
-    def __init__(self, service: Service, settings: Settings, metrics: Metrics, guard: Guard | None) -> None:
+    def __init__(
+        self, service: Service, settings: Settings, metrics: Metrics, access_control: AccessControl | None
+    ) -> None:
         self._service = service
         self._metrics = metrics
-        self._guard = guard
+        self._access_control = access_control
         self._label_metadata = service.artifact.label_metadata
         # Attributes of settings take longer to read than all that is compared with them.
         self._max_body_bytes = settings.max_body_bytes
@@ -89,7 +91,7 @@ class Prediction:
             UnauthorizedError: It shows no key that the server knows.
             UnavailableError: The model is loading, or the server is shutting down.
         """
-        client = "" if self._guard is None else self._guard.client_of(scope)
+        client = "" if self._access_control is None else self._access_control.client_of(scope)
         require_ready(self._service)
         return client
 
@@ -104,13 +106,13 @@ class Prediction:
             RateLimitedError: The client has asked for as much as it may.
         """
         requests = self._to_rank_requests(request, output)
-        if self._guard is not None:
-            self._charge(self._guard, client, len(requests))
+        if self._access_control is not None:
+            self._charge(self._access_control, client, len(requests))
         return requests
 
-    def _charge(self, guard: Guard, client: str, queries: int) -> None:
+    def _charge(self, access_control: AccessControl, client: str, queries: int) -> None:
         try:
-            guard.charge(client, queries)
+            access_control.charge(client, queries)
         except RateLimitedError:
             self._metrics.queries_shed("rate_limited", queries)
             raise

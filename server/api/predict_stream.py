@@ -14,7 +14,7 @@ from typing import NamedTuple
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from astec.server.api.predict import Prediction, caller_of
+from astec.server.api.predict import PredictEndpoint, caller_of
 from astec.server.api.schema import PredictRequest
 from astec.server.engine.batching.batcher import Caller
 from astec.server.engine.rank_request import RankRequest
@@ -55,17 +55,17 @@ class _Parsed(NamedTuple):
     error: Exception | None = None
 
 
-class PredictionStream:
+class PredictStreamEndpoint:
     """An ASGI application for this endpoint alone.
 
     Args:
-        prediction: What reads, checks, charges and answers a line, which is the body of a request to it.
+        predict: What reads, checks, charges and answers a line, which is the body of a request to it.
         service: What ranks.
         settings: The server's.
     """
 
-    def __init__(self, prediction: Prediction, service: Service, settings: Settings) -> None:
-        self._prediction = prediction
+    def __init__(self, predict: PredictEndpoint, service: Service, settings: Settings) -> None:
+        self._predict = predict
         self._service = service
         self._max_line_bytes = settings.max_body_bytes
         self._block_queries = min(_BLOCK_QUERIES, settings.queue_capacity)
@@ -73,7 +73,7 @@ class PredictionStream:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one stream."""
         try:
-            self._prediction.client_of(scope)
+            self._predict.client_of(scope)
         except Exception as error:
             await to_response(error)(scope, receive, send)
             return
@@ -93,14 +93,14 @@ class PredictionStream:
 
     def _parse(self, line: _Line, scope: Scope) -> _Parsed:
         try:
-            client = self._prediction.client_of(scope)  # A key may have been withdrawn since the stream began.
+            client = self._predict.client_of(scope)  # A key may have been withdrawn since the stream began.
             if isinstance(line.content, BodyTooLargeError):
                 raise line.content
             request = _to_request(line.content)
             if request.explain:
                 message = "A stream explains nothing; ask /predict"
                 raise InvalidFieldError([FieldError(field="explain", message=message)])
-            requests = self._prediction.admit(request, client)
+            requests = self._predict.admit(request, client)
         except Exception as error:
             return _Parsed(line.number, [], False, error)
         return _Parsed(line.number, requests, request.query is not None)
@@ -121,7 +121,7 @@ class PredictionStream:
                 answers.append(_problem(line.number, line.error))
                 continue
             end = begin + len(line.requests)
-            answers.append(self._prediction.to_json(results[begin:end], single=line.single) + b"\n")
+            answers.append(self._predict.to_json(results[begin:end], single=line.single) + b"\n")
             begin = end
         return b"".join(answers)
 

@@ -14,10 +14,10 @@ from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
-from astec.server.access.guard import Guard
-from astec.server.api.predict import Prediction, require_ready
+from astec.server.access.access_control import AccessControl
+from astec.server.api.predict import PredictEndpoint, require_ready
 from astec.server.api.predict_stream import MEDIA_TYPE as NDJSON
-from astec.server.api.predict_stream import PredictionStream
+from astec.server.api.predict_stream import PredictStreamEndpoint
 from astec.server.api.schema import BatchResponse, SingleResponse, Status
 from astec.server.engine.service import Service
 from astec.server.errors import MEDIA_TYPE, ForbiddenError, Problem, UnavailableError
@@ -63,11 +63,11 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def predict_route(prediction: Prediction) -> APIRoute:
+def predict_route(predict: PredictEndpoint) -> APIRoute:
     """Return the route that documents `/predict`, and hands requests over."""
     route = APIRoute(
         PREDICT_PATH,
-        prediction.describe,
+        predict.describe,
         name="predict",
         description="Answers with `predictions` to a `query`, and with `results` to `queries`.",
         methods=["POST"],
@@ -77,11 +77,11 @@ def predict_route(prediction: Prediction) -> APIRoute:
         responses=_problems(400, 401, 413, 422, 429, 503, 504),
         generate_unique_id_function=lambda route: route.name,
     )
-    route.app = prediction
+    route.app = predict
     return route
 
 
-def stream_route(stream: PredictionStream) -> APIRoute:
+def stream_route(stream: PredictStreamEndpoint) -> APIRoute:
     """Return the route that documents `/predict/stream`, and hands requests over."""
     lines = {NDJSON: {"schema": {"type": "string"}, "example": '"red running shoes"\n{"query": "hose", "top_k": 3}\n'}}
     route = APIRoute(
@@ -121,9 +121,9 @@ async def readyz(request: Request) -> Response:
 @router.get(MODEL_PATH, summary="What is served?", response_model=dict[str, Any], responses=_problems(401, 503))
 async def model(request: Request) -> Response:
     """Answer with the public part of the artifact's manifest, and `examples`, a few queries to try."""
-    guard: Guard | None = request.app.state.guard
-    if guard is not None:
-        guard.client_of(request.scope)
+    access_control: AccessControl | None = request.app.state.access_control
+    if access_control is not None:
+        access_control.client_of(request.scope)
     service: Service = request.app.state.service
     require_ready(service)
     return _json(service.artifact.manifest.public() | {"examples": service.examples})
@@ -140,11 +140,11 @@ async def model(request: Request) -> Response:
 async def reload(request: Request) -> Response:
     """Have the workers replaced one by one, if the next artifact is sound; until then they serve the one before."""
     require_admin_port(request)
-    guard: Guard | None = request.app.state.guard
+    access_control: AccessControl | None = request.app.state.access_control
     ask_for_reload: Callable[[], None] | None = request.app.state.ask_for_reload
-    if guard is None or ask_for_reload is None:
+    if access_control is None or ask_for_reload is None:
         raise ForbiddenError("Nobody may ask for this here. Start the server with a file of keys, or send it SIGHUP.")
-    guard.require_operator(request.scope)
+    access_control.require_operator(request.scope)
     ask_for_reload()
     return _json({"status": "accepted"}, 202)
 

@@ -19,7 +19,7 @@ from astec.export.artifact.store import Artifact
 from astec.export.artifact.text.bags import Bags, Query
 from astec.export.artifact.text.featurizer import TextFeaturizer
 from astec.server.engine.explanation import Explanation, LabelExplanation, Neighbour, ScoreParts, TokenWeight
-from astec.server.engine.query_encoder import Encoder, Representations
+from astec.server.engine.query_encoder import QueryEncoder, Representations
 
 MAX_TOKENS = 20
 MAX_NEIGHBOURS = 10
@@ -29,7 +29,7 @@ MAX_NEIGHBOUR_LABELS = 20
 class Explainer:
     """Takes a ranking apart. Thread-safe; every call runs on its caller's thread alone."""
 
-    def __init__(self, artifact: Artifact, encoder: Encoder) -> None:
+    def __init__(self, artifact: Artifact, encoder: QueryEncoder) -> None:
         self._artifact = artifact
         self._encoder = encoder
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astec.export.artifact.labels.metadata import LabelMetadata, Selection
-from astec.server.engine.cache import LruCache
+from astec.server.engine.lru_cache import LruCache
 
 MAX_MASK_BYTES = 64 << 20
 """Of memory for what selections allow, a byte for each label; in every worker."""

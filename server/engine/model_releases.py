@@ -13,7 +13,7 @@ from astec.server.engine.warmup import warm_predictor
 logger = logging.getLogger(__name__)
 
 
-class Models:
+class ModelReleases:
     """The artifact that a path leads to now; the path may be a link that is moved to another one.
 
     Only what the link led to is ever used, so that workers never get one file from here and one from there.

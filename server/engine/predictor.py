@@ -16,7 +16,7 @@ from astec.export.artifact.shortlist.allowed import Allowed, shortlist_allowed
 from astec.export.artifact.store import Artifact
 from astec.export.artifact.text.bags import Query
 from astec.server.engine.explainer import Explainer
-from astec.server.engine.query_encoder import Encoder
+from astec.server.engine.query_encoder import QueryEncoder
 from astec.server.metrics.stage_times import StageTimes
 
 
@@ -42,7 +42,7 @@ class Predictor:
 
     def __init__(self, artifact: Artifact) -> None:
         self.artifact = artifact
-        self._encoder = Encoder(artifact)
+        self._encoder = QueryEncoder(artifact)
         self.explainer = Explainer(artifact, self._encoder)
         self._ranker = _ranker(artifact)
         self._pipeline = Pipeline.of(artifact, self._ranker)

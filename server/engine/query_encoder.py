@@ -42,7 +42,7 @@ class Representations(NamedTuple):
     x_tilde: NDArray[np.float32]
 
 
-class Encoder:
+class QueryEncoder:
     """The embeddings of an artifact and an onnxruntime session, on the calling thread. Thread-safe.
 
     Raises:

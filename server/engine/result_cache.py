@@ -9,7 +9,7 @@ from astec.export.artifact.text.bags import Bag
 from astec.export.artifact.text.featurizer import Featurizer, TextFeaturizer
 from astec.export.artifact.text.folding import fold
 from astec.server.engine.batching.batcher import Answers
-from astec.server.engine.cache import LruCache
+from astec.server.engine.lru_cache import LruCache
 from astec.server.engine.rank_request import Output, RankRequest, RankResult
 from astec.server.metrics.board import Metrics
 

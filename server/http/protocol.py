@@ -14,14 +14,14 @@ from astec.server.errors import HeadTooLargeError, MalformedHttpError, RequestTi
 from astec.server.http.cooldown import Readable
 
 MAX_HEAD_BYTES = 32_768
-GATEKEEPER = "gatekeeper"
-"""The place of a `Gatekeeper` in the state that an application yields when it starts up; it may yield none."""
+ADMISSION_POLICY = "admission_policy"
+"""The place of an `AdmissionPolicy` in the state that an application yields when it starts up; it may yield none."""
 
 _CLOSE = (b"connection", b"close")
 _UPGRADE_FIELDS = (b"upgrade", b"http2-settings")
 
 
-class Gatekeeper(Protocol):
+class AdmissionPolicy(Protocol):
     """What is asked about requests of which the application does not hear."""
 
     def refusal(self, method: bytes, target: bytes) -> Response | None:
@@ -48,7 +48,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  (uvicorn's)
         super().__init__(*args, **kwargs)
-        self._gatekeeper: Gatekeeper | None = self.app_state.get(GATEKEEPER)
+        self._admission: AdmissionPolicy | None = self.app_state.get(ADMISSION_POLICY)
         self._unfinished_bytes = 0
         self._moves = False  # whether this read ends a head, or holds a part of a body
         self._wants_upgrade = False  # whether the head at hand asks for another protocol
@@ -104,8 +104,8 @@ class BoundedHttp(HttpToolsProtocol):
             self._wants_upgrade = True
             return
         # A refusal leaves no line in an access log, so who wants one pays for it.
-        if self._gatekeeper is not None and not self.access_log and self._is_idle():
-            refusal = self._gatekeeper.refusal(self.parser.get_method(), self.url)
+        if self._admission is not None and not self.access_log and self._is_idle():
+            refusal = self._admission.refusal(self.parser.get_method(), self.url)
             if refusal is not None:
                 self._refused = True
                 self._write(refusal)
@@ -134,8 +134,8 @@ class BoundedHttp(HttpToolsProtocol):
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
-            if self._gatekeeper is not None:
-                self._gatekeeper.let_wait(self.flow)
+            if self._admission is not None:
+                self._admission.let_wait(self.flow)
         else:
             self.transport.close()
 
@@ -169,8 +169,8 @@ class BoundedHttp(HttpToolsProtocol):
         """
         if self._is_next_to_be_answered():
             self._write(to_response(error), _CLOSE)
-            if self._gatekeeper is not None:
-                self._gatekeeper.request_refused(error.status)
+            if self._admission is not None:
+                self._admission.request_refused(error.status)
         elif not self._is_idle() and not self.cycle.more_body:
             self.cycle.keep_alive = False  # The last of the answers ends the connection.
             self.flow.pause_reading()

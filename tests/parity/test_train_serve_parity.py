@@ -25,7 +25,7 @@ from astec.export.model.encoder_graph import run_encoder
 from astec.export.packing.pack import pack
 from astec.export.search.indices import IndexBuilder, Indices
 from astec.server.engine.predictor import Predictor
-from astec.server.engine.query_encoder import Encoder
+from astec.server.engine.query_encoder import QueryEncoder
 from astec.trainer.data.examples import Texts
 from astec.trainer.encoders.encoder import Encoder as TorchEncoder
 from astec.trainer.settings.section import EncoderSection
@@ -154,7 +154,7 @@ def test_onnx_representations_are_those_of_torch(trained: Trained, artifact: Art
 
 
 def test_served_representations_and_logits_are_those_of_torch(trained: Trained, artifact: Artifact) -> None:
-    encoded = Encoder(artifact).encode(trained.bags)
+    encoded = QueryEncoder(artifact).encode(trained.bags)
     for name, expected_BD in (trained.representations | {"z": trained.z}).items():
         assert_close(getattr(encoded, name), expected_BD, REPRESENTATION_TOLERANCE)
     assert_close(encoded.x_hat @ artifact.classifier.rows.T + artifact.classifier.bias, trained.logits, LOGIT_TOLERANCE)
@@ -162,7 +162,7 @@ def test_served_representations_and_logits_are_those_of_torch(trained: Trained, 
 
 def test_an_empty_query_is_zero_everywhere(trained: Trained, artifact: Artifact) -> None:
     empty = np.flatnonzero(trained.bags.lengths() == 0)
-    encoded = Encoder(artifact).encode(trained.bags.take(empty))
+    encoded = QueryEncoder(artifact).encode(trained.bags.take(empty))
     assert len(empty)
     assert not any(representation_BD.any() for representation_BD in encoded)
     assert not any(representation_BD[empty].any() for representation_BD in trained.representations.values())

@@ -17,8 +17,8 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
-from astec.server.access.guard import Guard
-from astec.server.api.open_inference.request import HEADER, Inference, read_inference
+from astec.server.access.access_control import AccessControl
+from astec.server.api.open_inference.request import HEADER, ParsedInferRequest, parse_infer_request
 from astec.server.api.open_inference.schema import (
     InferRequest,
     InferResponse,
@@ -31,7 +31,7 @@ from astec.server.api.open_inference.schema import (
     TensorMetadata,
 )
 from astec.server.api.open_inference.tensors import Datatype, Elements, pack
-from astec.server.api.predict import Prediction, caller_of, read_body, require_ready, server_timing
+from astec.server.api.predict import PredictEndpoint, caller_of, read_body, require_ready, server_timing
 from astec.server.api.routes import DirectRoute, require_open
 from astec.server.engine.rank_request import RankedLabels, RankResult
 from astec.server.engine.service import Service
@@ -62,23 +62,28 @@ _REASONS = {
 }
 
 
-class OpenInference:
+class OpenInferenceEndpoints:
     """The protocol's endpoints.
 
     Args:
         service: What ranks.
-        prediction: What checks and charges requests, these like those of `/predict`.
+        predict: What checks and charges requests, these like those of `/predict`.
         settings: The server's settings.
-        guard: Who may ask; None: everybody.
+        access_control: Who may ask; None: everybody.
         server_version: The version of the API.
     """
 
     def __init__(
-        self, service: Service, prediction: Prediction, settings: Settings, guard: Guard | None, server_version: str
+        self,
+        service: Service,
+        predict: PredictEndpoint,
+        settings: Settings,
+        access_control: AccessControl | None,
+        server_version: str,
     ) -> None:
         self._service = service
-        self._prediction = prediction
-        self._guard = guard
+        self._predict = predict
+        self._access_control = access_control
         self._server_version = server_version
         self._max_body_bytes = settings.max_body_bytes
         self._max_queries = settings.max_queries
@@ -144,28 +149,28 @@ class OpenInference:
         require_ready(self._service)
         _require_plain(request)
         body = await read_body(request.scope, request.receive, self._max_body_bytes)
-        inference = read_inference(body, request.headers.get(HEADER), self._max_queries)
-        requests = self._prediction.admit(inference.request, client, "arrays")
+        parsed = parse_infer_request(body, request.headers.get(HEADER), self._max_queries)
+        requests = self._predict.admit(parsed.request, client, "arrays")
         answers = await self._service.rank(requests, caller_of(request.receive))
-        write = partial(self._to_response, inference, answers.results)
-        is_short = len(requests) * inference.request.top_k <= _MAX_INLINE_LABELS
+        write = partial(self._to_response, parsed, answers.results)
+        is_short = len(requests) * parsed.request.top_k <= _MAX_INLINE_LABELS
         response = write() if is_short else await asyncio.to_thread(write)
         response.headers["Server-Timing"] = server_timing(answers).decode()
         return response
 
     def _client_of(self, request: Request) -> str:
-        return "" if self._guard is None else self._guard.client_of(request.scope)
+        return "" if self._access_control is None else self._access_control.client_of(request.scope)
 
     def _require_model(self, request: Request) -> None:
         if not request.path_params.items() <= self._service.model_name.items():
             raise UnknownModelError("No such model or version is served here; GET /v1/model tells which is.")
 
-    def _to_response(self, inference: Inference, results: Sequence[RankResult]) -> Response:
-        top_k = inference.request.top_k
+    def _to_response(self, parsed: ParsedInferRequest, results: Sequence[RankResult]) -> Response:
+        top_k = parsed.request.top_k
         elements = _elements([result.labels for result in results], top_k)
         outputs: list[dict[str, Any]] = []
         tail: list[bytes] = []
-        for name, is_binary in inference.outputs.items():
+        for name, is_binary in parsed.outputs.items():
             output = {"name": name, "datatype": _DATATYPES[name], "shape": [len(results), top_k]}
             if is_binary:
                 tail.append(pack(_DATATYPES[name], elements[name]))
@@ -173,7 +178,7 @@ class OpenInference:
             else:
                 outputs.append({**output, "data": elements[name]})
         model = {f"model_{key}": value for key, value in self._service.model_name.items()}
-        echo = {} if inference.id is None else {"id": inference.id}
+        echo = {} if parsed.id is None else {"id": parsed.id}
         head = orjson.dumps({**model, **echo, "outputs": outputs}, option=orjson.OPT_SERIALIZE_NUMPY)
         if not tail:
             return Response(head, media_type="application/json")

@@ -17,7 +17,7 @@ HEADER = "Inference-Header-Content-Length"
 ALL_OUTPUTS: tuple[OutputName, ...] = ("labels", "label_ids", "scores")
 
 
-class Inference(NamedTuple):
+class ParsedInferRequest(NamedTuple):
     """A request, the outputs that it wants with whether each shall be bytes, and what it calls itself."""
 
     request: PredictRequest
@@ -25,7 +25,7 @@ class Inference(NamedTuple):
     id: str | None
 
 
-def read_inference(body: bytes, header: str | None, max_queries: int) -> Inference:
+def parse_infer_request(body: bytes, header: str | None, max_queries: int) -> ParsedInferRequest:
     """Return what the body of a request asks for.
 
     Args:
@@ -48,7 +48,7 @@ def read_inference(body: bytes, header: str | None, max_queries: int) -> Inferen
             raise _invalid("parameters.top_k", "It is an input, too; give one of them")
         fields["top_k"] = inputs["top_k"][0]
     request = PredictRequest.model_validate({"queries": inputs["query"], **fields})
-    return Inference(request, _requested_outputs(infer), infer.id)
+    return ParsedInferRequest(request, _requested_outputs(infer), infer.id)
 
 
 def _json_bytes(header: str, body_bytes: int) -> int:

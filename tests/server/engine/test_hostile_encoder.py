@@ -18,7 +18,7 @@ from astec.export.model.checkpoint import Checkpoint
 from astec.export.model.onnx_graph import IR_VERSION, OPSET
 from astec.export.packing.pack import pack
 from astec.export.search.indices import Indices
-from astec.server.engine.query_encoder import Encoder
+from astec.server.engine.query_encoder import QueryEncoder
 
 DIM, SHORTLIST_DIM = 16, 8
 WIDTHS = {"v": DIM, "z": SHORTLIST_DIM, "x_hat": DIM}
@@ -36,13 +36,13 @@ def artifact(
 
 
 @pytest.fixture
-def open_encoder(artifact: Artifact, tmp_path: Path) -> Callable[[bytes], Encoder]:
+def open_encoder(artifact: Artifact, tmp_path: Path) -> Callable[[bytes], QueryEncoder]:
     """The encoder of the artifact, with other bytes in place of its graph."""
 
-    def opened(graph: bytes) -> Encoder:
+    def opened(graph: bytes) -> QueryEncoder:
         moved = replace(artifact, path=tmp_path, head=None)
         moved.encoder_path.write_bytes(graph)
-        return Encoder(moved)
+        return QueryEncoder(moved)
 
     return opened
 
@@ -74,7 +74,7 @@ def graph(
     return serialized
 
 
-def test_a_graph_as_it_should_be_is_taken(open_encoder: Callable[[bytes], Encoder]) -> None:
+def test_a_graph_as_it_should_be_is_taken(open_encoder: Callable[[bytes], QueryEncoder]) -> None:
     representations = open_encoder(graph(projections(WIDTHS))).encode(
         Bags(np.zeros(1, np.int32), np.ones(1, np.float32), np.array([0, 1, 1]))
     )
@@ -84,14 +84,14 @@ def test_a_graph_as_it_should_be_is_taken(open_encoder: Callable[[bytes], Encode
 @pytest.mark.parametrize("output", WIDTHS)
 @pytest.mark.parametrize("more", [-1, 1])
 def test_outputs_of_other_dimensions_than_declared(
-    open_encoder: Callable[[bytes], Encoder], output: str, more: int
+    open_encoder: Callable[[bytes], QueryEncoder], output: str, more: int
 ) -> None:
     undeclared = dict.fromkeys(WIDTHS)
     with pytest.raises(ArtifactError, match=rf"encoder\.onnx in .* encodes no query: {output} has shape"):
         open_encoder(graph(projections(WIDTHS | {output: WIDTHS[output] + more}), declared=undeclared))
 
 
-def test_outputs_that_grow_with_what_is_asked(open_encoder: Callable[[bytes], Encoder]) -> None:
+def test_outputs_that_grow_with_what_is_asked(open_encoder: Callable[[bytes], QueryEncoder]) -> None:
     """An empty bag gives what it should, any other a column more."""
     names = ["v", "z", "x_hat"]
     nodes = [
@@ -120,22 +120,22 @@ def test_outputs_that_grow_with_what_is_asked(open_encoder: Callable[[bytes], En
 
 
 @pytest.mark.parametrize("missing", ["v", "x_hat"])
-def test_an_output_that_is_not_there(open_encoder: Callable[[bytes], Encoder], missing: str) -> None:
+def test_an_output_that_is_not_there(open_encoder: Callable[[bytes], QueryEncoder], missing: str) -> None:
     with pytest.raises(ArtifactError, match=r"encoder\.onnx in .* encodes no query"):
         open_encoder(graph(projections({name: width for name, width in WIDTHS.items() if name != missing})))
 
 
-def test_no_projection_where_the_indices_have_fewer_dimensions(open_encoder: Callable[[bytes], Encoder]) -> None:
+def test_no_projection_where_the_indices_have_fewer_dimensions(open_encoder: Callable[[bytes], QueryEncoder]) -> None:
     with pytest.raises(ArtifactError, match=r"encoder\.onnx in .* has no z of 8 dimensions"):
         open_encoder(graph(projections({"v": DIM, "x_hat": DIM})))
 
 
-def test_an_input_of_another_name(open_encoder: Callable[[bytes], Encoder]) -> None:
+def test_an_input_of_another_name(open_encoder: Callable[[bytes], QueryEncoder]) -> None:
     with pytest.raises(ArtifactError, match=r"encoder\.onnx in .* encodes no query"):
         open_encoder(graph(projections(WIDTHS), bag="sack"))
 
 
-def test_an_input_of_another_type(open_encoder: Callable[[bytes], Encoder]) -> None:
+def test_an_input_of_another_type(open_encoder: Callable[[bytes], QueryEncoder]) -> None:
     doubles = {
         name: numpy_helper.from_array(matrix(width, 1).astype(np.float64), f"{name}.matrix")
         for name, width in WIDTHS.items()
@@ -146,14 +146,16 @@ def test_an_input_of_another_type(open_encoder: Callable[[bytes], Encoder]) -> N
 
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("output", WIDTHS)
-def test_a_matrix_that_holds_no_numbers(open_encoder: Callable[[bytes], Encoder], output: str, number: float) -> None:
+def test_a_matrix_that_holds_no_numbers(
+    open_encoder: Callable[[bytes], QueryEncoder], output: str, number: float
+) -> None:
     matrices = projections(WIDTHS) | {output: projections({output: WIDTHS[output]}, number)[output]}
     with pytest.raises(ArtifactError, match="makes something of nothing: it holds NaN or infinity"):
         open_encoder(graph(matrices))
 
 
 @pytest.mark.parametrize("place", ["../outside.bin", "/etc/passwd", "inside.bin"])
-def test_a_matrix_in_another_file(open_encoder: Callable[[bytes], Encoder], tmp_path: Path, place: str) -> None:
+def test_a_matrix_in_another_file(open_encoder: Callable[[bytes], QueryEncoder], tmp_path: Path, place: str) -> None:
     for path in (tmp_path / "inside.bin", tmp_path.parent / "outside.bin"):
         path.write_bytes(matrix(DIM, 1).tobytes())
     matrices = projections(WIDTHS)
@@ -166,6 +168,6 @@ def test_a_matrix_in_another_file(open_encoder: Callable[[bytes], Encoder], tmp_
 
 
 @pytest.mark.parametrize("kept", [0, 1, 100, -1])
-def test_a_graph_that_is_none(open_encoder: Callable[[bytes], Encoder], kept: int) -> None:
+def test_a_graph_that_is_none(open_encoder: Callable[[bytes], QueryEncoder], kept: int) -> None:
     with pytest.raises(ArtifactError, match=r"encoder\.onnx in .* is no graph that onnxruntime runs"):
         open_encoder(graph(projections(WIDTHS))[:kept])

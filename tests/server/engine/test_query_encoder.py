@@ -17,7 +17,7 @@ from astec.export.artifact.verification import ArtifactError
 from astec.export.model.checkpoint import Checkpoint
 from astec.export.packing.pack import pack
 from astec.export.search.indices import Indices
-from astec.server.engine.query_encoder import Encoder, Representations
+from astec.server.engine.query_encoder import QueryEncoder, Representations
 
 
 @pytest.fixture(scope="module", params=[(1, 0, None), (3, 0, 8), (1, 24, 8), (3, 24, None)], ids=str)
@@ -36,8 +36,8 @@ def artifact(
 
 
 @pytest.fixture(scope="module")
-def encoder(artifact: Artifact) -> Encoder:
-    return Encoder(artifact)
+def encoder(artifact: Artifact) -> QueryEncoder:
+    return QueryEncoder(artifact)
 
 
 def random_bags(lengths: list[int], num_features: int) -> Bags:
@@ -48,7 +48,7 @@ def random_bags(lengths: list[int], num_features: int) -> Bags:
     return Bags(ids, rng.uniform(0, 0.3, total).astype(np.float32), offsets)
 
 
-def one_by_one(encoder: Encoder, bags: Bags) -> Representations:
+def one_by_one(encoder: QueryEncoder, bags: Bags) -> Representations:
     alone = [encoder.encode(bags.take(np.array([row]))) for row in range(len(bags))]
     return Representations(*(np.concatenate(parts) for parts in zip(*alone, strict=True)))
 
@@ -64,7 +64,7 @@ def one_by_one(encoder: Encoder, bags: Bags) -> Representations:
     ],
     ids=["one", "empty", "all-empty", "like", "unequal"],
 )
-def test_a_batch_is_its_queries_bit_for_bit(artifact: Artifact, encoder: Encoder, lengths: list[int]) -> None:
+def test_a_batch_is_its_queries_bit_for_bit(artifact: Artifact, encoder: QueryEncoder, lengths: list[int]) -> None:
     bags = random_bags(lengths, artifact.featurizer.num_features)
     together, alone = encoder.encode(bags), one_by_one(encoder, bags)
     sizes = artifact.manifest.dimensions
@@ -77,7 +77,7 @@ def test_a_batch_is_its_queries_bit_for_bit(artifact: Artifact, encoder: Encoder
     assert together.v[np.array(lengths) > 0].any(axis=1).all()
 
 
-def test_single_queries_of_two_threads_do_not_meet(artifact: Artifact, encoder: Encoder) -> None:
+def test_single_queries_of_two_threads_do_not_meet(artifact: Artifact, encoder: QueryEncoder) -> None:
     bags = random_bags([4, 9], artifact.featurizer.num_features)
     mine, other = (bags.take(np.array([row])) for row in range(2))
     found = encoder.encode(mine)
@@ -88,7 +88,7 @@ def test_single_queries_of_two_threads_do_not_meet(artifact: Artifact, encoder: 
         assert np.array_equal(part, part_before)
 
 
-def test_no_queries_at_all(artifact: Artifact, encoder: Encoder) -> None:
+def test_no_queries_at_all(artifact: Artifact, encoder: QueryEncoder) -> None:
     v_BD, z_Bd, x_hat_BD, x_tilde_BD = encoder.encode(random_bags([], artifact.featurizer.num_features))
     sizes = artifact.manifest.dimensions
     assert v_BD.shape == x_hat_BD.shape == (0, sizes.dim)
@@ -107,8 +107,8 @@ def with_head(
 
 def test_the_kernel_and_the_graph_encode_alike(with_head: Artifact) -> None:
     bags = random_bags([3, 0, 40, 1], with_head.featurizer.num_features)
-    graph = Encoder(replace(with_head, head=None))
-    for kernel_BD, graph_BD in zip(Encoder(with_head).encode(bags), graph.encode(bags), strict=True):
+    graph = QueryEncoder(replace(with_head, head=None))
+    for kernel_BD, graph_BD in zip(QueryEncoder(with_head).encode(bags), graph.encode(bags), strict=True):
         np.testing.assert_allclose(kernel_BD, graph_BD, rtol=0, atol=1e-5)
 
 
@@ -119,4 +119,4 @@ def test_a_head_that_is_not_that_of_the_graph(with_head: Artifact, part: str) ->
     rows[-1, -1] += 0.1
     damaged = replace(with_head.head, **{part: read_only(rows)})
     with pytest.raises(ArtifactError, match=r"head\.residual\.npy or head\.projection\.npy in .* is not that of enc"):
-        Encoder(replace(with_head, head=damaged))
+        QueryEncoder(replace(with_head, head=damaged))

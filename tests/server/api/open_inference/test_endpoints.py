@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from astec.server.access.guard import open_guard
+from astec.server.access.access_control import open_access_control
 from astec.server.app import create_app
 from astec.server.metrics.board import MetricsBoard
 from astec.server.settings import Settings
@@ -260,7 +260,7 @@ async def test_keys_and_limits_are_those_of_predict(opened_artifact, tmp_path: P
     keys.write_text(f"ads:{KEY}\n")
     keys.chmod(0o600)
     settings = Settings(artifact=opened_artifact.path, api_keys_file=keys, rate_limit_qps=1 / 3600, rate_limit_burst=4)
-    app = create_app(settings, opened_artifact, MetricsBoard(1).metrics(0), open_guard(settings))
+    app = create_app(settings, opened_artifact, MetricsBoard(1).metrics(0), open_access_control(settings))
     shown, asked = {"Authorization": f"Bearer {KEY}"}, {"inputs": [query("a", "b")]}
     transport = httpx.ASGITransport(app)
     async with (

@@ -1,7 +1,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astec.server.engine.cache import LruCache
+from astec.server.engine.lru_cache import LruCache
 
 STEPS = st.lists(st.tuples(st.sampled_from(["get", "put"]), st.integers(0, 8), st.integers()), max_size=60)
 

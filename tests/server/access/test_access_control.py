@@ -10,7 +10,7 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from astec.server.access.guard import open_guard
+from astec.server.access.access_control import open_access_control
 from astec.server.app import AstecApi, create_app
 from astec.server.metrics.board import MetricsBoard
 from astec.server.settings import Settings
@@ -34,12 +34,12 @@ def keys_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def serve_with(opened_artifact) -> ServeWith:
-    """Serves as the command does, with the guard that the settings ask for."""
+    """Serves as the command does, with the access control that the settings ask for."""
 
     @asynccontextmanager
     async def running(**knobs: object) -> AsyncIterator[tuple[AstecApi, httpx.AsyncClient]]:
         settings = Settings(artifact=opened_artifact.path, **knobs)
-        app = create_app(settings, opened_artifact, MetricsBoard(1).metrics(0), open_guard(settings))
+        app = create_app(settings, opened_artifact, MetricsBoard(1).metrics(0), open_access_control(settings))
         transport = httpx.ASGITransport(app)
         async with (
             app.router.lifespan_context(app),
@@ -134,7 +134,7 @@ async def test_without_keys_nobody_may_ask_for_the_next_model(serve_with: ServeW
 async def test_a_running_server_takes_the_keys_of_a_new_file(serve_with: ServeWith, keys_file: Path) -> None:
     async with serve_with(api_keys_file=keys_file) as (app, client):
         keys_file.write_text(f"ads:{OTHER_KEY}\n")
-        app.state.guard.refresh()
+        app.state.access_control.refresh()
         assert (await client.post("/predict", json=QUERY, headers=bearer(KEY))).status_code == 401
         assert (await client.post("/predict", json=QUERY, headers=bearer(OTHER_KEY))).status_code == 200
 
@@ -143,9 +143,9 @@ async def test_a_worker_begins_with_the_keys_of_now_not_with_those_its_parent_re
     opened_artifact, keys_file: Path
 ) -> None:
     settings = Settings(artifact=opened_artifact.path, api_keys_file=keys_file, rate_limit_qps=1000)
-    guard = open_guard(settings)
+    access_control = open_access_control(settings)
     keys_file.write_text(f"new:{UNKNOWN}\n")
-    app = create_app(settings, opened_artifact, MetricsBoard(1).metrics(0), guard)
+    app = create_app(settings, opened_artifact, MetricsBoard(1).metrics(0), access_control)
     transport = httpx.ASGITransport(app)
     async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://t") as client:
         assert (await client.post("/predict", json=QUERY, headers=bearer(KEY))).status_code == 401
@@ -240,7 +240,7 @@ async def test_a_stream_ends_to_be_answered_when_its_key_is_withdrawn(serve_with
             yield b'"red shoes"\n'
             await asyncio.sleep(0.5)
             keys_file.write_text(f"search:{OTHER_KEY}\n")
-            app.state.guard.refresh()
+            app.state.access_control.refresh()
             yield b'"red shoes"\n'
 
         answer = await client.post("/predict/stream", content=lines(), headers=bearer(KEY))

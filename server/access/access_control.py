@@ -16,7 +16,7 @@ _LOOK_S = 1.0
 _SCHEME = b"bearer "
 
 
-class Guard:
+class AccessControl:
     """Lets in who shows a key of the file, and no more queries than a key may ask.
 
     Args:
@@ -83,8 +83,10 @@ class Guard:
             self.refresh()
 
 
-def open_guard(settings: Settings) -> Guard | None:
-    """Return the guard that the settings ask for, or None where everybody may ask. Before a fork: workers share limits.
+def open_access_control(settings: Settings) -> AccessControl | None:
+    """Return the access control that the settings ask for; None where no key is needed.
+
+    Called before the fork, because the workers share the rate limits.
 
     Raises:
         ApiKeysError: The file of keys cannot be used.
@@ -93,4 +95,4 @@ def open_guard(settings: Settings) -> Guard | None:
         return None
     limit = settings.rate_limit_qps
     burst = settings.rate_limit_burst or math.ceil(limit)
-    return Guard(ApiKeys(settings.api_keys_file), RateLimit(limit, burst) if limit else None, settings.operator)
+    return AccessControl(ApiKeys(settings.api_keys_file), RateLimit(limit, burst) if limit else None, settings.operator)
