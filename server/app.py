@@ -1,4 +1,4 @@
-"""The ASGI application: an open artifact in, an app that warms up, serves and drains out."""
+"""The ASGI application of a worker: it warms the model up, serves and drains."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ DESCRIPTION = "Matches short texts to the most relevant of up to millions of lab
 
 
 class AstecApi(FastAPI):
-    """FastAPI, but what carries the load goes past it, and its errors have one media type in the schema."""
+    """The FastAPI application. Predictions bypass FastAPI, and the schema has one media type for errors."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class AstecApi(FastAPI):
             version=API_VERSION,
             description=DESCRIPTION,
             lifespan=_lifespan,
-            redirect_slashes=False,  # To where the client's own Host header says.
+            redirect_slashes=False,  # A redirect would lead to the host in the client's Host header.
             generate_unique_id_function=lambda route: route.name,
         )
         self.state.service = service
@@ -56,7 +56,7 @@ class AstecApi(FastAPI):
         self.state.ask_for_reload = ask_for_reload
         self.state.admin_port = settings.admin_port
         self._predict = PredictEndpoint(service, settings, metrics, access_control)
-        # Answers that other origins may read need the middleware's headers, so they take the long way.
+        # With CORS, responses need the headers of a middleware, so that predictions cannot bypass FastAPI.
         self.direct_path = None if settings.cors_origin else PREDICT_PATH
         self._metrics = metrics
         self.include_router(router)
@@ -76,11 +76,11 @@ class AstecApi(FastAPI):
         self.add_middleware(RequestMetrics, metrics=metrics)
 
     def drain(self) -> None:
-        """Say on `/readyz` that the server is about to stop; everything else goes on."""
+        """Report on `/readyz` that the server is about to stop; everything else goes on."""
         self.state.service.drain()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request; predictions without the middleware and the router, which take longer than they do."""
+        """Serve one request; predictions bypass middleware and router, which take longer than a prediction does."""
         if scope["type"] != "http" or scope["path"] != self.direct_path or scope["method"] != "POST":
             await super().__call__(scope, receive, send)
             return
@@ -92,9 +92,9 @@ class AstecApi(FastAPI):
             self._metrics.request_answered(PREDICT_PATH, status, time.perf_counter() - started_s)
 
     def openapi(self) -> dict[str, Any]:
-        """Return the OpenAPI schema, with the requests that FastAPI does not read for us.
+        """Return the OpenAPI schema, with the schemas of requests that FastAPI does not parse.
 
-        It has no media type but that of problem documents where FastAPI adds its own to every response with a model.
+        FastAPI adds `application/json` to every response with a model; for problem documents it is removed.
         """
         schema = super().openapi()
         schema["components"]["schemas"].update(request_schemas())
@@ -121,15 +121,15 @@ def create_app(
 ) -> AstecApi:
     """Return the application of one worker.
 
-    It may be made before a fork: the model's session and the threads begin when it starts up. `/readyz` answers 200
-    once real predictions have passed.
+    It may be created before a fork: session and threads of the model begin when it starts up. `/readyz` answers 200
+    once real predictions have succeeded.
 
     Args:
         settings: The server's settings.
-        artifact: The model, open.
-        metrics: What this worker counts.
-        access_control: Who may ask, and how much; None: everybody, as much as they like.
-        ask_for_reload: Has the parent replace its workers, and their model; None where nobody can.
+        artifact: The open model.
+        metrics: The metrics of this worker.
+        access_control: Checks keys and rate limits; None: everybody may ask, without limits.
+        ask_for_reload: Makes the parent replace the workers and their model; None: no client can ask for it.
     """
     return AstecApi(settings, Service(settings, artifact, metrics), metrics, access_control, ask_for_reload)
 
@@ -140,7 +140,7 @@ async def _lifespan(app: AstecApi) -> AsyncIterator[dict[str, AdmissionControl]]
     access_control: AccessControl | None = app.state.access_control
     await service.start()
     if access_control is not None:
-        access_control.refresh()  # The parent may have read the file long ago.
+        access_control.refresh()  # The parent may have read the file of keys long ago.
     watch = None if access_control is None else asyncio.create_task(access_control.watch())
     try:
         yield {ADMISSION_POLICY: AdmissionControl(service, app.state.metrics, app.direct_path)}

@@ -1,6 +1,7 @@
-"""The error tree and its one mapping to RFC 9457 problem documents, or to what the Open Inference Protocol has instead.
+"""The errors of the server and their mapping to responses: problem documents of RFC 9457 or, for the Open Inference
+Protocol, its own error objects.
 
-No error ever quotes a query.
+No error quotes a query.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ MEDIA_TYPE = "application/problem+json"
 OPEN_INFERENCE_PATH = "/v2"
 MAX_FIELD_ERRORS = 20
 MAX_FIELD_CHARS = 100
-# pydantic describes all or none, at 10 us each.
+# pydantic describes either all errors or none, at 10 us each.
 MAX_COUNTED_ERRORS = 1000
 
 
@@ -32,7 +33,7 @@ class FieldError(BaseModel):
 
 
 class Problem(BaseModel):
-    """An error as RFC 9457 describes it; `errors` is there for 422 only."""
+    """An error as a problem document (RFC 9457); only 422 has `errors`."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -54,13 +55,13 @@ class Problem(BaseModel):
 
 
 class ProtocolError(BaseModel):
-    """An error as the Open Inference Protocol describes it."""
+    """An error in the form of the Open Inference Protocol."""
 
     error: str
 
 
 class ServerError(Exception):
-    """A request that is not answered with predictions; `str()` is the detail that the client sees."""
+    """The base of all errors that a client sees; `str()` is the detail."""
 
     status: ClassVar[int] = 500
     slug: ClassVar[str] = "internal"
@@ -89,17 +90,17 @@ class MalformedHttpError(ServerError):
 
 
 class UnauthorizedError(ServerError):
-    """The request shows no key that the server knows."""
+    """The request has no key that the server knows."""
 
     status, slug, title = 401, "unauthorized", "Unauthorized"
 
     def headers(self) -> dict[str, str]:
-        """Return the header that says how a key is shown (RFC 6750)."""
+        """Return the header that names the authentication scheme (RFC 6750)."""
         return {"WWW-Authenticate": "Bearer"}
 
 
 class ForbiddenError(ServerError):
-    """The key that the request shows is not for this."""
+    """The key of the request does not permit the operation."""
 
     status, slug, title = 403, "forbidden", "Forbidden"
 
@@ -111,19 +112,19 @@ class UnknownModelError(ServerError):
 
 
 class RequestTimeoutError(ServerError):
-    """The request did not come to its end in time."""
+    """The client did not send the whole request in time."""
 
     status, slug, title = 408, "request-timeout", "Request timeout"
 
 
 class BodyTooLargeError(ServerError):
-    """The body is larger than the server takes."""
+    """The body is larger than the limit."""
 
     status, slug, title = 413, "body-too-large", "Body too large"
 
 
 class InvalidFieldError(ServerError):
-    """The JSON is well-formed, but a field of it is not what the API takes."""
+    """The JSON is well-formed, but a field is not valid."""
 
     status, slug, title = 422, "invalid-field", "Invalid field"
 
@@ -133,7 +134,7 @@ class InvalidFieldError(ServerError):
         super().__init__(f"The request has {count} invalid field{'s' if count > 1 else ''}.")
 
     def problem(self) -> Problem:
-        """Return the document, with the first few of the invalid fields."""
+        """Return the document with the first few invalid fields."""
         return super().problem().model_copy(update={"errors": self.errors[:MAX_FIELD_ERRORS]})
 
 
@@ -144,10 +145,10 @@ class OverloadedError(ServerError):
 
 
 class RateLimitedError(ServerError):
-    """The client has asked for as many queries as its key allows.
+    """The client has reached the rate limit of its key.
 
     Args:
-        detail: What the client sees.
+        detail: The detail that the client sees.
         wait_s: Seconds after which it may ask again.
     """
 
@@ -158,18 +159,18 @@ class RateLimitedError(ServerError):
         self._wait_s = wait_s
 
     def headers(self) -> dict[str, str]:
-        """Return when to try again, in whole seconds as the header wants it."""
+        """Return the header that tells when to try again, in whole seconds."""
         return {"Retry-After": str(math.ceil(self._wait_s))}
 
 
 class HeadTooLargeError(ServerError):
-    """The request line and the headers are larger than the server takes."""
+    """The request line and the headers are larger than the limit."""
 
     status, slug, title = 431, "head-too-large", "Head too large"
 
 
 class ClientLeftError(ServerError):
-    """The client hung up; nobody reads this answer, but the metrics count it (as nginx does)."""
+    """The client disconnected. Nobody reads this response, but metrics count it (nginx has the same status)."""
 
     status, slug, title = 499, "client-left", "Client left"
 
@@ -187,11 +188,11 @@ class TimedOutError(ServerError):
 
 
 class InternalError(ServerError):
-    """Our own fault; the log has the details, the client does not."""
+    """A fault of the server; the details are in its log only."""
 
 
 def to_server_error(error: Exception) -> ServerError:
-    """Return the error of the tree that stands for any exception."""
+    """Return the server error for any exception."""
     match error:
         case ServerError():
             return error
@@ -210,13 +211,13 @@ def to_server_error(error: Exception) -> ServerError:
 
 
 def to_response(error: Exception) -> Response:
-    """Return the problem document that stands for any exception."""
+    """Return the response with the problem document for any exception."""
     server_error = to_server_error(error)
     return _respond(server_error.problem(), server_error.headers())
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Make every error of `app` a problem document."""
+    """Answer every error of `app` with a problem document."""
     kinds = (ServerError, ValidationError, QueueFullError, DeadlineError, ClosedError, CallerLeftError, Exception)
     for kind in kinds:
         app.add_exception_handler(kind, _on_error)
@@ -236,7 +237,7 @@ def _from_validation(error: ValidationError) -> ServerError:
 
 
 def field_path(location: Iterable[str | int]) -> str:
-    """Return a field's dotted path, `queries.3.ids`; union tags start with ":" and are no part of it."""
+    """Return the dotted path of a field, such as `queries.3.ids`; union tags, which start with ":", are left out."""
     return ".".join(str(part) for part in location if not str(part).startswith(":"))[:MAX_FIELD_CHARS] or "body"
 
 
@@ -246,7 +247,7 @@ async def _on_error(request: Request, error: Exception) -> Response:
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101  (registered for nothing else)
+    assert isinstance(error, HTTPException)  # noqa: S101  (the handler is registered for nothing else)
     problem = Problem(type="about:blank", title=error.detail, status=error.status_code, detail=error.detail)
     return _respond_to(request, problem, dict(error.headers or {}))
 
@@ -265,7 +266,7 @@ def _respond(problem: Problem, headers: dict[str, Any]) -> Response:
 
 
 def _respond_by_protocol(problem: Problem, headers: dict[str, Any]) -> Response:
-    """Return an error whose message names the fields, which the protocol has no place for, and by its statuses."""
+    """Return an error of the protocol: the message names the invalid fields, and 400 takes the place of 422."""
     message = "; ".join(f"{error.field}: {error.message}" for error in problem.errors or ()) or problem.detail
     status = MalformedJsonError.status if problem.status == InvalidFieldError.status else problem.status
     content = orjson.dumps(ProtocolError(error=message).model_dump())

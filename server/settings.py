@@ -1,6 +1,6 @@
-"""What an operator may set, by flag (`--queue-capacity`) or environment (`ASTEC_QUEUE_CAPACITY`).
+"""The settings of the server, by flag (`--queue-capacity`) or environment (`ASTEC_QUEUE_CAPACITY`).
 
-These knobs change operations only; what changes answers lives in the artifact's manifest.
+They change operation only; everything that changes answers is in the artifact's manifest.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from astec.server.system.cpus import usable_cpus
 
 ENV_PREFIX = "ASTEC_"
 _MAX_DEFAULT_WORKERS = 16
-# What a browser sends: a scheme, a host, a port that is not the usual one, and no path.
+# An origin as a browser sends it: scheme, host, a port unless it is the default one, and no path.
 _ORIGIN = re.compile(r"https?://[a-z0-9.\[\]:-]+")
 
 
@@ -32,7 +32,7 @@ class Settings(BaseSettings):
     artifact: Path = Field(description="Directory of the artifact to serve.")
     host: str = Field(
         default="127.0.0.1",
-        min_length=1,  # An empty one, as of a variable that is not set, would be every address.
+        min_length=1,  # An empty host, as from an unset variable, would listen on every address.
         description="Address to listen on; 0.0.0.0 opens the server to the network.",
     )
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 lets the system pick a free one.")
@@ -198,20 +198,20 @@ class Settings(BaseSettings):
 
     @property
     def threads_per_worker(self) -> int:
-        """Batches in flight in each worker."""
+        """The number of inference threads, and so of batches in flight, in each worker."""
         return self.inference_threads or max(1, usable_cpus() // self.workers)
 
     @property
     def max_inline_s(self) -> float:
-        """The longest batch computed on the event loop: none where several threads could compute side by side."""
+        """The longest batch that is computed on the event loop; 0 if several threads could compute side by side."""
         return self.inline_batch_us / 1e6 if self.threads_per_worker == 1 else 0.0
 
     @property
     def drain_timeout_s(self) -> int:
-        """Seconds of the drain, which ends within the shutdown timeout."""
+        """Seconds of draining, which ends within the shutdown timeout."""
         return min(self.drain_s, self.shutdown_timeout_s)
 
     @property
     def max_queries(self) -> int:
-        """Most queries of a request that can ever be admitted."""
+        """The most queries of a request that can be admitted."""
         return min(self.max_queries_per_request, self.queue_capacity)

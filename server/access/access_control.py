@@ -1,4 +1,4 @@
-"""Who may ask, and how much: the door in front of the endpoints that need a key."""
+"""Access control: the keys and rate limits of the clients that may send queries."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from astec.server.access.rate_limit import RateLimit
 from astec.server.errors import ForbiddenError, RateLimitedError, UnauthorizedError
 from astec.server.settings import Settings
 
-_LOOK_S = 1.0
+_REFRESH_S = 1.0
 _SCHEME = b"bearer "
 
 
 class AccessControl:
-    """Lets in who shows a key of the file, and no more queries than a key may ask.
+    """Checks the key of each request, and limits the queries of each client.
 
     Args:
-        keys: The keys.
-        rate_limit: How much each client may ask; None: as much as it likes.
-        operator: The name of who may also change what is served.
+        keys: The keys of the clients.
+        rate_limit: The rate limit of each client; None: no limit.
+        operator: The name of the client that may also reload the model.
     """
 
     def __init__(self, keys: ApiKeys, rate_limit: RateLimit | None, operator: str) -> None:
@@ -39,7 +39,7 @@ class AccessControl:
         """Return the name of the client that sent a request.
 
         Raises:
-            UnauthorizedError: It shows no key, or one that is not in the file.
+            UnauthorizedError: The request has no key, or one that is not in the file.
         """
         for header, value in scope["headers"]:
             if header == b"authorization":
@@ -50,20 +50,20 @@ class AccessControl:
         raise UnauthorizedError('This server asks for a key. Send the header "Authorization: Bearer KEY".')
 
     def require_operator(self, scope: Scope) -> None:
-        """Let in a request of the operator.
+        """Check that a request has a key of the operator.
 
         Raises:
-            UnauthorizedError: It shows no key, or one that is not in the file.
-            ForbiddenError: Its key is another's.
+            UnauthorizedError: It has no key, or one that is not in the file.
+            ForbiddenError: It has the key of another client.
         """
         if self.client_of(scope) != self._operator:
             raise ForbiddenError("This key is for asking only. Use one of the operator's.")
 
     def charge(self, client: str, queries: int) -> None:
-        """Count the queries of a request.
+        """Charge the queries of a request to a client.
 
         Raises:
-            RateLimitedError: The client has asked for as much as it may.
+            RateLimitedError: The client has reached its rate limit.
         """
         if self._rate_limit is None:
             return
@@ -72,14 +72,14 @@ class AccessControl:
             raise RateLimitedError("This key has asked for as many queries as it may. Slow down.", wait_s)
 
     def refresh(self) -> None:
-        """Take over the keys of a file that has changed."""
+        """Use the keys of the file if it has changed."""
         if self._keys.refresh():
             self._know_names()
 
     async def watch(self) -> None:
-        """Look at the file once a second, until cancelled: requests need not."""
+        """Refresh the keys once a second until cancelled, so that requests need not read the file."""
         while True:
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(_REFRESH_S)
             self.refresh()
 
 

@@ -1,4 +1,4 @@
-"""The keys that clients show, out of a file that may change while the server runs."""
+"""The API keys of clients, read from a file that may change while the server runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import NamedTuple
 logger = logging.getLogger(__name__)
 
 MIN_KEY_CHARS = 16
-# A key is what RFC 6750 lets a bearer token be.
+# The syntax of a key is that of a bearer token in RFC 6750.
 _LINE = re.compile(r"(?P<name>[\w.-]{1,64}):(?P<key>[A-Za-z0-9._~+/-]+=*)", re.ASCII)
 _MAX_FILE_BYTES = 16 << 20
 _OTHERS_READ = stat.S_IRGRP | stat.S_IROTH
@@ -24,28 +24,28 @@ _MISSING: _Signature = (0, 0, 0, 0)
 
 
 class ApiKeysError(Exception):
-    """The file of keys cannot be used; the message says why and what to do, and quotes no key."""
+    """The file of keys cannot be used; the message gives the reason and the remedy, and quotes no key."""
 
 
 class _Content(NamedTuple):
-    names: dict[bytes, str]  # by the digest of a key
+    names: dict[bytes, str]  # Names of clients by the digests of their keys.
     signature: _Signature
 
 
 class ApiKeys:
-    """Names of clients by their keys, as the file says now.
+    """The names of clients by their keys, as in the current file.
 
-    The file has a line `name:key` per key; empty lines, and lines that begin with #, mean nothing. A name may have
-    several keys, so that a client can go from one to the next without a gap.
+    The file has a line `name:key` per key; empty lines, and lines that begin with #, are ignored. A name may have
+    several keys, so that a client can change to a new key without interruption.
 
-    Kept and compared are digests. A look-up tells by its time at most something about the digest of what was shown,
-    which whoever shows it knows, and from which nobody finds a key with another: it needs no constant-time comparison.
+    Only digests of keys are stored and compared. The time of a look-up can tell at most something about the digest of
+    the key that was sent, which the sender knows already, so that no constant-time comparison is needed.
 
     Args:
-        path: The file.
+        path: The file of keys.
 
     Raises:
-        ApiKeysError: It cannot be read, or has a line that is not a key, or none that is.
+        ApiKeysError: The file cannot be read, has an invalid line, or has no key.
     """
 
     def __init__(self, path: Path) -> None:
@@ -55,15 +55,15 @@ class ApiKeys:
 
     @property
     def names(self) -> Sequence[str]:
-        """The clients that have a key, sorted."""
+        """The names of the clients that have a key, sorted."""
         return sorted(set(self._content.names.values()))
 
     def name_of(self, key: bytes) -> str | None:
-        """Return the name of the client with this key, or None where nobody has it."""
+        """Return the name of the client with this key, or None if no client has it."""
         return self._content.names.get(sha256(key).digest())
 
     def refresh(self) -> bool:
-        """Read the file if it is another than before, and return whether there are new keys.
+        """Read the file again if it has changed, and return whether its keys are in use.
 
         A file that cannot be used leaves the keys as they are, and is logged once.
         """
@@ -87,7 +87,8 @@ class ApiKeys:
 def _read(path: Path) -> _Content:
     try:
         with path.open("rb") as file:
-            status = os.fstat(file.fileno())  # Before its content: what is written in between is then read again.
+            # Read before the content, so that the next refresh finds a change in between.
+            status = os.fstat(file.fileno())
             content = file.read(_MAX_FILE_BYTES + 1)
     except OSError as error:
         raise ApiKeysError(f"the keys in {path} cannot be read: {error.strerror}") from error
@@ -121,5 +122,5 @@ def _parse(path: Path, content: bytes) -> dict[bytes, str]:
 
 
 def _signature(status: os.stat_result) -> _Signature:
-    # The last changes with owner and mode, too.
+    # The last of them changes with owner and mode, too.
     return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

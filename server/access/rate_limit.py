@@ -1,4 +1,4 @@
-"""Token buckets that all workers share: how many queries a client may ask in a second."""
+"""The rate limiter: token buckets of clients, shared by all workers."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from collections.abc import Callable, Iterable
 from hashlib import sha256
 from mmap import mmap
 
-# Untouched pages take no memory, so there may be far more cells than clients, and hardly any two want the same.
+# Untouched pages take no memory, so there are far more cells than clients, and collisions are rare.
 _CELLS = 1 << 20
 _CELL_BYTES = 8
 
 
 class RateLimit:
-    """A bucket for each client. It holds up to `burst` tokens, gets `rate_qps` a second, and a query takes one.
+    """A token bucket per client. It holds up to `burst` tokens, gains `rate_qps` a second, and a query takes one.
 
-    A bucket is one number, the time at which it will be full again, in memory that the workers share: made before they
-    are forked. Nobody locks it. Two workers that answer one client in the same microsecond may both take the same
-    token, which lets a query too many pass now and then, and never keeps one out.
+    A bucket is stored as one number, the time at which it will be full again, in memory that the workers share; so it
+    is created before the fork. There is no lock. Two workers that serve one client in the same microsecond may both
+    take the same token: a query too many may pass now and then, but none is refused wrongly.
 
     Args:
         rate_qps: Queries per second.
-        burst: Queries at once, after a pause.
-        clock_s: Seconds, the same in every worker.
+        burst: The most queries at once, after a pause.
+        clock_s: The time in seconds, the same in every worker.
     """
 
     def __init__(self, rate_qps: float, burst: int, clock_s: Callable[[], float] = time.monotonic) -> None:
@@ -33,7 +33,7 @@ class RateLimit:
         self._cells: dict[str, int] = {}
 
     def know(self, names: Iterable[str]) -> None:
-        """Give each client a bucket: by its name, so that it is the same in every worker and after every change."""
+        """Give each client a bucket, by its name, so that it is the same in every worker and after every change."""
         taken: dict[int, str] = {}
         for name in sorted(names):
             cell = int.from_bytes(sha256(name.encode()).digest()[:8], "big") % _CELLS
@@ -45,11 +45,11 @@ class RateLimit:
     def take(self, name: str, queries: int) -> float:
         """Take a token per query and return 0, or take none and return the seconds until there is one.
 
-        A request with more queries than there are tokens passes and leaves a debt, so that none is too large ever to
-        pass; what is asked in the long run is within the rate all the same.
+        A request with more queries than there are tokens passes and leaves a debt, so that no request is too large to
+        pass at all. In the long run the queries stay within the rate all the same.
         """
         cell, now_s = self._cells.get(name), self._clock_s()
-        if cell is None:  # Its key was withdrawn while this request came in, and was valid when it began.
+        if cell is None:  # The key was valid when the request began, and was withdrawn since.
             return 0.0
         full_at_s = max(self._full_at_s[cell], now_s)
         wait_s = full_at_s - now_s - self._max_debt_s

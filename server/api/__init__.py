@@ -1,1 +1,1 @@
-"""The HTTP endpoints, from a request's bytes to a response's bytes."""
+"""The HTTP endpoints: from the bytes of a request to the bytes of a response."""

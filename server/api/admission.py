@@ -1,4 +1,4 @@
-"""Who is let in while the queue is full: decided by the head of a request, before it costs anything."""
+"""Admission control: requests that the queue has no room for are refused by their head, before they cost anything."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from astec.server.errors import OverloadedError, to_response
 from astec.server.http.cooldown import Cooldown, Readable
 from astec.server.metrics.board import OTHER, Metrics
 
-# A tenth of a CPU's time.
+# Takes a tenth of the time of a CPU.
 _REFUSALS_PER_S = 5_000
-_MAX_WAIT_S = 1.0  # after which a client was told to try again
+_MAX_WAIT_S = 1.0  # The refusal tells the client to try again after this time.
 
 
 class AdmissionControl:
-    """The server's `AdmissionPolicy`: counts who was let in and is on the way to the queue.
+    """Admits requests while the queue has room for them; the `AdmissionPolicy` of the server.
 
-    A head is read in one turn of the event loop and its request queued in the next part of it, when many more heads
-    have been read. All of them would find the same free places.
+    Requests that were admitted but are not queued yet are counted too: many heads are read in one turn of the event
+    loop before the first of their requests is queued, and all of them would find the same free places.
 
     Args:
-        service: Whose queue it is.
+        service: The service whose queue limits the requests.
         metrics: Where refusals are counted.
-        target: The path of what is queued; None where all shall be let in.
+        target: The path whose requests are limited; None: none are.
     """
 
     def __init__(self, service: Service, metrics: Metrics, target: str | None) -> None:
@@ -39,13 +39,13 @@ class AdmissionControl:
         self._queue_full = to_response(QueueFullError("All places in the queue are taken."))
 
     def refusal(self, method: bytes, target: bytes) -> Response | None:
-        """Return the answer to a request that the queue has no place for, whatever its body, or None."""
+        """Return the response to a request that the queue has no room for, whatever its body; None: it is admitted."""
         if target != self._target or method != b"POST":
             return None
         if self._service.has_room(self._coming + 1):
             if self._coming == 0:
-                # Before the requests of this turn go on, and after the last of their heads was read.
-                asyncio.get_running_loop().call_soon(self._see_them_queue)
+                # Runs after the last head of this turn was read, and before their requests go on.
+                asyncio.get_running_loop().call_soon(self._reset_coming)
             self._coming += 1
             return None
         self._metrics.queries_shed("queue_full", 1)
@@ -53,12 +53,12 @@ class AdmissionControl:
         return self._queue_full
 
     def let_wait(self, connection: Readable) -> None:
-        """Have a connection whose request was refused wait, if others were refused just before."""
+        """Pause a connection whose request was refused, if many others were refused just before."""
         self._cooldown.note_refusal(connection)
 
     def request_refused(self, status: int) -> None:
-        """Record what was refused before it was a request."""
+        """Record the refusal of a request that never reached the application."""
         self._metrics.request_refused(OTHER, status)
 
-    def _see_them_queue(self) -> None:
+    def _reset_coming(self) -> None:
         self._coming = 0

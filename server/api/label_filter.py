@@ -1,4 +1,4 @@
-"""Which labels a request may be answered with: its `filter` and `exclude`, checked, and what they allow, remembered."""
+"""The label filter of a request: its `filter` and `exclude`, checked and turned into a selection of labels."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from astec.server.errors import FieldError, InvalidFieldError, field_path
 def to_selection(
     metadata: LabelMetadata | None, wanted: LabelConditions | None, unwanted: LabelConditions | None
 ) -> Selection | None:
-    """Return what a request's `filter` and `exclude` select; None: every label.
+    """Return the selection by a request's `filter` (`wanted`) and `exclude` (`unwanted`); None: every label.
 
     Raises:
-        InvalidFieldError: The model has no such column, or one of another kind.
+        InvalidFieldError: The model has no such column, or its column has another type.
     """
     errors: list[FieldError] = []
     columns = {} if metadata is None else {column.name: column for column in metadata.columns}
@@ -30,7 +30,7 @@ def to_selection(
 def _to_conditions(
     field: str, conditions: LabelConditions, columns: dict[str, LabelColumn], errors: list[FieldError]
 ) -> Conditions:
-    """The conditions in the form in which equal ones are equal; what is wrong with them goes to `errors`."""
+    """Return the conditions in canonical form, so that equal ones compare equal; errors are added to `errors`."""
     texts: dict[str, tuple[str, ...]] = {}
     for name, given in conditions.items():
         values = given if isinstance(given, list) else [given]

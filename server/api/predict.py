@@ -1,4 +1,4 @@
-"""`POST /predict`: the one endpoint that carries the load, from bytes to bytes."""
+"""The endpoint `POST /predict`, which takes nearly all requests."""
 
 from __future__ import annotations
 
@@ -36,9 +36,15 @@ _SERVER_TIMING = b"queue;dur=%.3f, featurize;dur=%.3f, encode;dur=%.3f, shortlis
 
 
 class PredictEndpoint:
-    """An ASGI application for this endpoint alone.
+    """The ASGI application of this endpoint.
 
-    A prediction takes about as long as a web framework's routing, request and response objects do, so it does without.
+    It uses no web framework, whose routing, request and response objects take about as long as a prediction.
+
+    Args:
+        service: Ranks the labels.
+        settings: The server's settings.
+        metrics: Where rate-limited queries are counted.
+        access_control: Checks keys and rate limits; None: everybody may ask.
     """
 
     def __init__(
@@ -48,7 +54,7 @@ class PredictEndpoint:
         self._metrics = metrics
         self._access_control = access_control
         self._label_metadata = service.artifact.label_metadata
-        # Attributes of settings take longer to read than all that is compared with them.
+        # Copied, because attributes of settings take long to read.
         self._max_body_bytes = settings.max_body_bytes
         self._max_queries = settings.max_queries
         self._max_query_chars = settings.max_query_chars
@@ -60,7 +66,7 @@ class PredictEndpoint:
         await self.serve(scope, receive, send)
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> int:
-        """Serve one request and return the status of the answer."""
+        """Serve one request and return the status of the response."""
         try:
             client = self.client_of(scope)
             content = await read_body(scope, receive, self._max_body_bytes)
@@ -85,10 +91,10 @@ class PredictEndpoint:
         return 200
 
     def client_of(self, scope: Scope) -> str:
-        """Return the name of the client that sent a request, empty where everybody may ask.
+        """Return the name of the client that sent a request; empty if the server asks for no keys.
 
         Raises:
-            UnauthorizedError: It shows no key that the server knows.
+            UnauthorizedError: The request has no key that the server knows.
             UnavailableError: The model is loading, or the server is shutting down.
         """
         client = "" if self._access_control is None else self._access_control.client_of(scope)
@@ -102,8 +108,8 @@ class PredictEndpoint:
         """Check a request, charge it to the client, and return what to ask the service.
 
         Raises:
-            InvalidFieldError: The request cannot be answered as it is.
-            RateLimitedError: The client has asked for as much as it may.
+            InvalidFieldError: A field does not fit the settings or the model.
+            RateLimitedError: The client has reached its rate limit.
         """
         requests = self._to_rank_requests(request, output)
         if self._access_control is not None:
@@ -122,17 +128,17 @@ class PredictEndpoint:
         return b',"explanation":' + explanation.model_dump_json().encode()
 
     def to_json(self, results: Sequence[RankResult], explanation: bytes = b"", *, single: bool) -> bytes:
-        """Return the answer to a `query`, or to `queries`; an explanation is a member of it, behind a comma."""
+        """Return the response body for one `query` (`single`) or for `queries`; `explanation` begins with a comma."""
         if single:
             return b'%b"predictions":%b%b}' % (self._answer_head, results[0].json, explanation)
         lists = [b'{"predictions":%b}' % result.json for result in results]
         return b'%b"results":[%b]}' % (self._answer_head, b",".join(lists))
 
     def _to_rank_requests(self, request: PredictRequest, output: Output) -> list[RankRequest]:
-        """Check what depends on the settings and the model, and name every field that fails.
+        """Check the fields against the settings and the model, and return a rank request for each query.
 
         Raises:
-            InvalidFieldError: The request cannot be answered as it is.
+            InvalidFieldError: Fields do not fit; the error names all of them.
         """
         try:
             queries = queries_of(request)
@@ -183,18 +189,18 @@ class PredictEndpoint:
             _check_length(len(query.ids), self._max_query_features, "ids")
             ids = np.array(query.ids, dtype=np.int32)
             weights = np.ones(len(ids)) if query.weights is None else np.array(query.weights, dtype=np.float64)
-        with np.errstate(over="ignore"):  # what becomes infinite is refused by `check`
+        with np.errstate(over="ignore"):  # `check` refuses weights that become infinite.
             return Bag(ids, weights.astype(np.float32))
 
 
 def too_many_queries(field: str, queries: int, limit: int) -> InvalidFieldError:
-    """Return the error of a request with more queries than there may be."""
+    """Return the error for a request with too many queries."""
     message = f"{queries} queries are more than the limit of {limit}; split the request"
     return InvalidFieldError([FieldError(field=field, message=message)])
 
 
 def require_ready(service: Service) -> None:
-    """Raise UnavailableError unless the service answers queries, as it does while it drains."""
+    """Raise UnavailableError unless the service answers queries; it still does while it drains."""
     if service.state == "loading":
         raise UnavailableError("The model is loading.")
     if service.state == "stopping":
@@ -202,10 +208,10 @@ def require_ready(service: Service) -> None:
 
 
 def caller_of(receive: Receive) -> Caller | None:
-    """Return who waits for the answer to a request, or None where the server does not let its applications see.
+    """Return the client that waits for the response, or None if the HTTP server does not expose it.
 
-    ASGI tells of a hang-up only who awaits `receive`, for which every request that waits would need a task. uvicorn's
-    exchange, of which `receive` is a method, has a flag.
+    ASGI reports a disconnect only to code that awaits `receive`, which would take a task for every waiting request.
+    uvicorn's request cycle, of which `receive` is a method, has a flag.
     """
     exchange: Caller | None = getattr(receive, "__self__", None)
     return exchange if hasattr(exchange, "disconnected") else None
@@ -215,8 +221,8 @@ async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
     """Return the body of a request.
 
     Raises:
-        BodyTooLargeError: It has, or its header says that it will have, more than `max_bytes` bytes.
-        ClientLeftError: The client hung up before its end.
+        BodyTooLargeError: The body is larger than `max_bytes`, or its header announces more.
+        ClientLeftError: The client disconnected before the end of the body.
     """
     body: bytes = b""
     while True:
@@ -225,7 +231,7 @@ async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
             raise ClientLeftError("The client closed the connection before the end of its request.")
         body += message.get("body", b"")
         more: bool = message.get("more_body", False)
-        # A body that came in one piece shows its size; the header's word is enough to refuse early, not to accept.
+        # The header is read only to refuse early; what counts is the size of the body itself.
         announced_bytes = int(Headers(scope=scope).get("content-length", "0")) if more else 0
         if max(len(body), announced_bytes) > max_bytes:
             raise BodyTooLargeError(
@@ -236,9 +242,9 @@ async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
 
 
 def server_timing(answers: Answers[RankResult]) -> bytes:
-    """Return the `Server-Timing` header in milliseconds: the longest queueing, and each stage over all batches.
+    """Return the `Server-Timing` header in milliseconds: the longest queueing, and each stage summed over the batches.
 
-    Where all was in the cache there are no times to tell.
+    If all results came from the cache, it has no times.
     """
     batches = list({id(result.stages): result.stages for result in answers.results if result.stages}.values())
     if not batches:

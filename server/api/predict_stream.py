@@ -1,7 +1,7 @@
-"""`POST /predict/stream`: lines of queries in, lines of labels out, for as long as the client sends.
+"""The endpoint `POST /predict/stream`: a line of labels for each line of queries, for as long as the client sends.
 
-A block of lines is computed at a time. While its answers wait for a client that does not read, nothing more is read
-from it, so that a stream takes the memory of a few blocks however long it is.
+One block of lines is computed at a time. While the client does not read its answers, nothing more is read from it, so
+that a stream takes the memory of a few blocks, however long it is.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/x-ndjson"
 _HEADERS = [(b"content-type", MEDIA_TYPE.encode())]
-# More lines wait for the answers to these. Two batches, behind which other clients' queries may have to wait.
+# The most queries of a stream that are queued at a time: two batches, which other clients may have to wait for.
 _BLOCK_QUERIES = 64
 
 
 class _Line(NamedTuple):
-    """A line that is no blank one, and its number in the stream, counted from 1; or why it is not read."""
+    """A line that is not blank, or the error why it is not read; lines are numbered from 1."""
 
     number: int
     content: bytes | BodyTooLargeError
 
 
 class _Parsed(NamedTuple):
-    """What a line asks, and whether for one `query`; or what is wrong with it."""
+    """The rank requests of a line, `single` if it has one `query`; or the error of the line."""
 
     number: int
     requests: list[RankRequest]
@@ -56,12 +56,12 @@ class _Parsed(NamedTuple):
 
 
 class PredictStreamEndpoint:
-    """An ASGI application for this endpoint alone.
+    """The ASGI application of this endpoint.
 
     Args:
-        predict: What reads, checks, charges and answers a line, which is the body of a request to it.
-        service: What ranks.
-        settings: The server's.
+        predict: The endpoint `/predict`, which checks, charges and answers each line as the body of a request.
+        service: Ranks the labels.
+        settings: The server's settings.
     """
 
     def __init__(self, predict: PredictEndpoint, service: Service, settings: Settings) -> None:
@@ -83,17 +83,17 @@ class PredictStreamEndpoint:
                 for block in _blocks((self._parse(line, scope) for line in lines), self._block_queries):
                     body = await self._answer(block, caller_of(receive))
                     await send({"type": "http.response.body", "body": body, "more_body": True})
-                    await asyncio.sleep(0)  # Lines that all fail wait for nothing, and others want their turn.
+                    await asyncio.sleep(0)  # Invalid lines await nothing; other clients must have their turn.
         except ClientLeftError:
             return
         await send({"type": "http.response.body", "body": b""})
 
     async def describe(self) -> None:
-        """What FastAPI reads the documentation of this endpoint from: it has no parameters."""
+        """Declare the parameters of this endpoint, which FastAPI documents: none."""
 
     def _parse(self, line: _Line, scope: Scope) -> _Parsed:
         try:
-            client = self._predict.client_of(scope)  # A key may have been withdrawn since the stream began.
+            client = self._predict.client_of(scope)  # The key may have been withdrawn since the stream began.
             if isinstance(line.content, BodyTooLargeError):
                 raise line.content
             request = _to_request(line.content)
@@ -106,14 +106,14 @@ class PredictStreamEndpoint:
         return _Parsed(line.number, requests, request.query is not None)
 
     async def _answer(self, block: Sequence[_Parsed], caller: Caller | None) -> bytes:
-        """The answers to a block of lines, a line each."""
+        """Return the answers to a block of lines, one line each."""
         requests = [request for line in block for request in line.requests]
         try:
             results = (await self._service.rank(requests, caller)).results if requests else []
         except Exception as error:
-            if len(block) == 1 or type(error) in SHED_REASONS:  # Too much load is the same for all of them.
+            if len(block) == 1 or type(error) in SHED_REASONS:  # Overload concerns all lines of the block.
                 return b"".join([_problem(line.number, line.error or error) for line in block])
-            # What the model cannot answer fails alone, as it would as a request.
+            # Otherwise only the faulty line fails, as a request of its own would.
             return b"".join([await self._answer([line], caller) for line in block])
         answers, begin = [], 0
         for line in block:
@@ -127,11 +127,11 @@ class PredictStreamEndpoint:
 
 
 def _to_request(content: bytes) -> PredictRequest:
-    """A line as the body of a request; a bare JSON string is a query.
+    """Parse a line as the body of a request; a bare JSON string is a query.
 
     Raises:
-        MalformedJsonError: It is no JSON.
-        ValidationError: It is no request.
+        MalformedJsonError: The line is not JSON.
+        ValidationError: The line is not a valid request.
     """
     if not content.lstrip().startswith(b'"'):
         return PredictRequest.model_validate_json(content)
@@ -142,10 +142,10 @@ def _to_request(content: bytes) -> PredictRequest:
 
 
 async def _read_lines(receive: Receive, max_bytes: int) -> AsyncIterator[list[_Line]]:
-    """The lines that each piece of the body completes; blank ones only count.
+    """Yield the lines that each piece of the body completes; blank lines are counted, but left out.
 
     Raises:
-        ClientLeftError: The client hung up before the end of the body.
+        ClientLeftError: The client disconnected before the end of the body.
     """
     number, tail, skips, more = 1, b"", False, True
     while more:
@@ -158,7 +158,7 @@ async def _read_lines(receive: Receive, max_bytes: int) -> AsyncIterator[list[_L
         lines = []
         for content in pieces:
             if skips:
-                skips = False  # The rest of a line that was too long.
+                skips = False  # This is the rest of a line that was too long.
             elif len(content) > max_bytes:
                 lines.append(_too_long(number, max_bytes))
             elif content.strip():
@@ -177,7 +177,10 @@ def _too_long(number: int, max_bytes: int) -> _Line:
 
 
 def _blocks(lines: Iterable[_Parsed], size: int) -> Iterator[list[_Parsed]]:
-    """The lines in runs of at most `size` queries, or single ones with more; one that fails counts as a query."""
+    """Yield the lines in blocks of at most `size` queries; a line with more is a block of its own.
+
+    An invalid line counts as one query.
+    """
     block: list[_Parsed] = []
     queries = 0
     for line in lines:
@@ -192,7 +195,7 @@ def _blocks(lines: Iterable[_Parsed], size: int) -> Iterator[list[_Parsed]]:
 
 
 def _problem(number: int, error: Exception) -> bytes:
-    """A line with a problem document, and the number of the line that it is about."""
+    """Return a line with a problem document that has the number of the failed line."""
     server_error = to_server_error(error)
     if server_error.status == InternalError.status:
         logger.error("a prediction of a stream failed", exc_info=error)

@@ -1,4 +1,4 @@
-"""The endpoints beside `/predict`, and the documentation of them all."""
+"""The endpoints beside `/predict`, and the OpenAPI documentation of all endpoints."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PLAYGROUND_POLICY = (
 
 
 class DirectRoute(APIRoute):
-    """A route whose endpoint is asked directly; FastAPI documents it, but its dependency solver is left out."""
+    """A route that calls its endpoint directly: FastAPI documents it, but does not solve dependencies or validate."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the function that answers a request."""
@@ -56,7 +56,7 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
         504: "The deadline passed",
     }
     schema = {"$ref": "#/components/schemas/Problem"}
-    # The model puts the schema into the components; the content names the right media type for it.
+    # `model` puts the schema into the components; `content` gives it the right media type.
     return {
         status: {"model": Problem, "description": reasons[status], "content": {MEDIA_TYPE: {"schema": schema}}}
         for status in statuses
@@ -107,20 +107,20 @@ router = APIRouter(route_class=DirectRoute)
 
 @router.get("/healthz", summary="Is the process alive?", response_model=Status)
 async def healthz(request: Request) -> Response:
-    """Answer as long as the event loop turns."""
+    """Answer as long as the event loop runs."""
     return _json({"status": "alive"})
 
 
 @router.get("/readyz", summary="Does the server take queries?", response_model=Status, responses=_problems(503))
 async def readyz(request: Request) -> Response:
-    """Answer 503 until a real prediction has passed, and while the server shuts down."""
+    """Answer 503 until a real prediction has succeeded, and while the server shuts down."""
     require_open(request.app.state.service)
     return _json({"status": "ready"})
 
 
 @router.get(MODEL_PATH, summary="What is served?", response_model=dict[str, Any], responses=_problems(401, 503))
 async def model(request: Request) -> Response:
-    """Answer with the public part of the artifact's manifest, and `examples`, a few queries to try."""
+    """Answer with the public part of the artifact's manifest, and a few queries to try as `examples`."""
     access_control: AccessControl | None = request.app.state.access_control
     if access_control is not None:
         access_control.client_of(request.scope)
@@ -138,7 +138,7 @@ async def model(request: Request) -> Response:
     responses=_problems(401, 403, 404),
 )
 async def reload(request: Request) -> Response:
-    """Have the workers replaced one by one, if the next artifact is sound; until then they serve the one before."""
+    """Replace the workers one by one if the next artifact is valid; until then they serve the previous one."""
     require_admin_port(request)
     access_control: AccessControl | None = request.app.state.access_control
     ask_for_reload: Callable[[], None] | None = request.app.state.ask_for_reload
@@ -151,24 +151,24 @@ async def reload(request: Request) -> Response:
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response, responses=_problems(404))
 async def metrics(request: Request) -> Response:
-    """Answer in Prometheus' text format, for all workers."""
+    """Answer with the metrics of all workers in Prometheus' text format."""
     require_admin_port(request)
     recorded: Metrics = request.app.state.metrics
-    # On a thread, because the memory of a large process takes the system milliseconds to add up.
+    # On a thread, because the kernel takes milliseconds to add up the memory of a large process.
     return Response(await asyncio.to_thread(recorded.exposition), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 def require_open(service: Service) -> None:
-    """Raise UnavailableError unless the service takes queries of clients that come now."""
+    """Raise UnavailableError unless the service accepts queries of new clients."""
     require_ready(service)
     if service.state == "draining":
         raise UnavailableError("The server is shutting down; it still answers on open connections.")
 
 
 def require_admin_port(request: Request) -> None:
-    """Raise the error of an unknown path where there is a port for operators and the request came on another.
+    """Raise 404 if the server has a port for operators and the request came on another port.
 
-    The port is that of the connection's socket, not what the client writes into a header.
+    The port is read from the connection's socket, not from a header that the client writes.
     """
     admin_port: int | None = request.app.state.admin_port
     if admin_port is not None and (request.scope["server"] or ("", None))[1] != admin_port:
@@ -177,7 +177,7 @@ def require_admin_port(request: Request) -> None:
 
 @router.get("/", include_in_schema=False)
 async def playground(request: Request) -> Response:
-    """Answer with a page to try queries on."""
+    """Answer with the playground, a page to try queries on."""
     return HTMLResponse(PLAYGROUND, headers={"Content-Security-Policy": PLAYGROUND_POLICY})
 
 

@@ -1,4 +1,4 @@
-"""The JSON that clients send and get."""
+"""The JSON of requests and responses."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_val
 
 from astec.server.engine.explanation import Explanation
 
-# Lists end at their first error: half a million of them in one body would take seconds to tell.
+# Validation of a list stops at its first error: half a million errors in one body would take seconds to report.
 
 MAX_CONDITIONS = 32
-"""Columns that a `filter` or an `exclude` may name; a model has no more."""
+"""The most columns in a `filter` or an `exclude`; a model has no more."""
 MAX_VALUES = 100
 MAX_VALUE_CHARS = 512
 
 
 class RequestModel(BaseModel):
-    """What a client sends: unknown fields and silent conversions are refused."""
+    """A part of a request: unknown fields and silent conversions are refused."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -26,7 +26,7 @@ _Numbers = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(f
 
 
 class Features(RequestModel):
-    """A query as feature ids, or as a vector of all features, for models trained on such."""
+    """A query as feature ids or as a vector of all features, for models that were trained on features."""
 
     ids: Annotated[list[Annotated[int, Field(ge=0, le=2**31 - 1)]], Field(fail_fast=True)] | None = Field(
         default=None, description="Distinct feature ids."
@@ -105,7 +105,7 @@ LabelConditions = Annotated[
 class PredictRequest(RequestModel):
     """One `query` or several `queries`."""
 
-    # That it is one of the two is for `queries_of` to check: a validator in Python would double the time of parsing.
+    # `queries_of` checks that it is one of the two: a validator in Python would double the time of parsing.
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -171,7 +171,7 @@ class Prediction(BaseModel):
 
 
 class Predictions(BaseModel):
-    """The labels of one query, best first; empty where no token of the query is known."""
+    """The labels of one query, best first; empty if no token of the query is known."""
 
     predictions: list[Prediction]
 
@@ -191,6 +191,6 @@ class BatchResponse(BaseModel):
 
 
 class Status(BaseModel):
-    """How the server is."""
+    """The state of the server."""
 
     status: str

@@ -1,1 +1,1 @@
-"""From queries to ranked labels: cache, micro-batches, prediction and explanations."""
+"""The engine: from queries to ranked labels, with a cache, micro-batches and explanations."""

@@ -1,4 +1,4 @@
-"""Queries that show what a model is for, taken from the model itself."""
+"""Example queries for a model, taken from the model itself."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _LOOKED_AT = 120
 def example_queries(artifact: Artifact) -> list[str]:
     """Return a few short queries, the same ones at every start.
 
-    Training texts from all over the log where the artifact carries them, else the labels with the most training texts;
-    none of models that take feature ids.
+    These are training texts from all parts of the log if the artifact carries them, else the labels with the most
+    training texts. Models that take feature ids have none.
     """
     if artifact.featurizer.kind != "text":
         return []

@@ -1,6 +1,6 @@
-"""Why labels were ranked as they are: the parts of their scores, and the tokens of the query that speak for them.
+"""The explanation of a ranking: the parts of each score, and the tokens of the query that contribute to it.
 
-Takes milliseconds and makes objects; nothing on the way of an ordinary prediction comes by here.
+An explanation takes milliseconds and makes many objects; ordinary predictions do not use this module.
 
 Shapes: D dimensions, K labels of one query, C candidates, T tokens of the query.
 """
@@ -27,14 +27,14 @@ MAX_NEIGHBOUR_LABELS = 20
 
 
 class Explainer:
-    """Takes a ranking apart. Thread-safe; every call runs on its caller's thread alone."""
+    """Explains rankings. Thread-safe; every call runs on its caller's thread alone."""
 
     def __init__(self, artifact: Artifact, encoder: QueryEncoder) -> None:
         self._artifact = artifact
         self._encoder = encoder
 
     def explain(self, query: Query, label_ids: Sequence[int]) -> Explanation:
-        """Explain K labels that a ranking of this query holds, in their order."""
+        """Explain K labels of a ranking of this query, in their order."""
         bags, sequences = self._artifact.featurize([query])
         representations = self._encoder.encode(bags, sequences)
         heaviest = self._heaviest(bags.ids, bags.weights)
@@ -43,15 +43,18 @@ class Explainer:
             return Explanation(tokens=heaviest, labels=[], neighbours=neighbours)
         labels = self._candidates(label_ids, representations)
         parts = self._parts(labels, bags, representations)
-        tokens = self._spoken_for(labels, bags)
+        tokens = self._token_shares(labels, bags)
         return Explanation(
             tokens=heaviest,
-            labels=[LabelExplanation(parts=part, tokens=spoken) for part, spoken in zip(parts, tokens, strict=True)],
+            labels=[LabelExplanation(parts=part, tokens=shares) for part, shares in zip(parts, tokens, strict=True)],
             neighbours=neighbours,
         )
 
     def _neighbours(self, representations: Representations, label_ids: Sequence[int]) -> list[Neighbour]:
-        """The nearest training points, where they may be shown: even without its text each is a row of the log."""
+        """Return the nearest training points; none if the artifact has no texts of them.
+
+        A point is a row of the training log even without its text, so it is not shown then.
+        """
         artifact, points = self._artifact, self._artifact.shortlister.points
         if artifact.point_texts is None or points is None:
             return []
@@ -67,7 +70,7 @@ class Explainer:
         return neighbours
 
     def _candidates(self, label_ids: Sequence[int], representations: Representations) -> Candidates:
-        """K labels with what the indices say of them; where a filter was asked for, they may know nothing of some."""
+        """Return K labels with their similarities and votes; a label that only a filter brought has no votes."""
         shortlister = self._artifact.shortlister
         near = shortlister.nearby(representations.z)
         vote_of = dict(zip(near.labels.tolist(), near.votes.tolist(), strict=True))
@@ -76,7 +79,7 @@ class Explainer:
         return Candidates(labels_K, shortlister.similarities(labels_K, offsets, representations.v), votes_K, offsets)
 
     def _parts(self, labels: Candidates, bags: Bags, representations: Representations) -> list[ScoreParts]:
-        """What each part adds to the score of each label; together they are the score."""
+        """Return what each part adds to the score of each label; the parts add up to the score."""
         artifact = self._artifact
         classifier = Classifiers(representations.x_hat, *artifact.classifier.arrays())
         reranker = None
@@ -86,7 +89,7 @@ class Explainer:
         no_weights = PartWeights(0.0, 0.0, 0.0, 0.0, 0.0)
         added: dict[str, dict[int, float]] = {}
         for part, weight in Shares.of(artifact.manifest.scoring).weights()._asdict().items():
-            # The scorer itself, asked for one part at a time.
+            # The scorer itself, with the weight of one part at a time.
             alone = no_weights._replace(**{part: weight})
             ranked = rank(labels, alone, len(labels.labels), classifier, reranker, logits_K)
             added[part] = dict(zip(ranked[0][0].tolist(), ranked[1][0].tolist(), strict=True))
@@ -95,12 +98,12 @@ class Explainer:
             for label in labels.labels.tolist()
         ]
 
-    def _spoken_for(self, labels: Candidates, bags: Bags) -> list[list[TokenWeight]]:
-        """Of each label the tokens that its sparse term is made of, by what each adds to it."""
+    def _token_shares(self, labels: Candidates, bags: Bags) -> list[list[TokenWeight]]:
+        """Return the tokens that the sparse term of each label is made of, with what each adds to it."""
         sparse, num_labels, num_tokens = self._artifact.sparse, len(labels.labels), len(bags.ids)
         if sparse is None:
             return [[] for _ in range(num_labels)]
-        # The term is linear, so each token is asked alone.
+        # The term is linear in the tokens, so each token is scored alone.
         alone = Bags(bags.ids, bags.weights, np.arange(num_tokens + 1))
         nothing = np.zeros(num_tokens * num_labels, np.float32)
         asked = Candidates(np.tile(labels.labels, num_tokens), nothing, nothing, np.arange(num_tokens + 1) * num_labels)

@@ -1,4 +1,4 @@
-"""The parts of an explanation."""
+"""The explanation of a ranking, as the API answers it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from pydantic import BaseModel
 
 
 class TokenWeight(BaseModel):
-    """A token of the query, a word, a run of words or (behind a ~, with < and > for its edges) a piece of one."""
+    """A token of the query: a word, a run of words, or part of a word (written as ~part, < and > mark its edges)."""
 
     token: str
     weight: float
 
 
 class ScoreParts(BaseModel):
-    """What each part adds to a score; together they are the score."""
+    """The amount that each part adds to a score; the parts add up to the score."""
 
     classifier: float
     similarity: float
@@ -23,17 +23,17 @@ class ScoreParts(BaseModel):
 
 
 class LabelExplanation(BaseModel):
-    """Why a label has its score; `tokens` are those of the sparse term, by what each adds to it before its sigmoid."""
+    """The explanation of a score. `tokens` are those of the sparse term, with what each adds before its sigmoid."""
 
     parts: ScoreParts
     tokens: list[TokenWeight]
 
 
 class Neighbour(BaseModel):
-    """A training point near the query: its text, and its labels, those of the answer first.
+    """A training point near the query: its text and its labels, with the labels of the answer first.
 
-    `similarity` is the cosine by which it was found, `vote` what it gives to the vote of each of its labels; of all
-    points that vote these add up to 1. A label's part `votes` is its vote, 1 at most, times the share of the votes.
+    `similarity` is the cosine by which it was found. `vote` is what it adds to the vote of each of its labels; the
+    votes of all points add up to 1. A label's part `votes` is its vote, 1 at most, times the share of the votes.
     """
 
     text: str
@@ -43,9 +43,9 @@ class Neighbour(BaseModel):
 
 
 class Explanation(BaseModel):
-    """Why a ranking is as it is: the known tokens of the query by TF-IDF, and each of its labels in their order.
+    """The explanation of a ranking: the known tokens of the query by TF-IDF, and its labels in their order.
 
-    `neighbours` are the nearest training points, at most 10; none where the artifact does not carry their texts.
+    `neighbours` are the nearest training points, at most 10; none if the artifact does not carry their texts.
     """
 
     tokens: list[TokenWeight]

@@ -1,4 +1,4 @@
-"""Masks of the labels that a request may be answered with."""
+"""Masks of the labels that a filter allows."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from astec.export.artifact.labels.metadata import LabelMetadata, Selection
 from astec.server.engine.lru_cache import LruCache
 
 MAX_MASK_BYTES = 64 << 20
-"""Of memory for what selections allow, a byte for each label; in every worker."""
+"""The most memory for masks in each worker; a mask takes a byte per label."""
 
 _MAX_MASKS = 1024
 
 
 class LabelMasks:
-    """What selections allow, of which those that were used last are kept. Belongs to one thread.
+    """The masks of selections; the masks used last are cached. Belongs to one thread.
 
     Args:
-        metadata: Of the labels.
+        metadata: The metadata of the labels.
     """
 
     def __init__(self, metadata: LabelMetadata) -> None:
@@ -27,7 +27,7 @@ class LabelMasks:
         self._masks = LruCache[Selection, NDArray[np.bool_]](capacity)
 
     def mask_of(self, selection: Selection | None) -> NDArray[np.bool_] | None:
-        """Return whether each label may be answered, bool [L]; None: every one."""
+        """Return whether each label is allowed, bool [L]; None: all labels are."""
         if selection is None:
             return None
         mask_L = self._masks.get(selection)

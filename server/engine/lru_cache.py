@@ -1,4 +1,4 @@
-"""Answers that were given before."""
+"""A cache that evicts the least recently used entry."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Value = TypeVar("Value")
 
 
 class LruCache(Generic[Key, Value]):
-    """A bounded table that forgets what nobody has asked for the longest. Belongs to one thread.
+    """A bounded dictionary that evicts the entry that was used least recently. Belongs to one thread.
 
     Args:
         capacity: The most entries; 0 keeps none.
@@ -18,20 +18,20 @@ class LruCache(Generic[Key, Value]):
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._entries: OrderedDict[Key, Value] = OrderedDict()  # The one asked for last is the last.
+        self._entries: OrderedDict[Key, Value] = OrderedDict()  # In order of use, the latest last.
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def get(self, key: Key) -> Value | None:
-        """Return the value of `key`, or None where there is none."""
+        """Return the value of `key`, or None if there is none."""
         value = self._entries.get(key)
         if value is not None:
             self._entries.move_to_end(key)
         return value
 
     def put(self, key: Key, value: Value) -> None:
-        """Remember `value`, and forget another one if there are too many."""
+        """Store `value`, and evict an entry if there are too many."""
         self._entries[key] = value
         self._entries.move_to_end(key)
         if len(self._entries) > self._capacity:

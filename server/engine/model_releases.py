@@ -1,4 +1,4 @@
-"""The model that workers are forked with, and the one before as long as there may be a way back."""
+"""The model that workers are forked with, and the previous model while a rollback is possible."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ logger = logging.getLogger(__name__)
 
 
 class ModelReleases:
-    """The artifact that a path leads to now; the path may be a link that is moved to another one.
+    """The artifact that a path leads to; the path may be a symbolic link that is moved to another artifact.
 
-    Only what the link led to is ever used, so that workers never get one file from here and one from there.
+    The link is resolved once per release, so that workers never mix files of two artifacts.
 
     Args:
-        path: An artifact, or a link to one.
-        verify: What is compared with the manifest before an artifact is used.
+        path: An artifact, or a symbolic link to one.
+        verify: The checks against the manifest before an artifact is used.
 
     Raises:
         ArtifactError: The artifact cannot be trusted or read.
@@ -34,7 +34,7 @@ class ModelReleases:
         self.current = open_artifact(self._next, verify)
 
     def propose(self) -> None:
-        """Look where the path leads now."""
+        """Resolve the path again: its target is the next artifact."""
         self._next = _target(self._path)
         logger.info("the next artifact is %s", self._next)
 
@@ -43,28 +43,28 @@ class ModelReleases:
 
         Raises:
             ArtifactError: It cannot be trusted or read.
-            Exception: It does not predict; whatever the library that fails raises.
+            Exception: It does not predict; the error of the library that failed.
         """
         warm_predictor(open_artifact(self._next, self._verify))
 
     def adopt(self) -> None:
-        """Open the next artifact, which was rehearsed, and make it the current one. Raises as `rehearse`."""
+        """Open the next artifact, which `rehearse` has verified, and make it current. Raises as `rehearse`."""
         # Every byte was read a moment ago, and an artifact does not change once it is published.
         artifact = open_artifact(self._next, "sizes")
         warm_predictor(artifact)
         self._previous, self.current = self.current, artifact
 
     def revert(self) -> None:
-        """Make the previous artifact the current one again, where another was adopted."""
+        """Make the previous artifact current again, if another was adopted."""
         if self._previous is not None:
             self.current = self._previous
         self.settle()
 
     def settle(self) -> None:
-        """Give the previous artifact back: its mappings end with the last reference."""
+        """Release the previous artifact: its memory mappings end with the last reference."""
         self._previous = None
 
 
 def _target(path: Path) -> Path:
-    """Where a link leads. What leads nowhere is no error here: opening it says so."""
+    """Resolve a link. A link to nothing is no error here: opening it fails with the reason."""
     return Path(os.path.realpath(path))

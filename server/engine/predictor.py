@@ -1,4 +1,7 @@
-"""Queries in, ranked labels out: featurize, encode, shortlist, score."""
+"""The prediction: queries to ranked labels, by featurize, encode, shortlist and score.
+
+Shapes: B queries, K ranks, D dimensions (d of the indices).
+"""
 
 from __future__ import annotations
 
@@ -21,16 +24,16 @@ from astec.server.metrics.stage_times import StageTimes
 
 
 class Rankings(NamedTuple):
-    """Of B queries the best labels first: `label_ids` int64 [B, K], -1 after the last, and `scores` float32 [B, K]."""
+    """The labels of B queries, best first: `label_ids` int64 [B, K], -1 after the last, and `scores` float32 [B, K]."""
 
     label_ids: NDArray[np.int64]
     scores: NDArray[np.float32]
 
 
 class Ranking(NamedTuple):
-    """The best labels of one query: `label_ids` int64 [K] and `scores` float32 [K], best first.
+    """The labels of one query, best first: `label_ids` int64 [K] and `scores` float32 [K].
 
-    Empty where no token of the query is known.
+    Empty if no token of the query is known.
     """
 
     label_ids: NDArray[np.int64]
@@ -48,14 +51,14 @@ class Predictor:
         self._pipeline = Pipeline.of(artifact, self._ranker)
 
     def check(self, query: Query) -> None:
-        """Raises QueryKindError for a query that this model cannot read."""
+        """Raise QueryKindError for a query that this model cannot read."""
         self.artifact.check(query)
 
     def predict(self, queries: Sequence[Query], top_k: int) -> tuple[list[Ranking], StageTimes]:
-        """Rank the labels of B queries; at most `top_k` each.
+        """Rank the labels of B queries, at most `top_k` each.
 
         Raises:
-            QueryKindError: for a query that `check` refuses.
+            QueryKindError: A query that `check` refuses.
         """
         (labels_BK, scores_BK), times = self.rank(queries, top_k)
         found_B = np.count_nonzero(labels_BK >= 0, axis=1).tolist()
@@ -64,12 +67,12 @@ class Predictor:
     def rank(
         self, queries: Sequence[Query], top_k: int, allowed: Sequence[Allowed] | None = None
     ) -> tuple[Rankings, StageTimes]:
-        """What `predict` does, as the arrays that it comes in.
+        """Rank the labels of B queries, as `predict` does, and return the arrays of the whole batch.
 
         Args:
             queries: B texts or bags.
             top_k: K, the most labels of a query.
-            allowed: what each may be answered with, and how many of the K labels it needs; None: any.
+            allowed: The labels that each query may be answered with, and how many it needs; None: all labels.
         """
         if self._pipeline is not None and allowed is None:
             texts = [query for query in queries if isinstance(query, str)]
@@ -93,7 +96,7 @@ class Predictor:
         )
 
     def shortlist(self, queries: Sequence[Query]) -> list[NDArray[np.int32]]:
-        """The labels that `predict` would score for each query, unordered."""
+        """Return the labels that `predict` would score for each query, int32, in no order."""
         representations = self._encoder.encode(*self.artifact.featurize(queries))
         labels, _, offsets = self.artifact.shortlister.shortlist(representations.z)
         return np.split(labels, offsets[1:-1])
@@ -103,7 +106,7 @@ def _rank_texts(pipeline: Pipeline, texts: Sequence[str], top_k: int) -> tuple[R
     begun = perf_counter()
     labels_BK, scores_BK, times = pipeline.rank(texts, top_k)
     _, *later_s = times.tolist()
-    # What is no stage's own, folding texts above all, comes before the first one and counts as a part of it.
+    # Time outside of the stages, most of it for folding texts, comes before the first stage and counts as part of it.
     return Rankings(labels_BK, scores_BK), StageTimes(perf_counter() - begun - sum(later_s), *later_s)
 
 

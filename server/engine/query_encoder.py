@@ -1,7 +1,7 @@
-"""Queries to representations: what is looked up of their tokens' embeddings, and the artifact's ONNX graph after it.
+"""The encoder of queries: the sum of their tokens' embeddings, then the artifact's ONNX graph.
 
-Of Astec's own encoder a kernel does what the graph does, for one query in half of the time. Which of them it is must
-not depend on the batch, so that an answer is the same to the last bit in any.
+For Astec's own encoder a kernel computes what the graph does, in half of the time for a single query. The choice
+between the two does not depend on the batch, so that an answer is the same to the last bit in every batch.
 
 Shapes: B queries, D dimensions (d of the indices, D~ of the re-ranker).
 """
@@ -23,17 +23,17 @@ from astec.export.artifact.text.bags import Bags
 from astec.export.artifact.text.words import Sequences
 from astec.export.artifact.verification import ArtifactError
 
-_OUTSIDE = b"location"
-"""The key, in a graph's bytes, of what says that a matrix lies in another file."""
+_EXTERNAL_DATA_KEY = b"location"
+"""The key that stands in the bytes of a graph if one of its matrices lies in another file."""
 
-_TRIED_BAGS = 8
+_NUM_TRIED_BAGS = 8
 _HEAD_TOLERANCE = 1e-4
 
 
 class Representations(NamedTuple):
-    """Of B queries, float32: `v` and `x_hat` [B, D], and `z` [B, d], with which the indices are searched.
+    """The representations of B queries, float32: `v` and `x_hat` [B, D], and `z` [B, d] to search the indices with.
 
-    `x_tilde` is [B, D~], [B, 0] without a re-ranker.
+    `x_tilde` is [B, D~], or [B, 0] without a re-ranker.
     """
 
     v: NDArray[np.float32]
@@ -43,11 +43,11 @@ class Representations(NamedTuple):
 
 
 class QueryEncoder:
-    """The embeddings of an artifact and an onnxruntime session, on the calling thread. Thread-safe.
+    """The embeddings and the onnxruntime session of an artifact. Thread-safe; runs on the calling thread.
 
     Raises:
-        ArtifactError: the graph is none, has a matrix outside of its file, or makes something else of a bag than the
-            representations that the manifest says, or the arrays of the head are not those of the graph.
+        ArtifactError: The graph is no ONNX graph, has a matrix in another file, gives representations of other shapes
+            than the manifest says, or the arrays of the head are not the matrices of the graph.
     """
 
     def __init__(self, artifact: Artifact) -> None:
@@ -57,16 +57,16 @@ class QueryEncoder:
         self._head = artifact.head
         onnxruntime.disable_telemetry_events()
         options = onnxruntime.SessionOptions()
-        # A model this small is done before a second thread has woken up; parallelism comes from batches and workers.
+        # So small a model is done before a second thread has woken up; parallelism comes from batches and workers.
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # What a run needs is little and gone at its end: to plan and keep it took longer than to ask for it.
+        # A run needs little memory: to plan it and keep it took longer than to allocate it for each run.
         options.enable_mem_pattern = False
         options.enable_cpu_mem_arena = False
         self._session = _open_session(artifact.encoder_path, options)
-        # Without a projection the indices are searched with v.
+        # Without a projection, the indices are searched with v.
         projected = any(output.name == "z" for output in self._session.get_outputs())
         sizes, path = artifact.manifest.dimensions, artifact.encoder_path
         if not projected and sizes.shortlist_dim != sizes.dim:
@@ -75,17 +75,19 @@ class QueryEncoder:
         if artifact.reranker_embeddings is not None:
             self._outputs.append("x_tilde")
         self._dims = _dims(sizes)
-        self._try(path)
+        self._try_graph(path)
         if self._head is not None:
             self._try_head(self._head, path)
 
     def encode(self, bags: Bags, sequences: Sequences | None = None) -> Representations:
-        """The representations of B queries; one without a known token gives zeros.
+        """Return the representations of B queries, zeros for a query without a known token.
 
-        `sequences` are for an encoder that reads such.
+        Args:
+            bags: The tokens of the queries.
+            sequences: The tokens in their order, for an encoder that reads sequences.
 
         Raises:
-            ValueError: the graph gave arrays of other dimensions, which kernels would read beyond.
+            ValueError: The graph gave arrays of other dimensions; kernels would read beyond their end.
         """
         if self._head is not None:
             found = apply_head(self._embeddings.bag(bags), *self._head.arrays())
@@ -99,13 +101,13 @@ class QueryEncoder:
         v_BD, z_Bd, x_hat_BD, *reranked = self._run_graph(inputs, len(bags))
         return Representations(v_BD, z_Bd, x_hat_BD, reranked[0] if reranked else np.empty((len(bags), 0), np.float32))
 
-    def _try(self, path: Path) -> None:
-        """Encode an empty bag: of a matrix with NaN or infinity in it, not even its zeros make zeros."""
+    def _try_graph(self, path: Path) -> None:
+        """Encode an empty bag, which must give zeros; a matrix with NaN or infinity in it gives NaN."""
         no_ids, offsets = np.empty(0, np.int32), np.zeros(2, np.int64)
         sequences = Sequences(no_ids, offsets) if self._reads_sequences else None
         try:
             representations = self._run(Bags(no_ids, np.empty(0, np.float32), offsets), sequences)
-        except Exception as error:  # of the library, too
+        except Exception as error:  # onnxruntime has no common base class for its errors
             raise ArtifactError(f"{path.name} in {path.parent} encodes no query: {error}") from error
         if any(output.any() for output in representations):
             raise ArtifactError(f"{path.name} in {path.parent} makes something of nothing: it holds NaN or infinity")
@@ -118,10 +120,10 @@ class QueryEncoder:
         return outputs
 
     def _try_head(self, head: Head, path: Path) -> None:
-        bags_BD = np.random.default_rng(0).standard_normal((_TRIED_BAGS, self._dims["v"]), np.float32)
+        bags_BD = np.random.default_rng(0).standard_normal((_NUM_TRIED_BAGS, self._dims["v"]), np.float32)
         try:
             expected = self._run_graph({"bag": bags_BD}, len(bags_BD))
-        except Exception as error:  # of the library, too
+        except Exception as error:  # onnxruntime has no common base class for its errors
             raise ArtifactError(f"{path.name} in {path.parent} encodes no query: {error}") from error
         for expected_BD, found_BD in zip(expected, apply_head(bags_BD, *head.arrays()), strict=True):
             if not np.abs(found_BD - expected_BD).max() <= _HEAD_TOLERANCE * np.abs(expected_BD).max():
@@ -131,16 +133,16 @@ class QueryEncoder:
 
 def _open_session(path: Path, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
     graph = path.read_bytes()
-    if _OUTSIDE in graph:
+    if _EXTERNAL_DATA_KEY in graph:
         raise ArtifactError(f"{path.name} in {path.parent} has data outside of its file; export the run again")
     try:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # the library has one for every kind of damage
+    except Exception as error:  # onnxruntime has an exception for every kind of damage
         raise ArtifactError(f"{path.name} in {path.parent} is no graph that onnxruntime runs: {error}") from error
 
 
 def _dims(sizes: Dimensions) -> dict[str, int]:
-    """Of the inputs and outputs that a graph may have."""
+    """Return the dimension of each input and output that a graph may have."""
     return {
         "bag": sizes.dim,
         "bag_tilde": sizes.reranker_dim,

@@ -1,7 +1,7 @@
-"""The JSON arrays of a batch of rankings, written by one kernel from the arrays that hold labels and scores.
+"""The JSON arrays of a batch of rankings, written by one kernel from the arrays of labels and scores.
 
-A library's encoder needs a string, a dictionary and two numbers of each label as Python objects, and took 3 us a query;
-in a batch of 8 this takes a third of it.
+A JSON library needs a string, a dictionary and two numbers as Python objects for each label, and took 3 us a query; in
+a batch of 8 the kernel takes a third of that.
 
 Shapes: B queries, K ranks, L labels.
 """
@@ -18,9 +18,9 @@ from astec.export.artifact.kernels.prefetch import prefetch
 from astec.export.artifact.labels.text_table import TextTable
 from astec.server.engine.predictor import Rankings
 
-# What is written for a label beside its text: the keys, and a label id, a score and a probability of up to 19 digits.
+# Bytes of a label without its text: the keys, and a label id, a score and a probability of up to 19 digits each.
 _LABEL_BYTES = 130
-_ESCAPED_BYTES = 6  # of a byte of text, at most: \u001f
+_ESCAPED_BYTES = 6  # The most bytes that a byte of text becomes: \u001f
 _FEWEST_DECIMALS, _MOST_DECIMALS = 6, 17
 _QUOTE, _BACKSLASH, _FIRST_PRINTABLE, _ZERO = ord('"'), ord("\\"), ord(" "), ord("0")
 _OPEN, _CLOSE, _COMMA, _POINT, _NEWLINE = ord("["), ord("]"), ord(","), ord("."), ord("\n")
@@ -37,12 +37,18 @@ def to_json(
     texts: TextTable,
     probabilities_BK: NDArray[np.float32] = NO_PROBABILITIES,
 ) -> list[bytes]:
-    """Of each of B queries, B > 0, the JSON array of its labels: at most `most`, none with a score below `least`.
+    """Return the JSON array of the labels of each query.
 
-    Probabilities are written of those queries that have any: NaN stands for none, and [0, 0] for none at all.
+    A score is written with the fewest decimals (at least six, at most 17) that tell its float32 from any other, without
+    zeros at the end. Texts are written in UTF-8, with escapes where JSON requires them.
 
-    A score is written with as few decimals, of six or more and without zeros at the end, as tell its float32 from any
-    other, and with 17 at most. A text is written as the UTF-8 that it is, with escapes where JSON asks for them.
+    Args:
+        rankings: The labels and scores of B queries, B > 0.
+        most: The most labels of each query.
+        least: The lowest score of each query; labels with a lower one are left out.
+        texts: The texts of the labels.
+        probabilities_BK: The probability of each label, NaN for queries without probabilities; [0, 0] if no query has
+            any.
     """
     lines = _write(*rankings, np.array(most), np.array(least, np.float32), texts.blob, texts.offsets, probabilities_BK)
     return lines.tobytes().split(b"\n")
@@ -58,7 +64,7 @@ def _write(
     offsets: NDArray[np.int64],
     probabilities_BK: NDArray[np.float32],
 ) -> NDArray[np.uint8]:
-    """The arrays of B queries with a newline between each and the next: there is none in JSON's strings."""
+    """Return the arrays of B queries, separated by newlines, which strings in JSON never contain."""
     num_queries, num_ranks = label_ids_BK.shape
     bound = 0
     for query in range(num_queries):
@@ -91,7 +97,7 @@ def _write(
 
 @njit(nogil=True, inline="always")
 def _put_byte(buffer: NDArray[np.uint8], at: int, byte: int) -> int:
-    """Write at `at`, as all that follow do; where the next is to be written."""
+    """Write a byte at `at`, and return the position after it, as all functions below do."""
     buffer[at] = byte
     return at + 1
 
@@ -105,7 +111,7 @@ def _put(buffer: NDArray[np.uint8], at: int, content: bytes) -> int:
 
 @njit(nogil=True)
 def _put_integer(buffer: NDArray[np.uint8], at: int, number: int, digits: int) -> int:
-    """Write a number that is not negative, with so many digits or more."""
+    """Write a number that is not negative, with at least so many digits."""
     power, width = 10, 1
     while width < digits or number >= power:
         power *= 10
@@ -118,7 +124,7 @@ def _put_integer(buffer: NDArray[np.uint8], at: int, number: int, digits: int) -
 
 @njit(nogil=True)
 def _put_score(buffer: NDArray[np.uint8], at: int, score: np.float32) -> int:
-    """Write a number between 0 and 9; what is none is written as 0."""
+    """Write a number between 0 and 9; NaN and negative numbers are written as 0."""
     exact = np.float64(score) if score > 0 else 0.0
     power, decimals = 10**_FEWEST_DECIMALS, _FEWEST_DECIMALS
     scaled = np.int64(np.rint(exact * power))

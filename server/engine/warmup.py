@@ -1,4 +1,4 @@
-"""What is done before a model answers, so that no user's query has to wait for it."""
+"""The warm-up of a model: everything slow that happens once, done before the first query of a user."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _TOP_K = 5
 
 
 def warm_predictor(artifact: Artifact) -> Predictor:
-    """A predictor whose pages are in memory and whose code is compiled, as first predictions compile and allocate.
+    """Return a predictor whose files are in memory and whose kernels are compiled, after real predictions with it.
 
     Raises:
-        Exception: the model does not predict; whatever the library that fails raises.
+        Exception: The model does not predict; the error of the library that failed.
     """
     predictor = Predictor(artifact)
     begun_s = perf_counter()
@@ -49,7 +49,7 @@ def warm_predictor(artifact: Artifact) -> Predictor:
 
 
 def _queries(predictor: Predictor) -> list[Query]:
-    """Queries that reach every stage: label texts where the model takes text, else its first feature."""
+    """Return queries that reach every stage: label texts if the model takes texts, else its first feature."""
     labels = predictor.artifact.labels
     texts: list[Query] = [labels[label_id] for label_id in range(min(_BATCH_SIZE, len(labels)))]
     try:

@@ -24,7 +24,7 @@ Serve = Callable[..., AbstractAsyncContextManager[tuple[FastAPI, httpx.AsyncClie
 
 @pytest.fixture(scope="session")
 def opened_artifact(demo_artifact: Path) -> Artifact:
-    """The demo artifact, open."""
+    """The open demo artifact."""
     return open_artifact(demo_artifact)
 
 
@@ -36,7 +36,7 @@ def serve(opened_artifact: Artifact, serving: Callable[[Artifact], Serve]) -> Se
 
 @pytest.fixture(scope="session")
 def serving() -> Callable[[Artifact], Serve]:
-    """Serves any artifact like that."""
+    """Serves any artifact in the same way."""
     return _serving
 
 
@@ -45,7 +45,7 @@ def _serving(artifact: Artifact) -> Serve:
     async def running(**knobs: int) -> AsyncIterator[tuple[FastAPI, httpx.AsyncClient]]:
         settings = Settings(artifact=artifact.path, **knobs)
         app = create_app(settings, artifact, MetricsBoard(1).metrics(0))
-        # What the application raises, the client must see as a response: that is what is tested.
+        # Errors of the application must reach the client as responses, which the tests check.
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with (
             app.router.lifespan_context(app),
@@ -57,7 +57,7 @@ def _serving(artifact: Artifact) -> Serve:
 
 
 def attributes(label: int) -> dict[str, object]:
-    """What the described model knows of a label."""
+    """Return the metadata of a label of the described model."""
     return {
         "country": COUNTRIES[label % 4],
         "advertiser": ADVERTISERS[label % 5],
@@ -72,7 +72,7 @@ def described_artifact(
     build_indices: Callable[..., Indices],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Artifact:
-    """An untrained model that knows something of its labels, and scores 8 of a query at most."""
+    """An untrained model with label metadata, which scores at most 8 labels of a query."""
     folder = tmp_path_factory.mktemp("described")
     checkpoint = make_checkpoint()
     rows = ({"label": text, **attributes(label)} for label, text in enumerate(checkpoint.labels))

@@ -1,4 +1,4 @@
-"""Each documented error, as the problem document that clients get."""
+"""The problem document of each documented error."""
 
 from collections.abc import AsyncIterator
 

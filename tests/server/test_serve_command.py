@@ -1,4 +1,4 @@
-"""The real command in a process of its own."""
+"""The real `astec-serve` command in a process of its own."""
 
 import os
 import re
@@ -83,7 +83,9 @@ def test_it_serves_and_stops_cleanly_without_logging_queries(demo_artifact: Path
             httpx.post(f"{url}/predict", json=body)
         httpx.post(f"{url}/predict", content=f'{{"query": "{SECRET}')
         assert httpx.post(f"{url}/predict", content=b" " * 10_000_000).status_code == 413
-        process.send_signal(signal.SIGHUP)  # new workers, perhaps because a terminal closed; no reason to stop
+        process.send_signal(
+            signal.SIGHUP
+        )  # Replaces the workers; it also comes when a terminal closes, and must not stop the server.
         assert httpx.get(f"{url}/readyz").status_code == 200
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE_S) == 0
@@ -101,7 +103,7 @@ def test_without_the_access_log_a_request_leaves_no_line(demo_artifact: Path, tm
 def test_workers_share_the_port_and_add_up_their_metrics(demo_artifact: Path, tmp_path: Path) -> None:
     with served(demo_artifact, tmp_path, "--workers", 2) as (process, url, log):
         assert len(workers_of(process)) == 2
-        # Every request comes on a connection of its own, to either worker.
+        # Every request opens a new connection, which either worker may accept.
         for _ in range(20):
             assert httpx.post(f"{url}/predict", json={"query": "a"}).status_code == 200
         for _ in range(5):
@@ -130,7 +132,7 @@ def test_one_worker_and_four_give_the_same_bytes(demo_artifact: Path, demo_queri
     for workers in (1, 4):
         with served(demo_artifact, tmp_path, "--workers", workers) as (process, url, _):
             assert len(workers_of(process)) == workers
-            # Connections close, so that each query may go to another worker.
+            # Connections are closed, so that each query may go to another worker.
             with httpx.Client(base_url=url, headers={"Connection": "close"}) as client:
                 answers.append([client.post("/predict", json={"query": query}).content for query in demo_queries])
     assert len(set(answers[0])) > 50
@@ -156,7 +158,7 @@ def workers_of(process: subprocess.Popen[str]) -> list[int]:
 
 
 def private_bytes_by_file(pid: int) -> Counter[str]:
-    """What no other process maps of each file, "" for memory without a file."""
+    """Return the private bytes of each mapped file; "" is memory without a file."""
     private: Counter[str] = Counter()
     for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
         key, *values = line.split(maxsplit=5)

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol (version 2) beside the native API, for the clients of KServe and Triton.
+"""The endpoints of the Open Inference Protocol, version 2, for the clients of KServe and Triton.
 
 Shapes: N queries, K ranks.
 """
@@ -43,7 +43,7 @@ GUARDED_PATHS = tuple(path + suffix for path in MODEL_PATHS for suffix in ("", "
 
 _BINARY = "application/octet-stream"
 _DATATYPES: dict[OutputName, Datatype] = {"labels": "BYTES", "label_ids": "INT64", "scores": "FP32"}
-_MAX_INLINE_LABELS = 5_000  # Writing them takes a microsecond each, for which the event loop may stop for 5 ms.
+_MAX_INLINE_LABELS = 5_000  # Each takes about a microsecond to write; this many may block the event loop, for 5 ms.
 _INPUT_METADATA = [
     TensorMetadata(name="query", datatype="BYTES", shape=[-1]),
     TensorMetadata(name="top_k", datatype="INT32", shape=[1]),
@@ -63,13 +63,13 @@ _REASONS = {
 
 
 class OpenInferenceEndpoints:
-    """The protocol's endpoints.
+    """The endpoints of the protocol.
 
     Args:
-        service: What ranks.
-        predict: What checks and charges requests, these like those of `/predict`.
+        service: Ranks the labels.
+        predict: The endpoint `/predict`, which checks and charges these requests like its own.
         settings: The server's settings.
-        access_control: Who may ask; None: everybody.
+        access_control: Checks keys; None: everybody may ask.
         server_version: The version of the API.
     """
 
@@ -89,7 +89,7 @@ class OpenInferenceEndpoints:
         self._max_queries = settings.max_queries
 
     def routes(self) -> list[APIRoute]:
-        """Return a route for each endpoint, and for each of a model a second one that names the version."""
+        """Return the route of each endpoint; endpoints of a model have a second route with the version in its path."""
         root = OPEN_INFERENCE_PATH
         routes = [
             _get(root, self.server, ServerMetadata, "What serves?"),
@@ -109,16 +109,16 @@ class OpenInferenceEndpoints:
         return _json(ServerMetadata(name="astec", version=self._server_version, extensions=["binary_tensor_data"]))
 
     async def live(self, request: Request) -> Response:
-        """Answer as long as the event loop turns."""
+        """Answer as long as the event loop runs."""
         return _json(Live(live=True))
 
     async def ready(self, request: Request) -> Response:
-        """Answer 503 until a real prediction has passed, and while the server shuts down."""
+        """Answer 503 until a real prediction has succeeded, and while the server shuts down."""
         require_open(self._service)
         return _json(Ready(ready=True))
 
     async def model_ready(self, request: Request) -> Response:
-        """Answer as the server does, for the model that it serves."""
+        """Answer like `ready`, for the model that is served."""
         self._require_model(request)
         require_open(self._service)
         return _json(ModelReady(name=self._service.model_name["name"], ready=True))
@@ -139,10 +139,10 @@ class OpenInferenceEndpoints:
         )
 
     async def infer(self, request: Request) -> Response:
-        """Rank labels for the texts of the input `query`, as tensors of [N, K].
+        """Rank labels for the texts of the input `query`, and answer with tensors of [N, K].
 
-        Where a query has fewer than K labels its row ends with empty texts, ids of -1 and scores of 0. Inputs and
-        outputs may be bytes behind the JSON, by the binary tensor data extension.
+        If a query has fewer than K labels, its row ends with empty texts, ids of -1 and scores of 0. Inputs and
+        outputs may be bytes after the JSON (the binary tensor data extension).
         """
         client = self._client_of(request)
         self._require_model(request)
@@ -188,7 +188,7 @@ class OpenInferenceEndpoints:
 def _elements(rankings: Sequence[RankedLabels], top_k: int) -> dict[OutputName, Elements]:
     """Return the N * K elements of each output, in row-major order.
 
-    Where a query has fewer than K labels its row ends with empty texts, ids of -1 and scores of 0.
+    If a query has fewer than K labels, its row ends with empty texts, ids of -1 and scores of 0.
     """
     texts: list[str] = []
     label_ids_NK = np.full((len(rankings), top_k), -1, np.int64)
@@ -202,7 +202,7 @@ def _elements(rankings: Sequence[RankedLabels], top_k: int) -> dict[OutputName, 
 
 
 def _require_plain(request: Request) -> None:
-    """Refuse compressed bodies, which Triton's client offers to send: a limit on their bytes would be none."""
+    """Refuse compressed bodies, an option of Triton's client: the limit on bytes would not bound their content."""
     if request.headers.get("content-encoding", "identity") != "identity":
         message = "Compressed bodies are not read; send it without a request_compression_algorithm"
         raise InvalidFieldError([FieldError(field="Content-Encoding", message=message)])
@@ -249,7 +249,7 @@ def _infer_route(path: str, endpoint: Endpoint) -> APIRoute:
 
 
 def _operation(path: str) -> str:
-    """Return the name of an operation, `v2_models_name_infer`."""
+    """Return the name of an operation, for example `v2_models_name_infer`."""
     return "_".join(re.findall(r"\w+", path))
 
 

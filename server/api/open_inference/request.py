@@ -1,4 +1,4 @@
-"""What a request of the Open Inference Protocol asks for: JSON, and the bytes behind it, to a request of `/predict`."""
+"""Parsing of inference requests: JSON, and bytes of tensors after it, to a request of `/predict`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,19 @@ from astec.server.api.schema import PredictRequest
 from astec.server.errors import FieldError, InvalidFieldError
 
 HEADER = "Inference-Header-Content-Length"
-"""The header that tells how many bytes of a body are JSON, where tensors follow it."""
+"""The header with the number of bytes of a body that are JSON, if tensors follow."""
 
 ALL_OUTPUTS: tuple[OutputName, ...] = ("labels", "label_ids", "scores")
 
 
 class ParsedInferRequest(NamedTuple):
-    """A request, the outputs that it wants with whether each shall be bytes, and what it calls itself."""
+    """The content of an inference request.
+
+    Attributes:
+        request: The queries and parameters, as a request of `/predict`.
+        outputs: The outputs that it asks for; True: as bytes after the JSON.
+        id: The id that the response repeats.
+    """
 
     request: PredictRequest
     outputs: dict[OutputName, bool]
@@ -26,16 +32,16 @@ class ParsedInferRequest(NamedTuple):
 
 
 def parse_infer_request(body: bytes, header: str | None, max_queries: int) -> ParsedInferRequest:
-    """Return what the body of a request asks for.
+    """Parse the body of an inference request.
 
     Args:
-        body: JSON, and bytes of tensors behind it.
-        header: The value of `HEADER`; None: all is JSON.
-        max_queries: The most queries that may be asked, so that no more are unpacked.
+        body: JSON, and the bytes of tensors after it.
+        header: The value of `HEADER`; None: the whole body is JSON.
+        max_queries: The most queries in a request; more are refused before they are unpacked.
 
     Raises:
-        InvalidFieldError: Inputs lack, repeat, or are not what their shapes say.
-        ValidationError: It is not JSON, a field is not what the protocol and the model say, or out of range.
+        InvalidFieldError: An input is missing, repeated, or does not fit its shape.
+        ValidationError: The body is not JSON, or a field is not valid by the protocol or out of range.
     """
     json_bytes = len(body) if header is None else _json_bytes(header, len(body))
     infer = InferRequest.model_validate_json(body[:json_bytes])
@@ -58,7 +64,7 @@ def _json_bytes(header: str, body_bytes: int) -> int:
 
 
 def _read_inputs(infer: InferRequest, tail: bytes, max_queries: int) -> dict[str, list[str] | list[int]]:
-    """Return the elements of each input, those in bytes from `tail`, where they lie in order."""
+    """Return the elements of each input; the binary inputs follow one another in `tail`."""
     inputs: dict[str, list[str] | list[int]] = {}
     for position, tensor in enumerate(infer.inputs):
         field = f"inputs.{position}"
@@ -80,10 +86,10 @@ def _read_inputs(infer: InferRequest, tail: bytes, max_queries: int) -> dict[str
 
 
 def _elements(tensor: InferInput, content: bytes | None) -> list[str] | list[int]:
-    """Return the elements of an input, given the bytes that are its own.
+    """Return the elements of an input; `content` is its part of the bytes after the JSON, None if it has none.
 
     Raises:
-        ValueError: They are not what the shape and the datatype say, or nowhere, or both in the JSON and behind it.
+        ValueError: They do not fit shape and datatype, are missing, or are both in the JSON and after it.
     """
     count = tensor.shape[0]
     if content is not None and tensor.data is None:

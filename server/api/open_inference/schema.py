@@ -1,7 +1,7 @@
 """The JSON of the Open Inference Protocol, as far as a model that ranks labels for texts needs it.
 
-What the protocol knows and this server has no use for (sequences, priorities, shared memory) is not read. Lists end at
-their first error, as in `server/api/schema.py`.
+Features of the protocol that this server has no use for (sequences, priorities, shared memory) are ignored. Validation
+of a list stops at its first error, as in `server/api/schema.py`.
 
 Shapes: N queries, K ranks.
 """
@@ -20,13 +20,13 @@ OutputName = Literal["labels", "label_ids", "scores"]
 
 
 class ProtocolModel(BaseModel):
-    """What is read or answered; silent conversions are refused."""
+    """A part of a request or a response; silent conversions are refused."""
 
     model_config = ConfigDict(strict=True, frozen=True)
 
 
 class InputParameters(ProtocolModel):
-    """Where the elements of an input are."""
+    """The parameters of an input."""
 
     binary_data_size: int | None = Field(
         default=None, ge=0, le=MAX_SIZE, description="Bytes of the tensor behind the JSON, where it has no `data`."
@@ -69,7 +69,7 @@ InferInput = Annotated[
 
 
 class OutputParameters(ProtocolModel):
-    """How an output is wanted."""
+    """The parameters of a requested output."""
 
     binary_data: bool | None = Field(
         default=None, description="Bytes behind the JSON instead of `data`; left out: as `binary_data_output` says."
@@ -77,14 +77,14 @@ class OutputParameters(ProtocolModel):
 
 
 class RequestedOutput(ProtocolModel):
-    """An output that is asked for."""
+    """An output that the request asks for."""
 
     name: OutputName
     parameters: OutputParameters = OutputParameters()
 
 
 class RequestParameters(ProtocolModel):
-    """What holds for the whole request; `top_k` and `min_score` are checked as those of `/predict`."""
+    """The parameters of the whole request; `top_k` and `min_score` are checked as in `/predict`."""
 
     top_k: int | None = Field(default=None, description="Most labels per query, as the input of this name.")
     min_score: float | None = Field(default=None, description="Labels below it are left out.")
@@ -92,7 +92,7 @@ class RequestParameters(ProtocolModel):
 
 
 class InferRequest(ProtocolModel):
-    """N queries, and what is wanted of their rankings; all outputs, where none is named."""
+    """N queries and the outputs to answer with; all outputs if none is named."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -123,7 +123,7 @@ class TensorMetadata(ProtocolModel):
 
 
 class ServerMetadata(ProtocolModel):
-    """What serves."""
+    """The server's name, version and extensions."""
 
     name: str
     version: str
@@ -131,7 +131,7 @@ class ServerMetadata(ProtocolModel):
 
 
 class ModelMetadata(ProtocolModel):
-    """What is served. The input `top_k` may be left out."""
+    """The model's inputs and outputs. The input `top_k` may be left out."""
 
     name: str
     versions: list[str]
@@ -141,31 +141,31 @@ class ModelMetadata(ProtocolModel):
 
 
 class Live(ProtocolModel):
-    """Whether the process is alive."""
+    """The liveness of the process."""
 
     live: bool
 
 
 class Ready(ProtocolModel):
-    """Whether queries are taken."""
+    """The readiness of the server."""
 
     ready: bool
 
 
 class ModelReady(Ready):
-    """Whether queries of this model are taken."""
+    """The readiness of the model."""
 
     name: str
 
 
 class BinarySize(ProtocolModel):
-    """Where the elements of an output are."""
+    """The parameters of an output in bytes."""
 
     binary_data_size: int
 
 
 class InferOutput(TensorMetadata):
-    """An output: [N, K] elements in row-major order, here or behind the JSON."""
+    """An output: [N, K] elements in row-major order, in `data` or as bytes after the JSON."""
 
     data: list[str] | list[int] | list[float] | None = None
     parameters: BinarySize | None = None

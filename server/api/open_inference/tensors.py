@@ -1,7 +1,7 @@
-"""Elements of the Open Inference Protocol's tensors as bytes, by its binary tensor data extension.
+"""Tensors as bytes, by the binary tensor data extension of the Open Inference Protocol.
 
-An element of a BYTES tensor is its length, 4 bytes, and so many bytes after it; elements of other datatypes follow one
-another. All numbers are little-endian, and the order is row-major.
+An element of a BYTES tensor is its length in 4 bytes, followed by so many bytes; elements of other datatypes have a
+fixed size. All numbers are little-endian, and the order is row-major.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def unpack_texts(content: bytes, count: int) -> list[str]:
     """Return the texts of a BYTES tensor.
 
     Raises:
-        ValueError: They are not so many, or not UTF-8.
+        ValueError: The tensor has another number of elements, or one is not UTF-8.
     """
     texts: list[str] = []
     begin = 0
@@ -43,7 +43,7 @@ def unpack_texts(content: bytes, count: int) -> list[str]:
         try:
             texts.append(content[text_begin:end].decode())
         except UnicodeDecodeError:
-            raise ValueError(f"Element {position} is not UTF-8") from None  # The cause quotes what it cannot read.
+            raise ValueError(f"Element {position} is not UTF-8") from None  # The cause would quote the query.
         begin = end
     if begin < len(content):
         raise ValueError(f"The tensor has {len(content)} bytes, but its elements, {count} by the shape, end at {begin}")
@@ -54,7 +54,7 @@ def unpack_int32(content: bytes, count: int) -> list[int]:
     """Return the numbers of an INT32 tensor.
 
     Raises:
-        ValueError: They are not so many.
+        ValueError: The tensor has another number of elements.
     """
     dtype = np.dtype(_NUMBERS["INT32"])
     if len(content) != count * dtype.itemsize:

@@ -1,4 +1,4 @@
-"""Where a batch is computed: a short one on the event loop, a longer one on a thread beside it."""
+"""The choice where to compute a batch: a short one on the event loop, a longer one on a thread."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from astec.server.engine.batching.threads import InferenceThreads
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# Of the latest batch in what is known about the speed.
-_NEWS = 0.1
+# Weight of the latest batch in the running mean of the time per item.
+_LATEST_WEIGHT = 0.1
 
 
 class BatchRunner(Generic[Item, Result]):
-    """Computes batches where their results are there soonest, as long as nobody else waits for it.
+    """Computes short batches on the event loop and longer ones on threads.
 
-    To wake a thread and be woken by it takes 80 us, which is more than a short query does. What would keep the event
-    loop for longer than `max_inline_s` goes to a thread all the same: health checks and new requests must not wait.
+    To hand a batch to a thread and to be woken by it takes 80 us, longer than a short query takes. A batch that would
+    block the event loop for longer than `max_inline_s` goes to a thread all the same: health checks and new requests
+    must not wait.
 
     Args:
-        compute: Computes a batch; as many results as items, in the same order.
-        threads: For the longer ones.
-        max_inline_s: The longest batch that the event loop computes itself, by what earlier ones took; 0 for none.
+        compute: Computes a batch; returns one result per item, in the same order.
+        threads: The threads for the longer batches.
+        max_inline_s: The longest batch that is computed on the event loop, estimated from earlier ones; 0: none is.
     """
 
     def __init__(
@@ -35,10 +36,10 @@ class BatchRunner(Generic[Item, Result]):
         self._compute = compute
         self._threads = threads
         self._max_inline_s = max_inline_s
-        self._item_s = max_inline_s  # While nothing is known, a single item may take it all.
+        self._item_s = max_inline_s  # Before the first measurement every batch is taken for a long one.
 
     def run(self, batch: list[Item]) -> asyncio.Future[list[Result]]:
-        """Return the future of the batch's results, done already where the event loop computed it.
+        """Return the future of the batch's results; it is done already if the event loop computed them.
 
         Raises:
             RuntimeError: The threads have been closed.
@@ -53,9 +54,9 @@ class BatchRunner(Generic[Item, Result]):
         return results
 
     def _time(self, clock: Callable[[], float], batch: list[Item]) -> list[Result]:
-        # A thread's own clock stands still while it waits for the interpreter, which the loop keeps busy under load:
-        # by any other, batches would seem too long for the loop just when it should compute them.
+        # The clock of a thread stops while it waits for the interpreter's lock, which the event loop holds most of the
+        # time under load. By any other clock, batches would seem too long for the event loop just when it is busy.
         begun_s = clock()
         results = self._compute(batch)
-        self._item_s += _NEWS * ((clock() - begun_s) / len(batch) - self._item_s)
+        self._item_s += _LATEST_WEIGHT * ((clock() - begun_s) / len(batch) - self._item_s)
         return results

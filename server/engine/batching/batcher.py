@@ -1,4 +1,4 @@
-"""Micro-batching on asyncio: what queued while the workers were busy forms the next batch.
+"""Micro-batching on asyncio: the items that queue while a batch is computed form the next batch.
 
 Knows neither HTTP nor numpy. All state belongs to one event loop, so there are no locks.
 """
@@ -15,55 +15,58 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# Event loops round timers to milliseconds: an alarm that rings this much late never rings a little early.
-ALARM_SLACK_S = 0.001
+# Event loops round timers to milliseconds. A timer that is set this much later never fires before its time.
+TIMER_SLACK_S = 0.001
 
 
 class BatcherError(Exception):
-    """An item was not computed, for a reason that is not the item's fault."""
+    """An item was not computed, and the item is not the cause."""
 
 
 class QueueFullError(BatcherError):
-    """The queue has no room for the whole submission; nothing of it was queued."""
+    """The queue has no room for all items of a submission; none of them was queued."""
 
 
 class DeadlineError(BatcherError):
-    """The deadline passed before the answer was there."""
+    """The deadline passed before the results were there."""
 
 
 class ClosedError(BatcherError):
-    """The batcher is draining and takes no more work."""
+    """The batcher is draining and accepts no more items."""
 
 
 class CallerLeftError(BatcherError):
-    """Nobody waits for the answer any more, so it was not computed."""
+    """The caller no longer waits for the results, so they were not computed."""
 
 
 class Caller(Protocol):
-    """Who waits for a submission, until `disconnected`. Looked at when it would be computed, as that costs nothing."""
+    """The client that waits for a submission. `disconnected` is read just before the items would be computed."""
 
     disconnected: bool
 
 
 class Observer(Protocol):
-    """What the batcher tells the metrics."""
+    """The metrics that a batcher reports to."""
 
     def queue_changed(self, length: int) -> None:
-        """Note that `length` items are queued now."""
+        """Record that `length` items are queued now."""
 
     def batch_formed(self, waits_s: Sequence[float]) -> None:
-        """Note that a batch left the queue; one wait in seconds per item of it."""
+        """Record a batch that left the queue, by the seconds that each of its items waited."""
 
 
 class Answers(NamedTuple, Generic[Result]):
-    """The results of a submission's items, in order, and the longest that one of them queued, in seconds."""
+    """The results of a submission, in the order of its items, and the longest time that an item queued, in seconds."""
 
     results: list[Result]
     queue_s: float
 
 
 class _Submission(Generic[Item, Result]):
-    """Items that one caller awaits. Its future is done early if the caller left, time was up or an item failed."""
+    """The items that one caller waits for.
+
+    The future is done early if the caller left, the deadline passed or an item failed.
+    """
 
     __slots__ = ("caller", "deadline_s", "future", "items", "missing", "queue_s", "queued_at_s", "results", "taken")
 
@@ -80,20 +83,20 @@ class _Submission(Generic[Item, Result]):
         self.future = future
         self.queued_at_s = queued_at_s
         self.deadline_s = queued_at_s + timeout_s
-        self.queue_s = 0.0  # Of the items that left the queue last.
-        self.taken = 0  # Items that have left the queue.
-        self.missing = len(items)  # Items without a result.
+        self.queue_s = 0.0  # Queueing time of the items that left the queue last.
+        self.taken = 0  # Number of items that have left the queue.
+        self.missing = len(items)  # Number of items without a result.
         self.results: dict[int, Result] = {}
 
     def deliver(self, begin: int, results: list[Result]) -> None:
-        """Take the results of the items from `begin` on, and answer the caller when none is missing any more."""
+        """Store the results of the items from `begin` on, and answer the caller once no result is missing."""
         self.missing -= len(results)
         if self.missing == 0 and not self.results:
-            self._answer(results)  # All of them at once, as most come.
+            self._answer(results)  # The usual case: all results come in one batch.
             return
         self.results.update(enumerate(results, begin))
         if self.missing == 0:
-            # In order of the items, whichever came first.
+            # In the order of the items; batches may end in another order.
             self._answer([self.results[position] for position in range(len(self.items))])
 
     def _answer(self, results: list[Result]) -> None:
@@ -102,7 +105,7 @@ class _Submission(Generic[Item, Result]):
 
 
 class _Part(NamedTuple, Generic[Item, Result]):
-    """What of a batch is one submission's: its items from `begin` to `end`."""
+    """The part of a batch that belongs to one submission: its items from `begin` to `end`."""
 
     submission: _Submission[Item, Result]
     begin: int
@@ -113,16 +116,18 @@ _Batch = list[_Part[Item, Result]]
 
 
 class Batcher(Generic[Item, Result]):
-    """Gathers items into batches and hands each caller its own answers. Belongs to the event loop that makes it.
+    """Gathers items into batches and gives each caller the results of its own items.
+
+    Belongs to the event loop in which it is created.
 
     Args:
-        process: Computes one batch, or starts to: the future of as many results as items, in the same order.
+        process: Computes one batch, or starts to compute it. Its future has one result per item, in the same order.
         max_batch_size: The most items in a batch.
-        queue_capacity: The most items that wait; batches in flight do not count.
-        concurrency: The most batches in flight.
-        timeout_s: How long a submission may take; what is still queued then is not computed.
-        batch_timeout_us: How long a part-filled batch waits for more items while a worker is idle; 0 waits for nothing.
-        observer: Told of every change of the queue.
+        queue_capacity: The most items in the queue; batches in flight do not count.
+        concurrency: The most batches in flight at a time.
+        timeout_s: The longest time that a submission may take; items that are still queued then are not computed.
+        batch_timeout_us: How long a batch that is not full waits for more items while it could be computed; 0: not.
+        observer: The metrics that every change of the queue is reported to.
     """
 
     def __init__(
@@ -144,35 +149,36 @@ class Batcher(Generic[Item, Result]):
         self._batch_timeout_s = batch_timeout_us / 1e6
         self._observer = observer
         self._loop = asyncio.get_running_loop()
-        # Both by arrival, and keyed, so that whoever is answered or leaves is forgotten in O(1). As all wait equally
-        # long, the first of the unanswered is also the first to expire: one alarm is enough for all of them.
+        # Both in order of arrival, and dictionaries, so that a submission is removed in O(1). As all have the same
+        # timeout, the oldest unanswered submission is the first to expire, and one timer is enough for all of them.
         self._queue: OrderedDict[_Submission[Item, Result], None] = OrderedDict()
         self._unanswered: OrderedDict[_Submission[Item, Result], None] = OrderedDict()
         self._queued_items = 0
         self._in_flight = 0
-        self._deadline_alarm: asyncio.TimerHandle | None = None
-        self._company_alarm: asyncio.TimerHandle | None = None
+        self._deadline_timer: asyncio.TimerHandle | None = None
+        self._batch_timer: asyncio.TimerHandle | None = None
         self._retries: set[asyncio.Task[None]] = set()
         self._closed = False
         self._drained = asyncio.Event()
 
     def has_room(self, items: int) -> bool:
-        """Whether the queue has places for so many items."""
+        """Return whether the queue has room for so many items."""
         return self._queued_items + items <= self._queue_capacity
 
     async def submit(self, items: Sequence[Item], caller: Caller | None = None) -> Answers[Result]:
-        """Queue all items or none, and return their answers.
+        """Queue all items or none, and return their results.
 
         Raises:
             QueueFullError: There is no room for all of the items.
             ClosedError: The batcher is draining.
-            DeadlineError: The time was up; what was still queued is not computed.
-            CallerLeftError: The caller is no longer there when the items would be computed.
-            Exception: Whatever `process` raised for one of the items on its own.
+            DeadlineError: The deadline passed; items that were still queued are not computed.
+            CallerLeftError: The caller had disconnected when the items would have been computed.
+            Exception: The error that `process` raised for one of the items when it was computed alone.
         """
         submission = self._admit(items, caller)
         try:
-            # What else arrived in this turn of the loop is queued before the first of it goes on and takes all.
+            # Everything that arrives in this turn of the event loop is queued before the first submission goes on and
+            # forms a batch of it all.
             await asyncio.sleep(0)
             if submission in self._queue:
                 self._form_batches()
@@ -180,18 +186,19 @@ class Batcher(Generic[Item, Result]):
         finally:
             if submission in self._unanswered:
                 self._forget(submission)
-            # An error in the future remembers this frame, and what is a circle takes the collector to give back.
+            # An error in the future refers to this frame: without this it would be a reference cycle, which only the
+            # garbage collector frees.
             del submission
 
     async def drain(self) -> None:
-        """Refuse new work and return once all accepted work is answered."""
+        """Refuse new items, and return once all accepted items are answered."""
         self._closed = True
         self._form_batches()
         if self._in_flight:
             await self._drained.wait()
-        for alarm in (self._deadline_alarm, self._company_alarm):
-            if alarm is not None:
-                alarm.cancel()
+        for timer in (self._deadline_timer, self._batch_timer):
+            if timer is not None:
+                timer.cancel()
 
     def _admit(self, items: Sequence[Item], caller: Caller | None) -> _Submission[Item, Result]:
         if self._closed:
@@ -201,19 +208,19 @@ class Batcher(Generic[Item, Result]):
                 f"{self._queued_items} of {self._queue_capacity} places in the queue are taken; "
                 f"there is no room for {len(items)} more."
             )
-        now_s = time.perf_counter()  # Not the loop's clock, which may tick in milliseconds.
+        now_s = time.perf_counter()  # The clock of the event loop may have a resolution of milliseconds.
         submission: _Submission[Item, Result] = _Submission(
             items, caller, self._loop.create_future(), now_s, self._timeout_s
         )
         self._queue[submission] = self._unanswered[submission] = None
         self._queued_items += len(items)
         self._observer.queue_changed(self._queued_items)
-        if self._deadline_alarm is None:
-            self._deadline_alarm = self._loop.call_later(self._timeout_s + ALARM_SLACK_S, self._on_deadline)
+        if self._deadline_timer is None:
+            self._deadline_timer = self._loop.call_later(self._timeout_s + TIMER_SLACK_S, self._on_deadline)
         return submission
 
     def _forget(self, submission: _Submission[Item, Result]) -> None:
-        """Give up what is left of a submission."""
+        """Drop a submission and the items of it that are still queued."""
         del self._unanswered[submission]
         if submission in self._queue:
             del self._queue[submission]
@@ -221,20 +228,20 @@ class Batcher(Generic[Item, Result]):
             self._observer.queue_changed(self._queued_items)
 
     def _form_batches(self) -> None:
-        while self._queue and self._in_flight < self._concurrency and not self._waits_for_company():
+        while self._queue and self._in_flight < self._concurrency and not self._waits_for_more_items():
             if batch := self._take_batch(time.perf_counter()):
                 self._start(batch)
 
-    def _waits_for_company(self) -> bool:
+    def _waits_for_more_items(self) -> bool:
         if self._closed or self._batch_timeout_s == 0 or self._queued_items >= self._max_batch_size:
             return False
         left_s = next(iter(self._queue)).queued_at_s + self._batch_timeout_s - time.perf_counter()
-        if left_s > 0 and self._company_alarm is None:
-            self._company_alarm = self._loop.call_later(left_s, self._on_company_alarm)
+        if left_s > 0 and self._batch_timer is None:
+            self._batch_timer = self._loop.call_later(left_s, self._on_batch_timeout)
         return left_s > 0
 
-    def _on_company_alarm(self) -> None:
-        self._company_alarm = None
+    def _on_batch_timeout(self) -> None:
+        self._batch_timer = None
         self._form_batches()
 
     def _take_batch(self, now_s: float) -> _Batch[Item, Result]:
@@ -268,7 +275,7 @@ class Batcher(Generic[Item, Result]):
         if not results.done():
             results.add_done_callback(partial(self._on_computed, batch))
         elif self._queue:
-            # The loop computed it itself. Others that wait for the loop have their turn before the next batch.
+            # It was computed on the event loop. Other events have their turn before the next batch.
             self._loop.call_soon(self._on_computed, batch, results)
         else:
             self._on_computed(batch, results)
@@ -284,7 +291,7 @@ class Batcher(Generic[Item, Result]):
     def _on_computed(self, batch: _Batch[Item, Result], results: asyncio.Future[list[Result]]) -> None:
         error = _error_of(results, batch)
         if error is not None and (len(batch) > 1 or batch[0].end - batch[0].begin > 1):
-            # The worker stays taken while the items are tried one by one, so that only the culprit fails.
+            # The batch stays in flight while its items are computed one by one, so that only the faulty item fails.
             retry = self._loop.create_task(self._compute_one_by_one(batch))
             self._retries.add(retry)
             retry.add_done_callback(self._retries.discard)
@@ -324,18 +331,18 @@ class Batcher(Generic[Item, Result]):
     def _end(self) -> None:
         self._in_flight -= 1
         self._form_batches()
-        # A batch that ends starts the next one first, so nothing can be queued once none is in flight.
+        # The next batch was started just above, so when none is in flight the queue is empty.
         if self._closed and not self._in_flight:
             self._drained.set()
 
     def _on_deadline(self) -> None:
-        self._deadline_alarm = None
+        self._deadline_timer = None
         now_s = time.perf_counter()
         while self._unanswered:
             oldest = next(iter(self._unanswered))
             if oldest.deadline_s > now_s:
-                left_s = oldest.deadline_s - now_s + ALARM_SLACK_S
-                self._deadline_alarm = self._loop.call_later(left_s, self._on_deadline)
+                left_s = oldest.deadline_s - now_s + TIMER_SLACK_S
+                self._deadline_timer = self._loop.call_later(left_s, self._on_deadline)
                 return
             self._expire(oldest)
             self._forget(oldest)
@@ -347,11 +354,11 @@ class Batcher(Generic[Item, Result]):
 def _fail(submission: _Submission[Item, Result], error: BaseException) -> None:
     if not submission.future.done():
         submission.future.set_exception(error)
-        submission.future.exception()  # Seen: asyncio need not report it where the caller left in the same moment.
+        submission.future.exception()  # Marks it as retrieved: asyncio logs no error if the caller just left.
 
 
 def _error_of(results: asyncio.Future[list[Result]], batch: _Batch[Item, Result]) -> BaseException | None:
-    """Return why a batch has no results to hand out, or None where it has or was cancelled."""
+    """Return the error of a batch; None if it has results or was cancelled."""
     if results.cancelled():
         return None
     if (error := results.exception()) is not None:

@@ -1,4 +1,4 @@
-"""Who may ask, how much, from where and on which port."""
+"""Access control: keys, rate limits, origins and the port for operators."""
 
 import asyncio
 import json
@@ -153,7 +153,7 @@ async def test_a_worker_begins_with_the_keys_of_now_not_with_those_its_parent_re
 
 
 async def test_beyond_its_rate_a_client_gets_429_and_when_to_ask_again(serve_with: ServeWith, keys_file: Path) -> None:
-    # A query an hour: the test need not be fast.
+    # A query an hour, so that the speed of the test makes no difference.
     knobs = {"api_keys_file": keys_file, "rate_limit_qps": 1 / 3600, "rate_limit_burst": 3}
     async with serve_with(**knobs) as (_, client):
         assert (await client.post("/predict", json={"queries": ["a", "b"]}, headers=bearer(KEY))).status_code == 200

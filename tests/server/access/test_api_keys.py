@@ -1,4 +1,4 @@
-"""The file of keys, and what becomes of it while a server runs."""
+"""The file of keys, and its changes while a server runs."""
 
 import logging
 import os
@@ -103,7 +103,7 @@ def test_a_file_whose_mode_was_mended_is_read_again(file: Path, monkeypatch: pyt
     file.write_text(f"ads:{FIRST}\n")
     keys = ApiKeys(file)
     file.write_text(f"ads:{SECOND}\n")
-    with monkeypatch.context() as patch:  # The tests may run as root, whom no mode keeps out.
+    with monkeypatch.context() as patch:  # The tests may run as root, who may read a file of any mode.
         patch.setattr(Path, "open", lambda *_: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
         assert not keys.refresh()
     assert not keys.refresh()

@@ -23,7 +23,7 @@ class Guarded(NamedTuple):
     log: Path
 
     def status(self, key: str, queries: int = 1) -> int:
-        """The answer to a request on a connection of its own, so that any worker may get it."""
+        """Send a request on a new connection, so that any worker may answer it."""
         headers = {"Authorization": f"Bearer {key}", "Origin": "https://b.example"}
         asked = {"queries": ["a"] * queries}
         return httpx.post(f"{self.url}/predict", json=asked, headers=headers, timeout=PATIENCE_S).status_code
@@ -42,7 +42,7 @@ def guarded(demo_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     keys.write_text(f"{CONSTANT}mobile:{WITHDRAWN}\n")
     keys.chmod(0o600)
     flags = ["--port", 0, "--admin-port", 0, "--workers", 3, "--api-keys-file", keys]
-    # A query an hour, so that how fast the test is makes no difference.
+    # A query an hour, so that the speed of the test makes no difference.
     flags += ["--rate-limit-qps", 1 / 3600, "--rate-limit-burst", 1000]
     flags += ["--cors-origin", "https://a.example", "--cors-origin", "https://b.example"]
     with log.open("w") as stderr:

@@ -1,4 +1,4 @@
-"""Token buckets, on a clock that the tests turn."""
+"""Token buckets, on a clock that the tests set."""
 
 import os
 
@@ -42,7 +42,7 @@ def test_in_the_long_run_the_rate_is_kept_whatever_the_size_of_requests(clock: C
         clock.now_s += 0.01
         queries = 1 + step % 7
         asked += queries if rate_limit.take("ads", queries) == 0 else 0
-    assert 950 <= asked <= 1000 + burst + 7  # a step may end before the tokens are there
+    assert 950 <= asked <= 1000 + burst + 7  # A step may end before the tokens are there.
 
 
 def test_a_request_larger_than_the_burst_passes_and_leaves_a_debt(clock: Clock) -> None:
@@ -60,7 +60,7 @@ def test_clients_have_buckets_of_their_own_which_a_change_of_names_leaves(clock:
     rate_limit.know(["another", "ads"])
     assert rate_limit.take("ads", 1) > 0
     assert rate_limit.take("another", 1) == 0
-    assert rate_limit.take("search", 1) == 0  # withdrawn meanwhile, but let in before
+    assert rate_limit.take("search", 1) == 0  # The key was withdrawn after the request began.
 
 
 def test_ten_thousand_clients_have_ten_thousand_buckets(clock: Clock) -> None:

@@ -1,4 +1,4 @@
-"""Requests refused by their head, on raw sockets: who comes when the queue is full."""
+"""Requests that are refused by their head while the queue is full, on raw sockets."""
 
 import asyncio
 import json
@@ -37,7 +37,7 @@ class Connection:
 
 @asynccontextmanager
 async def full_server(opened_artifact) -> AsyncIterator[tuple[uvicorn.Server, asyncio.Event, list[Connection]]]:
-    """A server whose one thread is busy until the event, whose only place is taken, and three connections to it."""
+    """A server whose only thread is busy until the event and whose queue is full, and three connections to it."""
     settings = Settings(artifact=opened_artifact.path, inference_threads=1, queue_capacity=1, request_timeout_ms=60_000)
     app = create_app(settings, opened_artifact, MetricsBoard(1).metrics(0))
     (listener,) = open_listeners("127.0.0.1", 0, 1)

@@ -1,4 +1,4 @@
-"""The cache as clients and operators see it."""
+"""The result cache, as clients and operators see it."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""`filter` and `exclude` in a request: what clients get, and that those who do not ask for it are not held up."""
+"""`filter` and `exclude` in a request: answers, errors, and queries without a filter that are not delayed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ QUERIES = list(dict.fromkeys(sample_queries(60, seed=5)))[:20]
 
 @pytest.fixture
 def serve_described(described_artifact: Artifact, serving: Callable[[Artifact], Serve]) -> Serve:
-    """Serves it in this process."""
+    """Serves the described artifact in this process."""
     return partial(serving(described_artifact), request_timeout_ms=60_000)
 
 
@@ -244,7 +244,7 @@ async def test_who_asks_without_a_filter_does_not_wait_for_those_with_one(
         finally:
             release.set()
         assert all(ids(answer) for answer in await asyncio.gather(*slow))
-    # A batch of the twenty is being computed; the others are seen to wait.
+    # One batch of the twenty is being computed; the other queries wait in the queue.
     assert 0 < queued(metrics) < len(QUERIES)
 
 
@@ -260,7 +260,7 @@ async def test_a_full_queue_of_filtered_queries_refuses_more_of_them_only(
     monkeypatch.setattr(LabelMasks, "mask_of", slowly)
     async with serve_described(queue_capacity=4) as (_, client):
         first = asyncio.create_task(ask(client, query=QUERIES[0], filter={"country": "DE"}))
-        await asyncio.to_thread(begun.wait, 30)  # Now it is computed, and has left the queue.
+        await asyncio.to_thread(begun.wait, 30)  # It has left the queue, and is being computed.
         slow = asyncio.create_task(ask(client, queries=QUERIES[:4], filter={"country": "DE"}))
         try:
             while queued((await client.get("/metrics")).text) < 4:

@@ -1,4 +1,4 @@
-"""Every operation of the API against its own OpenAPI schema, asked as the schema allows and as it forbids."""
+"""Every operation of the API against its OpenAPI schema, with requests that the schema allows or forbids."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ Ask = Callable[[schemathesis.Case], httpx.Response]
 
 @pytest.fixture(scope="module")
 def app(opened_artifact: Artifact) -> AstecApi:
-    # A machine that is busy must not make a deadline pass.
+    # No deadline may pass on a busy machine.
     settings = Settings(artifact=opened_artifact.path, request_timeout_ms=60_000)
     return create_app(settings, opened_artifact, MetricsBoard(1).metrics(0))
 
@@ -91,7 +91,7 @@ def schema(app: AstecApi) -> schemathesis.BaseSchema:
 
 @pytest.fixture(scope="module")
 def ask(app: AstecApi) -> Iterator[Ask]:
-    """Asks the application, started up, in this process."""
+    """Sends requests to the started application in this process."""
     client = httpx.AsyncClient(transport=httpx.ASGITransport(app, raise_app_exceptions=False))
     with asyncio.Runner() as runner, ExitStack() as stack:
         lifespan = app.router.lifespan_context(app)
@@ -131,7 +131,7 @@ def test_what_is_answered_is_documented(
 ) -> None:
     method, path = operation.split()
     case = data.draw(schema[path][method].as_strategy(generation_mode=mode))
-    if "{name}" in path:  # One that is made up would be all that is ever refused.
+    if "{name}" in path:  # A made-up name would be refused before anything else is checked.
         case.path_parameters = {part: model[part] for part in model if f"{{{part}}}" in path}
     case.validate_response(ask(case), checks=CHECKS)
 

@@ -1,4 +1,4 @@
-"""What happens when the model is slower than its clients: the one inference thread is kept busy by the test."""
+"""Overload: the test keeps the only inference thread busy, so that the model is slower than its clients."""
 
 import asyncio
 import threading
@@ -107,7 +107,7 @@ async def test_a_real_client_that_closes_its_connection_is_not_computed(opened_a
     settings = Settings(artifact=opened_artifact.path, inference_threads=1, request_timeout_ms=60_000)
     app = create_app(settings, opened_artifact, MetricsBoard(1).metrics(0))
     (listener,) = open_listeners("127.0.0.1", 0, 1)
-    # The protocol that the server runs on: what tells of the hang-up is its own.
+    # The HTTP protocol class of the server: only its request cycle has the flag `disconnected`.
     server = uvicorn.Server(uvicorn.Config(app, http="httptools", log_config=None))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     async with httpx.AsyncClient(base_url=url_of(listener)) as client:
@@ -122,7 +122,7 @@ async def test_a_real_client_that_closes_its_connection_is_not_computed(opened_a
             await queued(client, 1)
             writer.close()
             await writer.wait_closed()
-            # The server has seen the end of the connection when it answers one that came after it.
+            # When this is answered, the server has seen the end of the connection, which came before.
             await client.get("/healthz")
         assert (await in_flight).status_code == 200
         await queued(client, 0)

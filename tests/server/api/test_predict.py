@@ -1,4 +1,4 @@
-"""What `/predict` answers when all is well."""
+"""The answers of `/predict` to valid requests."""
 
 import asyncio
 import re

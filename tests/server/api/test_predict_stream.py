@@ -1,4 +1,4 @@
-"""`POST /predict/stream`, in process and over the real server with clients that dawdle."""
+"""`POST /predict/stream`, in process and over the real server with slow clients."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HEAD = b"POST /predict/stream HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\
 
 
 async def stream(client: httpx.AsyncClient, *pieces: bytes) -> list[dict[str, Any]]:
-    """The answers to a body that comes in these pieces."""
+    """Send a body in these pieces, and return the answers."""
 
     async def body() -> AsyncIterator[bytes]:
         for piece in pieces:
@@ -155,7 +155,7 @@ def read_all(connection: socket.socket) -> bytes:
 
 
 def send_until_stuck(connection: socket.socket, content: memoryview) -> int:
-    """How much of it the other side took."""
+    """Send until the other side takes no more, and return the number of bytes sent."""
     sent = 0
     try:
         while sent < len(content):
@@ -201,7 +201,7 @@ def test_a_stream_lasts_as_long_as_it_goes_on_and_no_longer(demo_artifact: Path)
         received = b""
         for number in range(1, 9):
             it.sendall(chunk(b'"running shoes"\n'))
-            while received.count(b'"predictions"') < number:  # Each is answered before the next is sent.
+            while received.count(b'"predictions"') < number:  # Each line is answered before the next is sent.
                 received += it.recv(1 << 16)
             time.sleep(0.5)
         assert read_all(it) == b"", "after a while without a line the connection ends"

@@ -1,4 +1,4 @@
-"""`"probabilities": true`: how likely each label is right, beside its score."""
+"""Probabilities beside the scores, for requests with `"probabilities": true`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def ask(client: httpx.AsyncClient, **request: object) -> dict[str, Any]:
 
 
 def without(predictions: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The same predictions without their probabilities; fails where one has none."""
+    """Return the predictions without their probabilities; fails if one has none."""
     rest = [dict(one) for one in predictions]
     for one in rest:
         del one["probability"]
@@ -135,7 +135,7 @@ async def test_only_true_and_false_are_taken(serve, value: object) -> None:
 
 
 def test_they_are_measured_on_a_test_file(opened_artifact: Artifact, uncalibrated: Artifact, demo_data) -> None:
-    """On texts that neither the model nor the map has seen they are nearer to what is right than the scores are."""
+    """On unseen texts, probabilities are better calibrated than scores."""
     figures, plain = (
         measure(artifact, open_dataset(demo_data, "test"), (0.55, 1.5), skip_bad_lines=False)
         for artifact in (opened_artifact, uncalibrated)

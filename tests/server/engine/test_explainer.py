@@ -1,4 +1,4 @@
-"""Why a ranking is as it is: the parts of scores and the tokens behind them."""
+"""Explanations of rankings: the parts of scores and the tokens behind them."""
 
 import asyncio
 
@@ -86,7 +86,9 @@ async def test_several_queries_are_not_explained_at_once(serve) -> None:
 
 async def test_explanations_are_bounded_and_the_others_go_on(serve) -> None:
     async with serve(inference_threads=1) as (app, client):
-        await ask(client, query="running shoes")  # Now that its time is known, the event loop computes the next one.
+        await ask(
+            client, query="running shoes"
+        )  # Its time is known now, so the next query is computed on the event loop.
         release = asyncio.Event()
         loop = asyncio.get_running_loop()
         blocked = app.state.service.threads.run(

@@ -1,4 +1,4 @@
-"""Graphs that somebody hostile may put into an artifact: refused by name before a kernel reads what they make."""
+"""Hostile graphs in an artifact: each is refused by name before a kernel reads its outputs."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_outputs_of_other_dimensions_than_declared(
 
 
 def test_outputs_that_grow_with_what_is_asked(open_encoder: Callable[[bytes], QueryEncoder]) -> None:
-    """An empty bag gives what it should, any other a column more."""
+    """An empty bag gives outputs of the right shape, any other bag one column more."""
     names = ["v", "z", "x_hat"]
     nodes = [
         helper.make_node("Abs", ["bag"], ["size"]),

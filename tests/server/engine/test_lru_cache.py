@@ -10,7 +10,7 @@ STEPS = st.lists(st.tuples(st.sampled_from(["get", "put"]), st.integers(0, 8), s
 @given(steps=STEPS, capacity=st.integers(0, 5))
 def test_it_does_what_a_list_in_order_of_use_would_do(steps: list[tuple[str, int, int]], capacity: int) -> None:
     cache = LruCache[int, int](capacity)
-    model: dict[int, int] = {}  # The one used last is the last.
+    model: dict[int, int] = {}  # In order of use, the latest last.
     for step, key, value in steps:
         if step == "put":
             model.pop(key, None)

@@ -1,4 +1,4 @@
-"""The training texts that an explanation quotes, and the examples that a model brings."""
+"""The training texts that an explanation quotes, and the example queries of a model."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -114,7 +114,7 @@ def test_examples_are_short_and_distinct(quoting: Artifact, texts: list[str], ex
     if examples is None:
         rows = [int(example.split()[1]) for example in found]
         assert len(rows) == MAX_EXAMPLES
-        assert np.diff(rows).min() > 100  # From all over the log.
+        assert np.diff(rows).min() > 100  # From all parts of the log.
     else:
         assert found == examples
 

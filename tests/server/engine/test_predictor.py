@@ -1,4 +1,4 @@
-"""Queries in, ranked labels out; alone, in batches and from several threads."""
+"""Rankings of queries: alone, in batches and from several threads."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def artifact(
     build_indices: Callable[..., Indices],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Artifact:
-    """Of one learner or three, without a re-ranker or with one of 24 dimensions, searched by v or by 8 dimensions."""
+    """Artifacts of one or three learners, without or with a re-ranker of 24 dimensions, searched by v or z."""
     learners, reranker_dim, shortlist_dim = request.param
     path = tmp_path_factory.mktemp("encoder") / "artifact"
     checkpoint = make_checkpoint(learners=learners, reranker_dim=reranker_dim)

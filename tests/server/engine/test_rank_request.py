@@ -24,7 +24,7 @@ async def test_arrays_have_the_labels_that_the_json_has(
         for output in get_args(Output)
     ]
     async with serve(cache_entries=cache_entries) as (app, _):
-        for _ in range(2):  # The second time from the cache, where there is one.
+        for _ in range(2):  # The second time from the cache, if there is one.
             results = (await app.state.service.rank(requests, None)).results
             for as_json, as_arrays, both in zip(*(results[form::3] for form in range(3)), strict=True):
                 assert as_json.labels == NO_LABELS

@@ -1,4 +1,4 @@
-"""The kernel's JSON beside a library's."""
+"""The kernel's JSON, compared with that of a library."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from astec.server.engine.predictor import Rankings
 from astec.server.engine.ranking_json import NO_PROBABILITIES, to_json
 
 SCORE = st.floats(0, 5, width=32)
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)  # UTF-8 has no halves of surrogate pairs
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)  # UTF-8 cannot encode surrogates.
 
 
 def single(score: float, text: str = "shoe", least: float = 0.0) -> bytes:
@@ -88,7 +88,7 @@ def test_what_json_escapes_is_escaped() -> None:
 
 
 def test_the_longest_line_has_room() -> None:
-    """Everything at its longest: the id, a score and a probability of 19 digits, and a text of nothing but escapes."""
+    """The longest line: id, score and probability of 19 digits, and a text in which every byte is escaped."""
     text, label = "\x01" * 50, 10**6
     table = TextTable(np.frombuffer(text.encode(), np.uint8), np.zeros(label + 2, np.int64))
     table.offsets[-1] = len(text)

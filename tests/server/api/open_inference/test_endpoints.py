@@ -1,4 +1,4 @@
-"""The Open Inference Protocol in JSON: what is answered, and what is refused and how."""
+"""The Open Inference Protocol in JSON: answers and refusals."""
 
 import asyncio
 import json
@@ -211,7 +211,7 @@ async def test_a_deadline_that_passes_gets_504(serve) -> None:
 
 
 class Exchange:
-    """What uvicorn gives an application to receive from: it tells who has left."""
+    """A stand-in for uvicorn's request cycle: its flag tells that the client has disconnected."""
 
     disconnected = True
 

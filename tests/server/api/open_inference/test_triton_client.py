@@ -19,7 +19,7 @@ OUTPUTS = ("labels", "label_ids", "scores")
 
 
 def shown_key() -> dict[str, str]:
-    """New headers for each request, because the client adds its own to what it is given."""
+    """Return new headers for each request, because the client adds its own to the dictionary."""
     return {"Authorization": f"Bearer {KEY}"}
 
 
@@ -68,7 +68,7 @@ def tensor(name: str, elements: list[str] | list[int], *, binary: bool = True) -
 
 
 def rankings(address: str, queries: list[str], top_k: int, min_score: float = 0.0) -> list[list[dict]]:
-    """What the native API answers."""
+    """Return the answers of the native API."""
     asked = {"queries": queries, "top_k": top_k, "min_score": min_score}
     answer = httpx.post(f"http://{address}/predict", json=asked, headers=shown_key(), timeout=PATIENCE_S)
     return [result["predictions"] for result in answer.json()["results"]]

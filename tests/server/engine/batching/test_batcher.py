@@ -33,7 +33,7 @@ class Recorder:
 
 
 class Worker:
-    """A computation that ends when the test says so: doubles numbers, chokes on those in `poison`."""
+    """A computation that ends when the test releases it: doubles numbers, and fails for numbers in `poison`."""
 
     def __init__(self, *, gated: bool = True, poison: frozenset[int] = frozenset()) -> None:
         self.batches: list[list[int]] = []
@@ -102,7 +102,7 @@ def submit(batcher: Batcher[int, int], *items: int) -> "asyncio.Task[Answers[int
 
 
 async def settle() -> None:
-    """Lets every callback that is ready run, and those that they make ready."""
+    """Run every callback that is ready, and the callbacks that these schedule."""
     for _ in range(20):
         await asyncio.sleep(0)
 
@@ -275,7 +275,7 @@ async def test_an_expired_item_fails_while_it_queues_and_is_not_computed() -> No
     assert worker.processed == [0]
 
 
-async def test_an_expired_item_is_not_computed_even_if_the_alarm_has_not_rung_yet() -> None:
+async def test_an_expired_item_is_not_computed_even_if_the_timer_has_not_fired_yet() -> None:
     worker = Worker()
     batcher, recorder = make_batcher(worker, timeout_s=0.02)
     blocking = submit(batcher, 0)
@@ -283,7 +283,7 @@ async def test_an_expired_item_is_not_computed_even_if_the_alarm_has_not_rung_ye
     late = submit(batcher, 1, 2)
     await settle()
     worker.open()
-    time.sleep(0.03)  # The loop stands still, and timers with it.
+    time.sleep(0.03)  # Blocks the event loop and its timers.
     await settle()
     with pytest.raises(DeadlineError):
         await late
@@ -383,7 +383,7 @@ async def test_drain_finishes_accepted_work_and_refuses_more() -> None:
     assert results(await accepted) == [2, 4, 6]
 
 
-async def test_with_a_timeout_a_part_filled_batch_waits_for_company() -> None:
+async def test_with_a_timeout_a_part_filled_batch_waits_for_more_items() -> None:
     worker = Worker(gated=False)
     batcher, _ = make_batcher(worker, size=2, timeout_us=3_600_000_000)
     first = submit(batcher, 1)
@@ -401,7 +401,7 @@ async def test_with_a_timeout_a_lonely_item_is_computed_in_the_end() -> None:
     assert results(await batcher.submit([2])) == [4]
 
 
-async def test_drain_does_not_wait_for_company() -> None:
+async def test_drain_does_not_wait_for_more_items() -> None:
     worker = Worker(gated=False)
     batcher, _ = make_batcher(worker, size=2, timeout_us=3_600_000_000)
     lonely = submit(batcher, 1)
@@ -411,7 +411,7 @@ async def test_drain_does_not_wait_for_company() -> None:
 
 
 class Inline:
-    """A computation on the event loop itself: done when it returns."""
+    """A computation on the event loop: its future is done when it returns."""
 
     def __init__(self, poison: frozenset[int] = frozenset()) -> None:
         self.batches: list[list[int]] = []

@@ -1,7 +1,7 @@
-"""The batcher through any history of what clients, the clock and the computation may do, against a model of it.
+"""The batcher under random histories of clients, clock and computation, compared with a model of it.
 
-A rule does one thing, and may let the event loop come to rest; what must hold then holds after every rule. Time stands
-still but for the rule that moves it.
+Each rule does one thing, and may let the event loop run until it is idle; the invariants are checked after every rule.
+Time passes only in the rule that moves the clock.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from astec.server.engine.batching.batcher import Answers, Batcher, ClosedError, DeadlineError, QueueFullError
 
 TIMEOUT_S = 3600.0
-"""Far from what a test takes: only the clock that the rules move reaches it."""
+"""A deadline that only the test clock, moved by the rules, can reach."""
 Task = asyncio.Task[Answers[tuple[int, int]]]
 
 
 class Loop(asyncio.SelectorEventLoop):
-    """An event loop whose time, and the batcher's, passes when a rule says so."""
+    """An event loop on the test clock, which the batcher reads too and only the rules move."""
 
     now_s = 0.0
 
@@ -33,7 +33,7 @@ class Loop(asyncio.SelectorEventLoop):
 
 
 class Queue:
-    """What an observer is told: the length of the queue, and its longest."""
+    """An observer that keeps the current and the greatest length of the queue."""
 
     def __init__(self) -> None:
         self.length = self.longest = 0
@@ -47,7 +47,7 @@ class Queue:
 
 
 class Computation:
-    """Batches begun and not ended; of an inline one, the event loop has the results at once.
+    """The batches that have begun and not ended; an inline batch has its results at once.
 
     A result is the item and how often it was computed before.
     """
@@ -77,7 +77,7 @@ class Computation:
 
 
 class BatcherStates(RuleBasedStateMachine):
-    """A batcher, and what each of its callers may expect."""
+    """A batcher, and the outcomes that each of its callers may expect."""
 
     @initialize(
         inline=st.booleans(),
@@ -93,7 +93,10 @@ class BatcherStates(RuleBasedStateMachine):
         self.batcher = self.loop.run_until_complete(self.make())
         self.tasks: list[tuple[list[int], Task]] = []
         self.frozen: dict[int, int] = {}
-        """How often items of who left had begun by then, and 0 of those that expired in the queue: never again."""
+        """Times that items of callers that left had begun by then, 0 for items that expired in the queue.
+
+        They must never begin again.
+        """
         self.errors: list[object] = []
         self.loop.set_exception_handler(lambda _, context: self.errors.append(context))
         self.deadlines_s: dict[int, float] = {}
@@ -115,7 +118,7 @@ class BatcherStates(RuleBasedStateMachine):
         return await self.batcher.submit(items)
 
     def settle(self) -> None:
-        """Every callback that is ready runs, and those that they make ready."""
+        """Run every callback that is ready, and the callbacks that these schedule."""
 
         async def turns() -> None:
             for _ in range(60):
@@ -124,13 +127,13 @@ class BatcherStates(RuleBasedStateMachine):
         self.loop.run_until_complete(turns())
 
     def expire(self) -> None:
-        """The items whose time is up may not begin from now on."""
+        """Mark the queued items whose deadline has passed: they must not begin from now on."""
         late = {item for item, deadline_s in self.deadlines_s.items() if deadline_s <= self.loop.now_s}
         self.frozen.update({item: 0 for item in late if not self.compute.began[item]})
 
     @rule(sizes=st.lists(st.integers(1, 5), min_size=1, max_size=3), poisoned=st.integers(0, 9), settle=st.booleans())
     def submit(self, sizes: list[int], poisoned: int, settle: bool) -> None:
-        """Some clients at once; of the items one may have no result."""
+        """Several clients submit at once; one of the items may fail."""
         for size in sizes:
             items = list(range(self.fresh, self.fresh + size))
             self.fresh += size
@@ -143,7 +146,7 @@ class BatcherStates(RuleBasedStateMachine):
     @precondition(lambda self: any(not task.done() for _, task in self.tasks))
     @rule(data=st.data(), settle=st.booleans())
     def leave(self, data: st.DataObject, settle: bool) -> None:
-        """A client gives up."""
+        """A client cancels its submission."""
         waiting = [(items, task) for items, task in self.tasks if not task.done()]
         items, task = data.draw(st.sampled_from(waiting), "client")
         task.cancel()
@@ -154,7 +157,7 @@ class BatcherStates(RuleBasedStateMachine):
     @precondition(lambda self: self.compute.running)
     @rule(data=st.data())
     def end_batch(self, data: st.DataObject) -> None:
-        """A batch comes back, well or not as its items are."""
+        """A batch ends, with an error if one of its items fails."""
         self.expire()
         self.compute.end(data.draw(st.integers(0, len(self.compute.running) - 1), "batch"))
         self.settle()
@@ -162,7 +165,7 @@ class BatcherStates(RuleBasedStateMachine):
     @precondition(lambda self: self.compute.running)
     @rule(data=st.data())
     def lose_results(self, data: st.DataObject) -> None:
-        """A batch comes back with a result too few."""
+        """A batch ends with one result too few."""
         self.expire()
         batch, future = self.compute.running.pop(data.draw(st.integers(0, len(self.compute.running) - 1), "batch"))
         self.compute.poison.update(batch)
@@ -171,21 +174,21 @@ class BatcherStates(RuleBasedStateMachine):
 
     @rule(share=st.sampled_from([0.3, 0.6]), settle=st.booleans())
     def pass_time(self, share: float, settle: bool) -> None:
-        """Time passes; an alarm rings when the event loop has its turn."""
+        """Time passes; timers fire when the event loop runs."""
         self.move_to(self.loop.now_s + share * TIMEOUT_S, settle=settle)
 
     @precondition(lambda self: self.waiting_deadlines_s())
     @rule(late_s=st.sampled_from([0.0, 1.0]), settle=st.booleans())
     def reach_deadline(self, late_s: float, settle: bool) -> None:
-        """The first deadline has come, for which no alarm rings before a little later, or has passed."""
+        """The first deadline has come, just before its timer fires, or has passed."""
         self.move_to(max(self.loop.now_s, self.waiting_deadlines_s()[0] + late_s), settle=settle)
 
     def waiting_deadlines_s(self) -> list[float]:
-        """Of who waits, the next first."""
+        """The deadlines of the waiting callers, the next first."""
         return sorted(self.deadlines_s[items[0]] for items, task in self.asked() if not task.done())
 
     def asked(self) -> list[tuple[list[int], Task]]:
-        """Those whose clients had their turn."""
+        """The submissions whose clients have run."""
         return [(items, task) for items, task in self.tasks if items[0] in self.deadlines_s]
 
     def move_to(self, now_s: float, *, settle: bool) -> None:
@@ -194,7 +197,7 @@ class BatcherStates(RuleBasedStateMachine):
         if settle:
             self.settle()
 
-    @precondition(lambda self: self.drain is None and len(self.tasks) > 8)  # else it would come too early, mostly
+    @precondition(lambda self: self.drain is None and len(self.tasks) > 8)  # Otherwise most histories would be short.
     @rule()
     def begin_drain(self) -> None:
         """The server shuts down."""
@@ -214,7 +217,7 @@ class BatcherStates(RuleBasedStateMachine):
         assert not self.errors
 
     def teardown(self) -> None:
-        """Everything ends, and everyone has got what is theirs."""
+        """Everything ends, and every caller has its own results."""
         if not hasattr(self, "batcher"):
             return
         self.settle()
