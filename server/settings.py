@@ -40,38 +40,38 @@ class Settings(BaseSettings):
         default=None,
         ge=0,
         le=65535,
-        description="A second port, on the same address, that alone answers /metrics and /v1/model/reload; what else "
-        "there is, both answer. Default: /metrics is on the one port, for every client to read.",
+        description="A second port on the same address. Only this port answers /metrics and /v1/model/reload; both "
+        "answer everything else. Default: no second port, so that every client can read /metrics.",
     )
     api_keys_file: Path | None = Field(
         default=None,
-        description="File with a line name:key for each key that may ask, in a header Authorization: Bearer KEY. "
-        "It is looked at once a second, so that keys come and go without a restart. Default: everybody may ask.",
+        description="File with a line name:key for each API key; clients send it as Authorization: Bearer KEY. The "
+        "file is checked once a second, so that keys change without a restart. Default: no key is needed.",
     )
     operator: str = Field(
         default="operator",
-        description="Name in the file of keys whose keys may also ask for the next model, POST /v1/model/reload. "
-        "Without a key of that name, or without the file, that takes a signal (SIGHUP) on the machine itself.",
+        description="Name in the file of keys whose keys may also reload the model, by POST /v1/model/reload. "
+        "Without a key of that name, or without the file, only a signal (SIGHUP) on the machine itself reloads it.",
     )
     rate_limit_qps: float = Field(
         default=0,
         ge=0,
         le=1e9,
         allow_inf_nan=False,
-        description="Queries per second that the keys of one name may ask, over all workers; beyond it 429. A lower "
-        "limit leaves more for the others, but is kept where there is nobody else, too. 0: no limit.",
+        description="Queries per second that the keys of one name may send, over all workers; beyond it 429. A lower "
+        "limit leaves more for other clients, but also applies while there are none. 0: no limit.",
     )
     rate_limit_burst: int = Field(
         default=0,
         ge=0,
         le=1_000_000_000,
-        description="Queries that a name may ask at once after a pause. Larger forgives clients that come in bursts, "
-        "which fill the queue for all. 0: as many as in a second.",
+        description="Queries that a name may send at once after a pause. Larger admits bursts of a client, which fill "
+        "the queue for all clients. 0: as many as in a second.",
     )
     cors_origin: Annotated[list[str], NoDecode] = Field(
         default_factory=list,
-        description="Origin, such as https://example.com, whose web pages may ask from a browser; repeat it, or "
-        "separate several by commas, for more. Requests then go through the web framework, which takes longer. "
+        description="Origin, such as https://example.com, whose web pages may send queries from a browser; repeat it, "
+        "or separate several by commas, for more. Requests then go through the web framework, which takes longer. "
         "Default: none.",
     )
     workers: int = Field(
@@ -93,14 +93,14 @@ class Settings(BaseSettings):
         default=5000,
         ge=0,
         le=1_000_000,
-        description="Longest batch, in microseconds by what earlier ones took, that the event loop computes itself. "
-        "To hand a batch to an inference thread takes 80 us, but health checks and new requests need not wait for it "
-        "then. 0 hands every batch over, as does a worker with several threads.",
+        description="Longest batch, in microseconds estimated from earlier ones, that the event loop computes itself. "
+        "To hand a batch to an inference thread takes 80 us, but then health checks and new requests do not wait for "
+        "it. 0 hands every batch over, as does a worker with several threads.",
     )
     verify: Literal["hashes", "sizes"] = Field(
         default="hashes",
-        description="What is compared with the manifest at the start: every byte of every file, or names and sizes "
-        "only. Sizes start faster, and serve a file that was damaged without changing its size.",
+        description="Comparison with the manifest at the start: every byte of every file, or names and sizes only. "
+        "With sizes the start is faster, but a file that was damaged without changing its size is served.",
     )
     max_batch_size: int = Field(
         default=32,
@@ -120,14 +120,14 @@ class Settings(BaseSettings):
         ge=0,
         le=1_000_000,
         description="Microseconds that a part-filled batch waits for more queries. Above 0 trades latency at low load "
-        "for larger batches; 0 waits for nothing and still batches under load.",
+        "for larger batches; with 0 there is no wait, and still batches under load.",
     )
     request_timeout_ms: int = Field(
         default=1000,
         ge=1,
         le=600_000,
-        description="Milliseconds after which a request gets 504 and what is left of it is not computed. "
-        "Set it to the caller's own timeout: computing what nobody awaits delays the others.",
+        description="Milliseconds after which a request gets 504 and the rest of it is not computed. Set it to the "
+        "caller's own timeout: computing answers that nobody waits for delays other requests.",
     )
     max_body_bytes: int = Field(
         default=1_048_576,
@@ -166,8 +166,8 @@ class Settings(BaseSettings):
         default=5,
         ge=0,
         description="Seconds, of the shutdown timeout, for which a stopping worker answers on open connections, asking "
-        "their clients to close them. Connections that idle for 5 s are closed anyway: less may cut off a client that "
-        "is about to send, more only waits for those that never do.",
+        "their clients to close them. Idle connections are closed after 5 s anyway: a smaller value may cut off a "
+        "client that is about to send, a larger one only waits for clients that never send.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe level to log."

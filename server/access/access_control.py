@@ -45,7 +45,7 @@ class AccessControl:
             if header == b"authorization":
                 name = self._keys.name_of(value[len(_SCHEME) :]) if value[: len(_SCHEME)].lower() == _SCHEME else None
                 if name is None:
-                    raise UnauthorizedError("The key is not one of this server's. Is it complete, and still valid?")
+                    raise UnauthorizedError("The server does not know this key. Is it complete, and still valid?")
                 return name
         raise UnauthorizedError('This server asks for a key. Send the header "Authorization: Bearer KEY".')
 
@@ -57,7 +57,7 @@ class AccessControl:
             ForbiddenError: It has the key of another client.
         """
         if self.client_of(scope) != self._operator:
-            raise ForbiddenError("This key is for asking only. Use one of the operator's.")
+            raise ForbiddenError("This key is for queries only. Use a key of the operator.")
 
     def charge(self, client: str, queries: int) -> None:
         """Charge the queries of a request to a client.
@@ -69,7 +69,7 @@ class AccessControl:
             return
         wait_s = self._rate_limit.take(client, queries)
         if wait_s > 0:
-            raise RateLimitedError("This key has asked for as many queries as it may. Slow down.", wait_s)
+            raise RateLimitedError("This key has reached its rate limit. Slow down.", wait_s)
 
     def refresh(self) -> None:
         """Use the keys of the file if it has changed."""

@@ -46,12 +46,12 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the OpenAPI entries of the errors an endpoint may answer."""
     reasons = {
         400: "The body is not JSON, or not UTF-8",
-        401: "The server asks for a key, and the request shows none that it knows",
-        403: "The key is not the operator's, or the server asks for no keys, so that it knows no operator",
-        404: "It is on the port for operators only",
+        401: "The server asks for a key, and the request has none that it knows",
+        403: "The key is not the operator's, or the server has no keys, and so no operator",
+        404: "This path is on the port for operators only",
         413: "The body is too large",
         422: "A field is invalid",
-        429: "The queue is full, or the key has asked for as much as it may",
+        429: "The queue is full, or the key has reached its rate limit",
         503: "The model is loading, or the server is shutting down",
         504: "The deadline passed",
     }
@@ -143,7 +143,9 @@ async def reload(request: Request) -> Response:
     access_control: AccessControl | None = request.app.state.access_control
     ask_for_reload: Callable[[], None] | None = request.app.state.ask_for_reload
     if access_control is None or ask_for_reload is None:
-        raise ForbiddenError("Nobody may ask for this here. Start the server with a file of keys, or send it SIGHUP.")
+        raise ForbiddenError(
+            "No client may reload the model of this server. Start it with a file of keys, or send it SIGHUP."
+        )
     access_control.require_operator(request.scope)
     ask_for_reload()
     return _json({"status": "accepted"}, 202)

@@ -53,10 +53,10 @@ _OUTPUT_METADATA = [
 ]
 _REASONS = {
     400: "The request is not what the protocol or the model takes",
-    401: "The server asks for a key, and the request shows none that it knows",
+    401: "The server asks for a key, and the request has none that it knows",
     404: "No such model or version is served",
     413: "The body is too large",
-    429: "The queue is full, or the key has asked for as much as it may",
+    429: "The queue is full, or the key has reached its rate limit",
     503: "The model is loading, or the server is shutting down",
     504: "The deadline passed",
 }
@@ -163,7 +163,7 @@ class OpenInferenceEndpoints:
 
     def _require_model(self, request: Request) -> None:
         if not request.path_params.items() <= self._service.model_name.items():
-            raise UnknownModelError("No such model or version is served here; GET /v1/model tells which is.")
+            raise UnknownModelError("No such model or version is served here; GET /v1/model tells which one is.")
 
     def _to_response(self, parsed: ParsedInferRequest, results: Sequence[RankResult]) -> Response:
         top_k = parsed.request.top_k
