@@ -1,6 +1,6 @@
-"""A hook of MkDocs: pages have the paths that they have in the repository, so that their links hold in both.
+"""A hook of MkDocs that gives pages the paths that they have in the repository, so that a link works in both places.
 
-MkDocs knows paths below `docs/` only, and pages link beyond it: to the project's own and to the benchmark's results.
+MkDocs knows only paths below `docs/`. Pages there also link to pages about the project and to results.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from mkdocs.structure.files import File, Files
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
 
-_PROJECT_PAGES = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
+_PROJECT_PAGES = ("CHANGELOG.md", "CONTRIBUTING.md", "RELEASE.md", "SECURITY.md")
 _RESULTS = "loadtest/results"
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Return the files of the site by their paths in the repository; what is in `docs/` is at the top of the site."""
+    """Return the files of the site by their paths in the repository. Pages of `docs/` are at the top of the site."""
     root = Path(config.config_file_path).parent
     for file in list(files):
         if file.src_dir == config.docs_dir:

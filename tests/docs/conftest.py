@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = (".", "docs", "loadtest/results")
+FOLDERS = (".", "docs", "docs/decisions", "loadtest/results")
 PAGES = sorted({str(page.relative_to(ROOT)) for folder in FOLDERS for page in (ROOT / folder).glob("*.md")})
 
 _FENCED = re.compile(r"^(?P<indent> *)```(?P<language>[^\s`]*)[^\n`]*\n(?P<code>.*?)^(?P=indent)```$", re.M | re.S)
