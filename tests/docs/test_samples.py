@@ -167,9 +167,11 @@ def execute(sample: Sample, address: str, folder: Path, patience_s: float = PATI
 
 
 @pytest.mark.parametrize("sample", RUN, ids=str)
-def test_a_sample_runs(sample: Sample, address: str, tmp_path: Path) -> None:
+def test_a_sample_runs(sample: Sample, address: str, artifact: Path, tmp_path: Path) -> None:
     if sample.language == "bash" and shutil.which("curl") is None:
         pytest.skip("there is no curl on this machine")
+    (tmp_path / "artifacts").mkdir()
+    (tmp_path / "artifacts" / "demo").symlink_to(artifact)
     output = execute(sample, address, tmp_path)
     assert output.strip()
     if sample.language == "bash":
