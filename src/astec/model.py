@@ -16,8 +16,9 @@ from pydantic import ValidationError
 from astec.export.artifact.labels.metadata import LabelValue
 from astec.export.artifact.scoring.calibrator import Calibrator
 from astec.export.artifact.shortlist.allowed import Allowed
-from astec.export.artifact.store import Artifact, Verification, open_artifact
+from astec.export.artifact.store import Artifact, open_artifact
 from astec.export.artifact.text.bags import Bag, Query, QueryKindError
+from astec.export.artifact.verification import Verification
 from astec.server.api.schema import Prediction, PredictRequest
 from astec.server.engine.explanation import Explanation
 from astec.server.engine.predictor import Predictor

@@ -17,8 +17,9 @@ import pytest
 from fastapi import FastAPI
 
 import astec
-from astec.export.artifact.store import Artifact, ArtifactError
+from astec.export.artifact.store import Artifact
 from astec.export.artifact.text.bags import Bag
+from astec.export.artifact.verification import ArtifactError
 from astec.export.model.checkpoint import Checkpoint
 from astec.export.packing.pack import pack
 from astec.export.search.indices import Indices

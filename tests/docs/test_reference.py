@@ -115,3 +115,18 @@ def test_the_page_of_the_api_has_every_endpoint() -> None:
         # The page says once that all of a model's paths are there for a version, too.
         path = re.sub(r"(/VERSION)/\w+$", r"\1", path)
         assert re.search(rf"[` ]{re.escape(path)}`", text), route
+
+
+def folders_of(part: str) -> set[str]:
+    """The folders of a part that hold modules, and those of the artifact, by their paths."""
+    found = {path.parent.relative_to(ROOT) for path in (ROOT / part).rglob("__init__.py")}
+    return {str(path) for path in found if len(path.parts) <= (3 if "artifact" in path.parts else 2)}
+
+
+def test_the_map_of_folders_has_every_folder_and_no_other() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    rows = [line for line in text.splitlines() if re.match(r"\| `[a-z]", line)]
+    named = {path.rstrip("/") for row in rows for path in re.findall(r"`((?:\w+/?)+)`", row.split(" | ")[0])}
+    assert folders_of("export") | folders_of("loadtest") | folders_of("server") | folders_of("trainer") <= named
+    for path in named:
+        assert (ROOT / path).exists() or (ROOT / f"{path}.py").exists(), path
