@@ -10,6 +10,7 @@ import pytest
 
 from tests.docs.conftest import PAGES, ROOT, headings_of, prose_of
 
+_FENCED = re.compile(r"^ *```.*?^ *```$", re.M | re.S)
 _LINK = re.compile(r"\[[^\]]*\]\(\s*<?(?P<target>[^)\s>]+)>?[^)]*\)")
 _ELSEWHERE = re.compile(r"^[a-z][a-z0-9+.-]*:")
 
@@ -41,6 +42,16 @@ def test_links_lead_to_files_and_headings_that_exist(page: str) -> None:
         if anchor:
             anchors = anchors_of(headings_of(str(file.relative_to(ROOT))))
             assert anchor in anchors, f"{page} links to {target}, but the file has only {sorted(anchors)}"
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if not page.startswith("loadtest/results/")])
+def test_files_of_the_repository_that_a_page_names_exist(page: str) -> None:
+    spans = re.findall(r"`([^`\n]+)`", _FENCED.sub("", (ROOT / page).read_text()))
+    for path in spans:
+        if re.fullmatch(r"(?:docker|export|loadtest|server|src|tests|trainer)/[\w./-]*(?:\.\w+|/)", path):
+            assert (ROOT / path).exists(), f"{page} names {path}, which does not exist"
+        elif re.fullmatch(r"test_\w+\.py", path):
+            assert list((ROOT / "tests").rglob(path)), f"{page} names {path}, which no folder of tests has"
 
 
 def test_the_pages_are_linked_with_one_another() -> None:
