@@ -43,7 +43,7 @@ QUICK_TRAINING = (
     "--set=shortlist.num_hard_negatives=20",
 )  # fmt: skip
 QUICK_EXPORT = ("--shortlist", "points", "--dim", "16", "--neighbours", "20", "--m", "8", "--ef-search", "50")
-PATIENCE_S = 300.0
+PATIENCE_S = 900.0
 
 
 def run(command: list[str | Path], folder: Path, environment: dict[str, str] | None = None) -> str:
