@@ -1,4 +1,4 @@
-"""The door of an event loop: lets in all connections that wait, not one in a turn."""
+"""Accepts all pending connections of a listening socket in one turn of the event loop."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from collections.abc import Callable
 
 logger = logging.getLogger(__name__)
 
-# A bound on what may keep the loop from requests. Who is left waits for one turn.
-_MAX_ACCEPTED_A_TURN = 1024
+# Limits the time for which accepting keeps the loop from serving requests; further connections wait for the next turn.
+_MAX_ACCEPTED_PER_TURN = 1024
 _PAUSE_S = 1.0
 
 
-class Acceptor:
-    """Takes the connections of a listener.
+class ConnectionAcceptor:
+    """Accepts the connections of a listening socket, as many as are pending in each turn of the event loop.
 
-    uvloop's own server takes one in a turn of the loop. Turns are long under load, so that clients would wait for
-    seconds to get in, health checks among them; and those that give up and try again would never come to an end.
+    uvloop's own server accepts one connection in each turn. Turns are long under load, so that clients, health checks
+    among them, would wait for seconds to be accepted; and clients that time out and retry would make the backlog of
+    pending connections grow without end.
 
     Args:
-        listener: A bound socket, closed with the acceptor.
+        listener: A bound socket. `close` closes it.
         protocol_factory: Makes the protocol of a connection.
-        backlog: Connections that the system keeps waiting.
+        backlog: Most connections that the operating system keeps pending.
     """
 
     def __init__(
@@ -32,15 +33,15 @@ class Acceptor:
         self._listener = listener
         self._protocol_factory = protocol_factory
         self._loop = asyncio.get_running_loop()
-        self._welcoming: set[asyncio.Task[None]] = set()
+        self._handovers: set[asyncio.Task[None]] = set()
         self._pause: asyncio.TimerHandle | None = None
         self._closed = False
         listener.setblocking(False)
         listener.listen(backlog)
-        self._open()
+        self._watch_listener()
 
     def close(self) -> None:
-        """Take no more connections, and close the listener; connections that were taken go on."""
+        """Close the listening socket; connections that were accepted stay open. May be called again."""
         if not self._closed:
             self._closed = True
             self._loop.remove_reader(self._listener)
@@ -49,31 +50,32 @@ class Acceptor:
             self._listener.close()
 
     async def wait_closed(self) -> None:
-        """Return once all connections that were taken have their protocol."""
-        if self._welcoming:
-            await asyncio.wait(self._welcoming)
+        """Return once all accepted connections have their protocol."""
+        if self._handovers:
+            await asyncio.wait(self._handovers)
 
-    def _open(self) -> None:
+    def _watch_listener(self) -> None:
         self._pause = None
         self._loop.add_reader(self._listener, self._accept)
 
     def _accept(self) -> None:
-        for _ in range(_MAX_ACCEPTED_A_TURN):
+        for _ in range(_MAX_ACCEPTED_PER_TURN):
             try:
                 connection, _ = self._listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
-            except OSError as error:  # No file or memory is left for one more.
+            except OSError as error:  # The process has no file descriptor left, or the system no memory.
                 logger.error("no connection is taken for %g s: %s", _PAUSE_S, error.strerror)
                 self._loop.remove_reader(self._listener)
-                self._pause = self._loop.call_later(_PAUSE_S, self._open)
+                self._pause = self._loop.call_later(_PAUSE_S, self._watch_listener)
                 return
-            welcome = self._loop.create_task(self._welcome(connection))
-            self._welcoming.add(welcome)
-            welcome.add_done_callback(self._welcoming.discard)
+            handover = self._loop.create_task(self._hand_over(connection))
+            self._handovers.add(handover)
+            handover.add_done_callback(self._handovers.discard)
 
-    async def _welcome(self, connection: socket.socket) -> None:
+    async def _hand_over(self, connection: socket.socket) -> None:
+        """Give an accepted connection to a new protocol."""
         try:
             await self._loop.connect_accepted_socket(self._protocol_factory, connection)
-        except OSError:  # It is gone already.
+        except OSError:  # The client has closed it already.
             connection.close()

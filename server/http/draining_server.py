@@ -1,4 +1,4 @@
-"""uvicorn's server with a graceful end: no client loses a request to the closing of its idle connection."""
+"""A server with graceful shutdown: no client loses a request because its idle connection is closed."""
 
 from __future__ import annotations
 
@@ -7,70 +7,60 @@ import select
 import socket
 import time
 from collections.abc import Callable
-from typing import cast
 
-import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
-from astec.server.http.acceptor import Acceptor
+from astec.server.http.acceptor import ConnectionAcceptor
+from astec.server.http.uvicorn_adapter import CONNECTION_CLOSE, Config, UvicornServer
 
 _TICK_S = 0.1
 _ACCEPT_TICK_S = 0.01
 _MAX_ACCEPT_S = 1.0
 
 
-class DrainingServer(uvicorn.Server):
-    """Once asked to stop it takes no new connections, but answers on the open ones for a while.
+class DrainingServer(UvicornServer):
+    """uvicorn's server, which on shutdown accepts no new connections but keeps answering on the open ones for a while.
 
-    Each answer says `Connection: close`, so that the client opens another connection, elsewhere, for its next request.
-    To close an idle connection instead is to race with the request that its client may be sending.
+    Each response then has the header `Connection: close`, so that the client opens another connection, to another
+    process, for its next request. If the server closed an idle connection instead, it could do so just when the client
+    sends a request on it, and that request would be lost.
 
     Args:
-        config: uvicorn's; `timeout_graceful_shutdown` begins after the drain.
-        listener: The socket that it will be run on.
-        drain_s: Seconds until connections that are idle are closed, if their clients do not close them before.
+        config: uvicorn's configuration; its `timeout_graceful_shutdown` begins after the drain.
+        listener: The socket that the server will be run on.
+        drain_s: Seconds after which idle connections are closed, if their clients do not close them before.
         on_drain: Called when the drain begins.
     """
 
-    def __init__(
-        self, config: uvicorn.Config, listener: socket.socket, drain_s: float, on_drain: Callable[[], None]
-    ) -> None:
+    def __init__(self, config: Config, listener: socket.socket, drain_s: float, on_drain: Callable[[], None]) -> None:
         super().__init__(config)
         self._listener = listener
         self._drain_s = drain_s
         self._on_drain = on_drain
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start the application, then let clients in."""
+        """Start the application, then accept connections."""
         await super().startup(sockets=[])
-        acceptors = [Acceptor(listener, self._protocol, self.config.backlog) for listener in sockets or []]
-        # They are servers as far as uvicorn uses one: to close it, and to wait until that is done.
-        self.servers = cast(list[asyncio.Server], acceptors)
-
-    def _protocol(self) -> asyncio.Protocol:
-        protocol_class = cast(type[HttpToolsProtocol], self.config.http_protocol_class)
-        return protocol_class(self.config, self.server_state, self.lifespan.state)
+        self.set_listening_servers(
+            [ConnectionAcceptor(listener, self.new_connection, self.config.backlog) for listener in sockets or []]
+        )
 
     async def main_loop(self) -> None:
         """Serve until asked to stop, then drain."""
         await super().main_loop()
         self._on_drain()
-        self.config.encoded_headers.append((b"connection", b"close"))
-        await self.on_tick(0)  # which puts it into every answer from now on
-        await self._accept_who_waits()
-        for server in self.servers:
-            server.close()
+        await self.add_header_to_responses(CONNECTION_CLOSE)
+        await self._accept_pending()
+        self.close_listening_servers()
         end_s = time.monotonic() + self._drain_s
         while True:
             await asyncio.sleep(_TICK_S)
-            await self.on_tick(0)
-            if not self.server_state.connections or time.monotonic() > end_s or self.force_exit:
+            await self.update_headers()
+            if not self.open_connections() or time.monotonic() > end_s or self.force_exit:
                 return
 
-    async def _accept_who_waits(self) -> None:
-        """Leave nobody behind in the queue, who would be reset if no other process has the listener."""
-        waiting = select.poll()
-        waiting.register(self._listener, select.POLLIN)
+    async def _accept_pending(self) -> None:
+        """Wait until all pending connections are accepted; closing the last copy of the socket would reset them."""
+        pending = select.poll()
+        pending.register(self._listener, select.POLLIN)
         end_s = time.monotonic() + _MAX_ACCEPT_S
-        while waiting.poll(0) and time.monotonic() < end_s:
+        while pending.poll(0) and time.monotonic() < end_s:
             await asyncio.sleep(_ACCEPT_TICK_S)

@@ -1,4 +1,4 @@
-"""The sockets that a server listens on: one for each worker, all on one port."""
+"""The listening sockets of a server: one for each worker process, all on one port."""
 
 from __future__ import annotations
 
@@ -7,31 +7,33 @@ import socket
 import struct
 from contextlib import suppress
 
-# Linux' number; Python has no name for it.
+# The number of this socket option on Linux; Python has no name for it.
 _SO_ATTACH_FILTER = 26
-# Classic BPF over a TCP segment: load the byte of the flags; where SYN is set go on, else skip one; drop; keep.
-_STEPS = ((0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 2**32 - 1))
-_DROP_SYN = b"".join(struct.pack("HBBI", *step) for step in _STEPS)
+# A classic BPF program for a TCP segment. Load the byte with the flags; if SYN is set continue, else skip the next
+# instruction; drop the segment; keep the segment.
+_INSTRUCTIONS = ((0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 2**32 - 1))
+_DROP_SYN = b"".join(struct.pack("HBBI", *instruction) for instruction in _INSTRUCTIONS)
 
 
 class ListenError(Exception):
-    """The address cannot be listened on; the message says why and what to do."""
+    """The server cannot listen on the address; the message says why and what to do."""
 
 
 def open_listeners(host: str, port: int, count: int) -> list[socket.socket]:
-    """Bind `count` sockets to one address; they take connections once somebody listens on them.
+    """Bind `count` sockets to one address, for `socket.listen` to be called later.
 
-    With SO_REUSEPORT the kernel spreads connections: of 32 to two workers each got 11 to 21. On one socket for all,
-    whoever wakes first takes what is there: up to 31, at half the throughput on the worst draws. Keep the sockets open
-    here: then connections for a worker that died are not refused but wait for the next worker on its socket.
+    With SO_REUSEPORT the kernel spreads the connections over the sockets: of 32 connections to two workers, each worker
+    got 11 to 21. With one socket for all workers, the worker that wakes first accepts what is pending: up to 31 of 32,
+    which halved the throughput in the worst runs. Keep the sockets open in the parent process: then connections to the
+    socket of a worker that died are not refused, but wait for the next worker on that socket.
 
     Args:
-        host: An IPv4 or IPv6 address, or a name.
-        port: 0 lets the system pick a free one.
+        host: An IPv4 or IPv6 address, or a host name.
+        port: The port; 0 lets the system pick a free one.
         count: Number of sockets.
 
     Raises:
-        ListenError: The address is in use, or not one of this machine.
+        ListenError: The address is in use, or is not an address of this machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listeners = [socket.socket(family) for _ in range(count)]
@@ -42,7 +44,7 @@ def open_listeners(host: str, port: int, count: int) -> list[socket.socket]:
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             listener.bind((host, port))
             port = listener.getsockname()[1]
-            # Only now for the first: another server on the port must be an error, not a partner.
+            # Not before the first socket is bound: if another server has the port, that must fail, not share the port.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     except OSError as error:
         for listener in listeners:
@@ -54,19 +56,20 @@ def open_listeners(host: str, port: int, count: int) -> list[socket.socket]:
     return listeners
 
 
-def let_nobody_in(listener: socket.socket) -> None:
-    """Have the kernel begin no more connections to a socket; those that it began are still to be accepted.
+def block_new_connections(listener: socket.socket) -> None:
+    """Make the kernel ignore new connections to a socket; pending connections can still be accepted.
 
-    Whoever is in the queue of a socket that closes is reset, after sending a request perhaps. Without newcomers the
-    queue can be emptied first. A newcomer is ignored, tries again, and is refused once the socket is closed.
+    When a listening socket is closed, the kernel resets its pending connections, on which clients may have sent a
+    request already. While new connections are blocked, the pending ones can all be accepted before the socket is
+    closed. A client that tries to connect meanwhile gets no reply, tries again, and is refused once it is closed.
     """
     program = ctypes.create_string_buffer(_DROP_SYN, len(_DROP_SYN))
-    description = struct.pack("HP", len(_STEPS), ctypes.addressof(program))
-    with suppress(OSError):  # A sandbox may have no filters; then the queue is emptied as far as that goes.
+    description = struct.pack("HP", len(_INSTRUCTIONS), ctypes.addressof(program))
+    with suppress(OSError):  # A sandbox may not support filters; then a connection may still be reset.
         listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, description)
 
 
 def url_of(listener: socket.socket) -> str:
-    """The address of a bound socket, as for a browser."""
+    """Return the `http://` URL of a bound socket, to open in a browser."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,63 +1,61 @@
-"""uvicorn's HTTP protocol with the limits that it lacks, and with its refusals as problem documents."""
+"""An HTTP connection with the limits that uvicorn's lacks, and with errors as problem documents (RFC 9457)."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import httptools
 from starlette.responses import Response
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from astec.server.errors import HeadTooLargeError, MalformedHttpError, RequestTimeoutError, ServerError, to_response
 from astec.server.http.cooldown import Readable
+from astec.server.http.uvicorn_adapter import CONNECTION_CLOSE, UvicornConnection
 
 MAX_HEAD_BYTES = 32_768
 ADMISSION_POLICY = "admission_policy"
-"""The place of an `AdmissionPolicy` in the state that an application yields when it starts up; it may yield none."""
+"""The key of a `AdmissionPolicy` in the state that an application yields when it starts up. It may yield none."""
 
-_CLOSE = (b"connection", b"close")
 _UPGRADE_FIELDS = (b"upgrade", b"http2-settings")
 
 
 class AdmissionPolicy(Protocol):
-    """What is asked about requests of which the application does not hear."""
+    """Decides about requests that are refused by their head, before the application is called."""
 
     def refusal(self, method: bytes, target: bytes) -> Response | None:
-        """Return the answer to a request that there is no room for, whatever its body, or None."""
+        """Return the response that refuses a request, whatever its body, or None if the request is admitted."""
 
     def let_wait(self, connection: Readable) -> None:
-        """Pause a connection whose request was refused, for as long as it shall be."""
+        """Pause reading from a connection whose request was refused, for as long as the policy decides."""
 
     def request_refused(self, status: int) -> None:
-        """Record what was refused before it was a request."""
+        """Count a request that was refused before the application saw it."""
 
 
-class BoundedHttp(HttpToolsProtocol):
-    """A connection whose client cannot make the server do or keep what nobody is going to use.
+class BoundedHttp(UvicornConnection):
+    """An HTTP connection whose client cannot make the server store or compute anything without limit.
 
-    httptools joins the pieces of a header at each read, so that one without an end would take memory, and time by the
-    square of it. The same is true of the trailers of a chunked body. Bodies themselves are counted by who reads them.
+    httptools joins the pieces of a header at each read, so that a header without an end would take memory without
+    limit, and time that grows with the square of its length. The same is true of the trailers of a chunked body. The
+    length of a body itself is limited by the application, which reads it.
 
-    A task, a body that is parsed and a response of its own cost most of what an answer does, so what there is no room
-    for is refused by its head: where two of three requests are refused, their price decides what is left for the third.
+    Starting a task, parsing a body and making a response object cost most of what an answer does. Therefore a request
+    that the queue has no room for is refused as soon as its head is parsed: where two of three requests are refused,
+    the cost of a refusal decides how much time is left for the third.
     """
-
-    transport: asyncio.Transport
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  (uvicorn's)
         super().__init__(*args, **kwargs)
-        self._admission: AdmissionPolicy | None = self.app_state.get(ADMISSION_POLICY)
+        self._admission: AdmissionPolicy | None = self.lifespan_state().get(ADMISSION_POLICY)
         self._unfinished_bytes = 0
-        self._moves = False  # whether this read ends a head, or holds a part of a body
-        self._wants_upgrade = False  # whether the head at hand asks for another protocol
-        self._refused = False  # whether what comes in belongs to a request that has its answer
-        self.streamed = 0
-        """Steps that a client has taken in a stream: it sent a part though its answer had begun, or took one."""
+        self._made_progress = False  # whether the bytes being parsed end a head, or have a part of a body
+        self._wants_upgrade = False  # whether the head being parsed asks for another protocol
+        self._is_refused = False  # whether the request being received already has its response, a refusal
+        self.stream_steps = 0
+        """How often the client sent a part of a body after the response had begun, or took a part of a response."""
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came, in pieces that no limit is hidden in."""
+        """Parse received bytes, in pieces that are not larger than the limit of a head."""
         if len(data) <= MAX_HEAD_BYTES:
             self._parse(data)
             return
@@ -67,145 +65,134 @@ class BoundedHttp(HttpToolsProtocol):
             self._parse(data[begin : begin + MAX_HEAD_BYTES])
 
     def _parse(self, data: bytes) -> None:
-        self._moves = False
-        self._unset_keepalive_if_required()
+        self._made_progress = False
         try:
-            self.parser.feed_data(data)
+            self.feed_parser(data)
         except httptools.HttpParserUpgrade as upgrade:
             if self._wants_upgrade:
-                self._stay(data[upgrade.args[0] :])
+                self._ignore_upgrade(data[upgrade.args[0] :])
                 return
         except httptools.HttpParserError:
             self.send_400_response("Invalid HTTP request received.")
-        if self._moves:
+        if self._made_progress:
             self._unfinished_bytes = 0
             return
         self._unfinished_bytes += len(data)
         if self._unfinished_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             self.refuse(HeadTooLargeError(f"The head is larger than the limit of {MAX_HEAD_BYTES} bytes."))
 
-    def _stay(self, rest: bytes) -> None:
-        """Read a request that asks for another protocol once more, as if it did not: nobody has to grant the wish.
+    def _ignore_upgrade(self, rest: bytes) -> None:
+        """Parse a request that asks for another protocol once more, without the headers that ask for it.
 
-        httptools ends it with its head: its body would be lost, or read as requests of their own; behind a proxy, those
-        of somebody else. Some clients (Java's) ask for HTTP/2 in this way all the time.
+        A server may ignore such a request for an upgrade. httptools however ends the request at its head: the body
+        would be lost, or parsed as further requests, which behind a proxy are taken for requests of another client.
+        Some clients (Java's) ask for HTTP/2 in this way in every request.
         """
         self._wants_upgrade = False
         method, version = self.parser.get_method(), self.parser.get_http_version().encode()
         fields = b"".join([b"%b: %b\r\n" % field for field in _without_upgrade(self.headers)])
-        self.parser = httptools.HttpRequestParser(self)
-        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+        self.reset_parser()
         self._parse(b"%b %b HTTP/%b\r\n%b\r\n%b" % (method, self.url, version, fields, rest))
 
     def on_headers_complete(self) -> None:
-        """Refuse a request that there is no room for, unless it waits for the one before it; else begin with it."""
-        self._moves = True
+        """Refuse a request that there is no room for, else give it to the application.
+
+        A request that arrives while another one of this connection is unanswered is not refused here.
+        """
+        self._made_progress = True
         if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
             self._wants_upgrade = True
             return
-        # A refusal leaves no line in an access log, so who wants one pays for it.
-        if self._admission is not None and not self.access_log and self._is_idle():
+        # uvicorn writes no line to the access log for a refusal, so with an access log the application must refuse.
+        if self._admission is not None and not self.access_log and self.is_idle():
             refusal = self._admission.refusal(self.parser.get_method(), self.url)
             if refusal is not None:
-                self._refused = True
-                self._write(refusal)
+                self._is_refused = True
+                self.write_response(refusal)
                 return
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Keep a part of a body, unless its request was refused."""
-        self._moves = True
-        if self._refused:
+        """Store a part of a body, unless its request was refused."""
+        self._made_progress = True
+        if self._is_refused:
             return
-        if self.cycle.response_started:
-            self.streamed += 1
+        if self.has_response_started():
+            self.stream_steps += 1
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Note the end of a request; after one that was refused the connection is ready for the next."""
+        """Handle the end of a request; after a refused request, wait for the next one or close the connection."""
         if self._wants_upgrade:
             return
-        if not self._refused:
+        if not self._is_refused:
             super().on_message_complete()
             return
-        self._refused = False
-        is_draining = _CLOSE in self.server_state.default_headers
-        if self.parser.should_keep_alive() and not is_draining and not self.transport.is_closing():
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+        self._is_refused = False
+        if self.parser.should_keep_alive() and not self.is_draining() and not self.transport.is_closing():
+            self.start_keep_alive_timer()
             if self._admission is not None:
                 self._admission.let_wait(self.flow)
         else:
             self.transport.close()
 
     def resume_writing(self) -> None:
-        """Go on with an answer, of which the client has taken what was written."""
-        self.streamed += 1
+        """Continue to write a response, after the client has taken what was written before."""
+        self.stream_steps += 1
         super().resume_writing()
 
     def waits_for_client(self) -> bool:
-        """Return whether the next step is the client's: to send more of a request, or to take more of an answer."""
-        if self.flow.write_paused or self.transport.is_closing():
+        """Return whether the client has to act next: to send more of a request, or to take more of a response."""
+        if self.is_write_paused() or self.transport.is_closing():
             return True
-        if self._is_idle():
-            return self.timeout_keep_alive_task is None  # Connections between two requests have a timer.
-        # Nobody can send what is not read, as it is not while there is enough to be answered.
-        return self.cycle.more_body and not self.flow.read_paused
+        if self.is_idle():
+            return not self.has_keep_alive_timer()  # Connections between two requests have a timer of their own.
+        # Reading is paused while enough of the body waits for the application; then the client cannot send.
+        return self.is_awaiting_body() and not self.is_read_paused()
+
+    def client_step(self) -> tuple[object | None, int]:
+        """Return a value that changes whenever the client does what the server waits for."""
+        return self.current_request(), self.stream_steps
 
     def give_up(self) -> None:
-        """End a connection whose client does not take its turn."""
-        if self.flow.write_paused or self.transport.is_closing():
+        """End a connection whose client is too slow, with a response where one is possible."""
+        if self.is_write_paused() or self.transport.is_closing():
             self.transport.abort()
-        elif self._refused or (not self._has_begun() and not self._unfinished_bytes):
-            self.transport.close()  # Nothing is to be answered.
+        elif self._is_refused or (self.current_request() is None and not self._unfinished_bytes):
+            self.transport.close()  # There is no request that needs a response.
         else:
             self.refuse(RequestTimeoutError("The request did not come to its end in time. Send it faster, or shorter."))
 
     def refuse(self, error: ServerError) -> None:
-        """Answer what is coming in with an error, unless the answer would be taken for that of another, and close.
+        """Send an error as the response to the request being received, and close the connection.
 
-        Whoever is still to be answered is, before.
+        Nothing is sent if the client would take the error for the response to an earlier request. If responses to
+        earlier requests are pending, they are sent before the connection is closed.
         """
         if self._is_next_to_be_answered():
-            self._write(to_response(error), _CLOSE)
+            self.write_response(to_response(error), CONNECTION_CLOSE)
             if self._admission is not None:
                 self._admission.request_refused(error.status)
-        elif not self._is_idle() and not self.cycle.more_body:
-            self.cycle.keep_alive = False  # The last of the answers ends the connection.
-            self.flow.pause_reading()
+        elif not self.is_idle() and not self.is_awaiting_body():
+            self.stop_reading_and_close_after_response()
             return
         self.transport.close()
 
-    def _write(self, response: Response, *headers: tuple[bytes, bytes]) -> None:
-        fields = [*self.server_state.default_headers, *response.raw_headers, *headers]
-        lines = b"".join([b"%b: %b\r\n" % field for field in fields])
-        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[response.status_code], lines, bytes(response.body)))
-
-    def _has_begun(self) -> bool:
-        """Whether any request has become one of the application's."""
-        return cast(RequestResponseCycle | None, self.cycle) is not None
-
-    def _is_idle(self) -> bool:
-        """Whether the application has answered all that it was asked on this connection."""
-        return not self._has_begun() or self.cycle.response_complete
-
     def _is_next_to_be_answered(self) -> bool:
-        """Whether the client has its answers to all requests before the one that is coming in."""
-        if self._refused:
+        """Return whether the client has the responses to all requests before the one that is being received."""
+        if self._is_refused:
             return False
-        if self._is_idle():
+        if self.is_idle():
             return True
-        is_coming = self.cycle.more_body and self.scope is self.cycle.scope
-        return is_coming and not self.cycle.response_started and not self.pipeline
+        return self.is_receiving_current_request() and not self.has_response_started()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is not HTTP."""
+        """Refuse bytes that are not HTTP."""
         self.refuse(MalformedHttpError(msg))
 
 
 def _without_upgrade(headers: list[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
-    """The fields of a head, without what asks for another protocol."""
+    """Yield the headers of a request without those that ask for another protocol."""
     for name, value in headers:
         if name == b"connection":
             options = [option.strip() for option in value.split(b",")]

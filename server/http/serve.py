@@ -7,13 +7,13 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import TypeVar, cast
 
-import uvicorn
 from starlette.types import ASGIApp
 
 from astec.server.http.draining_server import DrainingServer
-from astec.server.http.listeners import let_nobody_in
+from astec.server.http.listeners import block_new_connections
 from astec.server.http.protocol import BoundedHttp
 from astec.server.http.slow_clients import SlowClients
+from astec.server.http.uvicorn_adapter import Config
 from astec.server.workers.rollout import Outcome, Releases, SameRelease
 from astec.server.workers.supervisor import Supervisor
 from astec.server.workers.worker_slots import Beat
@@ -74,7 +74,7 @@ def serve_http(
         slow_clients = SlowClients(client_timeout_s // _BEAT_S)
 
         async def notify() -> None:
-            slow_clients.look(cast(set[BoundedHttp], server.server_state.connections))
+            slow_clients.check(cast(set[BoundedHttp], server.open_connections()))
             if not beat():
                 server.should_exit = True
 
@@ -83,7 +83,7 @@ def serve_http(
 
     def close_listeners() -> None:
         for listener in listeners:
-            let_nobody_in(listener)
+            block_new_connections(listener)
         for listener in (*listeners, *shared_listeners):
             listener.close()
 
@@ -100,8 +100,8 @@ def serve_http(
     ).run()
 
 
-def _config(app: ASGIApp, access_log: bool, cut_off_s: int) -> uvicorn.Config:
-    return uvicorn.Config(
+def _config(app: ASGIApp, access_log: bool, cut_off_s: int) -> Config:
+    return Config(
         app,
         lifespan="on",
         loop="uvloop",

@@ -1,41 +1,40 @@
-"""Connections whose clients do not take their turn, found and ended without a timer for each request."""
+"""Ends connections whose clients are too slow, without a timer for each request."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
-
 from astec.server.http.protocol import BoundedHttp
 
-_Step = tuple[RequestResponseCycle | None, int]
+_Step = tuple[object | None, int]
 
 
 class SlowClients:
-    """Ends connections that were waiting for their client, for the same step, at `max_looks` looks in a row.
+    """Ends connections that have waited for the same step of their client at more than `max_checks` checks in a row.
 
-    A request is a step, and so is each part of a stream: that one may last, as long as it goes on.
+    A request is one step, and so is each part of a streamed body or response: a stream may last, as long as it moves.
 
-    Looks are counted, not seconds: after a pause of this process nobody is late who only was not listened to.
+    Checks are counted instead of seconds: if this process was suspended, the clients are not late, because the server
+    did not read what they sent.
 
     Args:
-        max_looks: Looks after which a connection has had its time.
+        max_checks: Number of checks for which a connection may wait for one step.
     """
 
-    def __init__(self, max_looks: int) -> None:
-        self._max_looks = max_looks
-        self._looks: dict[BoundedHttp, tuple[_Step, int]] = {}
+    def __init__(self, max_checks: int) -> None:
+        self._max_checks = max_checks
+        self._waiting: dict[BoundedHttp, tuple[_Step, int]] = {}
 
-    def look(self, connections: Iterable[BoundedHttp]) -> None:
-        """Look at all open connections."""
+    def check(self, connections: Iterable[BoundedHttp]) -> None:
+        """Check all open connections once."""
         waiting: dict[BoundedHttp, tuple[_Step, int]] = {}
         for connection in connections:
             if not connection.waits_for_client():
                 continue
-            step = connection.cycle, connection.streamed
-            last, looks = self._looks.get(connection, (None, 0))
-            looks = looks + 1 if step == last else 1
-            if looks > self._max_looks:
+            step = connection.client_step()
+            last_step, checks = self._waiting.get(connection, (None, 0))
+            checks = checks + 1 if step == last_step else 1
+            if checks > self._max_checks:
                 connection.give_up()
-            waiting[connection] = step, looks
-        self._looks = waiting
+            waiting[connection] = step, checks
+        self._waiting = waiting

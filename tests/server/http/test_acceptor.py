@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from astec.server.http.acceptor import Acceptor
+from astec.server.http.acceptor import ConnectionAcceptor
 from astec.server.http.listeners import open_listeners
 
 CLIENTS = 50
@@ -44,7 +44,7 @@ async def test_all_who_wait_are_let_in_by_one_turn_of_the_loop(listener: socket.
         let_in.append(Greeter())
         return let_in[-1]
 
-    acceptor = Acceptor(listener, protocol, CLIENTS)
+    acceptor = ConnectionAcceptor(listener, protocol, CLIENTS)
     for _ in range(3):  # The loop sees the listener, takes all that wait, and begins with each of them.
         await asyncio.sleep(0)
     await acceptor.wait_closed()
@@ -58,7 +58,7 @@ async def test_all_who_wait_are_let_in_by_one_turn_of_the_loop(listener: socket.
 
 async def test_a_closed_door_lets_nobody_in_and_may_be_closed_again(listener: socket.socket) -> None:
     address = listener.getsockname()
-    acceptor = Acceptor(listener, Greeter, CLIENTS)
+    acceptor = ConnectionAcceptor(listener, Greeter, CLIENTS)
     assert await greeting(address) == b"hello"
     acceptor.close()
     acceptor.close()
@@ -86,7 +86,7 @@ async def test_without_files_left_the_door_opens_again_later(
     monkeypatch.setattr("astec.server.http.acceptor._PAUSE_S", 0.01)
     with Crowded(fileno=listener.detach()) as crowded:
         crowded.end = 2
-        acceptor = Acceptor(crowded, Greeter, CLIENTS)
+        acceptor = ConnectionAcceptor(crowded, Greeter, CLIENTS)
         assert await greeting(crowded.getsockname()) == b"hello"
         acceptor.close()
     assert caplog.text.count("no connection is taken for 0.01 s: Too many open files") == 2
@@ -98,7 +98,7 @@ async def test_a_door_that_was_closed_while_it_pauses_stays_closed(
     monkeypatch.setattr("astec.server.http.acceptor._PAUSE_S", 0.01)
     with Crowded(fileno=listener.detach()) as crowded:
         crowded.end = 1_000_000
-        acceptor = Acceptor(crowded, Greeter, CLIENTS)
+        acceptor = ConnectionAcceptor(crowded, Greeter, CLIENTS)
         waiting = asyncio.create_task(greeting(crowded.getsockname()))
         while crowded.refusals < 3:
             await asyncio.sleep(0)

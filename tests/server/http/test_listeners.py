@@ -4,7 +4,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from astec.server.http.listeners import ListenError, let_nobody_in, open_listeners, url_of
+from astec.server.http.listeners import ListenError, block_new_connections, open_listeners, url_of
 
 
 @contextmanager
@@ -62,7 +62,7 @@ def test_the_url_of_a_listener_is_one_for_a_browser() -> None:
 
 def test_a_listener_that_lets_nobody_in_keeps_those_who_were() -> None:
     with listening("127.0.0.1", 0, 1) as (listener,), socket.create_connection(listener.getsockname()) as early:
-        let_nobody_in(listener)
+        block_new_connections(listener)
         with socket.socket() as late:
             late.settimeout(0.2)
             with pytest.raises(TimeoutError):

@@ -1,0 +1,162 @@
+"""The only module that imports uvicorn, and the place of all that this server relies on beyond uvicorn's public API.
+
+uvicorn promises nothing about these parts, so its version is capped in pyproject.toml. Before the cap is raised, run
+`tests/server/http/test_uvicorn_adapter.py`: it has a case, with the name of the part, for each part named here.
+
+Parts of `HttpToolsProtocol` (one object per connection):
+
+- attributes read: `access_log`, `app_state`, `flow`, `headers`, `loop`, `pipeline`, `scope`, `server_state`,
+  `timeout_keep_alive`, `timeout_keep_alive_handler`, `transport`, `url`; also written: `parser`,
+  `timeout_keep_alive_task`; replaced by uvicorn for each request: `cycle`;
+- methods called: `_unset_keepalive_if_required`;
+- methods overridden: `data_received`, `on_headers_complete`, `on_body`, `on_message_complete`, `resume_writing`,
+  `send_400_response`.
+
+Parts of `RequestResponseCycle` (one object per request): attributes `disconnected`, `keep_alive`, `more_body`,
+`response_complete`, `response_started` and `scope`, and the method `receive`.
+
+Parts of `FlowControl` (one object per connection): attributes `read_paused` and `write_paused`, methods `pause_reading`
+and `resume_reading`.
+
+Parts of `uvicorn.Server`: attributes `config`, `force_exit`, `lifespan`, `server_state`, `servers` and `should_exit`;
+`startup` and `main_loop` are overridden, `on_tick` is called. Parts of its `server_state`: `connections` and
+`default_headers`. Parts of `uvicorn.Config`: `backlog`, `callback_notify`, `encoded_headers`, `http_protocol_class`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Protocol, cast
+
+import httptools
+import uvicorn
+from starlette.responses import Response
+from uvicorn import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+__all__ = ["CONNECTION_CLOSE", "Config", "UvicornConnection", "UvicornServer"]
+
+CONNECTION_CLOSE = (b"connection", b"close")
+"""The response header that tells a client that this connection takes no further request."""
+
+
+class Closable(Protocol):
+    """A listening server, as far as uvicorn uses one."""
+
+    def close(self) -> None:
+        """Stop listening."""
+
+    async def wait_closed(self) -> None:
+        """Return once it has stopped."""
+
+
+class UvicornConnection(HttpToolsProtocol):
+    """uvicorn's HTTP connection, with methods for the private state that our own connection class needs.
+
+    "The current request" is the last one whose head was handed to the application. The application answers requests
+    that arrived behind it on the same connection (pipelined requests) one after the other.
+    """
+
+    transport: asyncio.Transport
+
+    def lifespan_state(self) -> dict[str, Any]:
+        """Return the state that the application yielded when it started up."""
+        return self.app_state
+
+    def feed_parser(self, data: bytes) -> None:
+        """Parse received bytes; the parser calls the `on_...` methods. Stops the timer of an idle connection.
+
+        Raises:
+            httptools.HttpParserUpgrade: A head asks for another protocol; its argument is the number of bytes parsed.
+            httptools.HttpParserError: The bytes are not HTTP.
+        """
+        self._unset_keepalive_if_required()
+        self.parser.feed_data(data)
+
+    def reset_parser(self) -> None:
+        """Replace the parser by a new one, with the same options as uvicorn's."""
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+
+    def current_request(self) -> object | None:
+        """Return an object that identifies the current request, or None before the first request."""
+        return cast(RequestResponseCycle | None, self.cycle)
+
+    def is_idle(self) -> bool:
+        """Return whether the application has answered all requests that it was given on this connection."""
+        return self.current_request() is None or self.cycle.response_complete
+
+    def is_awaiting_body(self) -> bool:
+        """Return whether more of the current request's body is to come."""
+        return self.cycle.more_body
+
+    def has_response_started(self) -> bool:
+        """Return whether the head of the response to the current request has been sent."""
+        return self.cycle.response_started
+
+    def is_receiving_current_request(self) -> bool:
+        """Return whether the request that is being parsed is the current one, and the only one without a response."""
+        return self.cycle.more_body and self.scope is self.cycle.scope and not self.pipeline
+
+    def is_read_paused(self) -> bool:
+        """Return whether reading from the client is paused."""
+        return self.flow.read_paused
+
+    def is_write_paused(self) -> bool:
+        """Return whether the client has not yet taken enough of what was written for more to be written."""
+        return self.flow.write_paused
+
+    def has_keep_alive_timer(self) -> bool:
+        """Return whether the connection waits, with a timer running, for its client's next request."""
+        return self.timeout_keep_alive_task is not None
+
+    def start_keep_alive_timer(self) -> None:
+        """Close the connection after uvicorn's keep-alive timeout, unless another request arrives before."""
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+    def stop_reading_and_close_after_response(self) -> None:
+        """Pause reading, and have the response to the current request end the connection."""
+        self.cycle.keep_alive = False
+        self.flow.pause_reading()
+
+    def is_draining(self) -> bool:
+        """Return whether the server is shutting down, so that each response ends its connection."""
+        return CONNECTION_CLOSE in self.server_state.default_headers
+
+    def write_response(self, response: Response, *headers: tuple[bytes, bytes]) -> None:
+        """Write a response, with additional headers, that does not come from the application."""
+        fields = [*self.server_state.default_headers, *response.raw_headers, *headers]
+        lines = b"".join([b"%b: %b\r\n" % field for field in fields])
+        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[response.status_code], lines, bytes(response.body)))
+
+
+class UvicornServer(uvicorn.Server):
+    """uvicorn's server, with methods for the private state that our own server class needs."""
+
+    def new_connection(self) -> asyncio.Protocol:
+        """Return the protocol of a new connection, as uvicorn makes one."""
+        protocol_class = cast(type[HttpToolsProtocol], self.config.http_protocol_class)
+        return protocol_class(self.config, self.server_state, self.lifespan.state)
+
+    def set_listening_servers(self, servers: Sequence[Closable]) -> None:
+        """Have uvicorn close these servers, and wait until they are closed, when it shuts down."""
+        self.servers = cast(list[asyncio.Server], list(servers))
+
+    def close_listening_servers(self) -> None:
+        """Take no more connections."""
+        for server in self.servers:
+            server.close()
+
+    def open_connections(self) -> set[UvicornConnection]:
+        """Return uvicorn's own set of the open connections."""
+        return cast(set[UvicornConnection], self.server_state.connections)
+
+    async def update_headers(self) -> None:
+        """Have uvicorn renew the headers of every response, as the date is one; it does so once a second by itself."""
+        await self.on_tick(0)
+
+    async def add_header_to_responses(self, header: tuple[bytes, bytes]) -> None:
+        """Add a header to every response from now on."""
+        self.config.encoded_headers.append(header)
+        await self.update_headers()
