@@ -103,7 +103,7 @@ def _serve(settings: Settings, models: ModelReleases) -> int:
         on_ready=lambda: _announce(url, settings),
         on_end=board.retire,
         on_drain=AstecApi.drain,
-        on_rollout=board.reloaded,
+        on_rollout=board.count_rollout,
         access_log=settings.access_log,
         drain_s=settings.drain_timeout_s,
         shutdown_timeout_s=settings.shutdown_timeout_s,

@@ -22,6 +22,7 @@ from astec.server.api.schema import BatchResponse, SingleResponse, Status
 from astec.server.engine.service import Service
 from astec.server.errors import MEDIA_TYPE, ForbiddenError, Problem, UnavailableError
 from astec.server.metrics.board import Metrics
+from astec.server.metrics.exposition import render_exposition
 
 PREDICT_PATH = "/predict"
 STREAM_PATH = "/predict/stream"
@@ -157,7 +158,7 @@ async def metrics(request: Request) -> Response:
     require_admin_port(request)
     recorded: Metrics = request.app.state.metrics
     # On a thread, because the kernel takes milliseconds to add up the memory of a large process.
-    return Response(await asyncio.to_thread(recorded.exposition), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    return Response(await asyncio.to_thread(render_exposition, recorded), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 def require_open(service: Service) -> None:

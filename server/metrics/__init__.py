@@ -1,1 +1,1 @@
-"""Prometheus metrics, stage times and structured logs."""
+"""Prometheus metrics, stage times and structured logs of the server."""

@@ -1,4 +1,4 @@
-"""Structured logs on stderr, one JSON object per line, without a word of any query."""
+"""Structured logs on stderr, one JSON object per line, which never contain the text of a query."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tupl
 
 
 class QueryFreeFormatter(JsonFormatter):
-    """Name an exception and where it arose, but not its message, which may quote a query."""
+    """A JSON formatter that logs an exception's type and stack, but not its message, which may quote a query."""
 
     def formatException(self, ei: ExcInfo) -> str:  # noqa: N802  (logging's name)
-        """Return the stack and the exception's type."""
+        """Return the stack and the type of an exception."""
         kind, _, stack = ei
         return "" if kind is None else "".join([*traceback.format_tb(stack), f"{kind.__module__}.{kind.__qualname__}"])
 
 
 class PathOnlyFilter(logging.Filter):
-    """Leave out of the access log what follows the path: no endpoint reads it, but a client may put a query there."""
+    """A filter that removes query strings from the access log: no endpoint reads them, but clients may put texts in."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Keep every record of uvicorn's access log, which has the path and its query string as third argument."""
+        """Remove the query string from a record of uvicorn's access log, where it is part of the third argument."""
         if isinstance(record.args, tuple):
             client, method, path, *rest = record.args
             record.args = (client, method, str(path).partition("?")[0], *rest)
@@ -45,7 +45,7 @@ def log_config(settings: Settings) -> dict[str, Any]:
                 "()": "astec.server.metrics.logs.QueryFreeFormatter",
                 "fmt": "%(asctime)s %(levelname)s %(name)s %(process)d %(message)s",
                 "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger", "process": "pid"},
-                # uvicorn's copy of the message with terminal colours in it.
+                # `color_message` is uvicorn's second copy of a message, with terminal colours.
                 "reserved_attrs": [*logging.makeLogRecord({}).__dict__, "message", "asctime", "color_message"],
             }
         },

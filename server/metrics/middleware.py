@@ -1,4 +1,4 @@
-"""Pure ASGI middleware: what wraps every request must cost less than a prediction."""
+"""ASGI middleware that records metrics of each request; it must cost far less time than a prediction."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from astec.server.metrics.board import Metrics
 
 
 class RequestMetrics:
-    """Counts and times requests by route and status."""
+    """Middleware that counts requests by route and status, and measures their time."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+        """Handle one request, and record it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         started_s = time.perf_counter()
-        status = 500  # What the client gets if the application raises.
+        status = 500  # The status that the client gets if the application raises an error.
 
         async def noting_send(message: Message) -> None:
             nonlocal status
@@ -33,6 +33,7 @@ class RequestMetrics:
         try:
             await self._app(scope, receive, noting_send)
         finally:
-            # The router notes the route it matched. An unknown path has none, so it cannot make a new time series.
+            # The router stores the matched route in the scope. For an unknown path there is none, so that a client
+            # cannot create a new time series by asking for one.
             route = getattr(scope.get("route"), "path", "other")
             self._metrics.request_answered(route, status, time.perf_counter() - started_s)

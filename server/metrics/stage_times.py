@@ -1,4 +1,4 @@
-"""Stage times of a batch."""
+"""The stage times of a batch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class StageTimes(NamedTuple):
-    """Seconds that a batch spent in each stage."""
+    """The seconds that a batch spent in each stage of a prediction."""
 
     featurize_s: float
     encode_s: float

@@ -18,6 +18,7 @@ import yaml
 from astec.loadtest.bench.serving import ours_command, served
 from astec.server.http.listeners import open_listeners
 from astec.server.metrics.board import MetricsBoard
+from astec.server.metrics.exposition import render_exposition
 
 ROOT = Path(__file__).parents[2]
 DASHBOARD = json.loads((ROOT / "docker" / "grafana" / "astec.json").read_text())
@@ -37,7 +38,7 @@ def metric_names(expression: str) -> set[str]:
 
 
 def families() -> set[str]:
-    text = MetricsBoard(1).metrics(0).exposition().decode()
+    text = render_exposition(MetricsBoard(1).metrics(0)).decode()
     return {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE ")}
 
 

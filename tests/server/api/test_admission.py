@@ -13,6 +13,7 @@ from astec.server.app import create_app
 from astec.server.http.listeners import open_listeners
 from astec.server.http.protocol import ADMISSION_POLICY, MAX_HEAD_BYTES, BoundedHttp
 from astec.server.metrics.board import MetricsBoard
+from astec.server.metrics.exposition import render_exposition
 from astec.server.settings import Settings
 
 BODY = b'{"query": "a"}'
@@ -81,7 +82,7 @@ async def test_a_full_queue_refuses_a_head_and_the_connection_goes_on(opened_art
         assert [(await connection.answer())[0] for connection in (first, second)] == [200, 200]
         client.writer.write(PREDICT)
         assert (await client.answer())[0] == 200
-        exposition = server.config.app.state.metrics.exposition().decode()
+        exposition = render_exposition(server.config.app.state.metrics).decode()
     assert 'astec_shed_total{reason="queue_full"} 2.0' in exposition
     assert 'astec_requests_total{route="/predict",status="429"} 2.0' in exposition
 

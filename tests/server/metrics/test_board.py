@@ -8,12 +8,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from astec.server.errors import ServerError
 from astec.server.metrics.board import OTHER, ROUTES, STATUSES, Metrics, MetricsBoard
+from astec.server.metrics.exposition import render_exposition
 from astec.server.metrics.stage_times import StageTimes
 from astec.server.workers.rollout import OUTCOMES
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-    families = text_string_to_metric_families(metrics.exposition().decode())
+    families = text_string_to_metric_families(render_exposition(metrics).decode())
     found = [sample for family in families for sample in family.samples]
     return {(sample.name, frozenset(sample.labels.items())): sample.value for sample in found}
 
@@ -126,7 +127,7 @@ def test_what_the_parent_counts_is_seen_by_every_worker() -> None:
     worker = board.metrics(1)
     for outcome in OUTCOMES:
         assert value(worker, "astec_reloads_total", outcome=outcome) == 0
-    board.reloaded("rolled_back")
+    board.count_rollout("rolled_back")
     board.retire(0, died=True)
     board.retire(0, died=False)
     assert value(worker, "astec_reloads_total", outcome="rolled_back") == 1

@@ -1,0 +1,131 @@
+"""The exposition of all metrics in the Prometheus text format, which answers `/metrics`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry, disable_created_metrics, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+
+from astec.server.metrics.board import LAYOUT, HistogramCells, Metrics
+from astec.server.system.process_memory import process_memory
+
+# The library's `_created` series would double the number of series, to say when each of them began.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+
+def render_exposition(metrics: Metrics) -> bytes:
+    """Return the metrics of all workers in the Prometheus text format. Takes milliseconds; reads from /proc.
+
+    Args:
+        metrics: The metrics of the worker that is asked.
+    """
+    registry = CollectorRegistry()
+    registry.register(_BoardCollector(metrics))
+    PlatformCollector(registry)
+    return generate_latest(registry)
+
+
+class _BoardCollector(Collector):
+    """The metric families of a board: sums over the workers, and a series for each worker's process."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterator[Metric]:
+        board, served = self._metrics.board, self._metrics.model
+        total = board.total()
+        yield from _request_families(total)
+        yield from _query_families(total)
+        yield from _cache_families(total)
+        model = GaugeMetricFamily("astec_model_info", "The model served.", labels=["name", "version"])
+        if served is not None:
+            model.add_metric(served, 1)
+        yield model
+        yield from _worker_families(total)
+        yield from _process_families(board.pids())
+
+
+def _buckets(cells: HistogramCells, row: Sequence[float]) -> list[tuple[str, float]]:
+    """Return a histogram's upper bounds and cumulated counts, as Prometheus has them."""
+    names = [floatToGoString(bound) for bound in (*cells.bounds, math.inf)]  # type: ignore[no-untyped-call]
+    return list(zip(names, accumulate(row[cells.begin : cells.sum]), strict=True))
+
+
+def _request_families(total: Sequence[float]) -> Iterator[Metric]:
+    requests = CounterMetricFamily("astec_requests", "Requests answered.", labels=["route", "status"])
+    for (route, status), cell in LAYOUT.requests.items():
+        if total[cell]:
+            requests.add_metric([route, str(status)], total[cell])
+    yield requests
+    request_s = HistogramMetricFamily("astec_request_seconds", "Time in the server.", labels=["route"])
+    for route, cells in LAYOUT.request_s.items():
+        if any(total[cells.begin : cells.sum]):
+            request_s.add_metric([route], _buckets(cells, total), total[cells.sum])
+    yield request_s
+
+
+def _query_families(total: Sequence[float]) -> Iterator[Metric]:
+    yield CounterMetricFamily("astec_queries", "Queries ranked.", value=total[LAYOUT.queries])
+    yield CounterMetricFamily("astec_empty_answers", "Queries for which no label was found.", value=total[LAYOUT.empty])
+    shed = CounterMetricFamily("astec_shed", "Queries turned away or given up.", labels=["reason"])
+    for reason, cell in LAYOUT.shed.items():
+        if total[cell]:
+            shed.add_metric([reason], total[cell])
+    yield shed
+    queue_s, batch_size = LAYOUT.queue_s, LAYOUT.batch_size
+    yield HistogramMetricFamily(
+        "astec_queue_seconds", "Time a query queued.", _buckets(queue_s, total), total[queue_s.sum]
+    )
+    stage_s = HistogramMetricFamily("astec_stage_seconds", "Time of a batch per stage.", labels=["stage"])
+    for stage, cells in LAYOUT.stage_s.items():
+        stage_s.add_metric([stage], _buckets(cells, total), total[cells.sum])
+    yield stage_s
+    yield HistogramMetricFamily(
+        "astec_batch_size", "Queries in a batch.", _buckets(batch_size, total), total[batch_size.sum]
+    )
+    queued = total[LAYOUT.queue_length] + total[LAYOUT.filtered_queue_length]
+    yield GaugeMetricFamily("astec_queue_length", "Queries waiting.", value=queued)
+
+
+def _cache_families(total: Sequence[float]) -> Iterator[Metric]:
+    yield CounterMetricFamily("astec_cache_hits", "Queries answered from the cache.", value=total[LAYOUT.cache_hits])
+    yield CounterMetricFamily(
+        "astec_cache_misses", "Queries that the cache did not know.", value=total[LAYOUT.cache_misses]
+    )
+    yield GaugeMetricFamily("astec_cache_entries", "Answers in the cache.", value=total[LAYOUT.cache_entries])
+
+
+def _worker_families(total: Sequence[float]) -> Iterator[Metric]:
+    yield CounterMetricFamily(
+        "astec_worker_deaths", "Workers that ended without being asked.", value=total[LAYOUT.worker_deaths]
+    )
+    reloads = CounterMetricFamily("astec_reloads", "Replacements of all workers.", labels=["outcome"])
+    for outcome, cell in LAYOUT.reloads.items():
+        reloads.add_metric([outcome], total[cell])
+    yield reloads
+
+
+def _process_families(pids: dict[int, int]) -> Iterable[Metric]:
+    """Return the library's process metrics for each worker, and its memory, in which shared pages are divided.
+
+    A shared page counts as its size divided by the number of processes that map it, so the sum over workers is right.
+    """
+    families: dict[str, Metric] = {}
+    pss = GaugeMetricFamily("process_proportional_memory_bytes", "Proportional set size in bytes.", labels=["worker"])
+    for worker_id, pid in pids.items():
+        for single in ProcessCollector(pid=lambda pid=pid: pid, registry=None).collect():  # type: ignore[misc]
+            family = families.setdefault(single.name, Metric(single.name, single.documentation, single.type))
+            for sample in single.samples:
+                family.add_sample(sample.name, {"worker": str(worker_id)}, sample.value)
+        with suppress(OSError):  # Not every kernel has it, and the worker may have ended a moment ago.
+            pss.add_metric([str(worker_id)], process_memory(pid).pss_bytes)
+    return [*families.values(), pss]
