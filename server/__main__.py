@@ -1,4 +1,4 @@
-"""`astec-serve`: serves an artifact over HTTP."""
+"""`astec-serve`: the command that serves an artifact over HTTP."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from pydantic.fields import FieldInfo
 from astec.server.settings import ENV_PREFIX, Settings
 from astec.server.system.library_threads import forbid_library_threads
 
-# What computes is imported late, by the functions below: `forbid_library_threads` comes before, and neither a wrong
-# flag nor --help has to wait for it.
+# Modules that load numpy or onnxruntime are imported by the functions below: `forbid_library_threads` has to be called
+# before, and --help or an error in the flags should not have to wait for them.
 if TYPE_CHECKING:
     from astec.server.engine.model_releases import ModelReleases
 
@@ -29,7 +29,7 @@ cli = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 
 
 class UsageError(Exception):
-    """The server cannot start as asked; the message says why and what to do."""
+    """The server cannot start with these settings; the message says why and what to do."""
 
 
 def serve(**given: Given) -> None:
@@ -51,7 +51,11 @@ def serve(**given: Given) -> None:
 
 
 def _open(settings: Settings) -> ModelReleases:
-    """Refuses a broken artifact before a port is bound or a process started."""
+    """Open the artifact, before a port is bound or a process started.
+
+    Raises:
+        UsageError: It is damaged, or not an artifact.
+    """
     from astec.export.artifact.verification import ArtifactError
     from astec.server.engine.model_releases import ModelReleases
 
@@ -62,15 +66,20 @@ def _open(settings: Settings) -> ModelReleases:
 
 
 def _serve(settings: Settings, models: ModelReleases) -> int:
+    """Serve until interrupted; return the exit code.
+
+    Raises:
+        UsageError: The file of API keys is invalid, or the server cannot listen on the address.
+    """
     from astec.server.access.access_control import open_access_control
     from astec.server.access.api_keys import ApiKeysError
     from astec.server.app import AstecApi, create_app
     from astec.server.engine.warmup import warm_predictor
     from astec.server.http.listeners import ListenError, open_listeners, url_of
-    from astec.server.http.serve import serve_http
+    from astec.server.http.serve import Listeners, ServerTimeouts, serve_http
     from astec.server.metrics.board import MetricsBoard
-    from astec.server.workers.supervisor import EXIT_STARTUP_FAILED
-    from astec.server.workers.worker_slots import num_places
+    from astec.server.workers.supervisor import EXIT_STARTUP_FAILED, SupervisorCallbacks
+    from astec.server.workers.worker_slots import max_workers
 
     try:
         access_control = open_access_control(settings)
@@ -78,37 +87,34 @@ def _serve(settings: Settings, models: ModelReleases) -> int:
         admin = [] if settings.admin_port is None else open_listeners(settings.host, settings.admin_port, 1)
     except (ApiKeysError, ListenError) as error:
         raise UsageError(str(error)) from error
-    if admin:  # The system may have picked the port.
+    if admin:  # With port 0 the system has picked one.
         settings = settings.model_copy(update={"admin_port": admin[0].getsockname()[1]})
     url = url_of(listeners[0])
     try:
-        # Compiled kernels take 50 MB, a copy in each worker unless they are there before it is forked. The predictor
-        # ends here, with a session of onnxruntime that never had a thread; each worker makes its own.
+        # Compiled kernels take 50 MB. If they are compiled before the workers are forked, the workers share them. The
+        # predictor is discarded here, so its onnxruntime session starts no thread; each worker makes its own.
         warm_predictor(models.current)
     except Exception as error:  # of any library
         typer.echo(f"astec-serve: the model in {models.current.path} does not predict: {error}", err=True)
         return EXIT_STARTUP_FAILED
-    board = MetricsBoard(num_places(settings.workers))
+    board = MetricsBoard(max_workers(settings.workers))
 
-    ask_for_reload = partial(os.kill, os.getpid(), signal.SIGHUP)
+    request_reload = partial(os.kill, os.getpid(), signal.SIGHUP)
 
-    def make_app(place: int) -> AstecApi:
-        models.settle()  # A worker knows no way back, and would keep the previous artifact mapped for all its life.
-        return create_app(settings, models.current, board.metrics(place), access_control, ask_for_reload)
+    def make_app(worker_id: int) -> AstecApi:
+        models.settle()  # A worker never goes back to the previous release, so it must not keep that one mapped.
+        return create_app(settings, models.current, board.metrics(worker_id), access_control, request_reload)
 
     return serve_http(
         make_app,
-        listeners,
-        releases=models,
-        on_ready=lambda: _announce(url, settings),
-        on_end=board.retire,
+        Listeners(listeners, shared=admin),
+        callbacks=SupervisorCallbacks(
+            on_ready=lambda: _announce(url, settings), on_worker_end=board.retire, on_rollout=board.count_rollout
+        ),
         on_drain=AstecApi.drain,
-        on_rollout=board.count_rollout,
+        releases=models,
+        timeouts=ServerTimeouts(settings.drain_timeout_s, settings.shutdown_timeout_s, settings.client_timeout_s),
         access_log=settings.access_log,
-        drain_s=settings.drain_timeout_s,
-        shutdown_timeout_s=settings.shutdown_timeout_s,
-        shared_listeners=admin,
-        client_timeout_s=settings.client_timeout_s,
     )
 
 
@@ -137,11 +143,11 @@ def _setting_problem(location: tuple[int | str, ...], message: str) -> str:
 
 
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
-    """Return the command-line parameter of a setting; None, its default, leaves it to the environment."""
+    """Return the command-line parameter of a setting. Its default is None: the setting is read from the environment."""
     if name == "artifact":
         info: Any = typer.Argument(help=field.description, metavar="ARTIFACT", show_default=False)
     else:
-        # A default that depends on the machine is in the description.
+        # The description says what a default is that depends on the machine.
         fixed = field.default is not None and field.default_factory is None
         info = typer.Option(help=f"{field.description}{f' [default: {field.default}]' * fixed}", show_default=False)
     annotation = Annotated[field.annotation | None, info]  # type: ignore[name-defined]
@@ -149,7 +155,7 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
 
 
 def _with_flags_of(settings: type[Settings]) -> Callable[..., None]:
-    """Return `serve` with a signature that has a flag per setting, so that no help text exists twice."""
+    """Return `serve` with a signature that has one flag for each setting, so that no help text is written twice."""
     parameters = [_parameter(name, field) for name, field in settings.model_fields.items()]
     serve.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     serve.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}

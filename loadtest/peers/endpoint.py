@@ -14,7 +14,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from astec.server.http.listeners import open_listeners, url_of
-from astec.server.http.serve import serve_http
+from astec.server.http.serve import Listeners, serve_http
+from astec.server.workers.supervisor import SupervisorCallbacks
 
 Respond = Callable[[bytes], bytes]
 """From the body of a request to the body of its answer."""
@@ -40,8 +41,8 @@ def serve_endpoint(
     listeners = open_listeners("127.0.0.1", port, workers)
     return serve_http(
         lambda slot: _application(open_model(), headers or {}),
-        listeners,
-        on_ready=lambda: print(f"Serving on {url_of(listeners[0])}", flush=True),
+        Listeners(listeners),
+        callbacks=SupervisorCallbacks(on_ready=lambda: print(f"Serving on {url_of(listeners[0])}", flush=True)),
     )
 
 

@@ -1,10 +1,11 @@
-"""An ASGI application on uvicorn with uvloop and httptools, in forked processes that share memory."""
+"""Runs an ASGI application on uvicorn with uvloop and httptools, in forked worker processes that share memory."""
 
 from __future__ import annotations
 
 import signal
 import socket
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeVar, cast
 
 from starlette.types import ASGIApp
@@ -14,89 +15,119 @@ from astec.server.http.listeners import block_new_connections
 from astec.server.http.protocol import BoundedHttp
 from astec.server.http.slow_clients import SlowClients
 from astec.server.http.uvicorn_adapter import Config
-from astec.server.workers.rollout import Outcome, Releases, SameRelease
-from astec.server.workers.supervisor import Supervisor
-from astec.server.workers.worker_slots import Beat
+from astec.server.workers.rollout import Releases, SameRelease
+from astec.server.workers.supervisor import Supervisor, SupervisorCallbacks, WorkerTimeouts
+from astec.server.workers.worker_slots import Heartbeat
 
 App = TypeVar("App", bound=ASGIApp)
 
-# What a worker takes to stop beside the requests that are still open: to end its threads and its interpreter.
+# Time that a worker needs to stop, beside that of the open requests: to end its threads and its interpreter.
 _STOP_MARGIN_S = 3.0
 _MIN_CUT_OFF_S = 1
-_BEAT_S = 1
+_HEARTBEAT_S = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """The bound sockets that a server listens on.
+
+    Attributes:
+        per_worker: One socket for each worker.
+        shared: Sockets on which all workers listen too; the first worker that wakes accepts a connection.
+    """
+
+    per_worker: Sequence[socket.socket]
+    shared: Sequence[socket.socket] = ()
+
+    def keep_for_worker(self, worker_id: int) -> socket.socket:
+        """Return the worker's own socket, and close this process's copies of the other workers' sockets.
+
+        A worker and the one that replaces it have the same socket. As long as any process has a socket open, the kernel
+        puts connections into its queue, and here nobody would accept them.
+        """
+        own = self.per_worker[worker_id % len(self.per_worker)]
+        for listener in self.per_worker:
+            if listener is not own:
+                listener.close()
+        return own
+
+    def block_and_close(self) -> None:
+        """Close this process's copies of all sockets; workers can still accept the pending connections."""
+        for listener in self.per_worker:
+            block_new_connections(listener)
+        for listener in (*self.per_worker, *self.shared):
+            listener.close()
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTimeouts:
+    """How long clients and open requests may take, in seconds.
+
+    Attributes:
+        drain_s: Time for which a worker that stops keeps answering on open connections.
+        shutdown_s: Time that open requests get when a worker stops, `drain_s` included.
+        client_s: Time that a client gets to send a request, or to take its response.
+    """
+
+    drain_s: int = 0
+    shutdown_s: int = 10
+    client_s: int = 10
+
+
+_DEFAULT_TIMEOUTS = ServerTimeouts()
 
 
 def serve_http(
     make_app: Callable[[int], App],
-    listeners: Sequence[socket.socket],
+    listeners: Listeners,
     *,
-    releases: Releases | None = None,
-    on_ready: Callable[[], None],
-    on_end: Callable[[int, bool], None] = lambda place, died: None,
+    callbacks: SupervisorCallbacks,
     on_drain: Callable[[App], None] = lambda app: None,
-    on_rollout: Callable[[Outcome], None] = lambda outcome: None,
+    releases: Releases | None = None,
+    timeouts: ServerTimeouts = _DEFAULT_TIMEOUTS,
     access_log: bool = False,
-    drain_s: int = 0,
-    shutdown_timeout_s: int = 10,
-    shared_listeners: Sequence[socket.socket] = (),
-    client_timeout_s: int = 10,
 ) -> int:
-    """Serve until SIGTERM or SIGINT, a forked worker on each listener; SIGHUP replaces the workers one by one.
+    """Serve until SIGTERM or SIGINT, with a forked worker for each listener; SIGHUP replaces the workers one by one.
 
     Args:
-        make_app: Makes the application of a worker, in its process, given its place (see `Crew`).
-        listeners: Bound sockets, one for each worker.
-        releases: What workers are forked with; None where that never changes.
-        on_ready: Called once, when all workers answer.
-        on_end: Called with the place of a worker that ended, and whether nobody had asked it to.
-        on_drain: Called in a worker, with its application, when it takes no new connections any more.
-        on_rollout: Called at the end of each replacement of the workers.
+        make_app: Makes the application of a worker, in its process, given the worker's id (see `WorkerSlots`).
+        listeners: The sockets; they are closed when the server stops.
+        callbacks: Called in the parent process; `on_stop` after the listeners are closed.
+        on_drain: Called in a worker, with its application, when it stops accepting connections.
+        releases: The releases that workers are forked with; None if there is never a new one.
+        timeouts: How long clients and open requests may take.
         access_log: Whether to log every request.
-        drain_s: Seconds for which a worker that stops answers on open connections.
-        shutdown_timeout_s: Seconds that open requests get when a worker stops, `drain_s` included.
-        shared_listeners: Bound sockets of which each worker takes connections too, whoever comes first.
-        client_timeout_s: Seconds that a client gets to send a request, or to take its answer.
 
     Returns:
-        The exit code: 0, or `EXIT_STARTUP_FAILED` where an application does not start.
+        The exit code: 0, or `EXIT_STARTUP_FAILED` if an application does not start.
     """
 
-    def work(place: int, beat: Beat) -> None:
-        # A socket takes connections as long as one process has it, and nobody would answer them here.
-        listener = listeners[place % len(listeners)]
-        for other in listeners:
-            if other is not listener:
-                other.close()
-        app = make_app(place)
-        config = _config(app, access_log, shutdown_timeout_s - drain_s)
-        server = DrainingServer(config, listener, drain_s, lambda: on_drain(app))
+    def work(worker_id: int, heartbeat: Heartbeat) -> None:
+        listener = listeners.keep_for_worker(worker_id)
+        app = make_app(worker_id)
+        config = _config(app, access_log, timeouts.shutdown_s - timeouts.drain_s)
+        server = DrainingServer(config, listener, timeouts.drain_s, lambda: on_drain(app))
+        slow_clients = SlowClients(timeouts.client_s // _HEARTBEAT_S)
 
-        slow_clients = SlowClients(client_timeout_s // _BEAT_S)
-
-        async def notify() -> None:
+        async def every_second() -> None:
             slow_clients.check(cast(set[BoundedHttp], server.open_connections()))
-            if not beat():
+            if not heartbeat():
                 server.should_exit = True
 
-        config.callback_notify = notify
-        server.run(sockets=[listener, *shared_listeners])
+        config.callback_notify = every_second
+        server.run(sockets=[listener, *listeners.shared])
 
-    def close_listeners() -> None:
-        for listener in listeners:
-            block_new_connections(listener)
-        for listener in (*listeners, *shared_listeners):
-            listener.close()
+    def stop() -> None:
+        listeners.block_and_close()
+        callbacks.on_stop()
 
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # Until the supervisor takes it.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # Until the supervisor handles it.
     return Supervisor(
         work,
-        len(listeners),
+        len(listeners.per_worker),
         releases=releases or SameRelease(),
-        on_ready=on_ready,
-        on_end=on_end,
-        on_rollout=on_rollout,
-        on_stop=close_listeners,
-        stop_timeout_s=shutdown_timeout_s + _STOP_MARGIN_S,
+        callbacks=replace(callbacks, on_stop=stop),
+        timeouts=WorkerTimeouts(stop_s=timeouts.shutdown_s + _STOP_MARGIN_S),
     ).run()
 
 
@@ -111,5 +142,5 @@ def _config(app: ASGIApp, access_log: bool, cut_off_s: int) -> Config:
         access_log=access_log,
         timeout_graceful_shutdown=max(_MIN_CUT_OFF_S, cut_off_s),
         server_header=False,
-        timeout_notify=_BEAT_S,
+        timeout_notify=_HEARTBEAT_S,
     )

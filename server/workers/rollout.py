@@ -1,4 +1,4 @@
-"""The replacement of all workers by new ones, slot by slot, and the way back where the new ones do not start."""
+"""The rolling replacement of all workers, one slot after the other, with a rollback if new workers do not start."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import time
 from typing import Literal, Protocol, get_args
 
-from astec.server.workers.worker_slots import Crew, Worker, fork, require_single_thread
+from astec.server.workers.worker_slots import Worker, WorkerSlots, fork, require_single_thread
 
 logger = logging.getLogger(__name__)
 
@@ -15,88 +15,88 @@ Outcome = Literal["done", "refused", "rolled_back"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
 RETRY_AFTER_S = 1.0
-"""Seconds until a worker that could not start is tried again."""
+"""Seconds after which a slot whose worker could not start gets another one."""
 
 _REHEARSAL_NICENESS = 19
 
 
 class Releases(Protocol):
-    """What workers are forked with, and the change from one release to the next."""
+    """The release that workers are forked with, and the change to the next release."""
 
     def propose(self) -> None:
-        """Find out which release is next."""
+        """Determine the next release."""
 
     def rehearse(self) -> None:
-        """Do all that a worker needs of the next release, in a process made for that; raise where it is no good."""
+        """Do all that a worker does with the next release, in a process made for that; raise if it is not usable."""
 
     def adopt(self) -> None:
-        """Load the next release into this process; raise where that fails. Workers are forked with it from now on."""
+        """Load the next release into this process, so that workers are forked with it; raise if that fails."""
 
     def revert(self) -> None:
-        """Go back to the release before, where one was adopted."""
+        """Go back to the previous release, if another one was adopted."""
 
     def settle(self) -> None:
-        """Forget the release before: there is no way back any more."""
+        """Discard the previous release; from now on `revert` cannot go back to it."""
 
 
 class SameRelease:
-    """Nothing that changes: to replace the workers is to restart them."""
+    """A release that never changes: a replacement of the workers only restarts them."""
 
     def propose(self) -> None:
-        """Do nothing; so do the others."""
+        """Do nothing; the other methods do nothing either."""
 
     rehearse = adopt = revert = settle = propose
 
 
 class Rollout:
-    """One replacement, which begins when it is made. `advance` never waits.
+    """One replacement of all workers. It begins when the object is made, and `advance` never waits.
 
-    A release is tried in a process of its own first. So a file that crashes its reader harms nobody, and however long
-    verification takes, somebody watches the workers.
+    A release is first rehearsed in a process of its own. So a file that crashes its reader harms no worker, and the
+    supervisor keeps watching the workers, however long the verification takes.
 
     Args:
-        crew: Whom to replace; complete.
-        releases: What the new ones are forked with.
+        slots: The workers to replace; every slot has one.
+        releases: The releases that workers are forked with.
         stop_timeout_s: Seconds that a replaced worker gets to stop before it is killed.
     """
 
-    def __init__(self, crew: Crew, releases: Releases, stop_timeout_s: float) -> None:
-        self._crew = crew
+    def __init__(self, slots: WorkerSlots, releases: Releases, stop_timeout_s: float) -> None:
+        self._slots = slots
         self._releases = releases
         self._stop_timeout_s = stop_timeout_s
-        self._slots = list(range(crew.slots))  # yet to be replaced
+        self._pending = list(range(slots.num_slots))  # slots whose worker is still to be replaced
         self._replaced: list[int] = []
-        self._due_s = 0.0
-        self._turned_back = False
+        self._retry_at_s = 0.0
+        self._is_rolling_back = False
         self._adopted = False
         releases.propose()
         self._rehearsal = fork(self._rehearse)
 
     def advance(self) -> Outcome | None:
-        """Do what can be done now; return how it went, once it is over."""
+        """Do what can be done without waiting; return the outcome once the replacement is over, else None."""
         if not self._adopted:
             if self._rehearsal.exitcode is None:
                 return None
             if self._rehearsal.exitcode != 0 or not self._adopt():
                 return "refused"
-        if (coming := self._crew.coming) is not None:
-            self._receive(coming)
-        elif self._slots and self._crew.has_room(self._slots[0]) and time.monotonic() >= self._due_s:
-            self._crew.coming = self._crew.fork(self._slots[0])
-        if self._slots:
+        if (starting := self._slots.starting) is not None:
+            self._check_starting(starting)
+        elif self._pending and self._slots.has_room(self._pending[0]) and time.monotonic() >= self._retry_at_s:
+            self._slots.starting = self._slots.fork(self._pending[0])
+        if self._pending:
             return None
-        if self._turned_back:
+        if self._is_rolling_back:
             return "rolled_back"
         self._releases.settle()
         return "done"
 
     def abandon(self) -> None:
-        """End the rehearsal, wherever it is; workers are the crew's."""
+        """Kill the rehearsal, if it still runs; the workers are left to the caller."""
         self._rehearsal.kill()
         self._rehearsal.join()
 
     def _rehearse(self) -> None:
-        os.nice(_REHEARSAL_NICENESS)  # Verification takes all CPUs; queries come first.
+        os.nice(_REHEARSAL_NICENESS)  # Verification uses all CPUs; the workers' queries have priority.
         try:
             self._releases.rehearse()
             require_single_thread()
@@ -105,6 +105,7 @@ class Rollout:
             raise SystemExit(1) from None
 
     def _adopt(self) -> bool:
+        """Load the next release; return whether that succeeded."""
         try:
             self._releases.adopt()
         except Exception as error:  # of any library
@@ -114,23 +115,26 @@ class Rollout:
         self._adopted = True
         return True
 
-    def _receive(self, coming: Worker) -> None:
-        """See whether the worker that is coming is ready, or will never be."""
-        if coming.ended:
-            self._crew.coming = None
-            logger.error("worker %d ended with code %s before it was ready", coming.place, coming.process.exitcode)
-            if self._turned_back:
-                self._due_s = time.monotonic() + RETRY_AFTER_S
+    def _check_starting(self, starting: Worker) -> None:
+        """Let the starting worker take over its slot if it is ready; roll back or retry if it has ended."""
+        if starting.ended:
+            self._slots.starting = None
+            code = starting.process.exitcode
+            logger.error("worker %d ended with code %s before it was ready", starting.worker_id, code)
+            if self._is_rolling_back:
+                self._retry_at_s = time.monotonic() + RETRY_AFTER_S
             else:
-                self._turn_back()
-        elif self._crew.beats(coming):
-            self._crew.coming = None
-            self._crew.relieve(coming, self._stop_timeout_s)
-            self._slots.remove(coming.slot)
-            self._replaced.append(coming.slot)
+                self._roll_back()
+        elif self._slots.heartbeats(starting):
+            self._slots.starting = None
+            self._slots.hand_over(starting, self._stop_timeout_s)
+            self._pending.remove(starting.slot)
+            self._replaced.append(starting.slot)
 
-    def _turn_back(self) -> None:
-        logger.error("going back to the release before in %d of %d workers", len(self._replaced), self._crew.slots)
+    def _roll_back(self) -> None:
+        logger.error(
+            "going back to the previous release in %d of %d workers", len(self._replaced), self._slots.num_slots
+        )
         self._releases.revert()
-        self._turned_back = True
-        self._slots, self._replaced = self._replaced, []
+        self._is_rolling_back = True
+        self._pending, self._replaced = self._replaced, []

@@ -1,4 +1,4 @@
-"""Several processes that do the same work: watched, replaced when they die, hang or are outdated, stopped together."""
+"""The parent of the worker processes: it starts them, replaces those that die, hang or are outdated, and stops them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import logging
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from astec.server.workers.rollout import RETRY_AFTER_S, Outcome, Releases, Rollout
-from astec.server.workers.worker_slots import SIGNALS, Beat, Crew, Worker
+from astec.server.workers.worker_slots import SIGNALS, Heartbeat, Worker, WorkerSlots
 
 logger = logging.getLogger(__name__)
 
@@ -17,56 +18,78 @@ EXIT_STARTUP_FAILED = 3
 _TICK_S = 0.1
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SupervisorCallbacks:
+    """Functions that the supervisor calls, all in the parent process.
+
+    Attributes:
+        on_ready: Called once, when all workers are ready.
+        on_worker_end: Called with the id of a worker that ended, before another worker gets that id, and with whether
+            it ended without having been asked to.
+        on_rollout: Called at the end of each replacement of the workers.
+        on_stop: Called before the workers are asked to stop.
+    """
+
+    on_ready: Callable[[], None] = lambda: None
+    on_worker_end: Callable[[int, bool], None] = lambda worker_id, died: None
+    on_rollout: Callable[[Outcome], None] = lambda outcome: None
+    on_stop: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerTimeouts:
+    """Times after which workers are killed, in seconds.
+
+    Attributes:
+        stop_s: Time that workers get to stop.
+        silence_s: Time that may pass between two heartbeats of a worker that is ready.
+    """
+
+    stop_s: float
+    silence_s: float = 10.0
+
+
 class Supervisor:
-    """Keeps a worker in each of its slots; on SIGHUP it replaces them all, one after the other.
+    """Keeps a worker in each slot; on SIGHUP it replaces them all, one after the other.
 
     Args:
-        work: See `Crew`.
-        slots: Number of workers.
-        releases: What workers are forked with.
-        on_ready: Called once, in the parent, when all workers are ready.
-        on_end: Called in the parent with the place of a worker that ended, before another has that place, and whether
-            nobody had asked it to.
-        on_rollout: Called in the parent at the end of each replacement.
-        on_stop: Called in the parent before the workers are asked to stop.
-        stop_timeout_s: Seconds that workers get to stop before they are killed.
-        silence_timeout_s: Seconds after which a worker that no longer says that it is alive is killed.
+        work: The work of a worker, as `WorkerSlots` calls it.
+        num_slots: Number of workers.
+        releases: The releases that workers are forked with.
+        callbacks: Functions to call when something happens.
+        timeouts: Times after which workers are killed.
     """
 
     def __init__(
         self,
-        work: Callable[[int, Beat], None],
-        slots: int,
+        work: Callable[[int, Heartbeat], None],
+        num_slots: int,
         *,
         releases: Releases,
-        on_ready: Callable[[], None],
-        on_end: Callable[[int, bool], None],
-        on_rollout: Callable[[Outcome], None],
-        on_stop: Callable[[], None],
-        stop_timeout_s: float,
-        silence_timeout_s: float = 10.0,
+        callbacks: SupervisorCallbacks,
+        timeouts: WorkerTimeouts,
     ) -> None:
-        self._crew = Crew(work, slots)
+        self._slots = WorkerSlots(work, num_slots)
         self._releases = releases
-        self._on_ready = on_ready
-        self._on_end = on_end
-        self._on_rollout = on_rollout
-        self._on_stop = on_stop
-        self._stop_timeout_s = stop_timeout_s
-        # Counted in looks, not by a clock: after a suspension workers and parent wake together, and nobody is late.
-        self._max_silent_ticks = round(silence_timeout_s / _TICK_S)
-        self._due_s = dict.fromkeys(range(slots), 0.0)  # when a slot without worker gets one
+        self._callbacks = callbacks
+        self._stop_timeout_s = timeouts.stop_s
+        # Checks are counted instead of seconds: after the machine was suspended, no worker is late, because workers and
+        # parent wake together.
+        self._max_silent_ticks = round(timeouts.silence_s / _TICK_S)
+        self._start_at_s = dict.fromkeys(range(num_slots), 0.0)  # when a slot without a worker gets one
         self._all_were_ready = False
         self._rollout: Rollout | None = None
-        self._rollout_asked = False
+        self._rollout_requested = False
 
     def run(self) -> int:
-        """Return once all workers have ended: 0 after SIGTERM or SIGINT, `EXIT_STARTUP_FAILED` where one cannot start.
+        """Run the workers until all have ended; return the exit code.
+
+        The code is 0 after SIGTERM or SIGINT, and `EXIT_STARTUP_FAILED` if a worker ends before all were ready once.
 
         Raises:
             RuntimeError: This process has several threads.
         """
-        # Blocked signals wait to be fetched, here by `sigtimedwait`, in a worker until it has handlers of its own.
+        # Blocked signals stay pending until they are fetched: here by `sigtimedwait`, in a worker by its own handlers.
         blocked_before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
             return self._run()
@@ -77,72 +100,76 @@ class Supervisor:
     def _run(self) -> int:
         while True:
             self._fill_slots()
-            asked = signal.sigtimedwait(SIGNALS, _TICK_S)
-            if asked is not None and asked.si_signo in (signal.SIGINT, signal.SIGTERM):
-                logger.info("stopping on %s", signal.Signals(asked.si_signo).name)
+            received = signal.sigtimedwait(SIGNALS, _TICK_S)
+            if received is not None and received.si_signo in (signal.SIGINT, signal.SIGTERM):
+                logger.info("stopping on %s", signal.Signals(received.si_signo).name)
                 self._stop()
                 return 0
-            if asked is not None and asked.si_signo == signal.SIGHUP:
-                self._rollout_asked = True
-            for worker in list(self._crew.working.values()):
-                self._look_at(worker)
+            if received is not None and received.si_signo == signal.SIGHUP:
+                self._rollout_requested = True
+            for worker in list(self._slots.serving.values()):
+                self._check(worker)
                 if worker.ended and not self._all_were_ready:
                     logger.error("a worker ended with code %s before it was ready", worker.process.exitcode)
                     self._stop()
                     return EXIT_STARTUP_FAILED
-            for worker in self._crew.take_leave():
-                self._on_end(worker.place, False)
-            self._announce()
-            self._roll()
+            for worker in self._slots.reap_stopped():
+                self._callbacks.on_worker_end(worker.worker_id, False)
+            self._report_ready()
+            self._advance_rollout()
 
     def _fill_slots(self) -> None:
-        for slot, due_s in self._due_s.items():
-            comes = self._crew.coming is not None and self._crew.coming.slot == slot
-            if slot not in self._crew.working and not comes and time.monotonic() >= due_s:
-                self._crew.working[slot] = self._crew.fork(slot)
+        """Start a worker in each slot that has none, unless one is starting there or the slot has to wait."""
+        for slot, start_at_s in self._start_at_s.items():
+            is_starting = self._slots.starting is not None and self._slots.starting.slot == slot
+            if slot not in self._slots.serving and not is_starting and time.monotonic() >= start_at_s:
+                self._slots.serving[slot] = self._slots.fork(slot)
 
-    def _look_at(self, worker: Worker) -> None:
-        beats = self._crew.beats(worker)
-        # Before the first beat it loads what it needs, for as long as that takes.
-        worker.silent_ticks = worker.silent_ticks + 1 if beats and beats == worker.beats else 0
-        worker.beats = beats
+    def _check(self, worker: Worker) -> None:
+        """Kill a worker that does not respond; free the slot of one that has ended."""
+        heartbeats = self._slots.heartbeats(worker)
+        # Before its first heartbeat a worker loads the model, for which there is no limit of time.
+        worker.silent_ticks = worker.silent_ticks + 1 if heartbeats and heartbeats == worker.heartbeats else 0
+        worker.heartbeats = heartbeats
         if worker.silent_ticks > self._max_silent_ticks:
-            logger.error("worker %d (process id %s) does not respond and is killed", worker.place, worker.process.pid)
+            pid = worker.process.pid
+            logger.error("worker %d (process id %s) does not respond and is killed", worker.worker_id, pid)
             worker.kill()
         if worker.ended:
-            self._bury(worker)
+            self._free_slot(worker)
 
-    def _bury(self, worker: Worker) -> None:
-        del self._crew.working[worker.slot]
-        self._on_end(worker.place, True)
+    def _free_slot(self, worker: Worker) -> None:
+        del self._slots.serving[worker.slot]
+        self._callbacks.on_worker_end(worker.worker_id, True)
         if self._all_were_ready:
-            logger.warning("worker %d ended with code %s and is replaced", worker.place, worker.process.exitcode)
-        # One that cannot even start is tried again, but not all the time.
-        self._due_s[worker.slot] = time.monotonic() + (0 if worker.beats else RETRY_AFTER_S)
+            logger.warning("worker %d ended with code %s and is replaced", worker.worker_id, worker.process.exitcode)
+        # If a worker ended before it was ready, the next one would probably fail too: do not retry without a pause.
+        self._start_at_s[worker.slot] = time.monotonic() + (0 if worker.heartbeats else RETRY_AFTER_S)
 
-    def _announce(self) -> None:
-        if not self._all_were_ready and self._crew.is_complete():
+    def _report_ready(self) -> None:
+        if not self._all_were_ready and self._slots.is_complete():
             self._all_were_ready = True
-            self._on_ready()
+            self._callbacks.on_ready()
 
-    def _roll(self) -> None:
-        if self._rollout is None and self._rollout_asked and self._all_were_ready:
+    def _advance_rollout(self) -> None:
+        if self._rollout is None and self._rollout_requested and self._all_were_ready:
             logger.info("replacing the workers on SIGHUP")
-            self._rollout_asked = False
-            self._rollout = Rollout(self._crew, self._releases, self._stop_timeout_s)
+            self._rollout_requested = False
+            self._rollout = Rollout(self._slots, self._releases, self._stop_timeout_s)
         if self._rollout is not None and (outcome := self._rollout.advance()) is not None:
             logger.info("the replacement of the workers is over: %s", outcome)
             self._rollout = None
-            self._on_rollout(outcome)
+            self._callbacks.on_rollout(outcome)
 
     def _stop(self) -> None:
-        self._on_stop()
-        for worker in self._crew.everyone():
+        """Ask all workers to stop, and wait until they have stopped or the timeout has passed."""
+        self._callbacks.on_stop()
+        for worker in self._slots.all_workers():
             worker.process.terminate()
         give_up_s = time.monotonic() + self._stop_timeout_s
-        while not all(worker.ended for worker in self._crew.everyone()):
-            asked = signal.sigtimedwait(SIGNALS, _TICK_S)
-            if asked is not None and asked.si_signo == signal.SIGINT:
+        while not all(worker.ended for worker in self._slots.all_workers()):
+            received = signal.sigtimedwait(SIGNALS, _TICK_S)
+            if received is not None and received.si_signo == signal.SIGINT:
                 logger.warning("interrupted again: workers are killed")
                 return
             if time.monotonic() > give_up_s:
@@ -152,5 +179,5 @@ class Supervisor:
     def _kill(self) -> None:
         if self._rollout is not None:
             self._rollout.abandon()
-        for worker in self._crew.everyone():
+        for worker in self._slots.all_workers():
             worker.kill()

@@ -1,7 +1,7 @@
-"""Forked processes by slot: who works there and, while one replaces another, who comes and who leaves.
+"""Forked worker processes by slot: in each slot one that serves and, during a replacement, one that starts or stops.
 
-Workers are forked and nothing is loaded in them, so they share every page of what their parent holds until somebody
-writes to it. A process may only be forked while it has no second thread.
+Workers are forked from a parent that has loaded the model, so that they share every memory page of it that no process
+writes to. A process may only be forked while it has a single thread.
 """
 
 from __future__ import annotations
@@ -22,73 +22,88 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGCHLD, signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
-"""Blocked in the parent, which fetches them when it has time; a worker has handlers of its own for some."""
+"""Signals that are blocked in the parent, which fetches them in its loop; a worker has handlers of its own for some."""
 
-_PLACES_PER_SLOT = 2
+_WORKERS_PER_SLOT = 2
 _THREADS_TICK_S = 0.1
-# A thread that was joined may still be about to leave the kernel.
+# The kernel may still list a thread for a moment after it was joined.
 _THREAD_EXIT_S = 0.5
 
-Beat = Callable[[], bool]
-"""Says that a worker is ready and alive, once a second or so; False where it shall stop as its parent is no more."""
+Heartbeat = Callable[[], bool]
+"""Reports that a worker is ready and alive; call it about once a second. False: the parent has died, so stop."""
 
 
 @dataclass(slots=True, eq=False)
 class Worker:
-    """A forked process. `place` is its slot, or its slot plus the number of slots: no two living ones have the same."""
+    """A forked worker process.
+
+    Attributes:
+        slot: The slot that it serves, or will serve.
+        worker_id: Its slot, or its slot plus the number of slots; no two workers that are alive have the same id.
+        process: The process.
+        heartbeats: The number of heartbeats at the supervisor's last check.
+        silent_ticks: Consecutive checks of the supervisor without a new heartbeat.
+        kill_at_s: Monotonic time at which it is killed, if it was asked to stop and has not stopped until then.
+    """
 
     slot: int
-    place: int
+    worker_id: int
     process: BaseProcess
-    beats: int = 0
+    heartbeats: int = 0
     silent_ticks: int = 0
-    kill_at_s: float = math.inf  # when one that was asked to leave has had its time
+    kill_at_s: float = math.inf
 
     @property
     def ended(self) -> bool:
-        """Whether the process is no more."""
+        """Whether the process has ended."""
         return self.process.exitcode is not None
 
     def kill(self) -> None:
-        """End the process at once."""
+        """Kill the process and wait until it has ended."""
         self.process.kill()
         self.process.join()
 
 
-class Crew:
-    """The workers of all slots; each slot has room for two.
+class WorkerSlots:
+    """The workers of all slots. Each slot has room for two workers, so that one can replace the other.
 
     Args:
-        work: Runs in a forked process, given its place and what to call once a second from when it is ready. It stops
-            well on SIGTERM.
-        slots: Number of slots.
+        work: Runs in a forked process, with the worker's id and a function to call about once a second as soon as the
+            worker is ready. It stops gracefully on SIGTERM.
+        num_slots: Number of slots.
+
+    Attributes:
+        num_slots: Number of slots.
+        serving: The worker of each slot that has one.
+        starting: The worker that will replace another one as soon as it is ready; there is one at most.
+        stopping: Workers that were replaced and asked to stop.
     """
 
-    def __init__(self, work: Callable[[int, Beat], None], slots: int) -> None:
-        self.slots = slots
-        self.working: dict[int, Worker] = {}
-        self.coming: Worker | None = None
-        self.leaving: list[Worker] = []
+    def __init__(self, work: Callable[[int, Heartbeat], None], num_slots: int) -> None:
+        self.num_slots = num_slots
+        self.serving: dict[int, Worker] = {}
+        self.starting: Worker | None = None
+        self.stopping: list[Worker] = []
         self._work = work
-        # Shared with the workers, a counter each.
-        self._beats = memoryview(mmap.mmap(-1, 8 * num_places(slots))).cast("Q")
+        # Shared with the workers; one counter for each worker id.
+        self._heartbeats = memoryview(mmap.mmap(-1, 8 * max_workers(num_slots))).cast("Q")
 
-    def everyone(self) -> list[Worker]:
+    def all_workers(self) -> list[Worker]:
         """Return all workers that may be alive."""
-        return [*self.working.values(), *self.leaving, *([self.coming] if self.coming else [])]
+        return [*self.serving.values(), *self.stopping, *([self.starting] if self.starting else [])]
 
-    def beats(self, worker: Worker) -> int:
-        """Return how often a worker has said that it is alive; 0 until it is ready."""
-        return self._beats[worker.place]
+    def heartbeats(self, worker: Worker) -> int:
+        """Return the number of heartbeats of a worker; 0 until it is ready."""
+        return self._heartbeats[worker.worker_id]
 
     def is_complete(self) -> bool:
-        """Return whether a worker is ready in every slot, and nobody is coming or leaving."""
-        settled = len(self.working) == self.slots and self.coming is None and not self.leaving
-        return settled and all(self.beats(worker) for worker in self.working.values())
+        """Return whether a worker is ready in every slot, and no worker is starting or stopping."""
+        settled = len(self.serving) == self.num_slots and self.starting is None and not self.stopping
+        return settled and all(self.heartbeats(worker) for worker in self.serving.values())
 
     def has_room(self, slot: int) -> bool:
-        """Return whether one more can be forked for a slot."""
-        return len(self._free_places(slot)) > 0
+        """Return whether another worker can be forked for a slot."""
+        return len(self._free_ids(slot)) > 0
 
     def fork(self, slot: int) -> Worker:
         """Fork a worker for a slot that has room.
@@ -96,56 +111,59 @@ class Crew:
         Raises:
             RuntimeError: This process has several threads.
         """
-        place = self._free_places(slot)[0]
-        self._beats[place] = 0
-        process = fork(self._child, place, os.getpid())
-        logger.info("started worker %d with process id %s", place, process.pid)
-        return Worker(slot, place, process)
+        worker_id = self._free_ids(slot)[0]
+        self._heartbeats[worker_id] = 0
+        process = fork(self._run_worker, worker_id, os.getpid())
+        logger.info("started worker %d with process id %s", worker_id, process.pid)
+        return Worker(slot, worker_id, process)
 
-    def relieve(self, successor: Worker, stop_timeout_s: float) -> None:
-        """Let a worker take its slot over, and ask whoever was there to leave within a time."""
-        predecessor = self.working.get(successor.slot)
-        self.working[successor.slot] = successor
+    def hand_over(self, successor: Worker, stop_timeout_s: float) -> None:
+        """Let a worker take over its slot, and ask the worker that served the slot before to stop within a time."""
+        predecessor = self.serving.get(successor.slot)
+        self.serving[successor.slot] = successor
         if predecessor is not None:
             predecessor.kill_at_s = time.monotonic() + stop_timeout_s
             predecessor.process.terminate()
-            self.leaving.append(predecessor)
+            self.stopping.append(predecessor)
 
-    def take_leave(self) -> list[Worker]:
-        """Return those that have left since the last call; who is late is made to."""
-        for worker in self.leaving:
+    def reap_stopped(self) -> list[Worker]:
+        """Return the replaced workers that have ended since the last call; kill those that took too long."""
+        for worker in self.stopping:
             if time.monotonic() > worker.kill_at_s:
-                logger.warning("worker %d did not stop in time and is killed", worker.place)
+                logger.warning("worker %d did not stop in time and is killed", worker.worker_id)
                 worker.kill()
-        gone = [worker for worker in self.leaving if worker.ended]
-        self.leaving = [worker for worker in self.leaving if worker not in gone]
-        return gone
+        stopped = [worker for worker in self.stopping if worker.ended]
+        self.stopping = [worker for worker in self.stopping if worker not in stopped]
+        return stopped
 
-    def _free_places(self, slot: int) -> list[int]:
-        taken = {worker.place for worker in self.everyone()}
-        return [place for place in range(slot, num_places(self.slots), self.slots) if place not in taken]
+    def _free_ids(self, slot: int) -> list[int]:
+        taken = {worker.worker_id for worker in self.all_workers()}
+        ids = range(slot, max_workers(self.num_slots), self.num_slots)
+        return [worker_id for worker_id in ids if worker_id not in taken]
 
-    def _child(self, place: int, parent: int) -> None:
-        def beat() -> bool:
-            self._beats[place] += 1
-            return os.getppid() == parent
+    def _run_worker(self, worker_id: int, parent_pid: int) -> None:
+        """Do the work, in the forked process."""
 
-        self._work(place, beat)
+        def heartbeat() -> bool:
+            self._heartbeats[worker_id] += 1
+            return os.getppid() == parent_pid
+
+        self._work(worker_id, heartbeat)
 
 
-def num_places(slots: int) -> int:
-    """Return how many places there are for the workers of some slots."""
-    return _PLACES_PER_SLOT * slots
+def max_workers(num_slots: int) -> int:
+    """Return the most workers that are alive at a time; the ids of workers are below it."""
+    return _WORKERS_PER_SLOT * num_slots
 
 
 def fork(target: Callable[..., None], *args: object) -> BaseProcess:
-    """Run a function in a forked process, which ends well on SIGINT and SIGTERM.
+    """Run a function in a forked process, which exits with code 0 on SIGINT and SIGTERM.
 
     Raises:
         RuntimeError: This process has several threads.
     """
     require_single_thread()
-    # The collector writes to the objects that it looks at, and each page written to is a page no longer shared.
+    # The garbage collector writes to the objects that it examines, and a page that is written to is no longer shared.
     gc.collect()
     gc.freeze()
     process = get_context("fork").Process(target=_with_signals, args=(target, *args))
@@ -156,13 +174,19 @@ def fork(target: Callable[..., None], *args: object) -> BaseProcess:
 def _with_signals(target: Callable[..., None], *args: object) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _exit_cleanly)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # that one is for the parent
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # SIGHUP is for the parent.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     target(*args)
 
 
 def require_single_thread() -> None:
-    """Raise RuntimeError where a copy of this process would have locks held by threads that the copy lacks."""
+    """Check that this process has a single thread, so that it can be forked.
+
+    A fork copies the locks that other threads hold, but not the threads, which would never release them there.
+
+    Raises:
+        RuntimeError: This process has several threads.
+    """
     give_up_s = time.monotonic() + _THREAD_EXIT_S
     while (threads := len(list(Path("/proc/self/task").iterdir()))) > 1:
         if time.monotonic() > give_up_s:
@@ -173,5 +197,5 @@ def require_single_thread() -> None:
 
 
 def _exit_cleanly(*_: object) -> None:
-    """Handle a signal by which a process is asked to stop; that is no failure."""
+    """Handle a signal that asks a process to stop: exit without an error."""
     raise SystemExit(0)

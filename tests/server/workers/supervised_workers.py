@@ -10,11 +10,11 @@ import signal
 import sys
 import time
 
-from astec.server.workers.supervisor import Supervisor
-from astec.server.workers.worker_slots import Beat
+from astec.server.workers.supervisor import Supervisor, SupervisorCallbacks, WorkerTimeouts
+from astec.server.workers.worker_slots import Heartbeat
 
 SLOTS = 2
-BEAT_S = 0.02
+HEARTBEAT_S = 0.02
 
 
 def tell(*words: object) -> None:
@@ -38,7 +38,7 @@ class Releases:
         if (self.behaviour, self.next) == ("crashes", 2):
             os.kill(os.getpid(), signal.SIGSEGV)
         while self.behaviour == "rehearses-for-ever":
-            time.sleep(BEAT_S)
+            time.sleep(HEARTBEAT_S)
 
     def adopt(self) -> None:
         if (self.behaviour, self.next) == ("unloadable", 2):
@@ -53,8 +53,8 @@ class Releases:
         self.previous = 0
 
 
-def work(place: int, beat: Beat, behaviour: str, deaths: int, release: int) -> None:
-    slot = place % SLOTS
+def work(worker_id: int, heartbeat: Heartbeat, behaviour: str, deaths: int, release: int) -> None:
+    slot = worker_id % SLOTS
     if slot == 1 and (behaviour, deaths) in {("fails", 0), ("fails-to-follow", 1)}:
         sys.exit(7)
     if slot == 1 and (behaviour, release) == ("fails-to-start", 2):
@@ -62,9 +62,9 @@ def work(place: int, beat: Beat, behaviour: str, deaths: int, release: int) -> N
     if behaviour == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-    tell("working", slot, os.getpid(), "in", place, "with", release)
-    while beat():
-        time.sleep(BEAT_S)
+    tell("working", slot, os.getpid(), "in", worker_id, "with", release)
+    while heartbeat():
+        time.sleep(HEARTBEAT_S)
     tell("orphaned", slot)
 
 
@@ -73,19 +73,20 @@ if __name__ == "__main__":
     dead: list[int] = []
     releases = Releases(behaviour)
 
-    def note_end(place: int, died: bool) -> None:
-        dead.extend([place] * died)
-        tell("dead" if died else "left", place)
+    def note_end(worker_id: int, died: bool) -> None:
+        dead.extend([worker_id] * died)
+        tell("dead" if died else "left", worker_id)
 
     supervisor = Supervisor(
-        lambda place, beat: work(place, beat, behaviour, len(dead), releases.current),
+        lambda worker_id, heartbeat: work(worker_id, heartbeat, behaviour, len(dead), releases.current),
         SLOTS,
         releases=releases,
-        on_ready=lambda: tell("ready"),
-        on_end=note_end,
-        on_rollout=lambda outcome: tell("rollout", outcome),
-        on_stop=lambda: tell("stopping"),
-        stop_timeout_s=stop_timeout_s,
-        silence_timeout_s=0.5,
+        callbacks=SupervisorCallbacks(
+            on_ready=lambda: tell("ready"),
+            on_worker_end=note_end,
+            on_rollout=lambda outcome: tell("rollout", outcome),
+            on_stop=lambda: tell("stopping"),
+        ),
+        timeouts=WorkerTimeouts(stop_s=stop_timeout_s, silence_s=0.5),
     )
     sys.exit(supervisor.run())

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from astec.server.workers.rollout import SameRelease
-from astec.server.workers.supervisor import EXIT_STARTUP_FAILED, Supervisor
+from astec.server.workers.supervisor import EXIT_STARTUP_FAILED, Supervisor, SupervisorCallbacks, WorkerTimeouts
 
 PATIENCE_S = 30.0
 SCRIPT = Path(__file__).with_name("supervised_workers.py")
@@ -142,14 +142,11 @@ def test_a_process_with_several_threads_is_not_forked() -> None:
     thread = threading.Thread(target=done.wait)
     thread.start()
     supervisor = Supervisor(
-        lambda place, beat: None,
+        lambda worker_id, heartbeat: None,
         1,
         releases=SameRelease(),
-        on_ready=lambda: None,
-        on_end=lambda place, died: None,
-        on_rollout=lambda outcome: None,
-        on_stop=lambda: None,
-        stop_timeout_s=0,
+        callbacks=SupervisorCallbacks(),
+        timeouts=WorkerTimeouts(stop_s=0),
     )
     try:
         with pytest.raises(RuntimeError, match="threads cannot be forked; load no library"):
