@@ -1,1 +1,1 @@
-"""The HTTP server: one artifact in, ranked labels out. Never imports torch."""
+"""The HTTP server, which answers queries with ranked labels from one artifact. It never imports torch."""

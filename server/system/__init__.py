@@ -1,1 +1,1 @@
-"""The process and its machine: CPUs, memory, library threads and the page cache."""
+"""The process and its machine: usable CPUs, memory, library threads and the page cache."""

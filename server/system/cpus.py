@@ -1,4 +1,4 @@
-"""How many CPUs this process may really use: its affinity, and the quotas of its control groups."""
+"""The number of CPUs that this process may use, by its CPU affinity and the quotas of its control groups."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 
 
 def usable_cpus(root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> int:
-    """Return the whole CPUs this process may keep busy, at least 1.
+    """Return the number of whole CPUs that this process may keep busy, at least 1.
 
     Args:
-        root: Where control groups are mounted (version 2 or 1).
-        membership: The file that says which of them this process is in.
+        root: The folder at which control groups (version 2 or 1) are mounted.
+        membership: The file that lists the control groups of this process.
     """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quotas = (_quota_cpus(group) for group in _groups(root, membership))
@@ -20,12 +20,12 @@ def usable_cpus(root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/p
 
 
 def _groups(root: Path, membership: Path) -> Iterator[Path]:
-    """The folder of each group with a say in the CPUs of this process; a container may see the outermost only."""
+    """Yield the folder of each control group that limits this process; some may be invisible inside a container."""
     try:
         lines = membership.read_text().splitlines()
     except OSError:
         lines = []
-    paths = {"": "/", "cpu": "/"}  # by controller; version 2 has one hierarchy for all
+    paths = {"": "/", "cpu": "/"}  # by controller; version 2 has one hierarchy for all controllers, named ""
     for line in lines:
         _, controllers, path = line.split(":", 2)
         paths.update(dict.fromkeys(controllers.split(","), path))

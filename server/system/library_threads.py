@@ -1,11 +1,14 @@
-"""Threads that libraries start unasked: none, so that processes can be forked and inference threads have no rivals."""
+"""Environment variables that stop libraries from starting threads of their own.
+
+A process with several threads cannot be forked, and threads of libraries would compete with the inference threads.
+"""
 
 from __future__ import annotations
 
 import os
 
-# onnxruntime's is one that reports to its makers.
-_NONE = {
+# The telemetry of onnxruntime, which reports to its makers, has a thread of its own.
+_VARIABLES = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -14,5 +17,5 @@ _NONE = {
 
 
 def forbid_library_threads() -> None:
-    """Tell numpy's and onnxruntime's libraries, which look at the environment when they are loaded: call it before."""
-    os.environ.update(_NONE)
+    """Set the environment variables. Call it before numpy or onnxruntime is imported: they are read only then."""
+    os.environ.update(_VARIABLES)

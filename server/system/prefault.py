@@ -1,4 +1,4 @@
-"""Bringing the mapped files of an artifact into memory, so that no query is the first to wait for a disk."""
+"""Loads the memory-mapped files of an artifact into memory, so that no query has to wait for a disk."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import errno
 import os
 from pathlib import Path
 
-# Linux 5.14 or later: read what is not in memory, and fill the page tables.
+# Needs Linux 5.14 or later. Reads the pages that are not in memory, and fills the page tables.
 _MADV_POPULATE_READ = 22
 _READ_BYTES = 1 << 20
 
 
 def prefault(folder: Path) -> int:
-    """Read every file of `folder` that this process has mapped, by whichever library; return the bytes mapped.
+    """Read every file in `folder` that this process has mapped, by any library; return the number of mapped bytes.
 
-    A worker calls it after it has mapped everything, because page tables are its own even where pages are shared.
+    Each worker calls it after it has mapped all files: workers share the pages, but each has page tables of its own.
 
     Raises:
-        OSError: a file cannot be read.
+        OSError: A file cannot be read.
     """
     total = 0
     for begin, end, path in _mappings(folder.resolve()):
@@ -28,7 +28,7 @@ def prefault(folder: Path) -> int:
 
 
 def _mappings(folder: Path) -> list[tuple[int, int, Path]]:
-    """First and last address, and file, of each mapping of a file directly in `folder`."""
+    """Return begin and end address, and file, of each mapping of a file that is directly in `folder`."""
     found = []
     for line in Path("/proc/self/maps").read_text().splitlines():
         addresses, *_, name = line.split(maxsplit=5)
@@ -40,12 +40,13 @@ def _mappings(folder: Path) -> list[tuple[int, int, Path]]:
 
 
 def _populate(begin: int, length: int, path: Path) -> None:
+    """Bring a mapped range of addresses into memory."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(length), _MADV_POPULATE_READ) == 0:
         return
     if (code := ctypes.get_errno()) != errno.EINVAL:
         raise OSError(code, os.strerror(code), str(path))
-    # An older kernel. What is read stays in the page cache, and to map it from there takes no disk.
+    # The kernel is older. Reading the file puts it into the page cache, from which it is mapped without disk access.
     with path.open("rb", buffering=0) as stream:
         while stream.read(_READ_BYTES):
             pass

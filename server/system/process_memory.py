@@ -1,4 +1,4 @@
-"""The memory of a process, what it shares with others told from what it does not."""
+"""The memory of a process, by how much of it is shared with other processes."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class ProcessMemory:
-    """Bytes in memory, as the kernel accounts for them.
+    """Sizes of the resident memory of a process, in bytes, as the kernel counts them.
 
     Attributes:
-        rss_bytes: every page of the process, shared ones in full.
-        pss_bytes: every page divided by the number of processes that map it, so that a sum over workers is right.
-        private_bytes: pages that no other process maps: what would be free again if this one ended.
-        anonymous_bytes: pages of no file, shared with its fork or not: what it has allocated, whoever else comes or
-            goes.
+        rss_bytes: All pages of the process; shared pages count in full (resident set size).
+        pss_bytes: All pages, each divided by the number of processes that map it, so that a sum over workers is right
+            (proportional set size).
+        private_bytes: Pages that no other process maps; they would be free if this process ended.
+        anonymous_bytes: Pages that belong to no file, whether they are shared with a forked process or not: the memory
+            that the process has allocated, which does not depend on other processes.
     """
 
     rss_bytes: int
@@ -25,10 +26,10 @@ class ProcessMemory:
 
 
 def process_memory(pid: int) -> ProcessMemory:
-    """The memory of process `pid`, from `/proc/PID/smaps_rollup` (Linux 4.14 or later).
+    """Return the memory of a process, from `/proc/PID/smaps_rollup` (Linux 4.14 or later).
 
     Raises:
-        OSError: there is no such process, it belongs to another user, or the kernel does not tell.
+        OSError: There is no such process, it belongs to another user, or the kernel has no such file.
     """
     fields = (line.split() for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:])
     kib = {field[0]: int(field[1]) for field in fields}
