@@ -1,4 +1,4 @@
-"""A typed client of the HTTP API, sync and async. It needs httpx alone, and nothing else of this project."""
+"""The Python client of the HTTP API, synchronous and asynchronous. It needs only httpx."""
 
 from astec.server.client.answers import ModelInfo, ModelName, Prediction, Ranking
 from astec.server.client.async_client import AsyncAstecClient

@@ -1,4 +1,4 @@
-"""What a client gets, read from the JSON of an answer."""
+"""The results that a client returns, and how they are read from the JSON of a response."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from types import MappingProxyType
 from typing import Any, overload
 
 from astec.server.client.errors import UnexpectedAnswerError
-from astec.server.client.queries import Asked
+from astec.server.client.queries import PredictBody
 
 JsonObject = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class ModelName:
-    """The model that answered."""
+    """Name and version of the model that ranked the labels."""
 
     name: str
     version: str
@@ -23,7 +23,10 @@ class ModelName:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A label and its score, between 0 and 1; `probability`, how likely it is right, only where that was asked for."""
+    """A label and its score between 0 and 1.
+
+    `probability` is the probability that the label is right; None unless it was requested.
+    """
 
     label_id: int
     label: str
@@ -33,7 +36,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Ranking(Sequence[Prediction]):
-    """The labels of one query, best first, and the model that ranked them; empty where no token is known."""
+    """The predicted labels of one query, best first, and the model; empty if the model knows no token of the query."""
 
     model: ModelName
     predictions: tuple[Prediction, ...]
@@ -53,7 +56,7 @@ class Ranking(Sequence[Prediction]):
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What is served.
+    """The model that the server serves.
 
     Args:
         name: Its name.
@@ -66,28 +69,28 @@ class ModelInfo:
     manifest: JsonObject
 
 
-def read_rankings(answer: JsonObject, asked: Asked) -> list[Ranking]:
-    """Return the rankings in the answer of `/predict`, one per query.
+def read_rankings(answer: JsonObject, body: PredictBody) -> list[Ranking]:
+    """Return the rankings in a response of `/predict`, one for each query.
 
     Raises:
-        UnexpectedAnswerError: It is no answer to what was asked.
+        UnexpectedAnswerError: The JSON is not a response of `/predict` to this body.
     """
     try:
         model = ModelName(answer["model"]["name"], answer["model"]["version"])
-        results = [answer] if asked.is_single else answer["results"]
+        results = [answer] if body.is_single else answer["results"]
         rankings = [Ranking(model, tuple(map(_read_prediction, result["predictions"]))) for result in results]
     except (KeyError, TypeError) as error:
         raise UnexpectedAnswerError("The answer is JSON, but not that of /predict. Is the address right?") from error
-    if len(rankings) != asked.num_queries:
-        raise UnexpectedAnswerError(f"{asked.num_queries} queries were asked, and {len(rankings)} rankings came back.")
+    if len(rankings) != body.num_queries:
+        raise UnexpectedAnswerError(f"{body.num_queries} queries were asked, and {len(rankings)} rankings came back.")
     return rankings
 
 
 def read_model(answer: JsonObject) -> ModelInfo:
-    """Return what the answer of `/v1/model` says.
+    """Return the model in a response of `/v1/model`.
 
     Raises:
-        UnexpectedAnswerError: It is no such answer.
+        UnexpectedAnswerError: The JSON is not a response of `/v1/model`.
     """
     try:
         return ModelInfo(answer["model"]["name"], answer["model"]["version"], MappingProxyType(answer))

@@ -1,4 +1,4 @@
-"""The client for programs with an asyncio event loop."""
+"""The asynchronous client, for programs with an asyncio event loop."""
 
 from __future__ import annotations
 
@@ -11,23 +11,32 @@ import httpx
 
 from astec.server.client.answers import ModelInfo, Ranking, read_model, read_rankings
 from astec.server.client.errors import StatusError, UnavailableError
-from astec.server.client.exchange import DEFAULT_RETRY, KEEP_ALIVE_S, Connector, RetryPolicy
+from astec.server.client.exchange import DEFAULT_RETRY, KEEP_ALIVE_S, ClientSettings, RetryPolicy
 from astec.server.client.explanations import Explanation, read_explanation
-from astec.server.client.queries import JSON_BODY, Asked, Conditions, Narrowing, Query, ask_many, ask_one, ask_why
+from astec.server.client.queries import (
+    JSON_BODY,
+    Conditions,
+    PredictBody,
+    PredictOptions,
+    Query,
+    batch_bodies,
+    explain_body,
+    single_body,
+)
 
 
 class AsyncAstecClient:
-    """Asks a server for rankings, over connections that stay open, in one asyncio event loop.
+    """An asynchronous client, which keeps its connections open. It belongs to one asyncio event loop.
 
     Args:
-        base_url: Address of the server, `http://HOST:PORT`; a path is put before those of the API.
-        api_key: Key that is shown with every request; None: that of the environment variable ASTEC_API_KEY, if any.
-        timeout_s: Seconds that each wait for the network may take: to connect, to send, to get the next bytes.
-        deadline_s: Seconds that a request with all its attempts and the waits between them may take.
-        retry: When a request is sent again.
-        max_queries_per_request: Most queries that `predict_many` puts into a request.
-        max_concurrency: Most requests of a `predict_many` that are under way at once.
-        sleep: Waits for seconds.
+        base_url: Address of the server, `http://HOST:PORT`; a path in it is a prefix of the paths of the API.
+        api_key: API key, sent with every request; None: the value of the environment variable ASTEC_API_KEY, if set.
+        timeout_s: Longest wait for the network, in seconds: to connect, to send, or to receive the next bytes.
+        deadline_s: Longest time for a request, in seconds, with all attempts and the waits between them.
+        retry: The policy by which failed requests are sent again.
+        max_queries_per_request: The most queries that `predict_many` puts into one request.
+        max_concurrency: The most requests that one `predict_many` sends at the same time.
+        sleep: Function that waits for a number of seconds.
     """
 
     def __init__(
@@ -42,13 +51,13 @@ class AsyncAstecClient:
         max_concurrency: int = 4,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._connector = Connector(base_url, api_key, timeout_s, deadline_s, retry, max_queries_per_request)
+        self._settings = ClientSettings(base_url, api_key, timeout_s, deadline_s, retry, max_queries_per_request)
         if max_concurrency < 1:
             raise ValueError(f"max_concurrency is {max_concurrency}; give at least 1")
         self._max_concurrency = max_concurrency
         self._sleep = sleep
         limits = httpx.Limits(keepalive_expiry=KEEP_ALIVE_S)
-        self._http = httpx.AsyncClient(base_url=base_url, headers=self._connector.headers(), limits=limits)
+        self._http = httpx.AsyncClient(base_url=base_url, headers=self._settings.headers(), limits=limits)
 
     async def predict(
         self,
@@ -57,24 +66,25 @@ class AsyncAstecClient:
         top_k: int | None = None,
         min_score: float | None = None,
         probabilities: bool | None = None,
-        filter: Conditions | None = None,  # noqa: A002  (as the API has it)
+        filter: Conditions | None = None,  # noqa: A002  (the name in the API)
         exclude: Conditions | None = None,
     ) -> Ranking:
         """Return the labels of a query, best first.
 
         Args:
-            query: A text, or `Features` or a `Vector` for models that take those.
-            top_k: Most labels; None: the server's default.
-            min_score: Labels with a score below it are left out; None: the server's default.
-            probabilities: Whether predictions say how likely they are right; None: the server's default, which is not.
-            filter: By column of the model's label metadata a value or several, of which a label must have one.
-            exclude: Likewise; labels that have one of the values are left out.
+            query: A text; `Features` or a `Vector` for models that take those.
+            top_k: The most labels to return; None: the server's default.
+            min_score: Labels with a lower score are left out; None: the server's default.
+            probabilities: Whether predictions have the probability that they are right; None: the default, False.
+            filter: Values for columns of the label metadata; a returned label has one of them in each column.
+            exclude: Values for columns, as in `filter`; labels that have one of the values are left out.
 
         Raises:
-            AstecError: It was not answered; the subclasses say why.
-            ValueError: JSON cannot carry the query.
+            AstecError: The request failed; each subclass stands for one reason.
+            ValueError: The query cannot be encoded as JSON.
         """
-        return (await self._ask(ask_one(query, Narrowing(top_k, min_score, probabilities, filter, exclude))))[0]
+        options = PredictOptions(top_k, min_score, probabilities, filter, exclude)
+        return (await self._rank(single_body(query, options)))[0]
 
     async def predict_many(
         self,
@@ -83,50 +93,53 @@ class AsyncAstecClient:
         top_k: int | None = None,
         min_score: float | None = None,
         probabilities: bool | None = None,
-        filter: Conditions | None = None,  # noqa: A002  (as the API has it)
+        filter: Conditions | None = None,  # noqa: A002  (the name in the API)
         exclude: Conditions | None = None,
     ) -> list[Ranking]:
-        """Return the ranking of each query, in order; asks in requests of `max_queries_per_request`, some at once.
+        """Return the ranking of each query, in order. Sends requests of `max_queries_per_request` queries concurrently.
 
         Raises:
-            AstecError, ValueError: As `predict`, about the first request that failed; those under way are cancelled.
+            AstecError, ValueError: The first request that failed, as in `predict`; the other requests are cancelled.
         """
-        narrowing = Narrowing(top_k, min_score, probabilities, filter, exclude)
-        requests = enumerate(ask_many(queries, narrowing, self._connector.max_queries_per_request))
-        answered: dict[int, list[Ranking]] = {}
+        options = PredictOptions(top_k, min_score, probabilities, filter, exclude)
+        numbered = enumerate(batch_bodies(queries, options, self._settings.max_queries_per_request))
+        rankings: dict[int, list[Ranking]] = {}
 
-        async def ask_on() -> None:
-            for position, asked in requests:
-                answered[position] = await self._ask(asked)
+        async def send_requests() -> None:
+            for position, body in numbered:
+                rankings[position] = await self._rank(body)
 
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(self._max_concurrency):
-                    group.create_task(ask_on())
+                    group.create_task(send_requests())
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
-        return [ranking for position in sorted(answered) for ranking in answered[position]]
+        return [ranking for position in sorted(rankings) for ranking in rankings[position]]
 
     async def explain(self, query: Query, *, top_k: int | None = None, min_score: float | None = None) -> Explanation:
-        """Return the labels of a query, best first, and why; arguments and errors are those of `predict`."""
-        asked = ask_why(query, Narrowing(top_k, min_score))
-        return read_explanation(await self._exchange(self._predict_request(asked)), asked)
+        """Return the labels of a query, best first, with an explanation.
+
+        Arguments and errors are the same as in `predict`.
+        """
+        body = explain_body(query, PredictOptions(top_k, min_score))
+        return read_explanation(await self._exchange(self._predict_request(body)), body)
 
     async def model(self) -> ModelInfo:
-        """Return what is served.
+        """Return the model that the server serves.
 
         Raises:
-            AstecError: It was not answered.
+            AstecError: The request failed.
         """
         return read_model(await self._exchange(self._http.build_request("GET", "/v1/model")))
 
     async def ready(self) -> bool:
-        """Whether the server takes queries now, asked once; not where nobody answers in time.
+        """Return whether the server answers queries now; False if it cannot be reached in time. Does not retry.
 
         Raises:
-            AstecError: Something answers, but not as this server does.
+            AstecError: The response is not one of this server's.
         """
-        exchange = self._connector.exchange()
+        exchange = self._settings.exchange()
         try:
             exchange.read(await self._http.get("/readyz", timeout=exchange.start_attempt()))
         except (httpx.TransportError, UnavailableError):
@@ -134,7 +147,7 @@ class AsyncAstecClient:
         return True
 
     async def aclose(self) -> None:
-        """Close the connections."""
+        """Close all connections."""
         await self._http.aclose()
 
     async def __aenter__(self) -> Self:
@@ -145,14 +158,14 @@ class AsyncAstecClient:
     ) -> None:
         await self.aclose()
 
-    async def _ask(self, asked: Asked) -> list[Ranking]:
-        return read_rankings(await self._exchange(self._predict_request(asked)), asked)
+    async def _rank(self, body: PredictBody) -> list[Ranking]:
+        return read_rankings(await self._exchange(self._predict_request(body)), body)
 
-    def _predict_request(self, asked: Asked) -> httpx.Request:
-        return self._http.build_request("POST", "/predict", content=asked.body, headers=JSON_BODY)
+    def _predict_request(self, body: PredictBody) -> httpx.Request:
+        return self._http.build_request("POST", "/predict", content=body.content, headers=JSON_BODY)
 
     async def _exchange(self, request: httpx.Request) -> dict[str, Any]:
-        exchange = self._connector.exchange()
+        exchange = self._settings.exchange()
         while True:
             request.extensions["timeout"] = exchange.start_attempt().as_dict()
             try:

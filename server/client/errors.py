@@ -1,4 +1,4 @@
-"""What a client raises. No error quotes a query, nor what the server answered beyond its problem document."""
+"""The errors that a client raises. None quotes a query, nor any part of a response but its problem document."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class FieldProblem:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """An error as RFC 9457 describes it; `errors` are the invalid fields of a 422."""
+    """A problem document (RFC 9457); `errors` has the invalid fields if the status is 422."""
 
     type: str
     title: str
@@ -30,27 +30,27 @@ class Problem:
 
 
 class AstecError(Exception):
-    """Every error that the client raises about a request that was sent, or could not be."""
+    """The base class of all errors about a request that failed or could not be sent."""
 
 
 class ConnectionFailedError(AstecError):
-    """No connection could be made, or it broke before the answer was complete."""
+    """No connection could be made, or it broke before the response was complete."""
 
 
 class TimedOutError(AstecError):
-    """The answer did not come within the client's timeout or deadline."""
+    """The response did not arrive within the client's timeout or deadline."""
 
 
 class UnexpectedAnswerError(AstecError):
-    """What came with status 200 is not an answer of this API."""
+    """A response with status 200 is not a response of this API."""
 
 
 class StatusError(AstecError):
-    """The server answered with an error.
+    """The server responded with an error status.
 
     Args:
-        problem: What it said.
-        retry_after_s: Seconds after which it wants to be asked again; None: it did not say.
+        problem: The problem document of the response.
+        retry_after_s: Seconds to wait before the next attempt, by the header `Retry-After`; None without the header.
     """
 
     def __init__(self, problem: Problem, retry_after_s: float | None = None) -> None:
@@ -61,19 +61,19 @@ class StatusError(AstecError):
 
 
 class UnauthorizedError(StatusError):
-    """401: the server asks for a key, and got none that it knows."""
+    """401: the server requires an API key, and the request had none or an unknown one."""
 
 
 class ForbiddenError(StatusError):
-    """403: the key is not for this."""
+    """403: the API key does not allow this operation."""
 
 
 class InvalidFieldError(StatusError):
-    """422: a field is not what the API takes; `problem.errors` names each."""
+    """422: a field is invalid; `problem.errors` lists all invalid fields."""
 
 
 class TooManyRequestsError(StatusError):
-    """429: the queue is full, or the key has asked for as much as it may."""
+    """429: the queue is full, or the rate limit of the API key is exceeded."""
 
 
 class UnavailableError(StatusError):
@@ -95,18 +95,18 @@ _BY_STATUS: dict[int, type[StatusError]] = {
 
 
 def to_status_error(response: httpx.Response, epoch_s: Callable[[], float]) -> StatusError:
-    """Return the error that a response with another status than 200 stands for.
+    """Return the error for a response whose status is not 200.
 
     Args:
-        response: The response, read.
-        epoch_s: The time of the day in seconds, which dates of `Retry-After` are compared with.
+        response: The response, with its body read.
+        epoch_s: The clock, in seconds since 1970, with which dates in `Retry-After` are compared.
     """
     retry_after_s = read_retry_after_s(response.headers.get("Retry-After"), epoch_s)
     return _BY_STATUS.get(response.status_code, StatusError)(_read_problem(response), retry_after_s)
 
 
 def read_retry_after_s(value: str | None, epoch_s: Callable[[], float]) -> float | None:
-    """Return the seconds that a `Retry-After` asks for (RFC 9110, 10.2.3); None where it is missing or malformed."""
+    """Return the seconds in a `Retry-After` header (RFC 9110, 10.2.3); None if it is missing or malformed."""
     if value is None:
         return None
     if value.strip().isdecimal():
@@ -115,12 +115,12 @@ def read_retry_after_s(value: str | None, epoch_s: Callable[[], float]) -> float
         date = parsedate_to_datetime(value)
     except ValueError:
         return None
-    # A date without a zone is in UTC, as all of HTTP's are.
+    # A date without a zone is in UTC, as all dates in HTTP are.
     return max(0.0, (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - epoch_s())
 
 
 def _read_problem(response: httpx.Response) -> Problem:
-    """Return the problem document; what stands between client and server may answer without one."""
+    """Return the problem document; a proxy between client and server may respond without one."""
     try:
         document = response.json()
     except ValueError:

@@ -1,4 +1,4 @@
-"""One request and its attempts, without any input or output: what the sync and the async client share."""
+"""The attempts and waits of one request, without any network access; both clients use it."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ from astec.server.client.errors import (
 )
 
 API_KEY_VARIABLE = "ASTEC_API_KEY"
-# Less than the 5 s after which the server closes an idle connection: none is closed while a request is on its way.
+# Less than the 5 s after which the server closes an idle connection, so that it closes none while a request is sent.
 KEEP_ALIVE_S = 4.0
-# To ask twice does no harm. A read that times out is not among these: it would come back as more load on a server that
-# has too much already.
+# Errors after which a request is sent again, which does no harm. A timeout while reading is not among them: the server
+# probably has too much load already, and another attempt would add to it.
 _CONNECTION_ERRORS = (httpx.NetworkError, httpx.ConnectTimeout, httpx.RemoteProtocolError, httpx.ProxyError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """When a request that got 429, 503 or no connection is sent again.
+    """The policy by which a request is sent again after status 429 or 503, or after the connection failed.
 
-    The wait before attempt n + 1 is drawn between 0 and min(`max_backoff_s`, `backoff_s` * 2**(n - 1)), so that clients
-    that failed together do not come back together, and is added to what the server's `Retry-After` asks for.
+    The wait before attempt n + 1 is drawn at random between 0 and min(`max_backoff_s`, `backoff_s` * 2**(n - 1)), so
+    that clients that failed at the same time do not retry at the same time. It is added to the server's `Retry-After`.
 
     Args:
-        max_attempts: Most attempts of a request, the first included; 1: never again.
-        backoff_s: Longest wait before the second attempt, in seconds.
-        max_backoff_s: Longest wait before any attempt, in seconds.
-        jitter: Draws a number between 0 and 1.
-        monotonic_s: The clock that deadlines are measured with, in seconds.
-        epoch_s: The clock that dates of `Retry-After` are compared with, in seconds since 1970.
+        max_attempts: The most attempts of a request, including the first; 1 means no retry.
+        backoff_s: The longest wait before the second attempt, in seconds.
+        max_backoff_s: The longest wait before any attempt, in seconds.
+        jitter: Function that draws a random number between 0 and 1.
+        monotonic_s: The clock with which deadlines are measured, in seconds.
+        epoch_s: The clock with which dates in `Retry-After` are compared, in seconds since 1970.
     """
 
     max_attempts: int = 4
@@ -61,7 +61,7 @@ class RetryPolicy:
             raise ValueError(f"backoffs of {self.backoff_s} s and {self.max_backoff_s} s: give at least 0")
 
     def backoff(self, attempts: int) -> float:
-        """Return the seconds to wait after so many attempts, without what the server asks for."""
+        """Return the seconds to wait after a number of attempts, without the server's `Retry-After`."""
         return self.jitter() * min(self.max_backoff_s, self.backoff_s * 2.0 ** (attempts - 1))
 
 
@@ -69,12 +69,12 @@ DEFAULT_RETRY = RetryPolicy()
 
 
 class Exchange:
-    """The attempts to get one request answered.
+    """One request, with all its attempts.
 
     Args:
-        policy: When to try again.
-        timeout_s: Seconds that each wait for the network may take: to connect, to send, to get the next bytes.
-        deadline_s: Seconds that all attempts and the waits between them may take together.
+        policy: The policy for further attempts.
+        timeout_s: Longest wait for the network, in seconds: to connect, to send, or to receive the next bytes.
+        deadline_s: Longest time for all attempts and the waits between them, in seconds.
     """
 
     def __init__(self, policy: RetryPolicy, timeout_s: float, deadline_s: float) -> None:
@@ -103,25 +103,25 @@ class Exchange:
         return self._end_s - self._policy.monotonic_s()
 
     def deadline_error(self) -> TimedOutError:
-        """Return the error of a deadline that has passed."""
+        """Return the error for a deadline that has passed."""
         return TimedOutError(
             f"No answer within the deadline of {self._deadline_s:g} s, after {self._attempts} attempts. "
             "Raise deadline_s, or give the server more workers."
         )
 
     def read(self, response: httpx.Response) -> dict[str, Any]:
-        """Return the JSON object of an answer.
+        """Return the JSON object in a response.
 
         Raises:
-            StatusError: It is not 200.
-            UnexpectedAnswerError: It is not a JSON object.
+            StatusError: The status is not 200.
+            UnexpectedAnswerError: The body is not a JSON object.
         """
         if response.status_code != httpx.codes.OK:
             raise to_status_error(response, self._policy.epoch_s)
         try:
             answer = json.loads(response.content)
         except ValueError:
-            answer = None  # What json raises has the whole answer in it.
+            answer = None  # The error of the json module would quote the whole response.
         if not isinstance(answer, dict):
             raise UnexpectedAnswerError("The answer is not a JSON object. Is the address that of the server?")
         return answer
@@ -130,19 +130,19 @@ class Exchange:
         """Return the seconds to wait before the next attempt.
 
         Raises:
-            AstecError: There is to be none: what failed would fail again, or attempts or time are used up.
+            AstecError: There is no next attempt: it would fail too, or no attempts or no time are left.
         """
-        known = self._to_known(error)
+        final_error = self._to_astec_error(error)
         is_transient = isinstance(error, (TooManyRequestsError, UnavailableError, *_CONNECTION_ERRORS))
         if not is_transient or self._attempts >= self._policy.max_attempts:
-            raise known
-        asked_s = known.retry_after_s if isinstance(known, StatusError) else None
-        wait_s = (asked_s or 0.0) + self._policy.backoff(self._attempts)
+            raise final_error
+        retry_after_s = final_error.retry_after_s if isinstance(final_error, StatusError) else None
+        wait_s = (retry_after_s or 0.0) + self._policy.backoff(self._attempts)
         if wait_s >= self.left_s():
-            raise known
+            raise final_error
         return wait_s
 
-    def _to_known(self, error: httpx.RequestError | StatusError) -> AstecError:
+    def _to_astec_error(self, error: httpx.RequestError | StatusError) -> AstecError:
         if isinstance(error, StatusError):
             return error
         reason = str(error) or type(error).__name__
@@ -155,16 +155,16 @@ class Exchange:
 
 
 @dataclass(frozen=True, slots=True)
-class Connector:
-    """What a client was told about its server, checked.
+class ClientSettings:
+    """The settings of a client, which are checked when it is made.
 
     Args:
-        base_url: Address of the server, `http://HOST:PORT`; a path is put before those of the API.
-        api_key: Key that is shown with every request; None: that of the environment variable ASTEC_API_KEY, if any.
-        timeout_s: Seconds that each wait for the network may take.
-        deadline_s: Seconds that a request with all its attempts may take.
-        retry: When a request is sent again.
-        max_queries_per_request: Most queries in a request.
+        base_url: Address of the server, `http://HOST:PORT`; a path in it is a prefix of the paths of the API.
+        api_key: API key, sent with every request; None: the value of the environment variable ASTEC_API_KEY, if set.
+        timeout_s: Longest wait for the network, in seconds.
+        deadline_s: Longest time for a request with all its attempts, in seconds.
+        retry: The policy by which failed requests are sent again.
+        max_queries_per_request: The most queries in one request.
     """
 
     base_url: str
@@ -186,7 +186,7 @@ class Connector:
         """Return the headers of every request.
 
         Raises:
-            ValueError: No header can carry the key.
+            ValueError: The key has characters that a header cannot contain.
         """
         headers = {"Accept": "application/json"}
         key = os.environ.get(API_KEY_VARIABLE) if self.api_key is None else self.api_key
@@ -197,5 +197,5 @@ class Connector:
         return headers | {"Authorization": f"Bearer {key}"}
 
     def exchange(self) -> Exchange:
-        """Begin a request."""
+        """Begin a request, whose deadline counts from now."""
         return Exchange(self.retry, self.timeout_s, self.deadline_s)

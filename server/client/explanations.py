@@ -1,4 +1,4 @@
-"""Why a ranking is as it is, read from the JSON of an answer."""
+"""The explanation of a ranking, and how it is read from the JSON of a response."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from types import MappingProxyType
 
 from astec.server.client.answers import JsonObject, Ranking, read_rankings
 from astec.server.client.errors import UnexpectedAnswerError
-from astec.server.client.queries import Asked
+from astec.server.client.queries import PredictBody
 
 
 @dataclass(frozen=True, slots=True)
 class TokenWeight:
-    """A token of the query and what it weighs, or adds to a label's sparse term."""
+    """A token of the query, with its weight in the query or its contribution to a label's sparse term."""
 
     token: str
     weight: float
@@ -21,11 +21,11 @@ class TokenWeight:
 
 @dataclass(frozen=True, slots=True)
 class LabelExplanation:
-    """Why a label has its score.
+    """The explanation of a label's score.
 
     Args:
-        parts: What each part adds to the score, by its name; together they are the score.
-        tokens: Those of the sparse term, by what each adds to it.
+        parts: The contribution of each part of the model to the score, by the name of the part; their sum is the score.
+        tokens: The tokens of the sparse term, each with its contribution.
     """
 
     parts: Mapping[str, float]
@@ -37,10 +37,10 @@ class Neighbour:
     """A training text near the query.
 
     Args:
-        text: As far as the model looks at it.
-        similarity: The cosine by which it was found.
-        vote: What it gives to the vote of each of its labels; of all that vote these add up to 1.
-        labels: Those of the ranking first.
+        text: The text, as far as the model reads it.
+        similarity: Its cosine similarity to the query.
+        vote: Its weight in the vote for each of its labels; the votes of all neighbours add up to 1.
+        labels: Its labels; labels that are in the ranking come first.
     """
 
     text: str
@@ -51,13 +51,13 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A ranking, and why it is as it is.
+    """A ranking with its explanation.
 
     Args:
-        ranking: As `predict` returns it.
-        tokens: The known tokens of the query, the heaviest first.
-        labels: One for each prediction, in order.
-        neighbours: The nearest training texts; none where the artifact does not carry them.
+        ranking: The ranking, as `predict` returns it.
+        tokens: The known tokens of the query, by decreasing weight.
+        labels: One explanation for each prediction, in order.
+        neighbours: The nearest training texts; empty if the artifact does not contain its training texts.
     """
 
     ranking: Ranking
@@ -66,13 +66,13 @@ class Explanation:
     neighbours: tuple[Neighbour, ...]
 
 
-def read_explanation(answer: JsonObject, asked: Asked) -> Explanation:
-    """Return the ranking in the answer of `/predict` with its explanation.
+def read_explanation(answer: JsonObject, body: PredictBody) -> Explanation:
+    """Return the ranking and its explanation in a response of `/predict`.
 
     Raises:
-        UnexpectedAnswerError: It is no answer to what was asked.
+        UnexpectedAnswerError: The JSON is not a response of `/predict` to this request.
     """
-    (ranking,) = read_rankings(answer, asked)
+    (ranking,) = read_rankings(answer, body)
     try:
         found = answer["explanation"]
         labels = tuple(

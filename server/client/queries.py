@@ -1,4 +1,4 @@
-"""What a client asks, and the JSON that carries it."""
+"""The queries that a client sends, and the JSON bodies of its requests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Features:
 
     Args:
         ids: Distinct feature ids.
-        weights: One weight per id; None: 1 each.
+        weights: One weight for each id; None: all weights are 1.
     """
 
     ids: Sequence[int]
@@ -23,10 +23,10 @@ class Features:
 
 @dataclass(frozen=True, slots=True)
 class Vector:
-    """A query as a vector of all features, for models trained on such.
+    """A query as a dense vector, for models trained on such vectors.
 
     Args:
-        numbers: As many as the model has features.
+        numbers: One number for each feature of the model.
     """
 
     numbers: Sequence[float]
@@ -35,12 +35,12 @@ class Vector:
 Query = str | Features | Vector
 LabelValue = str | bool | int
 Conditions = Mapping[str, LabelValue | Collection[LabelValue]]
-"""By column of the model's label metadata a value, or several."""
+"""One value, or several, for columns of the model's label metadata."""
 
 
 @dataclass(frozen=True, slots=True)
-class Narrowing:
-    """How much of a ranking is wanted, and of which labels; what is None is left to the server's defaults."""
+class PredictOptions:
+    """The options of a request to `/predict`; None means the server's default."""
 
     top_k: int | None = None
     min_score: float | None = None
@@ -53,45 +53,51 @@ JSON_BODY = {"Content-Type": "application/json"}
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """The body of a request to `/predict`, and how many rankings answer it."""
+class PredictBody:
+    """The body of a request to `/predict`.
 
-    body: bytes
+    Attributes:
+        content: The JSON, in UTF-8.
+        num_queries: The number of queries, and of rankings in the response.
+        is_single: Whether the response has the form for a single query.
+    """
+
+    content: bytes
     num_queries: int
     is_single: bool
 
 
-def ask_one(query: Query, narrowing: Narrowing) -> Asked:
-    """Return the request that asks for one ranking.
+def single_body(query: Query, options: PredictOptions) -> PredictBody:
+    """Return the body of a request for one ranking.
 
     Raises:
-        ValueError: JSON in UTF-8 cannot carry it: NaN, infinity, a lone surrogate.
+        ValueError: JSON in UTF-8 cannot encode the query: it has NaN, infinity or a lone surrogate.
     """
-    return Asked(_to_body({"query": _to_json(query)}, narrowing), 1, is_single=True)
+    return PredictBody(_to_json_body({"query": _to_json(query)}, options), 1, is_single=True)
 
 
-def ask_why(query: Query, narrowing: Narrowing) -> Asked:
-    """Return the request that asks for one ranking and its explanation.
+def explain_body(query: Query, options: PredictOptions) -> PredictBody:
+    """Return the body of a request for one ranking with its explanation.
 
     Raises:
-        ValueError: JSON in UTF-8 cannot carry it: NaN, infinity, a lone surrogate.
+        ValueError: JSON in UTF-8 cannot encode the query: it has NaN, infinity or a lone surrogate.
     """
-    return Asked(_to_body({"query": _to_json(query), "explain": True}, narrowing), 1, is_single=True)
+    return PredictBody(_to_json_body({"query": _to_json(query), "explain": True}, options), 1, is_single=True)
 
 
-def ask_many(queries: Sequence[Query], narrowing: Narrowing, max_per_request: int) -> Iterator[Asked]:
-    """Yield the requests that ask for the rankings of `queries`, in order.
+def batch_bodies(queries: Sequence[Query], options: PredictOptions, max_per_request: int) -> Iterator[PredictBody]:
+    """Yield the bodies of the requests for the rankings of `queries`, in order.
 
     Raises:
-        TypeError: `queries` is one text, whose characters would be asked one by one.
-        ValueError: JSON in UTF-8 cannot carry a query.
+        TypeError: `queries` is a single text, whose characters would each be a query.
+        ValueError: JSON in UTF-8 cannot encode a query: it has NaN, infinity or a lone surrogate.
     """
     if isinstance(queries, str):
         raise TypeError("predict_many takes a sequence of queries, and got one text; use predict for that")
     for start in range(0, len(queries), max_per_request):
         part = queries[start : start + max_per_request]
-        body = _to_body({"queries": [_to_json(query) for query in part]}, narrowing)
-        yield Asked(body, len(part), is_single=False)
+        content = _to_json_body({"queries": [_to_json(query) for query in part]}, options)
+        yield PredictBody(content, len(part), is_single=False)
 
 
 def _to_json(query: Query) -> object:
@@ -106,16 +112,16 @@ def _to_json(query: Query) -> object:
 def _conditions_to_json(conditions: Conditions | None) -> object:
     if conditions is None:
         return None
-    return {name: given if isinstance(given, str | int) else list(given) for name, given in conditions.items()}
+    return {name: value if isinstance(value, str | int) else list(value) for name, value in conditions.items()}
 
 
-def _to_body(asked: dict[str, object], narrowing: Narrowing) -> bytes:
-    narrowed = {
-        "top_k": narrowing.top_k,
-        "min_score": narrowing.min_score,
-        "probabilities": narrowing.probabilities,
-        "filter": _conditions_to_json(narrowing.filter),
-        "exclude": _conditions_to_json(narrowing.exclude),
+def _to_json_body(request: dict[str, object], options: PredictOptions) -> bytes:
+    given = {
+        "top_k": options.top_k,
+        "min_score": options.min_score,
+        "probabilities": options.probabilities,
+        "filter": _conditions_to_json(options.filter),
+        "exclude": _conditions_to_json(options.exclude),
     }
-    asked |= {name: value for name, value in narrowed.items() if value is not None}
-    return json.dumps(asked, ensure_ascii=False, allow_nan=False).encode()
+    request |= {name: value for name, value in given.items() if value is not None}
+    return json.dumps(request, ensure_ascii=False, allow_nan=False).encode()

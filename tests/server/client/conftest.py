@@ -1,4 +1,4 @@
-"""Both clients behind one face, a clock that only sleeping moves, and a real HTTP server that behaves as it is told."""
+"""Both clients with one interface, a clock that only sleeping advances, and an HTTP server that follows a script."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ANSWER = {"model": {"name": "m", "version": "1"}, "predictions": [{"label_id": 3
 
 
 class BlockingClient:
-    """The async client, each of whose calls runs an event loop until its end."""
+    """The asynchronous client with blocking methods, each of which runs an event loop until the call is done."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self._runner = asyncio.Runner()
@@ -42,7 +42,7 @@ Client = AstecClient | BlockingClient
 
 @pytest.fixture(params=["sync", "async"])
 def connect(request: pytest.FixtureRequest) -> Iterator[Callable[..., Client]]:
-    """Makes a client, sync or async; closed at the end."""
+    """Return a function that makes a client, synchronous or asynchronous; the clients are closed after the test."""
     clients: list[Client] = []
 
     def make(*arguments: Any, **options: Any) -> Client:
@@ -56,7 +56,7 @@ def connect(request: pytest.FixtureRequest) -> Iterator[Callable[..., Client]]:
 
 @dataclass
 class Clock:
-    """Seconds that pass only by sleeping."""
+    """A clock that only sleeping advances."""
 
     now_s: float = 1000.0
     slept_s: list[float] = field(default_factory=list)
@@ -72,12 +72,12 @@ class Clock:
         self.sleep(wait_s)
 
     def policy(self, **options: Any) -> RetryPolicy:
-        """Waits of half the longest one, on this clock."""
+        """Return a policy on this clock whose waits are half of the longest possible wait."""
         return RetryPolicy(jitter=lambda: 0.5, monotonic_s=self.read, epoch_s=self.read, **options)
 
 
 class Patient(NamedTuple):
-    """What makes clients, and the clock that they live by."""
+    """A function that makes clients, and the clock that they use."""
 
     connect: Callable[..., Client]
     clock: Clock
@@ -85,7 +85,7 @@ class Patient(NamedTuple):
 
 @pytest.fixture
 def patient(connect: Callable[..., Client], request: pytest.FixtureRequest) -> Patient:
-    """Makes clients that sleep on the clock: `patient.connect(url, deadline_s=5)`."""
+    """Return a maker of clients that sleep on the clock: `patient.connect(url, deadline_s=5)`."""
     clock = Clock()
     is_sync = request.node.callspec.params["connect"] == "sync"
     sleep = clock.sleep if is_sync else clock.sleep_async
@@ -97,7 +97,7 @@ def patient(connect: Callable[..., Client], request: pytest.FixtureRequest) -> P
 
 
 class Reply(NamedTuple):
-    """What the server answers to a request; `wait_for` is called between the head and the body."""
+    """A response of the scripted server; `wait_for` is called between its head and its body."""
 
     status: int = 200
     headers: dict[str, str] = {}  # noqa: RUF012  (never written to)
@@ -109,14 +109,14 @@ RESET = Reply(0)
 
 
 def problem(status: int, **headers: str) -> Reply:
-    """An error as the real server words it; `Retry_After="3"` becomes a header."""
+    """Return an error response as the real server sends it; `Retry_After="3"` becomes a header."""
     document = {"type": "urn:astec:problem:x", "title": "Title", "status": status, "detail": "The detail."}
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return Reply(status, named, json.dumps(document).encode())
 
 
 class Received(NamedTuple):
-    """A request as it came in."""
+    """A request that the scripted server has received."""
 
     path: str
     headers: dict[str, str]
@@ -124,7 +124,7 @@ class Received(NamedTuple):
 
 
 class ScriptedServer(ThreadingHTTPServer):
-    """Gives the replies of a script, one a request, and the last one for ever."""
+    """A server that sends the replies of a script, one for each request; it repeats the last one."""
 
     daemon_threads = True
 
@@ -165,12 +165,12 @@ class ScriptedHandler(BaseHTTPRequestHandler):
     do_POST = do_GET  # noqa: N815  (the name that http.server looks for)
 
     def log_message(self, *_: object) -> None:
-        """Tests read what was received instead."""
+        """Log nothing: the tests read the received requests."""
 
 
 @pytest.fixture
 def script() -> Iterator[Callable[..., ScriptedServer]]:
-    """Starts a server with a script: `script(problem(429), Reply())`."""
+    """Return a function that starts a server with a script: `script(problem(429), Reply())`."""
     servers: list[ScriptedServer] = []
 
     def start(*replies: Reply) -> ScriptedServer:

@@ -1,4 +1,4 @@
-"""`filter` and `exclude` as the clients send them; docs/label-metadata.md has a sample that a real server answers."""
+"""The JSON of `filter` and `exclude` in requests; docs/label-metadata.md has an example with a real server."""
 
 from __future__ import annotations
 

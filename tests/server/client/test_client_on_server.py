@@ -1,4 +1,4 @@
-"""Both clients and the real server, in a process of its own."""
+"""Both clients with a real server, in a process of its own."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ KEY = "0123456789abcdef"
 
 @pytest.fixture(scope="module")
 def url(quoting_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of a server that asks for a key, and takes no more than ten queries at once."""
+    """Return the address of a server that requires an API key and takes at most ten queries in a request."""
     folder = tmp_path_factory.mktemp("client")
     keys = folder / "keys"
     keys.write_text(f"ads:{KEY}\n")
@@ -43,7 +43,7 @@ def raw(url: str, **asked: object) -> dict:
 
 
 def as_answered(ranking: Ranking) -> list[dict]:
-    """Predictions as the server wrote them: what was not asked for is not there."""
+    """Return predictions as the JSON objects that the server sent, without members that were not requested."""
     return [
         {name: value for name, value in dataclasses.asdict(prediction).items() if value is not None}
         for prediction in ranking

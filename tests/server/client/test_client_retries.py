@@ -1,4 +1,4 @@
-"""What the clients do about servers that refuse, break off, stall, or say what is no answer."""
+"""The clients with servers that refuse, disconnect, stall or send invalid responses."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_an_answer_that_does_not_come_is_not_asked_for_again(connect, script) ->
 
 
 async def test_the_async_client_cuts_a_server_off_that_drips(script) -> None:
-    """Every byte comes in time, the answer never does."""
+    """A server whose bytes each arrive in time, but whose response is never complete."""
     has_left = asyncio.Event()
 
     async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -270,7 +270,7 @@ def test_waits_are_spread_over_all_of_the_backoff() -> None:
 
 
 def test_a_timeout_of_the_connection_is_tried_again(patient) -> None:
-    """A listener whose queue is full, which drops what begins."""
+    """A listening socket whose queue is full, so that the kernel ignores new connections."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
         address = full.getsockname()
         with socket.create_connection(address):
