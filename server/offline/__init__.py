@@ -1,1 +1,1 @@
-"""astec-evaluate and astec-predict: offline use of an artifact, through the serving code."""
+"""The commands astec-evaluate and astec-predict, which use an artifact offline, with the code of the server."""

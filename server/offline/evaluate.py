@@ -1,4 +1,4 @@
-"""astec-evaluate: the figures of an artifact on a test file, through the code that serves."""
+"""astec-evaluate: the command that measures an artifact on a test file, with the code of the server."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from astec.server.engine.predictor import Predictor
 EXIT_BAD_INPUT = 2
 _RANKS = (1, 3, 5)
 _BATCH_QUERIES = 256
-_EXACT_BATCH_LABELS = 2_000_000  # of all queries of a batch together: bounds the memory
+_EXACT_BATCH_LABELS = 2_000_000  # Labels times queries in a batch; limits the memory.
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
@@ -42,31 +42,35 @@ def evaluate(
     file: Annotated[
         Path,
         typer.Argument(
-            help="Texts and labels, or a folder with test.* in it; the formats that astec-train reads.",
+            help="Texts with labels, or a folder with a file test.*, in a format that astec-train reads.",
             show_default=False,
         ),
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout instead of a table.")] = False,
-    propensity_a: Annotated[float, typer.Option(help="A of the propensities: 0.55; Amazon 0.6; Wikipedia 0.5.")] = 0.55,
-    propensity_b: Annotated[float, typer.Option(help="B of the propensities: 1.5; Amazon 2.6; Wikipedia 0.4.")] = 1.5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+    propensity_a: Annotated[
+        float, typer.Option(help="Parameter A of the propensities: 0.55; for Amazon 0.6; for Wikipedia 0.5.")
+    ] = 0.55,
+    propensity_b: Annotated[
+        float, typer.Option(help="Parameter B of the propensities: 1.5; for Amazon 2.6; for Wikipedia 0.4.")
+    ] = 1.5,
     skip_bad_lines: Annotated[
-        bool, typer.Option("--skip-bad-lines", help="Count malformed lines and go on, instead of refusing the file.")
+        bool, typer.Option("--skip-bad-lines", help="Count and skip malformed lines, instead of refusing the file.")
     ] = False,
     exact: Annotated[
         bool,
         typer.Option(
             "--exact",
-            help="Score every label, with exact neighbours: shows what searching costs in accuracy. Slow.",
+            help="Score every label, with exact neighbours, to see how much accuracy the search loses. Slow.",
         ),
     ] = False,
 ) -> None:
     """Measure ARTIFACT on FILE: P@k, nDCG@k, PSP@k, PSnDCG@k, and recall of the shortlist.
 
-    Where the artifact knows how likely a label is right, also how far such probabilities of the best 20 labels are off
-    (ECE, the expected calibration error, and the Brier score), beside the same of the scores.
+    If the artifact is calibrated, also measure the probabilities of the best 20 labels: the expected calibration error
+    (ECE) and the Brier score, and for comparison the same for the scores.
 
-    Texts whose labels are all unknown to the model are left out and counted, as the XC repository's tools do.
-    Propensities come from the training data's label frequencies.
+    Texts whose labels are all unknown to the model are left out and counted, as the tools of the XC repository do.
+    Propensities are computed from the label frequencies of the training data.
     """
     try:
         figures = measure(
@@ -96,18 +100,21 @@ def measure(
     skip_bad_lines: bool,
     exact: bool = False,
 ) -> dict[str, float | int]:
-    """Rank every text of `dataset` and compare with its labels; figures in percent, speed in microseconds per text.
+    """Rank every text of a dataset and compare the ranking with its labels.
 
     Args:
-        artifact: what ranks.
-        dataset: texts and labels.
-        propensity: A and B.
-        skip_bad_lines: count them and go on.
-        exact: score every label.
+        artifact: The model.
+        dataset: The texts and their labels.
+        propensity: The parameters A and B of the propensity model.
+        skip_bad_lines: Count malformed lines and continue, instead of raising an error.
+        exact: Score every label, instead of the labels on the shortlist.
+
+    Returns:
+        The figures by name: metrics in percent, and the time per text in microseconds.
 
     Raises:
-        DataError: bad lines, unless skipped.
-        ValueError: no text with a label the model knows.
+        DataError: A line is malformed, unless such lines are skipped.
+        ValueError: No text has a label that the model knows.
     """
     num_labels, batch_queries = len(artifact.labels), _BATCH_QUERIES
     if exact:
@@ -148,14 +155,14 @@ def measure(
 
 
 def _scored_pairs(predictor: Predictor, queries: list[Query], relevant: list[NDArray[np.int64]]) -> ScoredPairs:
-    """The best labels of the texts with a known label."""
+    """Rank the texts that have a known label, for the calibration figures."""
     kept = [row for row, labels in enumerate(relevant) if len(labels)]
     (ranked_BK, scores_BK), _ = predictor.rank([queries[row] for row in kept], CALIBRATED_RANKS)
     return ScoredPairs.of(ranked_BK, scores_BK, [relevant[row] for row in kept])
 
 
 def _calibration_figures(calibrator: Calibrator, pairs: Sequence[ScoredPairs]) -> dict[str, float]:
-    """Expected calibration error and Brier score of probabilities, and of scores taken for them, in percent."""
+    """Return expected calibration error and Brier score, in percent, of probabilities and of scores used as such."""
     scores_P = np.concatenate([some.scores for some in pairs])
     hits_P = np.concatenate([some.hits for some in pairs])
     if not len(hits_P):
@@ -170,7 +177,7 @@ def _calibration_figures(calibrator: Calibrator, pairs: Sequence[ScoredPairs]) -
 def _batches(
     dataset: Dataset, label_ids: dict[str, int], batch_queries: int, skip_bad_lines: bool
 ) -> Iterator[tuple[list[Query], list[NDArray[np.int64]]]]:
-    """Queries and the known labels of each."""
+    """Yield batches: the queries, and the ids of the known labels of each query."""
     rows = dataset.rows(skip_bad_lines=skip_bad_lines)
     while batch := list(islice(rows, batch_queries)):
         relevant = [

@@ -1,4 +1,4 @@
-"""astec-predict: offline scoring, through the code that serves."""
+"""astec-predict: the command that ranks labels offline, with the code of the server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def predict(
         Path | None,
         typer.Option(
             "--input",
-            help="File of texts, one a line; CSV or Parquet; or any format that astec-train reads. Plain or .gz.",
+            help="File of texts, one per line, CSV, Parquet, or a format that astec-train reads; may be gzipped (.gz).",
             show_default=False,
         ),
     ] = None,
@@ -32,29 +32,35 @@ def predict(
         Path | None,
         typer.Option(
             "--output",
-            help="File to write: .csv, .parquet, else JSON Lines; compressed if .gz follows. Default: stdout.",
+            help="File to write: .csv, .parquet, else JSON Lines; gzipped if the name ends in .gz. Default: stdout.",
             show_default=False,
         ),
     ] = None,
-    top_k: Annotated[int, typer.Option(min=1, max=100, help="Labels of a text at most; more: longer answers.")] = 5,
+    top_k: Annotated[int, typer.Option(min=1, max=100, help="The most labels of a text.")] = 5,
     min_score: Annotated[float, typer.Option(min=0, max=1, help="Labels with a lower score are left out.")] = 0.0,
     probabilities: Annotated[
-        bool, typer.Option("--probabilities", help="Also say how likely each label is right, where the model knows.")
+        bool,
+        typer.Option(
+            "--probabilities", help="Add the probability that each label is right. The model must be calibrated."
+        ),
     ] = False,
     wanted: Annotated[
         str | None,
         typer.Option(
             "--filter",
             metavar="JSON",
-            help="By column of the label metadata a value or a list, of which a label must have one; as in a request: "
-            '{"country": ["DE", "AT"]}. Slower: few labels may mean that all of them are scored.',
+            help="Only return labels that have one of the given values in each given column of the label metadata, as "
+            'in a request: {"country": ["DE", "AT"]}. Slower: if few labels remain, all of them may be scored.',
             show_default=False,
         ),
     ] = None,
     unwanted: Annotated[
         str | None,
         typer.Option(
-            "--exclude", metavar="JSON", help="Likewise; labels that have one are left out.", show_default=False
+            "--exclude",
+            metavar="JSON",
+            help="Leave out labels that have one of the given values, as for --filter.",
+            show_default=False,
         ),
     ] = None,
     column: Annotated[
@@ -63,39 +69,36 @@ def predict(
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Processes that score; each takes memory. Default: usable CPUs.", show_default=False),
+        typer.Option(
+            min=1, help="Number of scoring processes; each needs memory. Default: usable CPUs.", show_default=False
+        ),
     ] = None,
     restart: Annotated[
-        bool, typer.Option("--restart", help="Begin anew, instead of going on where a run was interrupted.")
+        bool, typer.Option("--restart", help="Start again, instead of continuing an interrupted run.")
     ] = False,
 ) -> None:
     """Rank labels for TEXTs or the texts of a file, in the order of the input.
 
-    A run that was interrupted leaves OUTPUT.part; the same command again goes on there, to the same output.
+    An interrupted run leaves OUTPUT.part; the same command continues it, and gives the same output.
     """
-    if bool(texts) == (input_file is not None):
-        raise typer.BadParameter("give either TEXTs or --input FILE")
-    if any("\udc80" <= character <= "\udcff" for text in texts or [] for character in text):  # as Python has such bytes
-        raise typer.BadParameter("a TEXT is not UTF-8; convert it, or put it into a file")
-    if input_file is not None and output_file is not None and output_file.exists() and output_file.samefile(input_file):
-        raise typer.BadParameter(f"{output_file} is the input; choose another --output")
-    forbid_library_threads()  # Before what follows is loaded: the processes that score are forked.
+    _check_arguments(texts or [], input_file, output_file)
+    forbid_library_threads()  # Before the imports below load such libraries: scoring processes are forked.
     from astec.export.artifact.store import open_artifact
     from astec.export.artifact.text.bags import QueryKindError
     from astec.export.artifact.verification import ArtifactError
     from astec.export.readers import DataError
-    from astec.server.offline.bulk.answer_formats import JsonLines, OutputError, format_of
-    from astec.server.offline.bulk.job import Job, file_source, texts_source
-    from astec.server.offline.bulk.options import OptionError, to_options
+    from astec.server.offline.bulk.job import ScoringJob, file_source, texts_source
+    from astec.server.offline.bulk.options import OptionError, parse_options
+    from astec.server.offline.bulk.output_formats import JsonLines, OutputError, format_of
     from astec.server.offline.bulk.part_file import PartFileError
     from astec.server.offline.bulk.pool import ScoringProcessError
 
     try:
-        answer_format = format_of(output_file, probabilities) if output_file else JsonLines()
+        output_format = format_of(output_file, probabilities) if output_file else JsonLines()
         source = file_source(input_file, column) if input_file else texts_source(texts or [])
         model = open_artifact(artifact)
-        options = to_options(model, top_k, min_score, probabilities, wanted, unwanted)
-        job = Job(model, source, options, answer_format)
+        options = parse_options(model, top_k, min_score, probabilities, wanted, unwanted)
+        job = ScoringJob(model, source, options, output_format)
         size = (workers or usable_cpus()) if input_file else 1
         if output_file is None:
             job.stream(size)
@@ -107,7 +110,23 @@ def predict(
         raise _failed(error, EXIT_FAILED) from error
 
 
+def _check_arguments(texts: list[str], input_file: Path | None, output_file: Path | None) -> None:
+    """Check the arguments that need no model.
+
+    Raises:
+        typer.BadParameter: They contradict each other, or a text is not UTF-8.
+    """
+    if bool(texts) == (input_file is not None):
+        raise typer.BadParameter("give either TEXTs or --input FILE")
+    # Python decodes bytes of an argument that are not UTF-8 to these code points.
+    if any("\udc80" <= character <= "\udcff" for text in texts for character in text):
+        raise typer.BadParameter("a TEXT is not UTF-8; convert it, or put it into a file")
+    if input_file is not None and output_file is not None and output_file.exists() and output_file.samefile(input_file):
+        raise typer.BadParameter(f"{output_file} is the input; choose another --output")
+
+
 def _failed(error: Exception, code: int) -> typer.Exit:
+    """Print an error, and return the exception that ends the command with an exit code."""
     typer.secho(f"astec-predict: {error}", fg="red", err=True)
     return typer.Exit(code)
 

@@ -1,1 +1,1 @@
-"""Scoring files of queries: chunks to forked processes, answers to a file that can be continued."""
+"""Scores files of queries: in chunks, by forked processes, with an output file that an interrupted run continues."""

@@ -1,4 +1,4 @@
-"""Scoring many queries, from the first to the last or from where an earlier run was interrupted."""
+"""The scoring of many queries, all of them or those that an interrupted run has left."""
 
 from __future__ import annotations
 
@@ -24,76 +24,83 @@ from astec.export.readers import DataError, open_queries
 from astec.server.engine.predictor import Predictor, Rankings
 from astec.server.engine.ranking_json import NO_PROBABILITIES
 from astec.server.engine.warmup import warm_predictor
-from astec.server.offline.bulk.answer_formats import AnswerFormat
-from astec.server.offline.bulk.options import Options
+from astec.server.offline.bulk.options import ScoringOptions
+from astec.server.offline.bulk.output_formats import OutputFormat
 from astec.server.offline.bulk.part_file import open_part_file
-from astec.server.offline.bulk.pool import Chunk, Score, ScoringPool, scoring_pool
+from astec.server.offline.bulk.pool import Chunk, ScoreChunk, ScoringPool, scoring_pool
 
 CHUNK_QUERIES: Final = 1024
-"""Larger batches are no faster. Part of what an output is made of, as each chunk of a .gz is compressed on its own."""
+"""Queries in a chunk; larger ones are no faster. It affects the output: each chunk of a .gz is a member of its own."""
 _FILTERED_QUERIES: Final = 8
-"""Of a chunk at a time: each may need every label that is allowed, 8 bytes for each of them."""
+"""Queries that are ranked at a time if labels are filtered: each may need 8 bytes for every allowed label."""
 
 
-class Source(NamedTuple):
-    """Where queries come from: what opens them, and what tells them from others, as JSON has it."""
+class QuerySource(NamedTuple):
+    """The source of the queries.
+
+    Attributes:
+        open: Opens the source and returns its queries, from the first on.
+        identity: JSON values that differ between two sources with different queries.
+    """
 
     open: Callable[[], Iterable[Query]]
     identity: Mapping[str, object]
 
 
-def texts_source(texts: list[str]) -> Source:
-    """Texts that are there already."""
-    return Source(lambda: texts, {"texts": texts})
+def texts_source(texts: list[str]) -> QuerySource:
+    """Return a source of given texts."""
+    return QuerySource(lambda: texts, {"texts": texts})
 
 
-def file_source(path: Path, column: str | None) -> Source:
-    """A file, as `open_queries` reads it; a changed one is another source.
+def file_source(path: Path, column: str | None) -> QuerySource:
+    """Return a source that reads a file with `open_queries`; once the file changes, it is a different source.
 
     Raises:
         OSError: There is no such file.
     """
     status = path.stat()
     identity = {"input": str(path.resolve()), "input size": status.st_size, "input time": status.st_mtime_ns}
-    return Source(partial(open_queries, path, column=column), identity | {"column": column})
+    return QuerySource(partial(open_queries, path, column=column), identity | {"column": column})
 
 
-class Job:
-    """The answers to all queries of a source, in their order and in a format.
+class ScoringJob:
+    """The ranking of all queries of a source, written in their order.
 
     Args:
-        artifact: What ranks.
+        artifact: The model.
         source: The queries.
-        options: What is asked about each query.
-        answer_format: How answers are written.
+        options: The options for each query.
+        output_format: The format of the output.
     """
 
-    def __init__(self, artifact: Artifact, source: Source, options: Options, answer_format: AnswerFormat) -> None:
+    def __init__(
+        self, artifact: Artifact, source: QuerySource, options: ScoringOptions, output_format: OutputFormat
+    ) -> None:
         self._artifact = artifact
         self._source = source
         self._options = options
-        self._format = answer_format
+        self._format = output_format
 
     def stream(self, workers: int) -> None:
-        """Write the answers to stdout.
+        """Write the predictions to stdout.
 
         Raises:
             DataError: A query cannot be read.
-            QueryKindError: The model cannot take one.
-            ScoringProcessError: A process has died.
+            QueryKindError: A query is not of the kind that the model takes.
+            ScoringProcessError: A scoring process has died.
         """
         with self._pool(workers) as pool:
-            for answered in pool.map(_chunks(self._source.open(), 0)):
-                sys.stdout.buffer.write(answered.content)
+            for scored in pool.map(_chunks(self._source.open(), 0)):
+                sys.stdout.buffer.write(scored.content)
         sys.stdout.buffer.flush()
 
     def write(self, output: Path, workers: int, *, restart: bool) -> None:
-        """Write the answers to a file, going on with those in its part file unless that is to `restart`.
+        """Write the predictions to a file, after those that its part file has, unless `restart` is True.
 
         Raises:
-            DataError, QueryKindError: As `stream`; nothing is left, as it would fail again.
-            ScoringProcessError: A process has died.
-            PartFileError: The part file is another's.
+            DataError, QueryKindError: As `stream`; the part file is removed, because continuing would fail again.
+            ScoringProcessError: A scoring process has died.
+            PartFileError: The part file belongs to another job, or another process writes it.
         """
         model = sha256_of(self._artifact.path / MANIFEST_FILE)
         identity = {"artifact": model, **self._options.identity(), **self._source.identity}
@@ -101,22 +108,22 @@ class Job:
             if part.num_queries:
                 console.print(f"going on after {part.num_queries:,} queries", markup=False, highlight=False)
             try:
-                for answered in pool.map(_chunks(self._source.open(), part.num_queries)):
-                    part.write(*answered)
+                for scored in pool.map(_chunks(self._source.open(), part.num_queries)):
+                    part.write(*scored)
             except (DataError, QueryKindError):
                 part.discard()
                 raise
             part.publish(self._format)
 
     def _pool(self, workers: int) -> AbstractContextManager[ScoringPool]:
-        """Forked before anything begins threads, as pyarrow and the progress bar do."""
-        # Compiled kernels take 50 MB, a copy in each process unless they are there before it is forked.
+        """Fork the scoring processes, before pyarrow or the progress bar starts threads in this process."""
+        # Compiled kernels take 50 MB. If they are compiled before the processes are forked, the processes share them.
         warm_predictor(self._artifact)
         return scoring_pool(self._start, workers)
 
-    def _start(self) -> Score:
-        """Return what scores a chunk in one process, where the model's session is its own."""
-        rank, probabilities = self._ranking(), self._probabilities()
+    def _start(self) -> ScoreChunk:
+        """Return the function that scores a chunk, in a scoring process, with an onnxruntime session of its own."""
+        rank, probabilities = self._ranker(), self._probabilities()
 
         def score(chunk: Chunk) -> bytes:
             rankings = rank(chunk.queries)
@@ -126,7 +133,8 @@ class Job:
 
         return score
 
-    def _ranking(self) -> Callable[[Sequence[Query]], Rankings]:
+    def _ranker(self) -> Callable[[Sequence[Query]], Rankings]:
+        """Return the function that ranks queries, a few at a time if labels are filtered."""
         predictor, top_k, selection = Predictor(self._artifact), self._options.top_k, self._options.selection
         if selection is None or self._artifact.label_metadata is None:
             return lambda queries: predictor.rank(queries, top_k)[0]
@@ -141,6 +149,7 @@ class Job:
         return rank
 
     def _probabilities(self) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+        """Return the function from scores to probabilities; it returns an empty array if none are requested."""
         calibration = self._artifact.manifest.calibration
         if not self._options.probabilities or calibration is None:
             return lambda scores_BK: NO_PROBABILITIES
@@ -148,7 +157,7 @@ class Job:
 
 
 def _chunks(queries: Iterable[Query], skipped: int) -> Iterator[Chunk]:
-    """All queries but those in front that are `skipped`, which end a chunk."""
+    """Split the queries into chunks, without the first `skipped` ones, which end at the end of a chunk."""
     iterator, first_row = islice(queries, skipped, None), skipped
     while batch := list(islice(iterator, CHUNK_QUERIES)):
         yield Chunk(first_row, batch)

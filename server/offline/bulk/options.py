@@ -1,4 +1,4 @@
-"""What a job asks about each of its queries: the members of a request, under the rules that a server has for them."""
+"""The options of a scoring job for each query. They are checked by the same rules as the members of a request."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from astec.server.errors import FieldError, InvalidFieldError, to_server_error
 
 
 class OptionError(ValueError):
-    """An option that the model cannot serve, or that is none; the message names it."""
+    """An option is invalid, or the model does not support it; the message names it."""
 
 
-class Options(NamedTuple):
-    """How much of each ranking is wanted, and of which labels; the defaults are a request's.
+class ScoringOptions(NamedTuple):
+    """The options for each query; the defaults are the same as in a request.
 
     Attributes:
-        top_k: most labels of a query.
-        min_score: labels with a lower score are left out.
-        probabilities: also say how likely each label is right.
-        selection: the labels that may be answered; None: all.
+        top_k: The most labels of a query.
+        min_score: Labels with a lower score are left out.
+        probabilities: Whether to add the probability that a label is right.
+        selection: The labels that may be predicted; None for all.
     """
 
     top_k: int
@@ -35,7 +35,7 @@ class Options(NamedTuple):
     selection: Selection | None = None
 
     def identity(self) -> Mapping[str, object]:
-        """What tells them from others, by the names of the command's options, as JSON has it."""
+        """Return the options as JSON values, by the names of the command's options, to compare two jobs."""
         selection = self.selection or Selection((), ())
         return {
             "top-k": self.top_k,
@@ -46,18 +46,26 @@ class Options(NamedTuple):
         }
 
 
-def to_options(
+def parse_options(
     artifact: Artifact,
     top_k: int,
     min_score: float = 0.0,
     probabilities: bool = False,
     wanted: str | None = None,
     unwanted: str | None = None,
-) -> Options:
-    """Check what is asked of a model; `wanted` and `unwanted` are a request's `filter` and `exclude`, as JSON.
+) -> ScoringOptions:
+    """Check options against a model.
+
+    Args:
+        artifact: The model.
+        top_k: The most labels of a query.
+        min_score: Labels with a lower score are left out.
+        probabilities: Whether to add the probability that a label is right.
+        wanted: The member `filter` of a request, as JSON text; None for no filter.
+        unwanted: The member `exclude` of a request, as JSON text; None for no filter.
 
     Raises:
-        OptionError: Something of it cannot be.
+        OptionError: An option is invalid, or the model does not support it.
     """
     if probabilities and artifact.manifest.calibration is None:
         raise OptionError(
@@ -70,7 +78,7 @@ def to_options(
         selection = to_selection(artifact.label_metadata, request.filter, request.exclude)
     except (ValidationError, InvalidFieldError) as error:
         raise OptionError("; ".join(map(_problem, _fields(error)))) from error
-    return Options(top_k, min_score, probabilities, selection)
+    return ScoringOptions(top_k, min_score, probabilities, selection)
 
 
 def _json(option: str, text: str | None) -> object:
@@ -84,9 +92,9 @@ def _json(option: str, text: str | None) -> object:
 
 
 def _fields(error: ValidationError | InvalidFieldError) -> list[FieldError]:
-    """The invalid fields that a server would tell of."""
+    """Return the invalid fields that the server would list in its response."""
     invalid = to_server_error(error)
-    assert isinstance(invalid, InvalidFieldError)  # noqa: S101  # What is not JSON did not come as far as here.
+    assert isinstance(invalid, InvalidFieldError)  # noqa: S101  # Text that is not JSON was refused before.
     return invalid.errors
 
 

@@ -1,6 +1,6 @@
-"""How the answers to a chunk of queries are written: JSON Lines, CSV or Parquet, by the name of the output.
+"""The formats of the output: JSON Lines, CSV or Parquet, chosen by the name of the output file.
 
-A chunk becomes bytes on its own, so that other processes do the work, and a file is its chunks one after the other.
+Each chunk of queries is encoded on its own, so that several processes can do it. The file is all chunks in order.
 
 Shapes: B queries, K ranks.
 """
@@ -28,17 +28,18 @@ from astec.server.engine.ranking_json import to_json
 
 CSV_COLUMNS: Final = ("row", "query", "rank", "label_id", "label", "score")
 PROBABILITY: Final = "probability"
-"""The last column, and the last member of a prediction, where probabilities are asked for."""
-_GZIP_LEVEL: Final = 1  # A twelfth larger than by level 3, a fifth than by 6, which takes twice the time.
+"""The name of the last column, or of a prediction's last member, if probabilities are requested."""
+# Files are a twelfth larger than with level 3, and a fifth larger than with level 6, which takes twice the time.
+_GZIP_LEVEL: Final = 1
 _CHUNKS_PER_ROW_GROUP: Final = 64
 
 
 class OutputError(ValueError):
-    """An output that cannot be written as its name asks for."""
+    """The output cannot be written in the format that its name asks for; the message says why and what to do."""
 
 
-class AnswerFormat(Protocol):
-    """Writes chunks, in any process, and makes the output of them."""
+class OutputFormat(Protocol):
+    """A format: encodes chunks, in any process, and turns a file of encoded chunks into the output."""
 
     def encode(
         self,
@@ -48,17 +49,22 @@ class AnswerFormat(Protocol):
         probabilities_BK: NDArray[np.float32],
         labels: TextTable,
     ) -> bytes:
-        """Return a chunk: `queries` [B] are those from `first_row` on, counted from 0.
+        """Return the encoded predictions for a chunk of queries.
 
-        There are `probabilities_BK`, or [0, 0] where nobody asks for them.
+        Args:
+            first_row: The index of the first query among all queries, from 0.
+            queries: The queries, [B].
+            rankings: Label ids and scores, [B, K]; a label id of -1 means no label.
+            probabilities_BK: The probabilities of the labels; [0, 0] if they are not requested.
+            labels: The texts of all labels, by label id.
         """
 
     def publish(self, part: Path, target: Path) -> None:
-        """Make `target` of a file with all chunks, which is then no more; all at once, by a rename."""
+        """Turn `part`, a file with all encoded chunks, into `target`, atomically by a rename; `part` is removed."""
 
 
 class JsonLines:
-    """A line `{"query", "predictions"}` for each query."""
+    """JSON Lines: one line `{"query", "predictions"}` for each query."""
 
     def encode(
         self,
@@ -68,18 +74,18 @@ class JsonLines:
         probabilities_BK: NDArray[np.float32],
         labels: TextTable,
     ) -> bytes:
-        """Return the lines."""
+        """Return the lines of a chunk."""
         arrays = _arrays(rankings, probabilities_BK, labels)
-        lines = zip(map(orjson.dumps, map(_shown, queries)), arrays, strict=True)
+        lines = zip(map(orjson.dumps, map(_query_to_json, queries)), arrays, strict=True)
         return b"".join([b'{"query":%b,"predictions":%b}\n' % line for line in lines])
 
     def publish(self, part: Path, target: Path) -> None:
-        """Rename."""
+        """Rename the file of chunks, which needs no change."""
         part.replace(target)
 
 
 class Csv:
-    """A row for each label of each query; of a query without labels one whose fields are empty from `rank` on."""
+    """CSV: one row for each label of each query. A query without labels has one row, empty from `rank` on."""
 
     def __init__(self, probabilities: bool) -> None:
         self._columns = (*CSV_COLUMNS, PROBABILITY) if probabilities else CSV_COLUMNS
@@ -92,31 +98,31 @@ class Csv:
         probabilities_BK: NDArray[np.float32],
         labels: TextTable,
     ) -> bytes:
-        """Return the rows, the first ones behind the names of the columns."""
+        """Return the rows of a chunk; the first chunk begins with the header row."""
         text = io.StringIO()
-        # Every text in quotes: Python leaves them out around a carriage return, which other readers take for an end.
+        # Quote every text: Python leaves a lone carriage return unquoted, which some readers take as the end of a row.
         writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
         if first_row == 0:
             writer.writerow(self._columns)
         arrays, members = _arrays(rankings, probabilities_BK, labels), self._columns[3:]
         for row, (query, array) in enumerate(zip(queries, arrays, strict=True), first_row + 1):
-            shown = _text_of(query)
+            text_of_query = _query_to_text(query)
             hits: list[tuple[object, ...]] = [
-                (row, shown, rank, *(hit[member] for member in members))
+                (row, text_of_query, rank, *(hit[member] for member in members))
                 for rank, hit in enumerate(orjson.loads(array), 1)
             ]
-            writer.writerows(hits or [(row, shown, "", *[""] * len(members))])
+            writer.writerows(hits or [(row, text_of_query, "", *[""] * len(members))])
         return text.getvalue().encode()
 
     def publish(self, part: Path, target: Path) -> None:
-        """Rename."""
+        """Rename the file of chunks, which needs no change."""
         part.replace(target)
 
 
 class Gzipped:
-    """Another format, each chunk compressed on its own: a gzip file may have many members."""
+    """Another format, compressed: each chunk is a gzip member of its own, of which a gzip file may have many."""
 
-    def __init__(self, plain: AnswerFormat) -> None:
+    def __init__(self, plain: OutputFormat) -> None:
         self._plain = plain
 
     def encode(
@@ -127,19 +133,21 @@ class Gzipped:
         probabilities_BK: NDArray[np.float32],
         labels: TextTable,
     ) -> bytes:
-        """Return a member, the same whenever it is made."""
+        """Return a gzip member; the same chunk always gives the same bytes."""
         plain = self._plain.encode(first_row, queries, rankings, probabilities_BK, labels)
         return gzip.compress(plain, _GZIP_LEVEL, mtime=0)
 
     def publish(self, part: Path, target: Path) -> None:
-        """Rename."""
+        """Rename the file of chunks, which needs no change."""
         self._plain.publish(part, target)
 
 
 class Parquet:
-    """A row `query`, `predictions` (a list of `label_id`, `label`, `score`, perhaps `probability`) for each query.
+    """Parquet: one row for each query, `query` and `predictions`, a list of `label_id`, `label`, `score` and maybe
+    `probability`.
 
-    Parquet has its table of contents at its end and cannot be continued, so until then the chunks are Arrow streams.
+    A Parquet file has its metadata at its end and cannot be continued, so the chunks are Arrow streams until all
+    of them are written.
     """
 
     def __init__(self, probabilities: bool) -> None:
@@ -153,7 +161,7 @@ class Parquet:
         probabilities_BK: NDArray[np.float32],
         labels: TextTable,
     ) -> bytes:
-        """Return an Arrow stream."""
+        """Return a chunk as an Arrow stream with one record batch."""
         import pyarrow as pa
 
         is_hit_BK = rankings.label_ids >= 0
@@ -165,7 +173,7 @@ class Parquet:
             members[PROBABILITY] = pa.array(probabilities_BK[is_hit_BK])
         hits = pa.StructArray.from_arrays(list(members.values()), list(members))
         columns = {
-            "query": pa.array(map(_text_of, queries), pa.string()),
+            "query": pa.array(map(_query_to_text, queries), pa.string()),
             "predictions": pa.ListArray.from_arrays(pa.array(offsets), hits),
         }
         batch = pa.RecordBatch.from_pydict(columns)
@@ -175,7 +183,7 @@ class Parquet:
         return stream.getvalue()
 
     def publish(self, part: Path, target: Path) -> None:
-        """Rewrite the streams as row groups, beside the target, and rename that."""
+        """Write the streams as row groups into a temporary file beside the target, and rename that file."""
         import pyarrow as pa
         import pyarrow.parquet
 
@@ -192,15 +200,15 @@ class Parquet:
         part.unlink()
 
 
-def format_of(output: Path, probabilities: bool) -> AnswerFormat:
-    """Return the format that a name asks for: .csv, .parquet or else JSON Lines, compressed where .gz follows.
+def format_of(output: Path, probabilities: bool) -> OutputFormat:
+    """Return the format for the name of an output: .csv, .parquet or else JSON Lines; with .gz at the end, compressed.
 
     Args:
-        output: What is written.
-        probabilities: Whether it has a place for them.
+        output: The output file.
+        probabilities: Whether the output has probabilities.
 
     Raises:
-        OutputError: Parquet without pyarrow, or Parquet that shall be compressed once more.
+        OutputError: The name asks for Parquet, and pyarrow is not installed or .gz is at the end.
     """
     name = output.name.lower()
     plain = name.removesuffix(".gz")
@@ -213,28 +221,28 @@ def format_of(output: Path, probabilities: bool) -> AnswerFormat:
                 "Install it (pip install 'astec[bulk]'), or name the output .jsonl or .csv."
             )
         return Parquet(probabilities)
-    written: AnswerFormat = Csv(probabilities) if plain.endswith(".csv") else JsonLines()
+    written: OutputFormat = Csv(probabilities) if plain.endswith(".csv") else JsonLines()
     return written if plain == name else Gzipped(written)
 
 
 def _arrays(rankings: Rankings, probabilities_BK: NDArray[np.float32], labels: TextTable) -> list[bytes]:
-    """The JSON array of each query's labels, as the server writes it."""
+    """Return the JSON array of each query's labels, as in a response of the server."""
     num_queries, num_ranks = rankings.label_ids.shape
     return to_json(rankings, [num_ranks] * num_queries, [0.0] * num_queries, labels, probabilities_BK)
 
 
-def _shown(query: Query) -> object:
-    """A query as it is sent to the server."""
+def _query_to_json(query: Query) -> object:
+    """Return a query as it is in a request to the server."""
     return query if isinstance(query, str) else {"ids": query.ids.tolist(), "weights": query.weights.tolist()}
 
 
-def _text_of(query: Query) -> str:
-    """A query as one field: feature ids and weights as JSON."""
-    return query if isinstance(query, str) else orjson.dumps(_shown(query)).decode()
+def _query_to_text(query: Query) -> str:
+    """Return a query as one string: a text itself, feature ids and weights as JSON."""
+    return query if isinstance(query, str) else orjson.dumps(_query_to_json(query)).decode()
 
 
 def _read_streams(path: Path) -> Iterator[Any]:
-    """The table of each of the Arrow streams in a file."""
+    """Yield the table of each Arrow stream in a file."""
     import pyarrow as pa
 
     with pa.OSFile(str(path)) as file:

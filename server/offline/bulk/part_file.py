@@ -1,7 +1,7 @@
-"""An output on its way: what is written so far, and a journal that says how much of it is good.
+"""The unfinished output of a job, with a journal that says how much of it is valid.
 
-A process may be killed between any two instructions, and the machine may lose its power. The journal is replaced as a
-whole, after what it speaks of is on the disk; what the part file has beyond that is cut off when it is continued.
+A process may be killed between any two instructions, and the machine may lose power. Therefore the journal is replaced
+atomically, after the bytes that it counts are on the disk. Any further bytes are cut off when the file is continued.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from time import monotonic
 from typing import IO, Any, Final, NamedTuple
 
 from astec.export.artifact.storage.atomic_files import write_file_atomically
-from astec.server.offline.bulk.answer_formats import AnswerFormat
+from astec.server.offline.bulk.output_formats import OutputFormat
 
 PART_SUFFIX: Final = ".part"
 JOURNAL_SUFFIX: Final = ".part.journal"
@@ -24,21 +24,21 @@ _CHECKPOINT_S: Final = 0.5
 
 
 class PartFileError(ValueError):
-    """A part file that this job must not continue."""
+    """A part file that a job must not continue; the message says why and what to do."""
 
 
 class _Progress(NamedTuple):
-    """Queries answered, and the bytes of their answers."""
+    """The number of queries whose predictions are written, and the number of bytes that these take."""
 
     num_queries: int
     num_bytes: int
 
 
 class PartFile:
-    """The answers so far. Made by `open_part_file`.
+    """The predictions that are written so far. `open_part_file` makes it.
 
     Attributes:
-        num_queries: queries whose answers are in it.
+        num_queries: The number of queries whose predictions are in the file.
     """
 
     def __init__(self, target: Path, stream: IO[bytes], job: Mapping[str, object], done: _Progress) -> None:
@@ -52,58 +52,62 @@ class PartFile:
         self.save()
 
     def write(self, content: bytes, num_queries: int) -> None:
-        """Add the answers to so many queries more."""
+        """Append the encoded predictions of `num_queries` more queries."""
         self._stream.write(content)
         self.num_queries += num_queries
         if monotonic() - self._saved_s > _CHECKPOINT_S:
             self.save()
 
     def save(self) -> None:
-        """Bring all of it to the disk, so that no more than what follows can be lost."""
+        """Write everything to the disk, so that only later predictions can be lost."""
         self._stream.flush()
         os.fsync(self._stream.fileno())
         state = {"job": self._job, "queries": self.num_queries, "bytes": self._stream.tell()}
         write_file_atomically(_journal(self._target), json.dumps(state).encode())
         self._saved_s = monotonic()
 
-    def publish(self, answer_format: AnswerFormat) -> None:
-        """Give the output its name: all queries are answered."""
+    def publish(self, output_format: OutputFormat) -> None:
+        """Turn the part file into the output, once the predictions of all queries are written."""
         self.save()
-        answer_format.publish(_part(self._target), self._target)
+        output_format.publish(_part(self._target), self._target)
         _journal(self._target).unlink()
 
     def discard(self) -> None:
-        """Remove it: nothing good can come of it."""
+        """Remove the part file and its journal."""
         _part(self._target).unlink()
         _journal(self._target).unlink()
 
 
 @contextmanager
 def open_part_file(target: Path, job: Mapping[str, object], restart: bool) -> Iterator[PartFile]:
-    """The part file of `target`: the one that a job left there, or a new one.
+    """Open the part file of an output: the one that an interrupted run left, or a new one.
 
     Args:
-        target: The output.
-        job: All that the answers depend on, as JSON has it; only the same job is continued.
-        restart: Begin anew whatever is there.
+        target: The output file.
+        job: JSON values of everything that the predictions depend on; only the same job is continued.
+        restart: Whether to begin again even if there is a part file.
 
     Raises:
-        PartFileError: Another process writes it, or it is another job's.
+        PartFileError: Another process writes the part file, or it belongs to another job.
     """
     descriptor = os.open(_part(target), os.O_RDWR | os.O_CREAT, 0o644)
     with os.fdopen(descriptor, "r+b") as stream:
         _lock(stream, target)
         done = _Progress(0, 0) if restart else _progress(target, job)
-        if os.fstat(descriptor).st_size < done.num_bytes:  # Whoever shortened it, all can be computed again.
+        if os.fstat(descriptor).st_size < done.num_bytes:  # It was truncated; compute everything again.
             done = _Progress(0, 0)
         yield PartFile(target, stream, job, done)
 
 
 def _lock(stream: IO[bytes], target: Path) -> None:
-    """Keep the file for this process, until it is closed."""
+    """Lock the file for this process, until it is closed.
+
+    Raises:
+        PartFileError: Another process writes it.
+    """
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # It may have got its name as an output just before it was locked.
+        # Just before it was locked, another process may have renamed it to the output.
         is_free = os.path.samestat(os.fstat(stream.fileno()), _part(target).stat())
     except (BlockingIOError, FileNotFoundError):
         is_free = False
@@ -112,13 +116,18 @@ def _lock(stream: IO[bytes], target: Path) -> None:
 
 
 def _progress(target: Path, job: Mapping[str, object]) -> _Progress:
+    """Read the journal.
+
+    Raises:
+        PartFileError: The part file belongs to another job, or its journal is damaged or missing.
+    """
     try:
         state: dict[str, Any] = json.loads(_journal(target).read_bytes())
     except FileNotFoundError:
         if _part(target).stat().st_size == 0:
             return _Progress(0, 0)
         raise PartFileError(
-            f"{_part(target)} has no journal, so it may be somebody else's. "
+            f"{_part(target)} has no journal, so it may belong to another program. "
             "Move it, choose another output, or pass --restart to overwrite it."
         ) from None
     except ValueError as error:

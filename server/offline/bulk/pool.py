@@ -1,4 +1,4 @@
-"""Forked processes that score chunks of queries, and share every page of the artifact."""
+"""A pool of forked processes that score chunks of queries and share the memory pages of the artifact."""
 
 from __future__ import annotations
 
@@ -16,32 +16,33 @@ from typing import NamedTuple
 from astec.export.artifact.text.bags import Query, QueryKindError
 from astec.server.workers.worker_slots import fork
 
-_CHUNKS_PER_WORKER = 3  # One is computed, one waits for its turn, one is written.
+_CHUNKS_PER_WORKER = 3  # One is scored, one waits to be scored, one is written.
 
 
 class ScoringProcessError(RuntimeError):
-    """A process that scores ended although nobody had asked it to."""
+    """A scoring process ended early; the message has its exit code."""
 
 
 class Chunk(NamedTuple):
-    """Consecutive queries; `first_row` is the number of those before them."""
+    """Consecutive queries; `first_row` is the number of queries before them."""
 
     first_row: int
     queries: list[Query]
 
 
-class Answered(NamedTuple):
-    """The answers to a chunk, as they are written, and how many they are."""
+class ScoredChunk(NamedTuple):
+    """The encoded predictions of a chunk, and its number of queries."""
 
     content: bytes
     num_queries: int
 
 
-Score = Callable[[Chunk], bytes]
+ScoreChunk = Callable[[Chunk], bytes]
+"""Scores a chunk and returns its encoded predictions."""
 
 
 class ScoringPool:
-    """Hands chunks to whichever process is idle. Made by `scoring_pool`."""
+    """Gives each chunk to an idle process. `scoring_pool` makes it."""
 
     def __init__(self, workers: list[tuple[BaseProcess, Connection]]) -> None:
         self._size = len(workers)
@@ -49,32 +50,32 @@ class ScoringPool:
         for worker in workers:
             self._idle.put(worker)
 
-    def map(self, chunks: Iterable[Chunk]) -> Iterator[Answered]:
-        """Yield the answers in the order of the chunks, of which no more are read than are soon scored.
+    def map(self, chunks: Iterable[Chunk]) -> Iterator[ScoredChunk]:
+        """Yield the scored chunks in order; read only a few chunks ahead of the one that is yielded.
 
         Raises:
-            QueryKindError: For a query that the model cannot read.
-            ScoringProcessError: A process has died.
+            QueryKindError: A query is not of the kind that the model takes.
+            ScoringProcessError: A scoring process has died.
         """
-        under_way: deque[Future[Answered]] = deque()
-        # Threads that wait for a process each; they compute nothing.
+        pending: deque[Future[ScoredChunk]] = deque()
+        # Each thread waits for one process; threads compute nothing.
         with ThreadPoolExecutor(self._size) as threads:
             try:
                 for chunk in chunks:
-                    under_way.append(threads.submit(self._ask, chunk))
-                    if len(under_way) >= _CHUNKS_PER_WORKER * self._size:
-                        yield under_way.popleft().result()
-                while under_way:
-                    yield under_way.popleft().result()
+                    pending.append(threads.submit(self._score, chunk))
+                    if len(pending) >= _CHUNKS_PER_WORKER * self._size:
+                        yield pending.popleft().result()
+                while pending:
+                    yield pending.popleft().result()
             finally:
-                for unwanted in under_way:
-                    unwanted.cancel()
+                for future in pending:
+                    future.cancel()
 
-    def _ask(self, chunk: Chunk) -> Answered:
+    def _score(self, chunk: Chunk) -> ScoredChunk:
         process, connection = self._idle.get()
         try:
             connection.send(chunk)
-            answer: bytes | QueryKindError = connection.recv()
+            result: bytes | QueryKindError = connection.recv()
         except (EOFError, OSError):
             process.join()
             raise ScoringProcessError(
@@ -83,17 +84,17 @@ class ScoringPool:
             ) from None
         finally:
             self._idle.put((process, connection))
-        if isinstance(answer, QueryKindError):
-            raise answer
-        return Answered(answer, len(chunk.queries))
+        if isinstance(result, QueryKindError):
+            raise result
+        return ScoredChunk(result, len(chunk.queries))
 
 
 @contextmanager
-def scoring_pool(start: Callable[[], Score], size: int) -> Iterator[ScoringPool]:
-    """Processes that score, until the end of the block.
+def scoring_pool(start: Callable[[], ScoreChunk], size: int) -> Iterator[ScoringPool]:
+    """Fork scoring processes, which end with the `with` block.
 
     Args:
-        start: Called in each process, returns what scores a chunk there.
+        start: Called in each process; returns the function that scores a chunk there.
         size: Number of processes.
 
     Raises:
@@ -103,9 +104,9 @@ def scoring_pool(start: Callable[[], Score], size: int) -> Iterator[ScoringPool]
     try:
         for _ in range(size):
             ours, theirs = Pipe()
-            # A process that held a copy of our end would never see that we are no more.
-            not_theirs = [ours, *(connection for _, connection in workers)]
-            workers.append((fork(_work, start, theirs, not_theirs), ours))
+            # A process ends when the parent's end of its pipe is closed, so no process may keep a copy of any such end.
+            to_close = [ours, *(connection for _, connection in workers)]
+            workers.append((fork(_work, start, theirs, to_close), ours))
             theirs.close()
         yield ScoringPool(workers)
     finally:
@@ -115,9 +116,10 @@ def scoring_pool(start: Callable[[], Score], size: int) -> Iterator[ScoringPool]
             process.join()
 
 
-def _work(start: Callable[[], Score], connection: Connection, not_ours: list[Connection]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of us, and the parent decides.
-    for other in not_ours:
+def _work(start: Callable[[], ScoreChunk], connection: Connection, to_close: list[Connection]) -> None:
+    """Score the chunks that arrive on the connection, in a forked process, until the parent closes its end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C signals all processes; the parent ends the others.
+    for other in to_close:
         other.close()
     score = start()
     while True:
@@ -126,10 +128,10 @@ def _work(start: Callable[[], Score], connection: Connection, not_ours: list[Con
         except EOFError:
             return
         try:
-            answer: bytes | QueryKindError = score(chunk)
+            result: bytes | QueryKindError = score(chunk)
         except QueryKindError as error:
-            answer = error
+            result = error
         try:
-            connection.send(answer)
-        except OSError:  # The parent is no more.
+            connection.send(result)
+        except OSError:  # The parent has ended.
             return

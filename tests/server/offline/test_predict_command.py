@@ -1,4 +1,4 @@
-"""`astec-predict` on files, as its user runs it: formats, order, errors, and interruptions of every kind."""
+"""The command `astec-predict` on files: formats, order, errors, and interruptions of every kind."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def start(artifact: Path, *arguments: object) -> subprocess.Popen[str]:
 
 
 def run(artifact: Path, *arguments: object, code: int = 0) -> tuple[str, str]:
-    """Stdout and stderr of a run that ends with this exit code."""
+    """Run the command, check its exit code, and return stdout and stderr."""
     process = start(artifact, *arguments)
     stdout, stderr = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == code, stderr
@@ -51,13 +51,13 @@ def children(pid: int) -> list[int]:
 
 @pytest.fixture(scope="module")
 def texts(demo_queries: list[str]) -> list[str]:
-    """More than two chunks."""
+    """Return queries for more than two chunks."""
     return [text.strip() for text in islice(cycle(demo_queries), 2500)]
 
 
 @pytest.fixture(scope="module")
 def expected(opened_artifact: Artifact, texts: list[str]) -> list[tuple[str, list[str]]]:
-    """Each query and its labels, by the predictor that serves."""
+    """Return each query with its labels, ranked by the server's predictor."""
     rankings, _ = Predictor(opened_artifact).predict(texts, 5)
     labels = opened_artifact.labels
     return [
@@ -133,7 +133,7 @@ def test_a_text_that_is_not_utf_8_is_refused(demo_artifact: Path) -> None:
 
 @pytest.fixture(scope="module")
 def many(demo_queries: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Queries for some seconds."""
+    """Return a file with queries that take some seconds."""
     path = tmp_path_factory.mktemp("many") / "q.txt"
     path.write_text("".join(f"{text.strip()}\n" for text in islice(cycle(demo_queries), MANY)))
     return path
@@ -141,7 +141,7 @@ def many(demo_queries: list[str], tmp_path_factory: pytest.TempPathFactory) -> P
 
 @pytest.fixture(scope="module")
 def whole(demo_artifact: Path, many: Path) -> bytes:
-    """The answers to them, of a run that nothing interrupted."""
+    """Return the output for these queries of a run without interruption."""
     output = many.with_name("a.jsonl.gz")
     run(demo_artifact, "--input", many, "--output", output)
     return output.read_bytes()

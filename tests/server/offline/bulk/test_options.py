@@ -1,4 +1,4 @@
-"""What `astec-predict` can be asked beside texts: the same as a server, with the same answers."""
+"""The options of `astec-predict`, which are those of a request to the server and give the same predictions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from fastapi import FastAPI
 
 from astec.export.artifact.store import Artifact
-from astec.server.offline.bulk.options import OptionError, Options, to_options
+from astec.server.offline.bulk.options import OptionError, ScoringOptions, parse_options
 from astec.trainer.demo.log import sample_queries
 
 Serving = Callable[[Artifact], Callable[..., AbstractAsyncContextManager[tuple[FastAPI, httpx.AsyncClient]]]]
@@ -25,7 +25,7 @@ TEXTS = list(dict.fromkeys([*sample_queries(60, seed=5)[:20], "qqqq zzzz"]))
 
 
 def predict(artifact: Artifact, folder: Path, *options: str, code: int = 0) -> tuple[list[list[dict[str, Any]]], str]:
-    """The predictions for each of the texts, and stderr."""
+    """Return the predictions for each text, and stderr."""
     (folder / "q.txt").write_text("\n".join(TEXTS) + "\n")
     output = folder / "a.jsonl"
     command = [
@@ -45,7 +45,7 @@ def predict(artifact: Artifact, folder: Path, *options: str, code: int = 0) -> t
 
 @pytest.fixture
 async def ask(serving: Serving, request: pytest.FixtureRequest) -> AsyncIterator[Callable[..., Any]]:
-    """Asks a server of the artifact that the test names for all texts."""
+    """Return a function that requests predictions for all texts from a server of the artifact that the test names."""
     async with serving(request.getfixturevalue(request.param))(request_timeout_ms=60_000) as (_, client):
 
         async def answer(**members: object) -> list[list[dict[str, Any]]]:
@@ -108,22 +108,22 @@ def test_what_the_model_cannot_serve_is_refused_and_leaves_nothing(
 
 def test_every_problem_is_told_at_once(described_artifact: Artifact) -> None:
     with pytest.raises(OptionError, match=r"--filter a: There is .*; --exclude b: There is "):
-        to_options(described_artifact, 5, wanted='{"a": 1}', unwanted='{"b": 1}')
+        parse_options(described_artifact, 5, wanted='{"a": 1}', unwanted='{"b": 1}')
 
 
 def test_a_model_without_metadata_says_so(opened_artifact: Artifact) -> None:
     with pytest.raises(OptionError, match="export it with --label-metadata"):
-        to_options(opened_artifact, 5, wanted='{"country": "DE"}')
+        parse_options(opened_artifact, 5, wanted='{"country": "DE"}')
 
 
 def test_a_model_with_metadata_and_no_conditions_selects_nothing(described_artifact: Artifact) -> None:
-    assert to_options(described_artifact, 7, 0.5) == Options(7, 0.5)
-    assert to_options(described_artifact, 7, wanted="{}").selection is None
+    assert parse_options(described_artifact, 7, 0.5) == ScoringOptions(7, 0.5)
+    assert parse_options(described_artifact, 7, wanted="{}").selection is None
 
 
 def test_conditions_are_the_same_however_they_are_written(described_artifact: Artifact) -> None:
-    one = to_options(described_artifact, 5, wanted='{"country":["DE","AT"],"tier":3}')
-    other = to_options(described_artifact, 5, wanted='{"tier": [3], "country": ["AT", "DE", "AT"]}')
+    one = parse_options(described_artifact, 5, wanted='{"country":["DE","AT"],"tier":3}')
+    other = parse_options(described_artifact, 5, wanted='{"tier": [3], "country": ["AT", "DE", "AT"]}')
     assert one.identity() == other.identity()
 
 
@@ -136,12 +136,13 @@ def test_conditions_are_the_same_however_they_are_written(described_artifact: Ar
     ],
 )
 def test_other_options_are_another_job(described_artifact: Artifact, change: dict[str, Any], name: str) -> None:
-    one, other = to_options(described_artifact, 5).identity(), to_options(described_artifact, 5, **change).identity()
+    one = parse_options(described_artifact, 5).identity()
+    other = parse_options(described_artifact, 5, **change).identity()
     assert [key for key in one if one[key] != other[key]] == [name]
 
 
 def test_probabilities_are_another_job(opened_artifact: Artifact) -> None:
-    assert to_options(opened_artifact, 5, probabilities=True).identity()["probabilities"] is True
+    assert parse_options(opened_artifact, 5, probabilities=True).identity()["probabilities"] is True
     manifest = opened_artifact.manifest.model_copy(update={"calibration": None})
     with pytest.raises(OptionError, match="astec-export, from a run with held-out texts"):
-        to_options(dataclasses.replace(opened_artifact, manifest=manifest), 5, probabilities=True)
+        parse_options(dataclasses.replace(opened_artifact, manifest=manifest), 5, probabilities=True)

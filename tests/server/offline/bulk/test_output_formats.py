@@ -1,4 +1,4 @@
-"""What a chunk of answers looks like in each format, and what an output is made of."""
+"""The encoded chunk in each output format, and the output that is made of all chunks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from astec.export.artifact.labels.text_table import TextTable
 from astec.export.artifact.text.bags import Bag, Query
 from astec.server.engine.predictor import Rankings
 from astec.server.engine.ranking_json import NO_PROBABILITIES
-from astec.server.offline.bulk.answer_formats import AnswerFormat, OutputError, format_of
+from astec.server.offline.bulk.output_formats import OutputError, OutputFormat, format_of
 
 LABELS = TextTable.from_texts(["shoes", 'the "best", of\nall', "Größe"])
 QUERIES: list[Query] = ["red shoes", "line\nbreak", Bag(np.array([3], np.int32), np.array([0.5], np.float32))]
@@ -36,19 +36,19 @@ BAG = {"ids": [3], "weights": [0.5]}
 
 
 def written(name: str, folder: Path, queries: Sequence[Query] = QUERIES, probabilities: bool = False) -> Path:
-    """An output of two chunks."""
-    answer_format, part, target = format_of(Path(name), probabilities), folder / "part", folder / name
+    """Write an output of two chunks, and return its path."""
+    output_format, part, target = format_of(Path(name), probabilities), folder / "part", folder / name
     chunks = [slice(0, 2), slice(2, 3)]
-    part.write_bytes(b"".join(encoded(answer_format, chunk, probabilities) for chunk in chunks) if queries else b"")
-    answer_format.publish(part, target)
+    part.write_bytes(b"".join(encoded(output_format, chunk, probabilities) for chunk in chunks) if queries else b"")
+    output_format.publish(part, target)
     assert [path.name for path in folder.iterdir()] == [name]
     return target
 
 
-def encoded(answer_format: AnswerFormat, rows: slice, probabilities: bool = False) -> bytes:
+def encoded(output_format: OutputFormat, rows: slice, probabilities: bool = False) -> bytes:
     rankings = Rankings(RANKINGS.label_ids[rows], RANKINGS.scores[rows])
     likely = PROBABILITIES[rows] if probabilities else NO_PROBABILITIES
-    return answer_format.encode(rows.start, QUERIES[rows], rankings, likely, LABELS)
+    return output_format.encode(rows.start, QUERIES[rows], rankings, likely, LABELS)
 
 
 def as_dicts(hits: Sequence[tuple[object, ...]]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""A part file holds what its journal says, for one job and one process at a time."""
+"""Part files: they have what the journal says, and belong to one job and to one process at a time."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from astec.server.offline.bulk.answer_formats import JsonLines
+from astec.server.offline.bulk.output_formats import JsonLines
 from astec.server.offline.bulk.part_file import PartFileError, open_part_file
 
 JOB = {"input": "queries.txt", "top-k": 5}
 
 
 def interrupted(target: Path) -> None:
-    """What is left where a process was killed after it saved two chunks and wrote half of a third."""
+    """Leave the files of a process that was killed after it saved two chunks and wrote half of a third."""
     with open_part_file(target, JOB, restart=False) as part:
         part.write(b"one\n", 1)
         part.write(b"two\nthree\n", 2)
