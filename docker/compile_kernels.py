@@ -1,7 +1,7 @@
 """Fill numba's cache (NUMBA_CACHE_DIR) with the kernels that a server needs, by predictions with a toy model.
 
-numba compiles a function for the argument types of a call, so only an artifact that was written and opened as every
-other one brings the types of serving (memory-mapped arrays are read-only, and read-only is a type).
+numba compiles a function for the types of its arguments. A memory-mapped array is read-only, which is a type of its
+own, so the kernels must be called with the arrays of an artifact that was written and opened as every other one is.
 
 Shapes: V vocabulary, D dimensions, N texts, each its own label.
 """
@@ -33,16 +33,21 @@ from astec.export.search.plan import IndexPlan, ShortlistPlan
 from astec.server.engine.predictor import Predictor
 from astec.server.engine.ranking_json import to_json
 
-# The kernels read ASCII by the byte, and anything else by the code point: the first text and all together have both.
+# There are kernels for ASCII texts, which read bytes, and for other texts, which read code points. The first text alone
+# needs the first kind, all texts together need the second kind.
 TEXTS = ("red running shoes", "blue running shoes", "red rain jacket", "blue rain jacket", "warm café socks")
 DIM = 16
 NEIGHBOURS = 3
 HNSW = HnswParams(m=8, ef_construction=50, ef_search=50)
-BACKENDS: tuple[Backend, ...] = ("hnswlib", "flat", "hnsw-int8")  # the last two have kernels
+BACKENDS: tuple[Backend, ...] = ("hnswlib", "flat", "hnsw-int8")  # The last two are searched by kernels of ours.
 
 
 def toy_checkpoint(*, reranked: bool) -> Checkpoint:
-    """An untrained model whose labels are its texts: their representations are classifiers and centroids."""
+    """Return an untrained model whose labels are its texts, with their representations as classifiers and centroids.
+
+    Args:
+        reranked: Whether the model has a reranker.
+    """
     featurizer = TextFeaturizer.fit(TEXTS, FeaturizerConfig(min_df=1))
     embeddings_VD = np.random.default_rng(0).standard_normal((featurizer.num_features, DIM)).astype(np.float32)
     bags = featurizer.transform(TEXTS)
@@ -50,7 +55,7 @@ def toy_checkpoint(*, reranked: bool) -> Checkpoint:
     norm_N1 = np.linalg.norm(v_ND, axis=1, keepdims=True)
     units_ND = v_ND / norm_N1
     each_N, zeros_N = np.arange(len(TEXTS), dtype=np.int32), np.zeros(len(TEXTS), np.float32)
-    # Without a residual x-hat is v; with classifiers of unit norm each text's own label is its best.
+    # The residual is zero, so x-hat is v. The classifiers have unit norm, so the best label of each text is its own.
     model = DenseArrays(embeddings_VD, np.zeros((1, DIM, DIM), np.float32), units_ND, zeros_N)
     reranker, x_tilde_ND = (model, v_ND) if reranked else (None, v_ND[:, :0])
     sparse = SparseClassifier.build(np.arange(len(TEXTS) + 1), each_N, zeros_N, zeros_N, featurizer.num_features)
@@ -88,13 +93,17 @@ def toy_checkpoint(*, reranked: bool) -> Checkpoint:
 
 
 def _encode(bags: Bags, embeddings_VD: NDArray[np.float32]) -> NDArray[np.float32]:
-    """ReLU of the weighted sum of each text's embeddings, [N, D]."""
+    """Return the ReLU of the weighted sum of each text's embeddings, [N, D]."""
     weighted_TD = bags.weights[:, None] * embeddings_VD[bags.ids]
     return np.maximum(np.add.reduceat(weighted_TD, bags.offsets[:-1]), 0)
 
 
 def main() -> None:
-    """Raise RuntimeError where the toy model does not answer as it must."""
+    """Export toy models with all kinds of weights and indices, and predict with each.
+
+    Raises:
+        RuntimeError: A toy model predicts wrong labels.
+    """
     graph, flat, own = (IndexPlan(backend, HNSW, NEIGHBOURS) for backend in BACKENDS)
     stages = ShortlistPlan(DIM, centroids=flat, points=graph)
     pipeline = ShortlistPlan(DIM, centroids=None, points=own)

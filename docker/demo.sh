@@ -1,6 +1,6 @@
 #!/bin/sh
-# demo.sh FOLDER ARTIFACT: makes the model of `make demo` in the volume ARTIFACT, with FOLDER for what that needs meanwhile,
-# unless there is one or another is to be served (ASTEC_ARTIFACT_DIR).
+# demo.sh FOLDER ARTIFACT: trains and exports the model of `make demo` into the volume ARTIFACT, with temporary files in
+# FOLDER. Does nothing if there is a model already, or if another one is to be served (ASTEC_ARTIFACT_DIR).
 set -eu
 artifact=$2
 if [ -n "${ASTEC_ARTIFACT_DIR:-}" ]; then
@@ -17,7 +17,8 @@ astec-train demo-log runs/demo-log
 recipes=$(python -c 'import trainer; print(trainer.__path__[0])')/recipes
 astec-train runs/demo-log runs/demo --config "$recipes/demo.toml"
 astec-export runs/demo artifacts/demo --training-texts
-# A volume cannot be replaced by a rename. The manifest, without which nothing is a model, comes last and at once.
+# A volume cannot be replaced by a rename. Therefore the manifest, which makes a folder a model, is moved there last and
+# atomically.
 find "$artifact" -mindepth 1 -delete
 mv artifacts/demo/manifest.json artifacts
 cp -R artifacts/demo/. "$artifact"

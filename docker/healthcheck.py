@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Exit with 0 where the server of this container answers that it is alive. The image has no curl."""
+"""Exit with code 0 if the server in this container is alive, else with 1. The image has no curl."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ TIMEOUT_S = 2
 
 
 def main() -> int:
-    """Ask `/healthz` on the port of `ASTEC_PORT`; a proxy in the environment does not matter."""
+    """Request `/healthz` on port `ASTEC_PORT`, without any proxy that the environment names; return the exit code."""
     connection = HTTPConnection("127.0.0.1", int(os.environ["ASTEC_PORT"]), timeout=TIMEOUT_S)
     try:
         connection.request("GET", "/healthz")
