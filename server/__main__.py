@@ -113,7 +113,11 @@ def _serve(settings: Settings, models: ModelReleases) -> int:
         ),
         on_drain=AstecApi.drain,
         releases=models,
-        timeouts=ServerTimeouts(settings.drain_timeout_s, settings.shutdown_timeout_s, settings.client_timeout_s),
+        timeouts=ServerTimeouts(
+            drain_s=settings.drain_timeout_s,
+            shutdown_s=settings.shutdown_timeout_s,
+            client_s=settings.client_timeout_s,
+        ),
         access_log=settings.access_log,
     )
 

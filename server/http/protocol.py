@@ -52,7 +52,7 @@ class BoundedHttp(UvicornConnection):
         self._wants_upgrade = False  # whether the head being parsed asks for another protocol
         self._is_refused = False  # whether the request being received already has its response, a refusal
         self.stream_steps = 0
-        """How often the client sent a part of a body after the response had begun, or took a part of a response."""
+        """Number of times that the client sent a part of a body during the response, or took a part of a response."""
 
     def data_received(self, data: bytes) -> None:
         """Parse received bytes, in pieces that are not larger than the limit of a head."""

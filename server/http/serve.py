@@ -43,7 +43,7 @@ class Listeners:
         """Return the worker's own socket, and close this process's copies of the other workers' sockets.
 
         A worker and the one that replaces it have the same socket. As long as any process has a socket open, the kernel
-        puts connections into its queue, and here nobody would accept them.
+        puts connections into its queue; this process would not accept them.
         """
         own = self.per_worker[worker_id % len(self.per_worker)]
         for listener in self.per_worker:
@@ -59,9 +59,9 @@ class Listeners:
             listener.close()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServerTimeouts:
-    """How long clients and open requests may take, in seconds.
+    """The time that clients and open requests may take, in seconds.
 
     Attributes:
         drain_s: Time for which a worker that stops keeps answering on open connections.

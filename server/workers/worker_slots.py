@@ -55,7 +55,7 @@ class Worker:
 
     @property
     def ended(self) -> bool:
-        """Whether the process has ended."""
+        """True if the process has ended."""
         return self.process.exitcode is not None
 
     def kill(self) -> None:

@@ -1,4 +1,4 @@
-"""Connections taken by a real listener, many at once."""
+"""The acceptor with a real listening socket and many connections at once."""
 
 import asyncio
 import errno
@@ -35,20 +35,20 @@ async def greeting(address: tuple[str, int]) -> bytes:
         writer.close()
 
 
-async def test_all_who_wait_are_let_in_by_one_turn_of_the_loop(listener: socket.socket) -> None:
+async def test_all_pending_connections_are_accepted_in_one_turn_of_the_loop(listener: socket.socket) -> None:
     listener.listen(CLIENTS)
     clients = [socket.create_connection(listener.getsockname()) for _ in range(CLIENTS)]
-    let_in: list[Greeter] = []
+    connected: list[Greeter] = []
 
     def protocol() -> Greeter:
-        let_in.append(Greeter())
-        return let_in[-1]
+        connected.append(Greeter())
+        return connected[-1]
 
     acceptor = ConnectionAcceptor(listener, protocol, CLIENTS)
-    for _ in range(3):  # The loop sees the listener, takes all that wait, and begins with each of them.
+    for _ in range(3):  # The loop sees the listener, accepts all connections, and starts the task of each.
         await asyncio.sleep(0)
     await acceptor.wait_closed()
-    assert len(let_in) == CLIENTS
+    assert len(connected) == CLIENTS
     for client in clients:
         with client:
             client.settimeout(10)
@@ -56,7 +56,7 @@ async def test_all_who_wait_are_let_in_by_one_turn_of_the_loop(listener: socket.
     acceptor.close()
 
 
-async def test_a_closed_door_lets_nobody_in_and_may_be_closed_again(listener: socket.socket) -> None:
+async def test_a_closed_acceptor_accepts_no_connection_and_may_be_closed_again(listener: socket.socket) -> None:
     address = listener.getsockname()
     acceptor = ConnectionAcceptor(listener, Greeter, CLIENTS)
     assert await greeting(address) == b"hello"
@@ -68,7 +68,7 @@ async def test_a_closed_door_lets_nobody_in_and_may_be_closed_again(listener: so
 
 
 class Crowded(socket.socket):
-    """The listener of a process that has no file left for some time."""
+    """A listening socket of a process that has no file descriptor left for some time."""
 
     refusals = 0
     end = 0
@@ -80,7 +80,7 @@ class Crowded(socket.socket):
         return super().accept()
 
 
-async def test_without_files_left_the_door_opens_again_later(
+async def test_without_file_descriptors_it_pauses_and_accepts_again_later(
     listener: socket.socket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("astec.server.http.acceptor._PAUSE_S", 0.01)
@@ -92,7 +92,7 @@ async def test_without_files_left_the_door_opens_again_later(
     assert caplog.text.count("no connection is taken for 0.01 s: Too many open files") == 2
 
 
-async def test_a_door_that_was_closed_while_it_pauses_stays_closed(
+async def test_an_acceptor_that_is_closed_during_a_pause_stays_closed(
     listener: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("astec.server.http.acceptor._PAUSE_S", 0.01)

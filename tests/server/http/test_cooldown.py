@@ -1,4 +1,4 @@
-"""The pause of connections after refusals, on an event loop's clock that the tests move."""
+"""The pause of connections after refusals, with a clock of the event loop that the tests set."""
 
 import asyncio
 from collections.abc import Callable
@@ -23,17 +23,17 @@ class Connection:
 
 
 class Clock:
-    """Stands in for the loop's clock and its alarms."""
+    """Replaces the clock and the timers of the event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now_s = 100.0
-        self._alarms: list[tuple[float, Callable[[], None]]] = []
+        self._timers: list[tuple[float, Callable[[], None]]] = []
         monkeypatch.setattr(loop, "time", lambda: self.now_s)
-        monkeypatch.setattr(loop, "call_at", lambda when_s, callback: self._alarms.append((when_s, callback)))
+        monkeypatch.setattr(loop, "call_at", lambda when_s, callback: self._timers.append((when_s, callback)))
 
     def go_to(self, now_s: float) -> None:
-        while self._alarms and self._alarms[0][0] <= now_s:
-            self.now_s, callback = self._alarms.pop(0)
+        while self._timers and self._timers[0][0] <= now_s:
+            self.now_s, callback = self._timers.pop(0)
             callback()
         self.now_s = now_s
 
@@ -50,7 +50,7 @@ def refuse(cooldown: Cooldown, count: int) -> list[Connection]:
     return connections
 
 
-async def test_refusals_far_apart_make_nobody_wait(clock: Clock) -> None:
+async def test_refusals_below_the_rate_cause_no_pause(clock: Clock) -> None:
     cooldown = Cooldown(rate_per_s=1000.0, max_wait_s=MAX_WAIT_S)
     for second in range(5):
         clock.go_to(100.0 + second)
@@ -70,7 +70,7 @@ async def test_connections_are_read_again_at_the_rate_in_the_order_of_their_refu
     assert len(cooldown) == 0
 
 
-async def test_nobody_waits_for_longer_than_the_limit(clock: Clock) -> None:
+async def test_no_pause_is_longer_than_the_limit(clock: Clock) -> None:
     cooldown = Cooldown(RATE_PER_S, MAX_WAIT_S)
     connections = refuse(cooldown, 1000)
     clock.go_to(100.0 + MAX_WAIT_S)

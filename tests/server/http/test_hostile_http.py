@@ -1,4 +1,4 @@
-"""A real server and clients that keep to no rule, on raw sockets."""
+"""A real server against clients that violate HTTP, on raw sockets."""
 
 import json
 import re
@@ -67,13 +67,13 @@ class Answer(NamedTuple):
 
 
 def all_of(connection: socket.socket) -> bytes:
-    """What comes until the server closes."""
+    """Return all bytes that arrive until the server closes the connection."""
     received = b""
     try:
         while piece := connection.recv(65536):
             received += piece
     except ConnectionResetError:
-        pass  # It closed before it had read what we still sent.
+        pass  # The server closed before it had read everything that was sent.
     return received
 
 
@@ -97,7 +97,7 @@ def problem_of(answer: Answer) -> dict:
 
 
 def ask(target: Target, *pieces: bytes) -> list[Answer]:
-    """Sends the pieces and returns all answers until the server closes the connection."""
+    """Send the pieces, and return all responses until the server closes the connection."""
     with closing(target.connect()) as connection:
         try:
             for piece in pieces:
@@ -112,7 +112,7 @@ def assert_well(target: Target) -> None:
 
 
 def first_of(connection: socket.socket) -> Answer:
-    """The first answer, where the server does not close the connection."""
+    """Return the first response, if the server does not close the connection."""
     received = b""
     while True:
         received += connection.recv(65536)
@@ -123,7 +123,7 @@ def first_of(connection: socket.socket) -> Answer:
 
 
 def assert_cut_off(connection: socket.socket, piece: bytes) -> None:
-    """Sends without reading, until the server closes; within 100 MB."""
+    """Send without reading until the server closes the connection, at most 100 MB."""
     try:
         for _ in range(0, 100_000_000, len(piece)):
             connection.sendall(piece)

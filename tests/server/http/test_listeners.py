@@ -19,7 +19,7 @@ def listening(host: str, port: int, count: int) -> Iterator[list[socket.socket]]
 
 
 def taken(listener: socket.socket) -> int:
-    """How many connections wait on it, which end."""
+    """Accept and close all pending connections; return their number."""
     count = 0
     while True:
         try:

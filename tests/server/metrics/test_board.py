@@ -1,4 +1,4 @@
-"""Counting in shared memory, over processes that come and go."""
+"""Counters in shared memory, of processes that start and end."""
 
 import os
 from collections.abc import Callable

@@ -21,7 +21,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def resident_bytes(path: Path) -> int:
-    """What of a file this process has in its page tables."""
+    """Return the bytes of a file that are in the page tables of this process."""
     resident, inside = 0, False
     for line in Path("/proc/self/smaps").read_text().splitlines():
         if "-" in line.split()[0]:

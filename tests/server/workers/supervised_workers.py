@@ -1,6 +1,6 @@
-"""Workers that do as they are told, under the real supervisor, in a process that has one thread.
+"""A program that runs the real supervisor, with workers that behave as an argument says, in a single-threaded process.
 
-Usage: python supervised_workers.py BEHAVIOUR STOP_TIMEOUT_S; what happens is told on stdout, a line each.
+Usage: python supervised_workers.py BEHAVIOUR STOP_TIMEOUT_S; each event is a line on stdout.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def tell(*words: object) -> None:
 
 
 class Releases:
-    """Numbers. The second is refused, cannot be loaded, or has a worker that cannot start, as the behaviour says."""
+    """Numbered releases. By the behaviour, the second is refused, cannot be loaded, or its workers do not start."""
 
     def __init__(self, behaviour: str) -> None:
         self.behaviour = behaviour

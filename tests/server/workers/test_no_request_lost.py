@@ -1,4 +1,4 @@
-"""Workers restarted, exchanged, killed and stopped under load, by real signals: who lost what."""
+"""Requests that are lost while workers are restarted, replaced, killed and stopped under load, by real signals."""
 
 import asyncio
 import hashlib
@@ -30,7 +30,7 @@ FLAGS = ("--request-timeout-ms", "30000", "--drain-s", "3")
 
 @pytest.fixture(scope="module")
 def other_artifact(demo_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo artifact as version "next", its labels in capitals so that each answer shows where it is from."""
+    """Return the demo artifact as version "next", with labels in capitals, so that an answer shows its artifact."""
     artifact = shutil.copytree(demo_artifact, tmp_path_factory.mktemp("next") / "artifact")
     labels = (artifact / "labels.bin").read_bytes().upper()
     (artifact / "labels.bin").write_bytes(labels)
@@ -45,12 +45,12 @@ def other_artifact(demo_artifact: Path, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="module")
 def bodies(demo_queries: list[str]) -> list[bytes]:
-    """Requests as they are sent."""
+    """Return the bodies of the requests."""
     return [json.dumps({"query": query}).encode() for query in demo_queries[::4]]
 
 
 class Load:
-    """Requests at a constant rate over kept-alive connections, and how they ended."""
+    """Sends requests at a constant rate over kept-alive connections, and counts the outcomes."""
 
     def __init__(self, url: str, bodies: list[bytes]) -> None:
         self.kinds: Counter[str] = Counter()
@@ -70,7 +70,7 @@ class Load:
         await self._client.close()
 
     async def more(self, count: int) -> None:
-        """Return when so many more requests were answered well."""
+        """Return once `count` more requests were answered without an error."""
         wanted = self.kinds[OK] + count
         await until(lambda: self.kinds[OK] >= wanted)
 
@@ -105,7 +105,7 @@ async def under_load(server: Served, bodies: list[bytes]) -> AsyncIterator[Load]
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Served]]:
-    """Starts the real command with two workers; it is stopped after the test."""
+    """Return a function that starts the real command with two workers; it is stopped after the test."""
     running = []
 
     def start(artifact: Path, *flags: str, workers: int = 2) -> Served:
@@ -133,7 +133,7 @@ async def metric(server: Served, series: str) -> float:
 
 
 async def reload(server: Served, outcome: str = "done") -> None:
-    """Ask for new workers, and return when that came to its end and nobody is left of the old ones."""
+    """Request new workers; return when the replacement is over and all old workers have ended."""
     series = f'astec_reloads_total{{outcome="{outcome}"}}'
     before, workers = await metric(server, series), len(server.workers())
 
@@ -150,7 +150,7 @@ def ask_all(server: Served, bodies: list[bytes]) -> set[tuple[bytes, bytes]]:
 
 
 def point(link: Path, artifact: Path) -> None:
-    """Switch a link in one step, as `ln -sfn` and `mv -T` do."""
+    """Replace a link atomically, as `ln -sfn` and `mv -T` do."""
     aside = link.with_name("aside")
     aside.symlink_to(artifact)
     aside.replace(link)
@@ -282,7 +282,7 @@ def get(connection: socket.socket, path: str) -> httpx.Response:
 
 
 def answer_on(connection: socket.socket) -> httpx.Response:
-    """Read one answer, and to the end of the connection where that is what it says."""
+    """Read one response, and to the end of the connection if the response announces that it is closed."""
     stream = connection.makefile("rb")
     status = int(stream.readline().split()[1])
     headers = dict(line.decode().strip().split(": ", 1) for line in iter(stream.readline, b"\r\n"))

@@ -1,4 +1,4 @@
-"""The real command under more load than it can take."""
+"""The real command under more load than it can serve."""
 
 import json
 import subprocess

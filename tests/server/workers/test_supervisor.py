@@ -1,4 +1,4 @@
-"""The supervisor with real processes and signals; what workers serve is no matter here."""
+"""The supervisor with real processes and signals, and with workers that serve nothing."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ SCRIPT = Path(__file__).with_name("supervised_workers.py")
 
 
 class Supervised:
-    """A supervisor in a process of its own and what it said."""
+    """A supervisor in a process of its own, and the lines that it has printed."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
@@ -32,7 +32,7 @@ class Supervised:
             self.said.append(said.strip())
 
     def read_worker(self, slot: int, *, other_than: int = 0) -> int:
-        """The process id of the worker in `slot`."""
+        """Return the process id of the worker in `slot`."""
         while True:
             for line in self.said:
                 if line.startswith(f"working {slot} ") and int(line.split()[2]) != other_than:
