@@ -20,7 +20,7 @@ from astec.export.artifact.encoder.head import apply_head
 from astec.export.artifact.index.hnsw_int8 import Int8Index
 from astec.export.artifact.index.hnsw_walk import walk
 from astec.export.artifact.kernels.clock import now_s
-from astec.export.artifact.kernels.pinned_arguments import Kept
+from astec.export.artifact.kernels.pinned_arguments import PinnedArguments
 from astec.export.artifact.scoring.ranker import Ranker, rank_labels
 from astec.export.artifact.shortlist.votes import NO_CENTROIDS, join
 from astec.export.artifact.store import Artifact
@@ -32,8 +32,8 @@ from astec.export.artifact.text.tokens import Codes
 class Pipeline:
     """Answers texts by the fused kernel. Thread-safe; runs on the calling thread only."""
 
-    def __init__(self, featurizer: TextFeaturizer, kept: Kept) -> None:
-        self._featurizer, self._kept = featurizer, kept
+    def __init__(self, featurizer: TextFeaturizer, pinned: PinnedArguments) -> None:
+        self._featurizer, self._pinned = featurizer, pinned
 
     @classmethod
     def of(cls, artifact: Artifact, ranker: Ranker) -> Pipeline | None:
@@ -57,7 +57,7 @@ class Pipeline:
             NO_CENTROIDS,
             ranker.arguments(),
         )
-        return cls(featurizer, Kept(values))
+        return cls(featurizer, PinnedArguments(values))
 
     def rank(
         self, texts: Sequence[str], top_k: int
@@ -68,15 +68,15 @@ class Pipeline:
             Labels int64 [B, K], best first, -1 where a query has fewer; their scores float32 [B, K]; and the seconds of
             featurizing, encoding, shortlisting and scoring, float64 [4].
         """
-        labels_BK, scores_BK, times = _answer(self._kept, self._featurizer.encode(texts), len(texts), top_k)
+        labels_BK, scores_BK, times = _answer(self._pinned, self._featurizer.encode(texts), len(texts), top_k)
         return labels_BK, scores_BK, times
 
 
 @njit(cache=True, nogil=True)
 def _answer(
-    kept: Kept, codes: Codes, num_texts: int, top_k: int
+    pinned: PinnedArguments, codes: Codes, num_texts: int, top_k: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float64]]:
-    featurizer, (rows_VD, scales_V), head, graph, points, no_centroids, ranker = kept.values
+    featurizer, (rows_VD, scales_V), head, graph, points, no_centroids, ranker = pinned.values
     begun_s = now_s()
     ids_T, weights_T, bounds = featurize(codes, num_texts, *featurizer)
     featurized_s = now_s()

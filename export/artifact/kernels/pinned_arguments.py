@@ -13,16 +13,16 @@ from numba.experimental import structref
 
 
 @structref.register
-class _KeptType(types.StructRef):
-    """The numba type of a `Kept`, which depends on the type of its values."""
+class _PinnedArgumentsType(types.StructRef):
+    """The numba type of a `PinnedArguments`, which depends on the type of its values."""
 
     def preprocess_fields(self, fields: tuple[tuple[str, Any], ...]) -> tuple[tuple[str, Any], ...]:
         """Remove literal numbers from the type, so that models with different numbers share a compiled kernel."""
         return tuple((name, types.unliteral(kind)) for name, kind in fields)  # type: ignore[no-untyped-call, unused-ignore]
 
 
-class Kept(structref.StructRefProxy):  # type: ignore[misc, unused-ignore]
-    """Keeps a tuple of arrays, numbers and tuples, which a kernel reads as `values`.
+class PinnedArguments(structref.StructRefProxy):  # type: ignore[misc, unused-ignore]
+    """Holds a tuple of arrays, numbers and tuples, which a kernel reads as `values`.
 
     Args:
         values: the tuple; its arrays live as long as this object.
@@ -30,17 +30,17 @@ class Kept(structref.StructRefProxy):  # type: ignore[misc, unused-ignore]
 
     values: tuple[Any, ...]
 
-    def __new__(cls, values: tuple[Any, ...]) -> Kept:
+    def __new__(cls, values: tuple[Any, ...]) -> PinnedArguments:
         """Unpack the values, in a kernel that is compiled once for each type of values."""
-        kept: Kept = _keep(values)
-        return kept
+        pinned: PinnedArguments = _pin(values)
+        return pinned
 
 
-structref.define_constructor(Kept, _KeptType, ["values"])  # type: ignore[no-untyped-call, unused-ignore]
-structref.define_attributes(_KeptType)  # type: ignore[no-untyped-call, unused-ignore]
-structref.define_boxing(_KeptType, Kept)  # type: ignore[no-untyped-call, unused-ignore]
+structref.define_constructor(PinnedArguments, _PinnedArgumentsType, ["values"])  # type: ignore[no-untyped-call, unused-ignore]
+structref.define_attributes(_PinnedArgumentsType)  # type: ignore[no-untyped-call, unused-ignore]
+structref.define_boxing(_PinnedArgumentsType, PinnedArguments)  # type: ignore[no-untyped-call, unused-ignore]
 
 
 @njit(cache=True)
-def _keep(values: tuple[Any, ...]) -> Kept:
-    return Kept(values)
+def _pin(values: tuple[Any, ...]) -> PinnedArguments:
+    return PinnedArguments(values)
