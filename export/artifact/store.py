@@ -173,7 +173,7 @@ def _open_parts(path: Path, manifest: Manifest) -> Artifact:
     require(len(labels) == sizes.num_labels, f"{LABELS_STEM}: {len(labels)} labels, not {sizes.num_labels}")
     num_embeddings = sizes.num_features if manifest.encoder.embeddings is None else manifest.encoder.embeddings
     reranker_embeddings, reranker = None, None
-    if sizes.reranker_dim:  # never in int8
+    if sizes.reranker_dim:  # whose weights are never in int8
         shape = (sizes.num_features, sizes.reranker_dim)
         reranker_embeddings = Embeddings.open(path, RERANKER_EMBEDDINGS_STEM, shape, int8=False)
         reranker = DenseClassifier.open(path, RERANKER_STEM, (sizes.num_labels, sizes.reranker_dim), int8=False)

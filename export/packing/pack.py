@@ -96,7 +96,7 @@ def _write_parts(checkpoint: Checkpoint, indices: Indices, folder: Path, *, int8
     Embeddings.of(model.embeddings, int8=int8).save(folder, EMBEDDINGS_STEM)
     save_label_counts(folder, checkpoint.label_counts)
     DenseClassifier.of(model.classifier, model.bias, int8=int8).save(folder, CLASSIFIER_STEM)
-    if reranker is not None:  # never in int8
+    if reranker is not None:  # whose weights are never in int8
         Embeddings.of(reranker.embeddings).save(folder, RERANKER_EMBEDDINGS_STEM)
         DenseClassifier.of(reranker.classifier, reranker.bias).save(folder, RERANKER_STEM)
     _write_shortlister(checkpoint, indices, folder, int8=int8)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astec.export.artifact.index.hnsw_graph import NO_LINK
+from astec.export.artifact.storage.checked_arrays import is_finite, require
 
 _HEADER = struct.Struct("<6QiI3QdQ")
 _MAX_M = 2**15  # more links than hnswlib allows, and their number leaves the flag bits of its 32 bits free
@@ -108,9 +109,7 @@ def _require_sound_nodes(records: NDArray[np.uint8], first: int, header: _Header
     begin, end = header.vector_begin, header.label_begin
     _require_sound_lists(records[:, :begin], header.num_nodes)
     vectors = np.ascontiguousarray(records[:, begin:end]).view(np.float32)
-    # The minimum or the maximum is NaN or infinite if any number is.
-    if vectors.size and not np.isfinite([vectors.min(), vectors.max()]).all():
-        raise ValueError("its vectors hold NaN or infinity")
+    require(is_finite(vectors), "its vectors hold NaN or infinity")
     labels = np.ascontiguousarray(records[:, end:]).view(np.uint64)[:, 0]
     if not np.array_equal(labels, np.arange(first, first + len(records), dtype=np.uint64)):
         raise ValueError("its nodes are not in the order of their vectors")

@@ -26,6 +26,7 @@ from astec.export.artifact.index.hnsw_graph import HnswGraph
 from astec.export.artifact.index.hnsw_walk import WalkArguments, walk
 from astec.export.artifact.kernels.quantization import quantize_int8
 from astec.export.artifact.kernels.weight_rows import read_only
+from astec.export.artifact.storage.checked_arrays import is_finite, require
 
 _MAGIC, _VERSION = b"HNSWINT8", 1
 _HEADER = struct.Struct("<8s7q")
@@ -107,8 +108,8 @@ class Int8Index:
             )
             graph = HnswGraph(links_NM, upper_nodes_U, upper_bounds, upper_RM, sizes.entry)
             graph.require_sound()
-            _require_finite("scales", scales_N)
-            _require_finite("factors", factors_D)
+            require(is_finite(scales_N), "its scales hold NaN or infinity")
+            require(is_finite(factors_D), "its factors hold NaN or infinity")
         except ValueError as error:
             raise ValueError(f"{path.name} is no sound int8 graph: {error}; export again") from error
         return cls(codes_ND, scales_N, factors_D, graph, params.ef_search)
@@ -182,9 +183,3 @@ def _bounds(sizes: _Sizes) -> list[tuple[int, int]]:
         end = begin + np.dtype(dtype).itemsize * prod(shape)
         bounds.append((begin, end))
     return bounds
-
-
-def _require_finite(what: str, numbers: NDArray[np.float32]) -> None:
-    # The minimum or the maximum is NaN or infinite if any number is; computing them allocates nothing.
-    if not np.isfinite([numbers.min(), numbers.max()]).all():
-        raise ValueError(f"its {what} hold NaN or infinity")

@@ -77,7 +77,7 @@ def walk(
             nodes_E[nearest] = ~node
             while 2 * (visited + len(fresh_M)) > len(visited_T):
                 visited_T = _doubled(visited_T)
-            num_fresh = _ask_for_fresh(node, links_NM, visited_T, fresh_M, codes_ND, scales_N)
+            num_fresh = _visit_links(node, links_NM, visited_T, fresh_M, codes_ND, scales_N)
             visited += num_fresh
             for i in range(num_fresh):
                 similarity = dot(codes_ND, scales_N, fresh_M[i], scaled_BD, query)
@@ -142,7 +142,7 @@ def _descend(
 
 
 @njit(cache=True, nogil=True)
-def _ask_for_fresh(
+def _visit_links(
     node: int,
     links_NM: NDArray[np.int32],
     visited_T: NDArray[np.int32],
