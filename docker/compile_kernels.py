@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from astec.export.artifact.index.base import Backend, HnswParams
 from astec.export.artifact.labels.label_sets import LabelSets
 from astec.export.artifact.labels.text_table import TextTable
-from astec.export.artifact.manifest import Weights
+from astec.export.artifact.manifest import WeightType
 from astec.export.artifact.scoring.shares import Shares
 from astec.export.artifact.scoring.sparse import SparseClassifier
 from astec.export.artifact.store import open_artifact
@@ -107,7 +107,7 @@ def main() -> None:
     graph, flat, own = (IndexPlan(backend, HNSW, NEIGHBOURS) for backend in BACKENDS)
     stages = ShortlistPlan(DIM, centroids=flat, points=graph)
     pipeline = ShortlistPlan(DIM, centroids=None, points=own)
-    plans: list[tuple[Weights, bool, ShortlistPlan]] = [
+    plans: list[tuple[WeightType, bool, ShortlistPlan]] = [
         ("float32", True, stages),
         ("int8", True, stages.in_int8()),
         ("float32", False, pipeline),

@@ -10,7 +10,7 @@ import typer
 
 from astec.export.artifact.index.base import Backend
 from astec.export.artifact.labels.metadata import LabelMetadata
-from astec.export.artifact.manifest import Weights
+from astec.export.artifact.manifest import WeightType
 from astec.export.artifact.storage.atomic_files import require_absent
 from astec.export.artifact.verification import ArtifactError
 from astec.export.calibration.fit import CALIBRATED_RANKS, MIN_TEXTS, CalibrationFit, fit_calibration
@@ -55,7 +55,7 @@ def export(
         str | None, typer.Option(help="Version of the model. Default: a hash of its content, equal for equal models.")
     ] = None,
     weights: Annotated[
-        Weights,
+        WeightType,
         typer.Option(
             help="Type of embeddings, classifiers, label representatives and vectors of the default index. int8: a "
             "quarter of the memory, faster, and a little less accurate; the loss is measured and printed."
@@ -220,7 +220,7 @@ def _export(
     artifact: Path,
     name: str,
     version: str | None,
-    weights: Weights,
+    weights: WeightType,
     space: SearchSpace,
     extras: _Extras,
 ) -> VerificationReport:
@@ -308,7 +308,7 @@ def _show(trials: Sequence[Trial], chosen: Trial, plot: Path | None) -> None:
 
 
 def _calibrate(
-    builder: IndexBuilder, plan: ShortlistPlan, weights: Weights, plot: Path | None
+    builder: IndexBuilder, plan: ShortlistPlan, weights: WeightType, plot: Path | None
 ) -> CalibrationFit | None:
     """How likely a label with a score is right, shown in a line and as a picture."""
     pairs = score_held_out(builder, plan, weights, CALIBRATED_RANKS)

@@ -21,7 +21,7 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 Count = Annotated[int, Field(ge=0, lt=2**40)]
 Positive = Annotated[int, Field(ge=1, lt=2**40)]
-Weights = Literal["float32", "int8"]
+WeightType = Literal["float32", "int8"]
 """The type of embeddings, classifiers and label representatives; the weights of a re-ranker are always float32."""
 Reads = Literal["bag", "words", "pieces", "vector"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -205,7 +205,7 @@ class Manifest(Frozen):
     centroids: IndexDescription | None
     points: IndexDescription | None
     max_candidates: Positive | None
-    weights: Weights
+    weights: WeightType
     scoring: Scoring
     metrics: dict[str, float]
     training: dict[str, str | Integer | float | bool | None]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from astec.export.artifact.labels.metadata import LabelMetadata
-from astec.export.artifact.manifest import Weights
+from astec.export.artifact.manifest import WeightType
 from astec.export.calibration.fit import CalibrationFit
 from astec.export.search.tradeoff import Trial
 
@@ -26,7 +26,7 @@ class PackOptions:
     """
 
     version: str | None = None
-    weights: Weights = "float32"
+    weights: WeightType = "float32"
     trials: Sequence[Trial] = ()
     fit: CalibrationFit | None = None
     label_metadata: LabelMetadata | None = None

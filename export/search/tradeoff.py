@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from astec.export.artifact.index.base import HnswParams, NeighbourIndex, StoredIndex
 from astec.export.artifact.index.flat import FlatIndex
-from astec.export.artifact.manifest import Weights
+from astec.export.artifact.manifest import WeightType
 from astec.export.artifact.shortlist.label_graph import LabelGraph
 from astec.export.artifact.shortlist.shortlister import Shortlister
 from astec.export.calibration.scored_pairs import ScoredPairs
@@ -62,7 +62,7 @@ class Trial:
     figures: Figures
     cost_us: float
     search_us: float | None = None
-    weights: Weights = "float32"
+    weights: WeightType = "float32"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ def judge_int8(builder: IndexBuilder, plan: ShortlistPlan) -> Trial:
     return _Search(builder, SearchSpace(), "int8").try_plan(plan)
 
 
-def score_held_out(builder: IndexBuilder, plan: ShortlistPlan, weights: Weights, top_k: int) -> ScoredPairs:
+def score_held_out(builder: IndexBuilder, plan: ShortlistPlan, weights: WeightType, top_k: int) -> ScoredPairs:
     """The best labels of the held-out texts by a plan, with their scores and whether they are right.
 
     Raises:
@@ -145,7 +145,7 @@ def _plan(
 
 
 class _Search:
-    def __init__(self, builder: IndexBuilder, space: SearchSpace, weights: Weights = "float32") -> None:
+    def __init__(self, builder: IndexBuilder, space: SearchSpace, weights: WeightType = "float32") -> None:
         self._builder, self._space, self._weights = builder, space, weights
         self._judge = Judge(builder.checkpoint, int8=weights == "int8")
         self._representatives = builder.representatives(int8=weights == "int8")

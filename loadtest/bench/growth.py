@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from astec.export.artifact.manifest import FORMAT_VERSION, Weights
+from astec.export.artifact.manifest import FORMAT_VERSION, WeightType
 from astec.export.artifact.store import open_artifact
 from astec.export.console import console
 from astec.export.readers import open_dataset
@@ -28,7 +28,7 @@ class GrowthRow:
     in_process: InProcess
 
 
-def measure_growth(folder: Path, num_labels: int, dim: int, weights: Weights, count: int) -> GrowthRow:
+def measure_growth(folder: Path, num_labels: int, dim: int, weights: WeightType, count: int) -> GrowthRow:
     """Ask the artifact of this size, made where it is not there yet, `count` queries.
 
     Raises:
@@ -41,7 +41,7 @@ def measure_growth(folder: Path, num_labels: int, dim: int, weights: Weights, co
     return GrowthRow(num_labels, artifact_size(path), measure_in_process(artifact, queries, count))
 
 
-def synthetic_artifact(folder: Path, num_labels: int, dim: int, weights: Weights) -> Path:
+def synthetic_artifact(folder: Path, num_labels: int, dim: int, weights: WeightType) -> Path:
     """The path of the artifact of this size, made by the command in a process of its own where it is not there yet.
 
     Raises:

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from astec.export.artifact.manifest import Weights
+from astec.export.artifact.manifest import WeightType
 from astec.export.artifact.store import open_artifact
 from astec.export.artifact.text.bags import Query
 from astec.export.artifact.verification import ArtifactError, read_manifest
@@ -195,6 +195,6 @@ class Bench:
         with TemporaryDirectory(prefix="astec-bulk-") as folder:
             self.results.bulk = measure_bulk(plan.artifact, queries, plan.bulk_queries, plan.workers, Path(folder))
 
-    def _weights(self) -> Weights:
+    def _weights(self) -> WeightType:
         """Those of the synthetic artifacts: the same as of the artifact that is measured."""
         return read_manifest(self.plan.artifact).weights

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from astec.export.artifact.manifest import Weights
+from astec.export.artifact.manifest import WeightType
 from astec.export.console import console
 
 EXIT_BAD_INPUT = 2
@@ -24,7 +24,7 @@ def synth_artifact(
     ] = 10_000,
     sparse_term: Annotated[bool, typer.Option(help="With the sparse linear term, as trained models have it.")] = True,
     weights: Annotated[
-        Weights, typer.Option(help="Type of embeddings, classifiers, representatives and vectors of the index.")
+        WeightType, typer.Option(help="Type of embeddings, classifiers, representatives and vectors of the index.")
     ] = "float32",
     seed: Annotated[int, typer.Option(help="Of everything made up.")] = 0,
 ) -> None:

@@ -21,7 +21,7 @@ from scipy.sparse import csr_matrix
 from astec.export.artifact.index.base import HnswParams
 from astec.export.artifact.labels.label_sets import LabelSets
 from astec.export.artifact.labels.text_table import TextTable
-from astec.export.artifact.manifest import Weights
+from astec.export.artifact.manifest import WeightType
 from astec.export.artifact.scoring.shares import Shares
 from astec.export.artifact.scoring.sparse import SparseClassifier
 from astec.export.artifact.text.bags import Bags
@@ -104,7 +104,7 @@ class MadeUpTexts:
         return [(self.texts[row], [_label(label) for label in labels[bounds[row] : bounds[row + 1]]]) for row in rows]
 
 
-def make_artifact(target: Path, queries: Path, sizes: ModelSizes, seed: int, weights: Weights = "float32") -> None:
+def make_artifact(target: Path, queries: Path, sizes: ModelSizes, seed: int, weights: WeightType = "float32") -> None:
     """Make the artifact `target` and the file `queries` to ask it, JSON Lines of texts and labels.
 
     Raises:
@@ -157,7 +157,7 @@ def make_checkpoint(made_up: MadeUpTexts, sizes: ModelSizes, seed: int) -> Check
     )
 
 
-def make_indices(checkpoint: Checkpoint, seed: int, weights: Weights) -> Indices:
+def make_indices(checkpoint: Checkpoint, seed: int, weights: WeightType) -> Indices:
     """A graph over the training points in a space of fewer dimensions, as the exporter most often chooses it."""
     dim = min(_SHORTLIST_DIM, checkpoint.model.embeddings.shape[1])
     plan = ShortlistPlan(dim=dim, centroids=None, points=_PLAN, max_candidates=_MAX_CANDIDATES)

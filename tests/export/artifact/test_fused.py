@@ -12,7 +12,7 @@ import pytest
 from astec.export.artifact.encoder.embeddings import Embeddings
 from astec.export.artifact.encoder.head import apply_head
 from astec.export.artifact.fused import Pipeline
-from astec.export.artifact.manifest import Weights
+from astec.export.artifact.manifest import WeightType
 from astec.export.artifact.scoring.ranker import Ranker
 from astec.export.artifact.scoring.shares import Shares
 from astec.export.artifact.shortlist.shortlister import Shortlister
@@ -34,7 +34,7 @@ def artifact(
     build_indices: Callable[..., Indices],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Artifact:
-    weights: Weights = request.param
+    weights: WeightType = request.param
     checkpoint, path = make_checkpoint(learners=3), tmp_path_factory.mktemp("pipeline") / "artifact"
     indices = build_indices(checkpoint, dim=8, backend="hnsw-int8", kind="points", max_candidates=20)
     pack(checkpoint, indices, path, "demo", PackOptions(weights=weights))
