@@ -13,7 +13,8 @@ Parts of `HttpToolsProtocol` (one object per connection):
   `send_400_response`.
 
 Parts of `RequestResponseCycle` (one object per request): attributes `disconnected`, `keep_alive`, `more_body`,
-`response_complete`, `response_started` and `scope`, and the method `receive`.
+`response_complete`, `response_started` and `scope`, and the method `receive`. `server/api/predict.py` reads
+`disconnected` of the object to which `receive` is bound.
 
 Parts of `FlowControl` (one object per connection): attributes `read_paused` and `write_paused`, methods `pause_reading`
 and `resume_reading`.
@@ -21,6 +22,9 @@ and `resume_reading`.
 Parts of `uvicorn.Server`: attributes `config`, `force_exit`, `lifespan`, `server_state`, `servers` and `should_exit`;
 `startup` and `main_loop` are overridden, `on_tick` is called. Parts of its `server_state`: `connections` and
 `default_headers`. Parts of `uvicorn.Config`: `backlog`, `callback_notify`, `encoded_headers`, `http_protocol_class`.
+
+`server/metrics/logs.py` relies on the arguments of a record of the access log: client, method, path with query string,
+HTTP version and status.
 """
 
 from __future__ import annotations

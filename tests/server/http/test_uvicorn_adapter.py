@@ -174,6 +174,19 @@ async def test_a_tick_calls_the_callback_of_the_configuration(objects: dict[str,
     assert calls == [1], problem("Config.callback_notify", "is not called by Server.on_tick")
 
 
+async def test_the_access_log_has_path_and_query_string_as_third_argument(
+    objects: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    connection, cycle = objects["HttpToolsProtocol"], objects["RequestResponseCycle"]
+    connection.scope["query_string"] = b"a=b"
+    cycle.access_log, cycle.response_started = True, False
+    with caplog.at_level(logging.INFO, "uvicorn.access"):
+        await cycle.send({"type": "http.response.start", "status": 200, "headers": []})
+    (record,) = [record for record in caplog.records if record.name == "uvicorn.access"]
+    assert isinstance(record.args, tuple), problem("the access log", f"has the arguments {record.args}")
+    assert record.args[1:] == ("POST", "/?a=b", "1.1", 200), problem("the access log", f"has {record.args}")
+
+
 async def test_a_connection_has_no_request_before_the_first_and_says_so() -> None:
     config = uvicorn.Config(application, http=HttpToolsProtocol, lifespan="off", log_config=None)
     cycle = HttpToolsProtocol(config, ServerState(), {}).cycle
