@@ -16,7 +16,7 @@ from astec.export.artifact.labels.metadata import LabelMetadata, LabelValue, kin
 from astec.export.artifact.labels.text_table import TextTable
 from astec.export.artifact.manifest import MAX_COLUMN_NAME_CHARS, MAX_LABEL_COLUMNS, LabelColumn, ValueKind
 from astec.export.readers.errors import BadLineError, DataError
-from astec.export.readers.jsonl import check_encodable, type_name
+from astec.export.readers.formats.jsonl import check_encodable, type_name
 from astec.export.readers.records import read_records
 
 LABEL_COLUMN: Final = "label"

@@ -2,9 +2,9 @@
 
 from astec.export.readers.dataset import Dataset
 from astec.export.readers.errors import BadLinesError, DataError
-from astec.export.readers.folder import Split
 from astec.export.readers.opening import open_dataset
 from astec.export.readers.queries import open_queries
 from astec.export.readers.row import Row
+from astec.export.readers.split_file import Split
 
 __all__ = ["BadLinesError", "DataError", "Dataset", "Row", "Split", "open_dataset", "open_queries"]

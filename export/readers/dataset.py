@@ -1,4 +1,4 @@
-"""A data file or pair of files, as rows."""
+"""A data set: the rows of a file, or of a pair of files."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from astec.export.readers.row import Row
 LinesFormat = Literal["jsonl", "tsv", "fasttext", "xc-old", "xc-new"]
 FormatName = LinesFormat | Literal["npy"]
 MAX_BAD_LINES: Final = 100
-"""More are not collected: the file is of another kind than it seems."""
+"""Reading stops at more bad lines than this: such a file probably has another format than the one detected."""
 
 
 @dataclass(frozen=True, slots=True)
 class BadLine:
-    """A line that was refused: where, and what is wrong with it."""
+    """A line that was refused: its place, and the problem with it."""
 
     path: Path
     line: int
@@ -28,16 +28,16 @@ class BadLine:
 
 
 class Dataset(ABC):
-    """Rows of a data set, streamed anew by every call of `rows`.
+    """The rows of a data set; each call of `rows` reads the files again.
 
     Attributes:
-        format_name: how the rows are written.
+        format_name: the format of the files.
         paths: the files that hold the rows.
         query_kind: "text", or "bag" where rows hold feature ids.
-        num_features: number of feature ids, of pre-featurised data; else None.
+        num_features: number of feature ids of pre-featurised data; None for texts.
         feature_names: the names of the features, [num_features], where they are known.
         label_names: the texts of all labels by label id, where the format has such a list.
-        bad_lines: lines refused by the latest iteration.
+        bad_lines: number of lines refused by the latest iteration.
     """
 
     format_name: FormatName
@@ -56,8 +56,8 @@ class Dataset(ABC):
             progress: show a progress bar, on a terminal.
 
         Raises:
-            BadLinesError: after the last row, if there were bad lines; before it, if there were over 100.
-            DataError: a file that cannot be read, such as a truncated gzip.
+            BadLinesError: there are bad lines; raised after the last row, or as soon as there are over 100.
+            DataError: a file cannot be read, for example a truncated gzip.
         """
         self.bad_lines = 0
         read = 0
@@ -78,4 +78,4 @@ class Dataset(ABC):
 
     @abstractmethod
     def _entries(self, advance: Advance) -> Iterator[Row | BadLine]:
-        """Every row or refused line, in the order of the file."""
+        """Yield every row or refused line, in the order of the file."""

@@ -1,4 +1,4 @@
-"""Which format a file has, told by its first lines and never by its name."""
+"""Detection of a file's format from its first lines, never from its name."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Final, Literal
 
 from astec.export.readers.dataset import LinesFormat
 from astec.export.readers.errors import DataError
-from astec.export.readers.fasttext import has_label
+from astec.export.readers.formats.fasttext import has_label
+from astec.export.readers.formats.sparse_row import looks_like_row, parse_header
 from astec.export.readers.lines import read_lines
-from astec.export.readers.sparse import looks_like_row, parse_header
 
 _HEAD_LINES: Final = 20
 
@@ -22,10 +22,10 @@ _ROW_FORMATS: Final[tuple[LinesFormat, ...]] = ("xc-old", "xc-new", "jsonl", "fa
 
 
 def detect_rows_format(path: Path) -> LinesFormat:
-    """Tell the format of a file of queries with labels.
+    """Detect the format of a file of queries with labels.
 
     Raises:
-        DataError: the file is empty, cannot be read, or has no line in a known format.
+        DataError: the file is empty, cannot be read, or none of its first lines is in a known format.
     """
     votes = _vote(path)
     best = max(_ROW_FORMATS, key=lambda name: votes[name])
@@ -37,7 +37,7 @@ def detect_rows_format(path: Path) -> LinesFormat:
 
 
 def detect_queries_format(path: Path) -> QueriesFormat:
-    """Tell the format of a file of queries, labels or not; a text without labels is "plain".
+    """Detect the format of a file of queries, with labels or without; texts without labels are "plain".
 
     Raises:
         DataError: the file is empty or cannot be read.

@@ -1,4 +1,4 @@
-"""What can be wrong with a data file, said with file, line and remedy."""
+"""Errors of data files, with the file, the line and the remedy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 class BadLineError(ValueError):
-    """One line that cannot be read; the text says what is wrong with it."""
+    """A line that cannot be read; the message says what is wrong with it."""
 
 
 class DataError(ValueError):
@@ -14,9 +14,9 @@ class DataError(ValueError):
 
     Attributes:
         path: the file or folder.
-        line: the line it is about, counted from 1; None where it is about the whole file.
+        line: the line with the problem, counted from 1; None where the problem concerns the whole file.
         problem: what is wrong, without a full stop.
-        remedy: what to do about it, a sentence without a full stop.
+        remedy: how to solve it, a sentence without a full stop.
     """
 
     def __init__(self, path: Path, line: int | None, problem: str, remedy: str) -> None:
@@ -34,11 +34,11 @@ class DataError(ValueError):
 
 
 class BadLinesError(DataError):
-    """A file with bad lines; path, line and problem are those of the first.
+    """A file with bad lines; `path`, `line` and `problem` describe the first of them.
 
     Attributes:
-        bad: bad lines seen.
-        read: lines read, good and bad.
+        bad: number of bad lines seen.
+        read: number of lines read, good and bad.
     """
 
     def __init__(self, path: Path, line: int, problem: str, *, bad: int, read: int) -> None:

@@ -22,11 +22,11 @@ def read_lines(path: Path, advance: Advance | None = None) -> Iterator[bytes]:
     r"""Yield the lines of `path` without their `\n` or `\r\n` and without a byte order mark.
 
     Args:
-        path: a file, gzipped or not; its magic bytes tell.
-        advance: called with the number of bytes of the file on disk just read.
+        path: a file, gzipped or not; its first bytes show which.
+        advance: called with the number of bytes just read from the file on disk.
 
     Raises:
-        DataError: the file cannot be opened, is a truncated or damaged gzip, or has a line of over 16 MiB.
+        DataError: the file cannot be opened, is a truncated or damaged gzip file, or has a line of over 16 MiB.
     """
     tail = b""
     num_lines = 0
@@ -47,7 +47,7 @@ def decode_line(line: bytes) -> str:
     """Return the text of a line.
 
     Raises:
-        BadLineError: it is not UTF-8.
+        BadLineError: the line is not UTF-8.
     """
     try:
         return line.decode()

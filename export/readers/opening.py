@@ -1,4 +1,4 @@
-"""From a path to the dataset that reads it."""
+"""Opening a data set: a path in, the dataset that reads it out."""
 
 from __future__ import annotations
 
@@ -6,23 +6,22 @@ from pathlib import Path
 
 from astec.export.readers.dataset import Dataset
 from astec.export.readers.detection import detect_rows_format
-from astec.export.readers.folder import Split, find_file
-from astec.export.readers.npy import NpyDataset, is_npy
-from astec.export.readers.text import TextDataset
-from astec.export.readers.xc import NewXcDataset, OldXcDataset
+from astec.export.readers.formats.npy import NpyDataset, is_npy
+from astec.export.readers.formats.text_lines import TextDataset
+from astec.export.readers.formats.xc import NewXcDataset, OldXcDataset
+from astec.export.readers.split_file import Split, find_file
 
 
 def open_dataset(path: Path, split: Split) -> Dataset:
-    """Find the rows of a file, or of a folder's training or test file.
+    """Open the rows of a file, or of the training or test file of a folder.
 
     Args:
-        path: a file, read whatever the split, or a folder with files such as `train.jsonl.gz`, `trn_X_Xf.txt` or
-            `train.npy`.
-        split: which file of a folder.
+        path: a file, or a folder with files such as `train.jsonl.gz`, `trn_X_Xf.txt` or `train.npy`.
+        split: the file to read where `path` is a folder; ignored where it is a file.
 
     Raises:
-        DataError: nothing, or nothing unambiguous, to read; an empty file or one in no known format; a sparse file
-            with a bad header, or one of a pair without its other half.
+        DataError: the folder has no file of the split or several; the file is empty or in no known format; a sparse
+            file has a bad header, or the second file of a pair is missing.
     """
     file = find_file(path, split) if path.is_dir() else path
     if is_npy(file):

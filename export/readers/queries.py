@@ -1,4 +1,4 @@
-"""Queries alone, for offline scoring."""
+"""Queries without labels, for offline scoring."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 
 from astec.export.artifact.text.bags import Query
 from astec.export.console import Advance, byte_progress
-from astec.export.readers.csv_column import CsvColumn, is_csv
+from astec.export.readers.columns.csv_column import CsvColumn, is_csv
+from astec.export.readers.columns.parquet_column import ParquetColumn, is_parquet
 from astec.export.readers.detection import QueriesFormat, detect_queries_format
 from astec.export.readers.errors import BadLineError, DataError
+from astec.export.readers.formats.npy import Vectors, is_npy
+from astec.export.readers.formats.sparse_file import RowCountError, SparseFile
+from astec.export.readers.formats.sparse_row import parse_bag
+from astec.export.readers.formats.text_lines import TEXT_FORMATS
+from astec.export.readers.formats.xc import NEW_HEADER, OLD_HEADER, split_labels
 from astec.export.readers.lines import decode_line, read_lines
-from astec.export.readers.npy import Vectors, is_npy
-from astec.export.readers.parquet_column import ParquetColumn, is_parquet
-from astec.export.readers.sparse import parse_bag
-from astec.export.readers.sparse_file import RowCountError, SparseFile
-from astec.export.readers.text import TEXT_FORMATS
-from astec.export.readers.xc import NEW_HEADER, OLD_HEADER, split_labels
 
 NumberedLines = Callable[[Advance], Iterator[tuple[int, bytes]]]
 Reading = Callable[[Advance], Iterator[Query]]
@@ -29,12 +29,12 @@ def open_queries(path: Path, *, column: str | None = None, progress: bool = True
     Queries come in the order of the lines; a blank line is an empty query (in JSON Lines and CSV it is ignored).
 
     Args:
-        path: the file; of a pair of sparse files, the half with the features.
-        column: the name of the column of a CSV or Parquet file; None: `query`, `text` or the first.
+        path: the file; of a pair of sparse files, the one with the features.
+        column: the name of the column of a CSV or Parquet file; None: `query`, `text` or the first column.
         progress: show a progress bar, on a terminal.
 
     Raises:
-        DataError: at once for a file that is empty or cannot be opened, on the way for the first bad line.
+        DataError: the file is empty or cannot be opened (raised at once), or has a bad line (raised on reaching it).
     """
     if path.is_dir():
         raise DataError(path, None, "is a folder", "Pass one file of queries")
@@ -76,7 +76,7 @@ def _parsed(path: Path, number: int, line: bytes, parse: Callable[[str], Query])
 
 
 def _lines_and_parser(path: Path, name: QueriesFormat) -> tuple[NumberedLines, Callable[[str], Query]]:
-    """How to take the file apart: its lines, and what to make of each."""
+    """Return what reads the file's numbered lines, and what parses a line into a query."""
     if name == "plain":
         return partial(_text_lines, path), str.strip
     if name == "xc-old":

@@ -1,4 +1,4 @@
-"""Rows with columns, of JSON Lines, CSV or Parquet: tables about things, not texts to learn from."""
+"""Tables with named columns (JSON Lines, CSV or Parquet), such as a table of label metadata."""
 
 from __future__ import annotations
 
@@ -8,24 +8,23 @@ from pathlib import Path
 from typing import Any, Final
 
 from astec.export.console import Advance, byte_progress
-from astec.export.readers.csv_column import csv_rows, is_csv
+from astec.export.readers.columns.csv_column import csv_rows, is_csv
+from astec.export.readers.columns.parquet_column import is_parquet, parquet_batches
 from astec.export.readers.errors import BadLineError, DataError
-from astec.export.readers.jsonl import parse_object
+from astec.export.readers.formats.jsonl import parse_object
 from astec.export.readers.lines import decode_line, read_lines
-from astec.export.readers.parquet_column import is_parquet, readable_parquet
 
 NumberedRecord = tuple[int, dict[str, Any]]
-_BATCH_ROWS: Final = 8192
 _EXAMPLE: Final = '{"label": ..., "COLUMN": ...}'
 
 
 def read_records(path: Path) -> Iterator[NumberedRecord]:
-    """Stream the rows of a table, each a dictionary by name of column, and the line that it ends on.
+    """Stream the rows of a table: the number of the line on which a row ends, and its values by column name.
 
-    Of Parquet, which has no lines, it is the number of the row. A field of CSV is a string, or None where it is empty.
+    Parquet has no lines: there it is the number of the row. A field of CSV is a string, or None where it is empty.
 
     Raises:
-        DataError: a file that cannot be read, or the first bad line.
+        DataError: the file cannot be read, or has a bad line; names the first.
     """
     if path.is_dir():
         raise DataError(path, None, "is a folder", "Pass one file")
@@ -63,13 +62,5 @@ def _csv_records(path: Path, advance: Advance) -> Iterator[NumberedRecord]:
 
 
 def _parquet_records(path: Path, advance: Advance) -> Iterator[NumberedRecord]:
-    with readable_parquet(path):
-        import pyarrow.parquet
-
-        size_bytes, number = path.stat().st_size, 0
-        with pyarrow.parquet.ParquetFile(path, pre_buffer=False) as file:
-            for batch in file.iter_batches(_BATCH_ROWS, use_threads=False):
-                for record in batch.to_pylist():
-                    number += 1
-                    yield number, record
-                advance(size_bytes * len(batch) // file.metadata.num_rows)
+    records = (record for batch in parquet_batches(path, advance) for record in batch.to_pylist())
+    return enumerate(records, 1)

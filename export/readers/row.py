@@ -1,4 +1,4 @@
-"""One training or test example."""
+"""A training or test example."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ class Row:
 
 
 def distinct_labels(labels: Iterable[str]) -> tuple[str, ...]:
-    """Labels without surrounding whitespace, without empty ones, each once, order kept."""
+    """Strip the labels and drop empty and repeated ones; the order is kept."""
     return tuple(dict.fromkeys(filter(None, map(str.strip, labels))))

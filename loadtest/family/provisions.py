@@ -11,7 +11,7 @@ from scipy.sparse.linalg import svds
 from astec.export.artifact.text.bags import Bags
 from astec.export.artifact.text.featurizer import TextFeaturizer
 from astec.export.artifact.text.featurizer_config import FeaturizerConfig
-from astec.export.readers import Dataset, open_dataset
+from astec.export.readers import Dataset, Row, open_dataset
 from astec.export.readers.row import Row
 
 _VECTOR_DIM = 300

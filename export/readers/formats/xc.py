@@ -16,11 +16,11 @@ from typing import Final
 from astec.export.console import Advance
 from astec.export.readers.dataset import BadLine, Dataset
 from astec.export.readers.errors import BadLineError, DataError
+from astec.export.readers.formats.id_names import read_names_beside
+from astec.export.readers.formats.sparse_file import RowCountError, SparseFile
+from astec.export.readers.formats.sparse_row import MAX_FEATURES, check_ids, parse_bag, parse_row, shortened
 from astec.export.readers.lines import decode_line
-from astec.export.readers.names import read_names_beside
 from astec.export.readers.row import Row, distinct_labels
-from astec.export.readers.sparse import MAX_FEATURES, check_ids, parse_bag, parse_row, shortened
-from astec.export.readers.sparse_file import RowCountError, SparseFile
 
 OLD_HEADER: Final = "rows features labels"
 NEW_HEADER: Final = "rows columns"
@@ -28,7 +28,7 @@ _is_label_list = re.compile(r"(?:\d{1,18}+(?:,\d{1,18}+)*+)?+", re.ASCII).fullma
 
 
 class XcDataset(Dataset):
-    """What both formats share: bags of features, labels by id."""
+    """The base class of both sparse formats: bags of features, and labels by id."""
 
     query_kind = "bag"
     num_features: int
@@ -46,13 +46,13 @@ class XcDataset(Dataset):
         try:
             yield from self._sparse_rows(advance)
         except RowCountError as error:
-            if len(self.paths) > 1:  # No line to skip: whose labels are whose is not known.
+            if len(self.paths) > 1:  # No line can be skipped: it is unknown which labels belong to which row.
                 raise DataError(error.path, error.line, str(error), "Copy or download both files again") from None
             yield BadLine(error.path, error.line, str(error))
 
     @abstractmethod
     def _sparse_rows(self, advance: Advance) -> Iterator[Row | BadLine]:
-        """As `_entries`, but may raise RowCountError at the end."""
+        """Yield every row or refused line, as `_entries` does; may raise RowCountError at the end."""
 
     def _label_texts(self, label_ids: list[int]) -> tuple[str, ...]:
         check_ids(label_ids, self.num_labels, "label")
@@ -61,7 +61,7 @@ class XcDataset(Dataset):
 
 
 class OldXcDataset(XcDataset):
-    """One file of label ids and features."""
+    """The old format: one file of label ids and features."""
 
     format_name = "xc-old"
 
@@ -85,7 +85,7 @@ class OldXcDataset(XcDataset):
 
 
 class NewXcDataset(XcDataset):
-    """A file of features and, in step with it, a file of labels."""
+    """The new format: a file of features and a file of labels, one line of each for a row."""
 
     format_name = "xc-new"
 
@@ -117,7 +117,7 @@ class NewXcDataset(XcDataset):
 
 
 def split_labels(line: str) -> tuple[str, str]:
-    """Take label ids and features of a row of the old format apart; a row without labels starts with a space."""
+    """Split a row of the old format into its label ids and its features; a row without labels starts with a space."""
     label_list, _, features = line.partition(" ")
     return ("", line) if ":" in label_list else (label_list, features)
 

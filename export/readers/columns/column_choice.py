@@ -1,4 +1,4 @@
-"""Which column of a table holds the queries."""
+"""The choice of the column that holds the queries of a table."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _USUAL_NAMES: Final = ("query", "text")
 
 
 def choose_column(path: Path, names: Sequence[str], wanted: str | None) -> int:
-    """Return the position of the column `wanted`, or else of `query`, `text` or the first.
+    """Return the position of the column `wanted`; where it is None, of `query`, of `text` or of the first column.
 
     Raises:
-        DataError: no column has the name.
+        DataError: no column has the name `wanted`.
     """
     if wanted is None:
         return next((names.index(usual) for usual in _USUAL_NAMES if usual in names), 0)

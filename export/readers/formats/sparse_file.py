@@ -1,4 +1,4 @@
-"""A file of sparse rows under a header that counts them."""
+"""A file of sparse rows below a header that gives their number."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 
 from astec.export.console import Advance
 from astec.export.readers.errors import BadLineError, DataError
+from astec.export.readers.formats.sparse_row import parse_header
 from astec.export.readers.lines import decode_line, read_lines
-from astec.export.readers.sparse import parse_header
 
 
 class RowCountError(BadLineError):
-    """A file with fewer or more rows than its header says.
+    """The error of a file with fewer or more rows than its header says.
 
     Attributes:
         path: the file.
-        line: the last line of a short file, the first surplus one of a long one.
+        line: the last line of a file that is too short, or the first surplus line of one that is too long.
     """
 
     def __init__(self, path: Path, line: int, problem: str) -> None:
@@ -28,7 +28,7 @@ class RowCountError(BadLineError):
 
 @dataclass(frozen=True, slots=True)
 class SparseFile:
-    """One file: its path and the counts of its header, the number of rows first."""
+    """A sparse file: its path and the counts of its header, the number of rows first."""
 
     path: Path
     counts: tuple[int, ...]
@@ -39,10 +39,10 @@ class SparseFile:
 
         Args:
             path: the file.
-            columns: the names of the counts, as in "rows features labels".
+            columns: the names of the counts, such as "rows features labels".
 
         Raises:
-            DataError: no such header on the first line.
+            DataError: the first line is not such a header.
         """
         try:
             counts = parse_header(decode_line(next(read_lines(path), b"")))
@@ -54,10 +54,10 @@ class SparseFile:
         return cls(path, counts)
 
     def lines(self, advance: Advance | None = None) -> Iterator[tuple[int, bytes]]:
-        """Yield line number and bytes of every row; a blank line is a row without entries.
+        """Yield the line number and the bytes of every row; a blank line is a row without entries.
 
         Raises:
-            RowCountError: after the last row, if the header counts others.
+            RowCountError: the header gives another number of rows; raised after the last row.
         """
         number, num_rows = 1, self.counts[0]
         lines = enumerate(read_lines(self.path, advance), 1)

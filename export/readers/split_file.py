@@ -1,4 +1,4 @@
-"""Which file of a folder holds a split."""
+"""The file of a folder that holds the training split or the test split."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _MAX_LISTED: Final = 10
 
 
 def find_file(folder: Path, split: Split) -> Path:
-    """Return the one file of `folder` that holds `split`; of a pair, the one with the features.
+    """Return the one file of `folder` that holds `split`; of a pair of files, the one with the features.
 
     Raises:
-        DataError: none, or several.
+        DataError: no file or several files could hold the split.
     """
     names = sorted(path.name for path in folder.iterdir() if path.is_file())
     matching = [name for name in names if re.fullmatch(_PATTERNS[split], name)]

@@ -1,4 +1,4 @@
-"""The queries of a CSV file: one column of it, chosen by the names in its first row."""
+"""The queries of a CSV file: one column, chosen by the names in the first row."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from astec.export.console import Advance
-from astec.export.readers.column import choose_column
+from astec.export.readers.columns.column_choice import choose_column
 from astec.export.readers.errors import BadLineError, DataError
 from astec.export.readers.lines import decode_line, read_lines
 
 
 def is_csv(path: Path) -> bool:
-    """Whether the name says so: a line of CSV looks like any other text."""
+    """Return whether the file is CSV, judged by its name: the lines of a CSV file look like any other text."""
     return path.name.lower().removesuffix(".gz").endswith(".csv")
 
 
 @dataclass(frozen=True, slots=True)
 class CsvColumn:
-    """One column of a file: the path and the position, counted from 0."""
+    """One column of a CSV file: the file's path and the column's position, counted from 0."""
 
     path: Path
     position: int
 
     @classmethod
     def open(cls, path: Path, column: str | None) -> CsvColumn:
-        """Read the names and choose a column, see `choose_column`.
+        """Read the names of the columns and choose one with `choose_column`.
 
         Raises:
-            DataError: no such column, or a file that is empty or cannot be read.
+            DataError: there is no such column, or the file is empty or cannot be read.
         """
         names = next((row for _, row in csv_rows(path)), None)
         if names is None:
@@ -38,10 +38,10 @@ class CsvColumn:
         return cls(path, choose_column(path, names, column))
 
     def queries(self, advance: Advance) -> Iterator[str]:
-        """Stream the texts; rows without any field, which are empty lines, are left out.
+        """Stream the texts of the column; rows without any field, which are empty lines, are left out.
 
         Raises:
-            DataError: the first row that is no CSV, is no UTF-8 or ends before the column.
+            DataError: a row is not valid CSV, is not UTF-8 or ends before the column; names the first such row.
         """
         rows = csv_rows(self.path, advance)
         next(rows)
@@ -53,12 +53,12 @@ class CsvColumn:
 
 
 def csv_rows(path: Path, advance: Advance | None = None) -> Iterator[tuple[int, list[str]]]:
-    """Every row that is not empty, and the line that it ends on.
+    """Yield every row that is not empty, after the number of the line on which it ends.
 
     Raises:
-        DataError: the first row that is no CSV or no UTF-8.
+        DataError: a row is not valid CSV or not UTF-8; names the first such row.
     """
-    # A line break inside quotes is part of its field, so lines go into the parser with theirs.
+    # A line break inside quotes is part of its field, so the parser gets the lines with their line breaks.
     reader = csv.reader((decode_line(line) + "\n" for line in read_lines(path, advance)), strict=True)
     try:
         for row in reader:

@@ -1,4 +1,4 @@
-"""The formats whose rows hold a text: one row per line, blank lines ignored."""
+"""The formats whose rows hold a text: one row per line; blank lines are ignored."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Final, Literal
 
 from astec.export.console import Advance
-from astec.export.readers import fasttext, jsonl, tsv
 from astec.export.readers.dataset import BadLine, Dataset
 from astec.export.readers.errors import BadLineError
+from astec.export.readers.formats import fasttext, jsonl, tsv
 from astec.export.readers.lines import decode_line, read_lines
 from astec.export.readers.row import Row
 
@@ -19,7 +19,7 @@ TextFormatName = Literal["jsonl", "tsv", "fasttext"]
 
 @dataclass(frozen=True, slots=True)
 class TextFormat:
-    """How a line becomes a row, or a query where labels do not matter; both raise BadLineError."""
+    """The parsers of a format: of a line into a row, and of a line into a query alone. Both raise BadLineError."""
 
     parse_row: Callable[[str], Row]
     parse_query: Callable[[str], str]

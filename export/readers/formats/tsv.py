@@ -10,7 +10,7 @@ def parse_row(line: str) -> Row:
     """Read the text and labels of one line.
 
     Raises:
-        BadLineError: not exactly one tab.
+        BadLineError: the line does not have exactly one tab.
     """
     fields = line.split("\t")
     if len(fields) == 2:
@@ -21,5 +21,5 @@ def parse_row(line: str) -> Row:
 
 
 def parse_query(line: str) -> str:
-    """Return the text of one line: all up to the first tab, if any."""
+    """Return the text of one line: everything before the first tab, or the whole line."""
     return line.partition("\t")[0]

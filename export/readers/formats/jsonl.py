@@ -22,21 +22,21 @@ def parse_row(line: str) -> Row:
     """Read the text and labels of one line.
 
     Raises:
-        BadLineError: no JSON object, or no `text` and `labels` of the right types.
+        BadLineError: the line is not a JSON object, or has no `text` and `labels` of the right types.
     """
     record = parse_object(line)
     text = _text(record)
     labels = _labels(record)
-    if "\\u" in line:  # only an escape can smuggle half a character into a decoded line
+    if "\\u" in line:  # a decoded line can hold half a character only as an escape
         check_encodable(text, *labels)
     return Row(text, labels)
 
 
 def parse_query(line: str) -> str:
-    """Read the text of one line, whatever its labels.
+    """Read the text of one line; its labels are ignored.
 
     Raises:
-        BadLineError: no JSON object, or no `text` that is a string.
+        BadLineError: the line is not a JSON object, or has no `text` that is a string.
     """
     text = _text(parse_object(line))
     check_encodable(text)
@@ -44,10 +44,10 @@ def parse_query(line: str) -> str:
 
 
 def parse_object(line: str, example: str = _EXAMPLE) -> dict[str, Any]:
-    """Read the object of one line.
+    """Read the JSON object of one line.
 
     Raises:
-        BadLineError: no JSON, or something else than an object such as the `example`.
+        BadLineError: the line is not JSON, or not an object; the message shows `example`.
     """
     try:
         record = json.loads(line)
@@ -73,7 +73,7 @@ def _labels(record: dict[str, Any]) -> tuple[str, ...]:
         raise BadLineError(_mistyped("labels", record, "a list of strings"))
     try:
         return distinct_labels(labels)
-    except TypeError:  # some label is no string, which is rare: look closer only now
+    except TypeError:  # a label is not a string, which is rare: the labels are checked one by one only now
         return distinct_labels([_label_text(label) for label in labels])
 
 
@@ -92,12 +92,16 @@ def _mistyped(key: str, record: dict[str, Any], expected: str) -> str:
 
 
 def type_name(value: object) -> str:
-    """What a value of JSON is, in words."""
+    """Return the type of a JSON value, in words for a message."""
     return _JSON_TYPES.get(type(value), "a number")
 
 
 def check_encodable(*texts: str) -> None:
-    """Raise BadLineError where half a character is in a text, which UTF-8 cannot hold."""
+    """Check that the texts can be encoded as UTF-8.
+
+    Raises:
+        BadLineError: a text holds half a character (a lone surrogate).
+    """
     for text in texts:
         try:
             text.encode()

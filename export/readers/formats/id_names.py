@@ -11,10 +11,10 @@ from astec.export.readers.lines import decode_line, read_lines
 def read_names_beside(path: Path, stem: str, size: int) -> list[str] | None:
     """Read distinct names from `<stem>.txt` or `<stem>.txt.gz` in the folder of `path`; None where neither exists.
 
-    A name that is empty or taken gets its id appended, so that every id keeps a name of its own.
+    Where a name is empty or already in use, the id is appended, so that every id has a unique name.
 
     Raises:
-        DataError: not exactly `size` names, or one that is not UTF-8.
+        DataError: there are not exactly `size` names, or a name is not UTF-8.
     """
     candidates = (path.with_name(f"{stem}.txt"), path.with_name(f"{stem}.txt.gz"))
     file = next(filter(Path.is_file, candidates), None)

@@ -1,4 +1,4 @@
-"""Vectors that another model made: `train.npy`, a row of numbers each, and `train_labels.txt`, `label;label` a line."""
+"""Vectors made by another model: `train.npy`, one row for each, and `train_labels.txt`, one line `label;label` each."""
 
 from __future__ import annotations
 
@@ -15,29 +15,26 @@ from astec.export.console import Advance
 from astec.export.readers.dataset import BadLine, Dataset
 from astec.export.readers.errors import BadLineError, DataError
 from astec.export.readers.lines import decode_line, read_lines
+from astec.export.readers.magic_bytes import begins_with
 from astec.export.readers.row import Row, distinct_labels
 
 _MAGIC: Final = b"\x93NUMPY"
 
 
 def is_npy(path: Path) -> bool:
-    """Whether a file is one that numpy wrote. One that cannot be opened is none."""
-    try:
-        with path.open("rb") as stream:
-            return stream.read(len(_MAGIC)) == _MAGIC
-    except OSError:
-        return False
+    """Return whether numpy wrote the file; False for a file that cannot be opened."""
+    return begins_with(path, _MAGIC)
 
 
 class Vectors:
-    """The rows of a `.npy` file, mapped: float of any width, [N, F].
+    """The rows of a `.npy` file, memory-mapped: floats of any width, [N, F].
 
     Attributes:
         path: the file.
         num_features: F.
 
     Raises:
-        DataError: the file holds something else.
+        DataError: the file does not hold such an array.
     """
 
     def __init__(self, path: Path) -> None:
@@ -56,10 +53,10 @@ class Vectors:
         return len(self._rows_NF)
 
     def bag(self, row: int) -> Bag:
-        """One row, all of its features.
+        """Return one row as a bag of all F features.
 
         Raises:
-            BadLineError: a number in it is not finite.
+            BadLineError: a number of the row is not finite.
         """
         weights: NDArray[np.float32] = self._rows_NF[row].astype(np.float32)
         if not np.isfinite(weights).all():
@@ -67,10 +64,10 @@ class Vectors:
         return Bag(self._ids, weights)
 
     def queries(self, advance: Advance) -> Iterator[Query]:
-        """All rows.
+        """Yield all rows.
 
         Raises:
-            DataError: at the first that is not finite; rows count from 1.
+            DataError: a number is not finite; names the first such row, counted from 1.
         """
         for row in range(len(self)):
             try:
@@ -82,7 +79,7 @@ class Vectors:
 
 
 class NpyDataset(Dataset):
-    """Vectors and, in step with them, a file of labels; bad lines are rows, counted from 1."""
+    """Vectors with a file of labels, one line for each vector; bad lines are numbered by row, from 1."""
 
     format_name = "npy"
     query_kind = "bag"
@@ -99,7 +96,7 @@ class NpyDataset(Dataset):
             num_lines += 1
             if row < num_rows:
                 yield self._row(row, line)
-        if num_lines != num_rows:  # No line to skip: whose labels are whose is not known.
+        if num_lines != num_rows:  # No line can be skipped: it is unknown which labels belong to which vector.
             problem = f"there are {num_lines} lines of labels and {num_rows} vectors"
             raise DataError(labels_path, num_lines, problem, "Write both files again")
 

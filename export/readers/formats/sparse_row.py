@@ -10,7 +10,7 @@ import numpy as np
 from astec.export.artifact.text.bags import Bag
 from astec.export.readers.errors import BadLineError
 
-# Possessive (`++`): a line of 16 MiB that matches almost must neither take the square of its length nor a stack of it.
+# Possessive (`++`): a line of 16 MiB that almost matches must take neither quadratic time nor a stack of its length.
 _PAIR: Final = r"\d{1,18}+:[-+]?+(?:\d++(?:\.\d*+)?+|\.\d++)(?:[eE][-+]?+\d++)?+"
 _is_pair = re.compile(_PAIR, re.ASCII).fullmatch
 _is_row = re.compile(rf"\s*+(?:{_PAIR}(?:\s++|$))*+", re.ASCII).fullmatch
@@ -22,25 +22,25 @@ _MAX_VALUE: Final = float(np.finfo(np.float32).max)
 
 
 def parse_header(line: str) -> tuple[int, ...]:
-    """Return the two or three counts of a header line, () where it is none."""
+    """Return the two or three counts of a header line; () for a line that is not a header."""
     return tuple(map(int, line.split())) if _is_header(line) else ()
 
 
 def looks_like_row(line: str) -> bool:
-    """Whether a line has the outline of a sparse row, with label ids before it or not."""
+    """Return whether a line looks like a sparse row, with label ids before it or not."""
     return _looks_like_row(line) is not None
 
 
 def parse_row(line: str, size: int, noun: str) -> tuple[list[int], list[float]]:
-    """Read ids and values of one row.
+    """Read the ids and values of one row.
 
     Args:
-        line: `id:value id:value ...`, maybe empty.
-        size: ids lie below it.
-        noun: what the ids are, for the message.
+        line: `id:value id:value ...`; may be empty.
+        size: the ids must be below it.
+        noun: the name for an id in error messages, "feature" or "label".
 
     Raises:
-        BadLineError: a malformed pair, an id out of range or twice, a value that no float32 can hold.
+        BadLineError: a pair is malformed, an id is out of range or occurs twice, or a value does not fit float32.
     """
     if not _is_row(line):
         bad = next(pair for pair in line.split() if not _is_pair(pair))
@@ -57,27 +57,27 @@ def parse_row(line: str, size: int, noun: str) -> tuple[list[int], list[float]]:
 
 
 def parse_bag(line: str, num_features: int) -> Bag:
-    """Read the features of one row.
+    """Read the features of one row as a bag.
 
     Raises:
-        BadLineError: as `parse_row`.
+        BadLineError: the row is malformed, see `parse_row`.
     """
     ids, weights = parse_row(line, num_features, "feature")
     return Bag(np.array(ids, np.int32), np.array(weights, np.float32))
 
 
 def check_ids(ids: list[int], size: int, noun: str) -> None:
-    """Refuse ids that the header has no room for.
+    """Check that the ids are below the number that the header gives.
 
     Raises:
-        BadLineError: an id of `size` or more.
+        BadLineError: an id is `size` or more.
     """
     if ids and max(ids) >= size:
         raise BadLineError(f"{noun} id {max(ids)} is not below {size}, the number of {noun}s in the header")
 
 
 def _first_repeated(ids: list[int]) -> int:
-    """The id that occurs again first; one does."""
+    """Return the first id that has occurred before; there must be one."""
     seen: set[int] = set()
     position = 0
     while ids[position] not in seen:
@@ -87,5 +87,5 @@ def _first_repeated(ids: list[int]) -> int:
 
 
 def shortened(word: str) -> str:
-    """Quote a word, cut where it would flood a message."""
+    """Quote a word for a message, cut after 40 characters."""
     return repr(word if len(word) <= 40 else word[:40] + "...")

@@ -9,20 +9,20 @@ from astec.export.readers.errors import BadLineError
 from astec.export.readers.row import Row, distinct_labels
 
 LABEL_PREFIX: Final = "__label__"
-# The separators of fastText itself: other white space, such as a no-break space, belongs to the word.
+# The separators that fastText uses: other white space, such as a no-break space, belongs to the word.
 _split = re.compile(r"[ \t\v\f\r\0]+").split
 
 
 def has_label(line: str) -> bool:
-    """Whether some word of the line is a label."""
+    """Return whether at least one word of the line is a label."""
     return LABEL_PREFIX in line and any(word.startswith(LABEL_PREFIX) for word in _split(line))
 
 
 def parse_row(line: str) -> Row:
-    """Take the labels of one line apart from its text.
+    """Split one line into its labels and its text.
 
     Raises:
-        BadLineError: no label.
+        BadLineError: the line has no label.
     """
     labels, text = _parse(line)
     if not labels:
@@ -31,7 +31,7 @@ def parse_row(line: str) -> Row:
 
 
 def parse_query(line: str) -> str:
-    """Return the words of one line that are no labels."""
+    """Return the text of one line: its words without the labels."""
     return _parse(line)[1]
 
 
