@@ -1,1 +1,1 @@
-"""Load test of a running server: open and closed loops, budgets, latency over time."""
+"""Load tests of a server: the load generator, its reports, and the benchmarks built on it."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import typer
 from typer.core import TyperGroup
 
-from astec.loadtest.command import run
-from astec.loadtest.synthetic.command import synth_artifact
+from astec.loadtest.run_command import run
+from astec.loadtest.synthetic.artifact_command import synth_artifact
 
 
 class _RunByDefault(TyperGroup):
-    """Takes `astec-loadtest URL ...` for `astec-loadtest run URL ...`."""
+    """The command group that reads `astec-loadtest URL ...` as `astec-loadtest run URL ...`."""
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override] # typer's is click's
         if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
@@ -20,7 +20,7 @@ class _RunByDefault(TyperGroup):
 
 app = typer.Typer(
     cls=_RunByDefault,
-    help="Load a running server (`run`, which may be left out), or make a model of any size to load.",
+    help="Put load on a running server (`run`, which may be left out), or make an artifact of any size to serve.",
     add_completion=False,
     pretty_exceptions_enable=False,
 )

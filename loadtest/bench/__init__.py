@@ -1,1 +1,1 @@
-"""`make bench`: one run, one machine, one page: what a query costs, in process and over HTTP, with P@k beside it."""
+"""`make bench`: the cost of a query in process and over HTTP, and the accuracy, from one run on one machine."""

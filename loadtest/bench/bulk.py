@@ -1,4 +1,4 @@
-"""What `astec-predict` reaches on a file of many queries: throughput, memory, and the same output after a kill."""
+"""`astec-predict` on a file of many queries: its throughput, its memory, and its output when resumed after a kill."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from astec.export.artifact.store import open_artifact
 from astec.export.artifact.text.bags import Query
 from astec.loadtest.bench.in_process import BATCH_SIZES, TOP_K, batch_us
 from astec.loadtest.bench.serving import children_of
+from astec.loadtest.child_output import last_line
 from astec.server.engine.warmup import warm_predictor
 from astec.server.offline.bulk.part_file import JOURNAL_SUFFIX
 from astec.server.system.process_memory import process_memory
@@ -36,23 +37,23 @@ _STOP_TIMEOUT_S = 30
 
 
 class BulkError(Exception):
-    """A run of `astec-predict` that did not end as it should; the message is what it said last."""
+    """A run of `astec-predict` that failed or was too short; the message is the last line of its output or a remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bulk:
-    """`astec-predict` on a file.
+    """The figures of `astec-predict` on a file.
 
     Attributes:
         num_queries: lines of the file.
         workers: processes that score.
         batch_us: microseconds per query in process, on one thread, in batches of the largest of `BATCH_SIZES`.
-        start_s: seconds until it began to score: the model is opened, verified and warm.
-        scoring_s: seconds from then to its end.
-        memory_bytes: what all its processes had allocated, in samples at even times while it scored; pages that forks
-            share count for each.
-        resumed_after: queries whose answers were on the disk when another run was killed.
-        is_same: whether that one, run again, came to the same output.
+        start_s: seconds until scoring begins, when the model is opened, verified and warm.
+        scoring_s: seconds from then until the end.
+        memory_bytes: memory allocated by all its processes, sampled at even intervals while it scored; a page that
+            forked processes share counts once for each.
+        resumed_after: number of queries whose answers were on disk when a second run was killed.
+        is_same: whether that second run, resumed, wrote the same output as the first.
     """
 
     num_queries: int
@@ -66,28 +67,28 @@ class Bulk:
 
     @property
     def rate(self) -> float:
-        """Queries per second while it scored."""
+        """Queries per second, while scoring."""
         return self.num_queries / self.scoring_s
 
     @property
     def share(self) -> float:
-        """The rate, over that of as many threads which score and write nothing."""
+        """The rate as a share of that of as many threads that score in process and write nothing."""
         return self.rate * self.batch_us / (1e6 * self.workers)
 
     @property
     def peaks_bytes(self) -> list[int]:
-        """The largest samples of the first, the second and the last third of the time."""
+        """The largest memory samples of the first, the second and the last third of the time."""
         return [int(part.max()) for part in np.array_split(np.array(self.memory_bytes), 3)]
 
     @property
     def memory_growth(self) -> float:
-        """The peak of the last third over that of the first."""
+        """The memory peak of the last third, divided by that of the first."""
         first, _, last = self.peaks_bytes
         return last / first
 
 
 class _Files(NamedTuple):
-    """What a run reads and writes."""
+    """The files that a run reads and writes."""
 
     queries: Path
     output: Path
@@ -97,30 +98,30 @@ class _Files(NamedTuple):
         return self.output.with_name(self.output.name + JOURNAL_SUFFIX)
 
     def queries_on_disk(self) -> int:
-        """Queries of an unfinished run whose answers are safe."""
+        """Return the number of queries of an unfinished run whose answers are on disk."""
         with suppress(FileNotFoundError):
             return int(json.loads(self.journal.read_bytes())["queries"])
         return 0
 
 
 def measure_bulk(artifact: Path, queries: Sequence[Query], count: int, workers: int, folder: Path) -> Bulk:
-    """Have `count` queries scored, those given again and again, and once more with a kill in between.
+    """Score a file of `count` queries, then score it again with a kill halfway and a resumption.
 
     Args:
-        artifact: what scores.
-        queries: texts.
+        artifact: the model to score with.
+        queries: texts, repeated until there are `count`.
         count: lines of the file.
         workers: processes that score.
-        folder: an empty one, for files of some 500 bytes a query.
+        folder: an empty folder for files of about 500 bytes a query.
 
     Raises:
-        BulkError: a run failed, or ended before its memory was seen often enough or it could be killed.
-        ValueError: there is no text.
+        BulkError: a run failed, or was too short to sample its memory or to be killed.
+        ValueError: no query is a text.
     """
     texts = [text for query in queries if isinstance(query, str) and (text := " ".join(query.split()))]
     if not texts:
         raise ValueError("the data has no texts, and a file of queries is one of texts")
-    predictor = warm_predictor(open_artifact(artifact))  # as the command's are before they score
+    predictor = warm_predictor(open_artifact(artifact))  # the command warms its predictors up too
     batched_us = batch_us(predictor, list(islice(cycle(texts), min(count, _BATCHED_QUERIES))), BATCH_SIZES[-1])
     files = _Files(folder / "queries.txt", folder / "answers.jsonl")
     with files.queries.open("w", encoding="utf-8") as stream:
@@ -128,7 +129,7 @@ def measure_bulk(artifact: Path, queries: Sequence[Query], count: int, workers: 
     command = _command(artifact, files, workers)
     start_s, scoring_s, memory_bytes = _watch(command, files)
     if len(memory_bytes) < _FEWEST_SAMPLES:
-        raise BulkError(f"its memory was seen {len(memory_bytes)} times, too few to tell; {_REMEDY}")
+        raise BulkError(f"its memory was sampled {len(memory_bytes)} times, which is too few; {_REMEDY}")
     whole = sha256_of(files.output)
     files.output.unlink()
     resumed_after = _kill_midway(command, files, scoring_s / 2)
@@ -143,7 +144,7 @@ def _command(artifact: Path, files: _Files, workers: int) -> list[str]:
 
 
 def _watch(command: list[str], files: _Files) -> tuple[float, float, list[int]]:
-    """Run to the end; seconds until it scored and from then on, and samples of the memory meanwhile."""
+    """Run to the end; return the seconds before scoring, the seconds of scoring, and memory samples of the latter."""
     begun_s, samples = perf_counter(), list[int]()
     with _running(command) as (process, errors):
         while process.poll() is None and not files.journal.exists():
@@ -151,18 +152,18 @@ def _watch(command: list[str], files: _Files) -> tuple[float, float, list[int]]:
         scoring_s = next_s = perf_counter()
         while process.poll() is None:
             if perf_counter() >= next_s:
-                with suppress(OSError, KeyError):  # a process ended a moment ago: no file, or an empty one
+                with suppress(OSError, KeyError):  # the process has just ended: its file is missing or empty
                     samples.append(_allocated_bytes(process.pid))
                 next_s += _SAMPLE_S
             sleep(_POLL_S)
         ended_s = perf_counter()
         if process.returncode:
-            raise BulkError(_last_line(errors))
+            raise BulkError(_last_error(errors))
     return scoring_s - begun_s, ended_s - scoring_s, samples
 
 
 def _kill_midway(command: list[str], files: _Files, after_s: float) -> int:
-    """Kill the processes that long after they began to score; queries whose answers are on the disk by then."""
+    """Kill the run `after_s` seconds after scoring began; return how many queries have their answers on disk."""
     begun_s: float | None = None
     with _running(command) as (process, errors):
         while process.poll() is None:
@@ -173,12 +174,12 @@ def _kill_midway(command: list[str], files: _Files, after_s: float) -> int:
                 process.wait(_STOP_TIMEOUT_S)
                 return files.queries_on_disk()
             sleep(_POLL_S)
-        raise BulkError(_last_line(errors) if process.returncode else f"it ended before it could be killed; {_REMEDY}")
+        raise BulkError(_last_error(errors) if process.returncode else f"it ended before it could be killed; {_REMEDY}")
 
 
 @contextmanager
 def _running(command: list[str]) -> Iterator[tuple[subprocess.Popen[bytes], IO[str]]]:
-    """A process in a group of its own, and what it says; the group is no more afterwards."""
+    """Run a command in a process group of its own, which is killed at the end; yield it and its error output."""
     with TemporaryFile("w+") as errors:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True)
         try:
@@ -193,6 +194,6 @@ def _allocated_bytes(pid: int) -> int:
     return sum(process_memory(process).anonymous_bytes for process in (pid, *children_of(pid)))
 
 
-def _last_line(errors: IO[str]) -> str:
+def _last_error(errors: IO[str]) -> str:
     errors.seek(0)
-    return (errors.read().strip().splitlines() or ["it said nothing"])[-1]
+    return last_line(errors.read())

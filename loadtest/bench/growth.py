@@ -1,4 +1,4 @@
-"""How costs grow with the number of labels, on synthetic artifacts."""
+"""The growth of costs with the number of labels, measured on synthetic artifacts."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from astec.export.artifact.store import open_artifact
 from astec.export.console import console
 from astec.export.readers import open_dataset
 from astec.loadtest.bench.in_process import InProcess, measure_in_process
-from astec.loadtest.synthetic.command import QUERIES_SUFFIX
+from astec.loadtest.child_output import last_line
+from astec.loadtest.report.disk_size import disk_size_bytes
+from astec.loadtest.synthetic.artifact_command import QUERIES_SUFFIX
 
 
 class GrowthError(Exception):
-    """A synthetic artifact that could not be made; the message is what its command said last."""
+    """A synthetic artifact that could not be made; the message is the last line of the command's output."""
 
 
 @dataclass(frozen=True, slots=True)
 class GrowthRow:
-    """A synthetic artifact, with as many training points as labels, and what a query costs there."""
+    """The size of a synthetic artifact, with as many training points as labels, and the cost of a query on it."""
 
     num_labels: int
     artifact_bytes: int
@@ -29,23 +31,23 @@ class GrowthRow:
 
 
 def measure_growth(folder: Path, num_labels: int, dim: int, weights: WeightType, count: int) -> GrowthRow:
-    """Ask the artifact of this size, made where it is not there yet, `count` queries.
+    """Ask the artifact of this size `count` queries; the artifact is made where it does not exist yet.
 
     Raises:
-        GrowthError: it cannot be made.
-        ArtifactError: what is there cannot be opened.
+        GrowthError: the artifact cannot be made.
+        ArtifactError: the artifact cannot be opened.
     """
     path = synthetic_artifact(folder, num_labels, dim, weights)
     artifact = open_artifact(path)
     queries = [row.query for row in open_dataset(queries_of(path), "test").rows()]
-    return GrowthRow(num_labels, artifact_size(path), measure_in_process(artifact, queries, count))
+    return GrowthRow(num_labels, disk_size_bytes(path), measure_in_process(artifact, queries, count))
 
 
 def synthetic_artifact(folder: Path, num_labels: int, dim: int, weights: WeightType) -> Path:
-    """The path of the artifact of this size, made by the command in a process of its own where it is not there yet.
+    """Return the path of the artifact of this size; it is made in a child process where it does not exist yet.
 
     Raises:
-        GrowthError: the command failed.
+        GrowthError: the command of the child process failed.
     """
     path = folder / f"format-{FORMAT_VERSION}-{num_labels}-labels-{dim}-dim-{weights}"
     if path.exists():
@@ -56,15 +58,10 @@ def synthetic_artifact(folder: Path, num_labels: int, dim: int, weights: WeightT
     command += ["--points", str(num_labels), "--dim", str(dim), "--weights", weights]
     done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
     if done.returncode:
-        raise GrowthError(f"{path}: {(done.stderr.strip().splitlines() or ['no output'])[-1]}")
+        raise GrowthError(f"{path}: {last_line(done.stderr)}")
     return path
 
 
 def queries_of(artifact: Path) -> Path:
-    """The file of queries that was made with a synthetic artifact."""
+    """Return the path of the file of queries that was made with a synthetic artifact."""
     return artifact.with_name(artifact.name + QUERIES_SUFFIX)
-
-
-def artifact_size(path: Path) -> int:
-    """Bytes of all its files."""
-    return sum(file.stat().st_size for file in path.iterdir())

@@ -1,4 +1,4 @@
-"""What a query costs without HTTP, on one thread: text in, top 5 out.
+"""The cost of a query without HTTP, on one thread: text in, top 5 labels out.
 
 Shapes: Q queries.
 """
@@ -25,12 +25,12 @@ STAGES = ("featurize", "encode", "shortlist", "score")
 
 @dataclass(frozen=True, slots=True)
 class InProcess:
-    """Microseconds per query.
+    """Microseconds per query in process.
 
     Attributes:
-        single_us: percentiles of one query alone.
-        stages_us: the same of each stage.
-        batch_us: mean per query, by size of the batches.
+        single_us: `PERCENTILES` of a query that is asked alone.
+        stages_us: the same percentiles for each of `STAGES`.
+        batch_us: mean time per query in batches, by batch size.
     """
 
     single_us: list[float]
@@ -39,7 +39,7 @@ class InProcess:
 
     @property
     def p50_us(self) -> float:
-        """The median of one query alone."""
+        """The median of a query that is asked alone."""
         return self.single_us[0]
 
 
@@ -67,7 +67,7 @@ def _percentiles_us(times_Q: NDArray[np.float64]) -> list[float]:
 
 
 def batch_us(predictor: Predictor, asked: list[Query], size: int) -> float:
-    """Mean microseconds per query in batches of so many."""
+    """Return the mean microseconds per query in batches of `size`."""
     begun_s = perf_counter()
     for begin in range(0, len(asked), size):
         predictor.predict(asked[begin : begin + size], TOP_K)

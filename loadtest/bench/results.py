@@ -1,8 +1,7 @@
-"""Everything that a run of the benchmark has found so far, and what was asked of it."""
+"""The figures that a run of the benchmark has measured so far."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from astec.loadtest.bench.bulk import Bulk
@@ -10,7 +9,7 @@ from astec.loadtest.bench.growth import GrowthRow
 from astec.loadtest.bench.in_process import InProcess
 from astec.loadtest.bench.over_http import Load
 from astec.loadtest.bench.sharing import Sharing
-from astec.loadtest.peers.__main__ import PeerResult
+from astec.loadtest.peers.peer_measurement import PeerResult
 from astec.loadtest.report.report import Report
 
 OURS, ECHO, PECOS = "astec", "echo", "pecos-text"
@@ -19,21 +18,26 @@ HALF_OPEN, HALF_CLOSED, HALF_ECHO = (
     "the closed loop's rate",
     "the echo's closed loop's rate",
 )
-_MOST_P_LOSS = 0.1
 
 
 @dataclass(slots=True)
 class Results:
-    """Figures by part; what has not been measured is None or empty.
+    """The figures by part; a part that has not been measured is None or empty.
 
     Attributes:
-        accuracy, exact_accuracy: P@k and the like in percent, of what is timed and with every label scored.
-        saturated, alone: closed loops of all connections, and of one, by contender.
+        accuracy, exact_accuracy: P@k, PSP@k and so on in percent, of the search that is timed, and with exact
+            neighbours and every label scored.
+        in_process: the cost of a query in process.
+        peers: the figures of public tools in process.
+        saturated, alone: closed loops of all connections, and of one connection, by server.
         cached: the closed loop on a server with a cache.
-        overload: an open loop that asks for what the closed one reached; what it answers is an open loop's saturation.
-        half: open loops at half of a saturation, by whose it is.
+        overload: an open loop at the rate that the closed loop reached; its achieved rate is an open loop's saturation.
+        half: open loops at half of a saturation rate, by the loop that the rate is from.
         curve: open loops by rising rate.
-        problems: what could not be measured, and why.
+        growth: the cost of a query by number of labels.
+        sharing: the memory of worker processes.
+        bulk: the figures of `astec-predict`.
+        problems: the parts that could not be measured, and why.
     """
 
     accuracy: dict[str, float | int] = field(default_factory=dict)
@@ -50,105 +54,3 @@ class Results:
     sharing: Sharing | None = None
     bulk: Bulk | None = None
     problems: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What was asked for and what was seen; `holds` is None where it was not measured."""
-
-    asked: str
-    seen: str
-    holds: bool | None
-
-
-def check_targets(results: Results) -> list[Target]:
-    """Every target with what this run says of it."""
-    return [
-        *_in_process_targets(results),
-        *_http_targets(results),
-        _growth_target(results),
-        *_sharing_targets(results),
-        *_bulk_targets(results.bulk),
-    ]
-
-
-def _target(asked: str, value: float | None, limit: float, unit: str = "", *, at_least: bool = False) -> Target:
-    if value is None:
-        return Target(asked, "not measured", None)
-    return Target(asked, f"{value:.3g}{unit}", value >= limit if at_least else value <= limit)
-
-
-def _in_process_targets(results: Results) -> list[Target]:
-    p50_us = None if results.in_process is None else results.in_process.p50_us
-    pecos_us = next((peer.text_query_us for peer in results.peers if peer.name == PECOS), None)
-    ratio = None if p50_us is None or pecos_us is None else p50_us / pecos_us
-    loss = None
-    if results.accuracy and results.exact_accuracy:
-        loss = results.exact_accuracy["P@1"] - results.accuracy["P@1"]
-    return [
-        _target("one query in process: p50 at most 150 us", p50_us, 150, " us"),
-        _target("one query in process: at most half of PECOS from text", ratio, 0.5),
-        _target("P@1 at most 0.1 below exact scoring", loss, _MOST_P_LOSS),
-    ]
-
-
-def _http_targets(results: Results) -> list[Target]:
-    return [
-        _target("throughput at least 40% of the echo", _rate_ratio(results, ECHO), 0.4, at_least=True),
-        _target("throughput at least 5 times PECOS", _rate_ratio(results, PECOS), 5, at_least=True),
-        *_half_targets(results, HALF_OPEN),
-        *_half_targets(results, HALF_CLOSED),
-        _target("one connection: p50 at most 2.5 times the echo's", _alone_ratio(results), 2.5),
-    ]
-
-
-def _half_targets(results: Results, of: str) -> Iterable[Target]:
-    half = results.half[of].report if of in results.half else None
-    latency_ms = {} if half is None else half.latency_ms
-    yield _target(f"half of {of}: p99 at most 5 ms", latency_ms.get("p99"), 5, " ms")
-    yield _target(f"half of {of}: p99.9 at most 20 ms", latency_ms.get("p99.9"), 20, " ms")
-    yield _target(f"half of {of}: no error", None if half is None else half.error_rate, 0)
-
-
-def _growth_target(results: Results) -> Target:
-    rows = sorted(results.growth, key=lambda row: row.num_labels)
-    asked = "one query on the largest artifact: p50 at most 3 times that on the smallest"
-    if len(rows) < 2:
-        return _target(asked, None, 3)
-    return _target(asked, rows[-1].in_process.p50_us / rows[0].in_process.p50_us, 3)
-
-
-def _sharing_targets(results: Results) -> list[Target]:
-    sharing = results.sharing
-    private = None if sharing is None else 100 * sharing.private_share
-    start_s = None if sharing is None else sharing.start_s["sizes"]
-    return [
-        _target("private memory of a worker at most 10% of the artifact", private, 10, "%"),
-        _target("ready within 3 s where sizes are verified", start_s, 3, " s"),
-    ]
-
-
-def _bulk_targets(bulk: Bulk | None) -> list[Target]:
-    share = None if bulk is None else 100 * bulk.share
-    growth = None if bulk is None else bulk.memory_growth
-    asked = "astec-predict: killed and run again, the same output"
-    return [
-        _target("astec-predict: at least 80% of as many threads in process", share, 80, "%", at_least=True),
-        _target("astec-predict: memory of the last third at most 1.1 times that of the first", growth, 1.1),
-        Target(asked, "not measured", None)
-        if bulk is None
-        else Target(asked, "the same" if bulk.is_same else "another", bulk.is_same),
-    ]
-
-
-def _rate_ratio(results: Results, other: str) -> float | None:
-    if OURS not in results.saturated or other not in results.saturated:
-        return None
-    return results.saturated[OURS].report.achieved_rate / results.saturated[other].report.achieved_rate
-
-
-def _alone_ratio(results: Results) -> float | None:
-    p50s = [results.alone[name].report.latency_ms["p50"] for name in (OURS, ECHO) if name in results.alone]
-    if len(p50s) < 2 or p50s[0] is None or p50s[1] is None:
-        return None
-    return p50s[0] / p50s[1]

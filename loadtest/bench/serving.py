@@ -1,4 +1,4 @@
-"""Servers that are measured: started, awaited, stopped."""
+"""Server processes to measure: start, wait until ready, stop."""
 
 from __future__ import annotations
 
@@ -12,36 +12,38 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from time import perf_counter
 
+from astec.loadtest.child_output import last_line
+
 _STOP_TIMEOUT_S = 30
 
 
 class ServeError(Exception):
-    """A server that did not start; the message is what it said last."""
+    """A server that did not start; the message has the last line of its output."""
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A server that answers: where, which process, and the seconds from its command to its readiness."""
+    """A running server: its URL, its process, and the seconds from the start of its command until it was ready."""
 
     url: str
     pid: int
     start_s: float
 
     def workers(self) -> list[int]:
-        """The processes that answer: its children, or itself."""
+        """Return the ids of its worker processes; its own id where it has no children."""
         return children_of(self.pid) or [self.pid]
 
 
 @contextmanager
 def served(command: Sequence[str], environment: dict[str, str] | None = None) -> Iterator[Served]:
-    """Run a command that prints `Serving on URL` when it does, and stop it at the end.
+    """Run a command that prints `Serving on URL` once it is ready, and stop it at the end of the block.
 
     Raises:
-        ServeError: it ended before.
+        ServeError: the command ended before it was ready.
     """
     begun_s = perf_counter()
     with TemporaryFile("w+") as errors:
-        # In a session of its own, so that Ctrl-C reaches the benchmark first, which then stops it.
+        # In a session of its own: Ctrl-C then reaches only the benchmark, which stops the server.
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment, start_new_session=True
         )
@@ -49,8 +51,7 @@ def served(command: Sequence[str], environment: dict[str, str] | None = None) ->
             url = _url(process.stdout or ())
             if url is None:
                 errors.seek(0)
-                last = (errors.read().strip().splitlines() or ["it said nothing"])[-1]
-                raise ServeError(f"{' '.join(command)} ended before it was ready: {last}")
+                raise ServeError(f"{' '.join(command)} ended before it was ready: {last_line(errors.read())}")
             yield Served(url, process.pid, perf_counter() - begun_s)
         finally:
             process.send_signal(signal.SIGTERM)
@@ -58,7 +59,7 @@ def served(command: Sequence[str], environment: dict[str, str] | None = None) ->
 
 
 def children_of(pid: int) -> list[int]:
-    """The processes that a process of one thread, or its first thread, has started and not awaited.
+    """Return the ids of the child processes that the main thread of a process has started and not reaped.
 
     Raises:
         OSError: there is no such process.
@@ -67,13 +68,13 @@ def children_of(pid: int) -> list[int]:
 
 
 def ours_command(artifact: Path, workers: int, *options: str) -> list[str]:
-    """The command of our own server."""
+    """Return the command of our server."""
     command = [sys.executable, "-m", "astec.server", str(artifact), "--port", "0", "--workers", str(workers)]
     return [*command, "--log-level", "warning", *options]
 
 
 def echo_command(workers: int, body_bytes: int) -> list[str]:
-    """The command of the endpoint that only echoes."""
+    """Return the command of the echo server."""
     command = [sys.executable, "-m", "astec.loadtest.peers.echo", "--workers", str(workers)]
     return [*command, "--body-bytes", str(body_bytes)]
 

@@ -1,1 +1,1 @@
-"""`make family`: every encoder, framework and system trained on one data set, exported, served and measured."""
+"""`make family`: trains every encoder, framework and system on one data set, exports, serves and measures it."""

@@ -1,4 +1,4 @@
-"""Which encoders, frameworks and systems there are to compare, and the settings of each."""
+"""The encoders, frameworks and systems to compare, and the settings of each."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ from astec.trainer.settings.section import WordsSection
 Kind = Literal["system", "encoder", "framework"]
 FRAMEWORKS: Final = get_args(TrainerConfig.model_fields["framework"].annotation)
 _RECIPES: Final = Path(str(files("astec.trainer"))) / "recipes"
-_OWN_DATA: Final = "demo"  # a recipe for one data set, and no system
-_PLAIN: Final = "astec"  # the recipe whose encoder or framework is changed: nothing beside it has a share of a score
-_WORDS: Final = 16  # that an encoder reads: of short texts all, and on a CPU each one takes its time
+_OWN_DATA: Final = "demo"  # a recipe for one data set, not a system
+_PLAIN: Final = "astec"  # the recipe whose encoder or framework is changed: no other part has a share of its scores
+_WORDS: Final = 16  # words that an encoder reads: all of a short text; each further word costs time on a CPU
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One row.
+    """A member of the family: one row of the comparison.
 
     Attributes:
-        options: of `astec-train`.
-        reads: of a text; a transformer and vectors are not had of texts alone.
+        kind: whether it is a system, an encoder or a framework.
+        name: its name among the members of its kind.
+        options: the options of `astec-train` that select it.
+        reads: the input that its encoder reads; pieces need a transformer's tokenizer, and vectors another model.
     """
 
     kind: Kind
@@ -36,12 +38,12 @@ class Member:
 
     @property
     def key(self) -> str:
-        """Its name among all, and that of its folder."""
+        """Its name among all members, which is also the name of its folder."""
         return f"{self.kind}-{self.name}"
 
 
 def members() -> list[Member]:
-    """All that the trainer knows by name: the defaults and recipes, then Astec with other encoders and frameworks."""
+    """List the default system and the recipes, then Astec with every other encoder and framework."""
     recipes = sorted(path for path in _RECIPES.glob("*.toml") if path.stem != _OWN_DATA)
     plain = ("--config", str(_RECIPES / f"{_PLAIN}.toml"))
     return [

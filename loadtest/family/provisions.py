@@ -1,4 +1,4 @@
-"""What some encoders need beside texts: vectors in their place, or a transformer."""
+"""Inputs that some encoders need in addition to texts: vectors in place of the texts, or a transformer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from astec.export.artifact.text.bags import Bags
 from astec.export.artifact.text.featurizer import TextFeaturizer
 from astec.export.artifact.text.featurizer_config import FeaturizerConfig
 from astec.export.readers import Dataset, Row, open_dataset
-from astec.export.readers.row import Row
 
 _VECTOR_DIM = 300
 _LAYERS, _HEADS, _DIM, _PIECES = 2, 4, 128, 8_000
@@ -20,11 +19,11 @@ _LONGEST = 512
 
 
 class NoTextsError(ValueError):
-    """Data that has no texts to make anything of."""
+    """Data with feature ids in place of texts, from which neither vectors nor a tokenizer can be made."""
 
 
 def make_vectors(data: Path, folder: Path) -> Path:
-    """Write the texts of a folder as vectors, by latent semantic analysis (SVD of their TF-IDF), with their labels.
+    """Write the texts of a folder as vectors, with their labels, by latent semantic analysis (SVD of their TF-IDF).
 
     Raises:
         NoTextsError: the data has features in place of texts.
@@ -45,12 +44,12 @@ def make_vectors(data: Path, folder: Path) -> Path:
 
 
 def make_transformer(data: Path, folder: Path) -> Path:
-    """Write a small BERT at random, and a tokenizer of the training texts: nothing that has been pretrained.
+    """Write a small BERT with random weights, and a tokenizer trained on the training texts: nothing is pretrained.
 
     Raises:
         NoTextsError: the data has features in place of texts.
     """
-    import torch  # with what follows, seconds to load
+    import torch  # it and the following take seconds to load
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
     from transformers import BertConfig, BertModel
 

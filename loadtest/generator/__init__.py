@@ -1,1 +1,1 @@
-"""The load generator: open and closed loops over kept-alive connections."""
+"""The load generator: open and closed loops over persistent connections. All figures of load come from it."""

@@ -1,4 +1,4 @@
-"""The HTTP side: posts queries over as many kept-alive connections as there are requests in flight."""
+"""The HTTP client of the load generator, with as many persistent connections as there are requests in flight."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from time import perf_counter
 from urllib.parse import urlsplit
 
 from astec.loadtest.generator.connection import CONNECTION, TIMEOUT, Answer, Connection, OnAnswer
-from astec.loadtest.generator.plan import LoadPlan
+from astec.loadtest.generator.load_plan import LoadPlan
 
-# Servers commonly close an idle connection after 5 s; closing it first avoids posting into a closing one.
+# Servers commonly close an idle connection after 5 s; closing it before that avoids a request on a closing connection.
 _KEEPALIVE_S = 4.0
 _LONGEST_SWEEP_S = 0.05
 
 
 class UnreachableError(Exception):
-    """The server cannot be put under load; the message says why and what to do."""
+    """A server that cannot be put under load; the message says why and what to do."""
 
 
 class Client:
-    """Posts to one endpoint. Callers are called back, because an awaited task per request would cost more than it.
+    """Posts requests to one endpoint. It uses callbacks, because a task per request would cost more than the request.
 
-    Requests take the connections in turn, as those of many users do: those that a kernel gave to one worker of several
-    would else get all the load that a few connections can carry.
+    Requests use the connections in turn, as requests of many users do. If they reused the latest connection, a few
+    connections would carry all the load, and all of these may belong to one worker of the server.
 
     Args:
-        endpoint: where to post to.
-        timeout_s: seconds that an answer may take.
-        least_connections: opened, request by request, before any is used again.
+        endpoint: URL to post to.
+        timeout_s: seconds that a response may take.
+        least_connections: number of connections to open, one with each request, before any is used again.
     """
 
     def __init__(self, endpoint: str, timeout_s: float, least_connections: int) -> None:
@@ -47,7 +47,7 @@ class Client:
         self._connecting: dict[Connection, asyncio.Task[None]] = {}
 
     def post(self, body: bytes, on_answer: OnAnswer) -> None:
-        """Post one query; `on_answer` is called later, whatever happens."""
+        """Post one query; `on_answer` is called later in any case, also after a failure."""
         now_s = perf_counter()
         enough = len(self._connections) >= self._least_connections
         connection = (self._idle_connection(now_s) if enough else None) or self._open()
@@ -55,16 +55,16 @@ class Client:
         connection.send(request, on_answer, now_s + self._timeout_s)
 
     async def ask(self, body: bytes) -> Answer:
-        """Post one query and wait for its answer."""
+        """Post one query and wait for the response."""
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self.post(body, lambda answer: None if answered.done() else answered.set_result(answer))
         return await answered
 
     async def probe(self, body: bytes) -> None:
-        """Post one query to learn whether a run makes sense. An overloaded server (429, 5xx) passes.
+        """Post one query to check that a run makes sense. An overloaded server (429, 5xx) passes the check.
 
         Raises:
-            UnreachableError: if there is no server, or it refuses the query for good.
+            UnreachableError: there is no server, or it refuses the query for a reason that will not go away.
         """
         kind, _, detail = await self.ask(body)
         text = detail.decode(errors="replace").strip()
@@ -79,7 +79,7 @@ class Client:
             )
 
     async def end_late_requests(self) -> None:
-        """Look for requests over their timeout until cancelled. One tick for all: a timer each would cost more."""
+        """End requests over their timeout, until cancelled. One periodic check costs less than a timer per request."""
         while True:
             await asyncio.sleep(min(_LONGEST_SWEEP_S, self._timeout_s / 10))
             now_s = perf_counter()
@@ -87,15 +87,15 @@ class Client:
                 connection.end(TIMEOUT)
 
     async def close(self) -> None:
-        """End all connections; what is not answered is told to be so."""
+        """Close all connections; pending requests end as `CONNECTION`."""
         connecting = list(self._connecting.values())
         for connection in list(self._connections):
             connection.end(CONNECTION)
         await asyncio.gather(*connecting, return_exceptions=True)
-        await asyncio.sleep(0)  # in which the loop closes the sockets
+        await asyncio.sleep(0)  # lets the event loop close the sockets
 
     def _idle_connection(self, now_s: float) -> Connection | None:
-        """The one that has rested longest, but not so long that the server may be closing it."""
+        """Return the connection that has been idle longest, but not so long that the server may be closing it."""
         while self._idle:
             connection = next(iter(self._idle))
             since_s = self._idle.pop(connection)

@@ -1,7 +1,7 @@
-"""One kept-alive HTTP/1.1 connection, on which one request follows another.
+"""A persistent HTTP/1.1 connection, on which one request follows another.
 
-A plain protocol of the event loop, because the machine that is measured often runs the generator as well: with streams,
-tasks and futures a request cost several times what the server spends on one.
+It is a plain protocol of the event loop, because the generator often runs on the machine that is measured: with
+streams, tasks and futures, a request cost several times what the server spends on it.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ CONNECTION = "connection"
 
 
 class Answer(NamedTuple):
-    """How a request ended.
+    """The outcome of a request.
 
     Attributes:
         kind: `OK`, `TIMEOUT`, `CONNECTION` or `status_NNN`.
-        server_timing: the header of that name.
-        detail: the body, or what went wrong.
+        server_timing: the header `Server-Timing`.
+        detail: the body of the response, or the error.
     """
 
     kind: str
@@ -37,14 +37,14 @@ _KINDS = {status: f"status_{status}" for status in range(100, 600)} | {200: OK}
 
 
 class Connection(asyncio.Protocol):
-    """Sends a request and tells how it ended, never more than one at a time.
+    """Sends one request at a time and calls back with its outcome.
 
     Args:
-        on_free: called after each answer that leaves the connection usable, before the answer is told.
+        on_free: called when a response leaves the connection usable, before the callback of the request.
         on_lost: called when the connection has ended.
 
     Attributes:
-        deadline_s: when the request at hand has waited for too long, on the clock of its sender; never while idle.
+        deadline_s: time at which the current request times out, on the clock of its sender; infinite while idle.
     """
 
     def __init__(self, on_free: Callable[[Connection], None], on_lost: Callable[[Connection], None]) -> None:
@@ -59,7 +59,7 @@ class Connection(asyncio.Protocol):
         self._complete, self._reusable = False, False
 
     def send(self, request: bytes, on_answer: OnAnswer, deadline_s: float) -> None:
-        """Send a whole request, at once or as soon as there is a connection."""
+        """Send a whole request, at once or as soon as the connection is open."""
         self._on_answer = on_answer
         self.deadline_s = deadline_s
         if self._transport is None:
@@ -68,7 +68,7 @@ class Connection(asyncio.Protocol):
             self._transport.write(request)
 
     def end(self, kind: str, detail: str = "") -> None:
-        """End the connection; a request that is not answered ends as `kind`."""
+        """End the connection; a pending request ends as `kind`."""
         if self._transport is not None:
             self._transport.abort()
         on_answer, self._on_answer = self._on_answer, None
@@ -78,26 +78,26 @@ class Connection(asyncio.Protocol):
             on_answer(Answer(kind, detail=detail.encode()))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Send what waits."""
+        """Send the waiting request."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.write(self._unsent)
 
     def data_received(self, data: bytes) -> None:
-        """Read on; tell the answer when it is whole."""
+        """Parse what has arrived; call back once the response is complete."""
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
             self.end(CONNECTION, f"no HTTP/1.1 answer: {error}")
             return
         if self._complete:
-            self._tell()
+            self._finish_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell that no answer will come, where one is awaited."""
+        """End a pending request as `CONNECTION`."""
         self.end(CONNECTION, str(exc or "the server closed the connection"))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep the one header that counts; called by the parser."""
+        """Keep the header `Server-Timing`; called by the parser."""
         if name.lower() == b"server-timing":
             self._server_timing = value
 
@@ -106,10 +106,10 @@ class Connection(asyncio.Protocol):
         self._body.append(body)
 
     def on_message_complete(self) -> None:
-        """Remember that the answer is whole; called by the parser, which knows only now if the connection can go on."""
+        """Note that the response is complete; called by the parser, which knows only now if it stays open."""
         self._complete, self._reusable = True, self._parser.should_keep_alive()
 
-    def _tell(self) -> None:
+    def _finish_request(self) -> None:
         kind = _KINDS.get(self._parser.get_status_code(), CONNECTION)
         answer = Answer(kind, self._server_timing, b"".join(self._body))
         on_answer, self._on_answer = self._on_answer, None

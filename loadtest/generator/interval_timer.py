@@ -1,4 +1,4 @@
-"""Linux's timer that an event loop can wait for, as Python has it from 3.13 on."""
+"""Linux's timer file descriptor (timerfd), which an event loop can wait for; Python has it from 3.13 on."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class _Schedule(ctypes.Structure):
 
 
 def create_interval_timer(interval_s: float) -> int:
-    """A file descriptor that becomes readable at once and then every `interval_s`; to be closed by the caller.
+    """Create a file descriptor that becomes readable at once and then every `interval_s`; the caller closes it.
 
     Raises:
-        OSError: the system gives no timer.
+        OSError: the system cannot create a timer.
     """
     descriptor = _libc.timerfd_create(time.CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC)
     if descriptor < 0:

@@ -1,4 +1,4 @@
-"""How load is put on the server: open loop, closed loop, and the run around them."""
+"""The loops that put load on a server: an open loop, a closed loop, and the run around them."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ import uvloop
 
 from astec.loadtest.generator.client import Client, open_client
 from astec.loadtest.generator.connection import CONNECTION, Answer
+from astec.loadtest.generator.load_plan import LoadPlan
 from astec.loadtest.generator.pacer import Pacer
-from astec.loadtest.generator.plan import LoadPlan
 from astec.loadtest.generator.recorder import NOT_SENT, Measurement, Recorder
 
-# A refused connection fails at once: without a pause a closed loop would count thousands of errors per second.
+# A refused connection fails at once: without a pause, a closed loop would count thousands of errors per second.
 _PAUSE_AFTER_CONNECTION_ERROR_S = 0.05
 
 
 async def run_load(plan: LoadPlan, bodies: Iterator[bytes]) -> Measurement:
-    """Probe the server, warm it up, load it, and return what was measured.
+    """Probe the server, warm it up, put load on it, and return the measurement.
 
-    Ends by itself: at the latest two timeouts after the planned end. Cancelled while it loads (Ctrl-C), it returns
-    what it has; requests then in flight are not counted.
+    The run ends at the latest two timeouts after the planned end. When it is cancelled during the load (Ctrl-C), it
+    returns the measurement so far; requests then in flight are not counted.
 
     Raises:
-        UnreachableError: if the server does not answer the probe.
+        UnreachableError: the server does not answer the probe.
     """
     async with open_client(plan) as client:
         await client.probe(next(bodies))
@@ -48,22 +48,22 @@ async def run_load(plan: LoadPlan, bodies: Iterator[bytes]) -> Measurement:
 
 
 def measure_load(plan: LoadPlan, bodies: Iterator[bytes]) -> Measurement:
-    """Run one load on an event loop of its own; as `run_load`.
+    """Run `run_load` on a new event loop.
 
     Raises:
-        UnreachableError: if the server does not answer the probe.
-        KeyboardInterrupt: interrupted before anything was measured.
+        UnreachableError: the server does not answer the probe.
+        KeyboardInterrupt: the user interrupted the run before anything was measured.
     """
-    gc.freeze()  # collecting all that was loaded would look like a stall of the server
+    gc.freeze()  # a garbage collection over all existing objects would look like a stall of the server
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(run_load(plan, bodies))
 
 
 class _OpenLoop:
-    """Sends at a constant rate, whatever the answers do.
+    """Sends requests at a constant rate, however long the responses take.
 
-    A request is timed from when it was DUE: if the server stalls, those that had to wait for a slot show it. What
-    still has no slot at `give_up_s` is recorded as not sent.
+    The latency of a request counts from the time at which it was DUE: if the server stalls, it includes the wait for a
+    slot. A request that still has no slot at `give_up_s` is recorded as not sent.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class _OpenLoop:
 
 
 class _ClosedLoop:
-    """Clients that each send their next query when their last is answered."""
+    """Clients that each send the next query when their last one is answered."""
 
     def __init__(self, client: Client, bodies: Iterator[bytes], recorder: Recorder, end_s: float) -> None:
         self._client, self._bodies, self._recorder, self._end_s = client, bodies, recorder, end_s

@@ -1,4 +1,4 @@
-"""The clock of the open loop."""
+"""The clock of the open loop, which calls back whenever a request is due."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _COUNTER_BYTES = 8
 class Pacer:
     """Calls back on the event loop at a constant rate with each due time (of `time.perf_counter`), then with None.
 
-    A context manager. The timers of event loops tick in whole milliseconds, which is about as long as the answers that
-    are to be measured, and a thread that keeps time cost three times what sending a request does.
+    A context manager. It does not use the timers of the event loop, whose resolution of a millisecond is about as long
+    as the latencies to measure, nor a thread as a clock, which cost three times as much as sending a request.
     """
 
     def __init__(self, end_s: float, rate_per_s: float, on_due: Callable[[float | None], None]) -> None:
-        """Start when entered, end before `end_s`."""
+        """Prepare due times from the start of the block until `end_s`, exclusive."""
         self._end_s, self._rate_per_s = end_s, rate_per_s
         self._on_due = on_due
         self._loop = asyncio.get_running_loop()
@@ -42,7 +42,7 @@ class Pacer:
         os.close(self._timer)
 
     def _tick(self) -> None:
-        with suppress(BlockingIOError):  # or it would be readable until the next tick
+        with suppress(BlockingIOError):  # reading resets the timer, which would else stay readable
             os.read(self._timer, _COUNTER_BYTES)
         while (due_s := self._start_s + self._number / self._rate_per_s) <= perf_counter():
             if due_s >= self._end_s:

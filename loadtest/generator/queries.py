@@ -1,4 +1,4 @@
-"""The traffic: an endless, seeded stream of queries with Zipfian popularity and a small share of odd ones."""
+"""The queries of the load: an endless, seeded stream with Zipfian popularity and a small share of odd queries."""
 
 import itertools
 import string
@@ -26,15 +26,15 @@ NON_ASCII_QUERIES = (
     "👩\u200d👩\u200d👧 tickets",
     "İstanbul ﬁne straße",
 )
-_BLOCK = 1024  # popularity ranks drawn at once: one numpy call per query would cost more than sending it
+_BLOCK = 1024  # ranks to draw at once: one numpy call per query would cost more than sending it
 
 
 def read_pool(path: Path) -> list[Query]:
     """Read the first `POOL_LIMIT` distinct queries of a file, in its order, without the empty ones.
 
     Raises:
-        DataError: if the file cannot be read.
-        ValueError: if it holds no query.
+        DataError: the file cannot be read.
+        ValueError: the file holds no query that is not empty.
     """
     pool = _distinct(open_queries(path))
     if not pool:
@@ -43,7 +43,7 @@ def read_pool(path: Path) -> list[Query]:
 
 
 def demo_pool(seed: int) -> list[Query]:
-    """Draw distinct queries of the demo log, roughly the popular ones first."""
+    """Draw distinct queries of the demo log, roughly by falling popularity."""
     return _distinct(sample_queries(20_000, seed))
 
 
@@ -56,20 +56,20 @@ def encode_request(query: Query, top_k: int) -> bytes:
 
 
 class QueryMix(Iterator[Query]):
-    """Draws queries without end; the same arguments draw the same queries.
+    """An endless stream of queries; the same arguments give the same queries.
 
-    The pool's query of rank r (from 1, in the pool's order) has popularity proportional to r ** -zipf_exponent.
-    A share of `odd_share` of all draws are odd queries, of each kind as many: for texts an empty one, unknown words,
-    `LONG_QUERY_CHARS` characters, non-ASCII; for feature bags an empty one and one of up to `LONG_BAG_FEATURES`.
-    All of them are valid and must be answered.
+    The query of rank r in the pool (from 1, in the pool's order) is drawn in proportion to r ** -zipf_exponent. A share
+    of `odd_share` of all draws are odd queries, equally many of each kind: for texts an empty query, unknown words,
+    `LONG_QUERY_CHARS` characters and non-ASCII characters; for feature bags an empty bag and one of up to
+    `LONG_BAG_FEATURES` features. All of them are valid and must be answered.
     """
 
     def __init__(self, pool: Sequence[Query], *, seed: int, zipf_exponent: float, odd_share: float) -> None:
-        """Fix the popularities.
+        """Compute the popularity of each query.
 
         Raises:
-            ValueError: if the pool is empty or holds both texts and bags, the exponent is negative or the share is
-                not in 0..1.
+            ValueError: the pool is empty or holds both texts and bags, the exponent is negative, or the share is not
+                in 0..1.
         """
         if not pool:
             raise ValueError("The pool of queries is empty; it needs at least one.")

@@ -1,4 +1,4 @@
-"""What happened during a run. Shapes: N requests that were due in the measured window."""
+"""The record of a run. Shapes: N requests that were due in the measured window."""
 
 import time
 from array import array
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astec.loadtest.generator.connection import OK, Answer
-from astec.loadtest.generator.timing import TimingSample
+from astec.loadtest.generator.server_timing import TimingSample
 
 NOT_SENT = "not_sent"
 
@@ -19,12 +19,12 @@ class Measurement:
 
     Attributes:
         window_s: length of the window, in seconds.
-        due_s: float64 [N], when each request was due, in seconds from the window's start.
-        lag_s: float64 [N], how much later it was sent.
-        latency_s: float64 [N], from due to answered (or given up).
-        kinds: [N], how each request ended: a kind of `connection.Answer` or `NOT_SENT`.
-        completions: good answers that arrived within the window, whenever they were due.
-        stages_ms: what `Server-Timing` told in a sample of the answers, by stage.
+        due_s: float64 [N], due time of each request, in seconds from the window's start.
+        lag_s: float64 [N], delay of sending it after it was due.
+        latency_s: float64 [N], time from due to answered (or given up).
+        kinds: [N], outcome of each request: a kind of `connection.Answer`, or `NOT_SENT`.
+        completions: number of responses 200 that arrived within the window, whenever their requests were due.
+        stages_ms: durations that `Server-Timing` gives in a sample of the responses, by stage.
         cpu_share: CPU time of this process per second of the run; 1.0 is one core.
         interrupted: whether the run was cut short.
     """
@@ -41,7 +41,7 @@ class Measurement:
 
 
 class Recorder:
-    """Keeps what is due within a window of `time.perf_counter`; the warm-up before it is not counted."""
+    """Records the requests that are due within a window of `time.perf_counter`; the warm-up does not count."""
 
     def __init__(self, start_s: float, end_s: float) -> None:
         self._start_s = start_s
@@ -67,7 +67,7 @@ class Recorder:
         self._timings.add(answer.server_timing)
 
     def finish(self, *, interrupted: bool) -> Measurement:
-        """Close the books; an interrupted window ends now."""
+        """End the record and return it; an interrupted window ends now."""
         now_s = time.perf_counter()
         return Measurement(
             window_s=max(0.0, min(self._end_s, now_s) - self._start_s),

@@ -1,1 +1,1 @@
-"""What a server does with more than it can answer: `python -m astec.loadtest.overload`."""
+"""The behaviour of a server under more load than it can answer: `python -m astec.loadtest.overload`."""

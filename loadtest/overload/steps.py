@@ -1,4 +1,4 @@
-"""Multiples of what saturates a server, offered one after the other."""
+"""Load in steps: multiples of the rate that saturates a server, offered one after the other."""
 
 from __future__ import annotations
 
@@ -10,28 +10,29 @@ import numpy as np
 
 from astec.export.console import step_progress
 from astec.loadtest.generator.connection import OK
+from astec.loadtest.generator.load_plan import LoadPlan
 from astec.loadtest.generator.loops import measure_load
-from astec.loadtest.generator.plan import LoadPlan
 from astec.loadtest.generator.recorder import NOT_SENT, Measurement
 from astec.loadtest.report.exposition import WorkersMemory, read_exposition, workers_memory
 
-# An answer after its deadline counts for nothing; the generator waits on, as what it breaks off is another load.
+# A response after its deadline does not count, but the generator waits for it: closing the connection early would put
+# another kind of load on the server.
 _TIMEOUT_IN_DEADLINES = 3.0
 _QUEUE_FULL, _EXPIRED = "status_429", "status_504"
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """How load is offered.
+    """The settings of the load.
 
     Attributes:
-        url: of the server.
-        bodies: makes an endless stream of requests.
+        url: URL of the server.
+        bodies: makes an endless stream of request bodies.
         seconds: measured length of a step.
-        warmup_s: of each step before it is measured: a queue takes a moment to fill.
-        deadline_s: seconds after which an answer is worth nothing.
-        clients: of the closed loop.
-        max_in_flight: requests and connections at once; what comes when all are busy is not sent.
+        warmup_s: length of the load before each step is measured: queues take a moment to fill.
+        deadline_s: seconds after which a response is useless.
+        clients: number of clients of the closed loop.
+        max_in_flight: most requests and connections at once; a request that is due when all are busy is not sent.
     """
 
     url: str
@@ -43,11 +44,11 @@ class Offer:
     max_in_flight: int
 
     def measure(self, rate_per_s: float | None) -> Measurement:
-        """Offer an open loop, or a closed one where there is no rate.
+        """Put an open loop at this rate on the server; None puts a closed loop on it.
 
         Raises:
             UnreachableError: the server does not answer.
-            KeyboardInterrupt: interrupted.
+            KeyboardInterrupt: the user interrupted the load.
         """
         plan = LoadPlan(
             self.url,
@@ -61,27 +62,27 @@ class Offer:
         )
         measured = measure_load(plan, self.bodies())
         if measured.interrupted:
-            raise KeyboardInterrupt  # which the loop has taken for itself, to end in order
+            raise KeyboardInterrupt  # `run_load` catches it to end in order, so it is raised again here
         return measured
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What came of one multiple of saturation.
+    """The outcome of one multiple of the saturation rate.
 
     Attributes:
-        multiple: of what saturates the server.
+        multiple: the offered rate, as a multiple of the saturation rate.
         window_s: seconds that were measured.
-        offered_per_s: requests due, a second.
-        goodput_per_s: of them, answered 200 within the deadline, a second.
-        late: answered 200 after the deadline.
-        queue_full: answered 429.
-        expired: answered 504.
-        not_sent: found all connections of the generator busy.
-        errors: all that ended otherwise.
-        accepted_ms: p50 and p99 of what was answered 200, from due to answered; none where nothing was.
-        memory: of the workers after the step; None where the server does not tell.
-        generator_cpu: cores that the load generator kept busy, of those that the server may use as well.
+        offered_per_s: requests due per second.
+        goodput_per_s: requests answered 200 within the deadline per second.
+        late: number of requests answered 200 after the deadline.
+        queue_full: number of requests answered 429.
+        expired: number of requests answered 504.
+        not_sent: number of requests not sent, because all connections of the generator were busy.
+        errors: number of requests that ended in any other way.
+        accepted_ms: p50 and p99 of the requests answered 200, from due to answered; None where there are none.
+        memory: memory of the workers after the step; None where the server does not report it.
+        generator_cpu: number of cores that the load generator kept busy; they are shared with the server.
     """
 
     multiple: float
@@ -100,13 +101,13 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Overload:
-    """A server under rising load.
+    """The outcome of rising load on a server.
 
     Attributes:
-        closed_per_s: answers a second to clients that wait for one before they ask again.
-        saturation_per_s: answers a second to an open loop at that rate: what the multiples are of.
-        memory: of the workers before the first step; None where the server does not tell.
-        steps: by rising multiple.
+        closed_per_s: answers per second to a closed loop.
+        saturation_per_s: answers per second to an open loop at that rate; the multiples refer to it.
+        memory: memory of the workers before the first step; None where the server does not report it.
+        steps: the steps, by rising multiple.
     """
 
     closed_per_s: float
@@ -116,26 +117,26 @@ class Overload:
 
     @property
     def kept_share(self) -> float | None:
-        """Goodput of the highest multiple over that of 1; None where one of them was not offered."""
+        """The goodput at the highest multiple as a share of that at 1; None where one of them was not offered."""
         goodputs = {step.multiple: step.goodput_per_s for step in self.steps}
         highest = max(goodputs, default=0.0)
         return goodputs[highest] / goodputs[1.0] if highest > 1 and goodputs.get(1.0) else None
 
 
 def measure_overload(offer: Offer, multiples: Sequence[float]) -> Overload:
-    """Find what saturates the server, then offer multiples of it.
+    """Find the rate that saturates the server, then offer multiples of it.
 
     Raises:
         UnreachableError: the server does not answer.
-        OSError: it does not tell its metrics.
-        ValueError: it answers nothing within the deadline, so that there is nothing to multiply.
+        OSError: the server's metrics cannot be read.
+        ValueError: the server answers nothing within the deadline, so that there is no rate to multiply.
     """
     with step_progress("saturating", len(multiples) + 2) as done:
         closed_per_s = _goodput_per_s(offer.measure(None), offer.deadline_s)
         done(f"with {offer.clients} clients: {closed_per_s:.0f}/s")
         if not closed_per_s:
             raise ValueError(f"{offer.url} answered nothing within the deadline; raise --deadline-ms")
-        # Clients that wait fill batches that clients who come by chance do not: an open loop gets less.
+        # An open loop gets less than a closed loop, whose waiting clients fill batches better.
         saturated = offer.measure(closed_per_s)
         saturation_per_s = saturated.completions / saturated.window_s
         done(f"an open loop: {saturation_per_s:.0f}/s")
@@ -149,7 +150,7 @@ def measure_overload(offer: Offer, multiples: Sequence[float]) -> Overload:
 
 
 def summarize(measured: Measurement, multiple: float, deadline_s: float, memory: WorkersMemory | None) -> Step:
-    """Count what became of the requests of one step."""
+    """Count the outcomes of the requests of one step."""
     kinds = Counter(measured.kinds.tolist())
     accepted_s = measured.latency_s[measured.kinds == OK]
     in_time = int(np.count_nonzero(accepted_s <= deadline_s))

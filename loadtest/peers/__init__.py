@@ -1,1 +1,1 @@
-"""Public tools for the same problem, measured beside ours on one split."""
+"""Public tools for the same problem (peers), compared with our model on one split."""

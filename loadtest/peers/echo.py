@@ -1,6 +1,6 @@
-"""The ceiling: a constant answer of a given size from the server's own stack: `python -m astec.loadtest.peers.echo`.
+"""The echo: a constant answer of a given size on the server's own stack, `python -m astec.loadtest.peers.echo`.
 
-What lies between it and the server is the price of the model and of everything around it.
+Its throughput is the upper limit of the stack; the server falls below it by the cost of the model and of all around it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import typer
 
 from astec.loadtest.peers.endpoint import serve_endpoint
 
-# As long as the server's own: sending a header costs too.
+# As long as the server's header, because sending it costs time too.
 _HEADERS = {
     "Server-Timing": "queue;dur=0.020, featurize;dur=0.020, encode;dur=0.020, shortlist;dur=0.020, score;dur=0.020"
 }
@@ -24,9 +24,9 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def echo(
     port: Annotated[int, typer.Option(help="Port to listen on; 0 lets the system pick a free one.")] = 0,
-    workers: Annotated[int, typer.Option(min=1, help="Processes, as many as the server's.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes, as many as the server's.")] = 1,
     body_bytes: Annotated[
-        int, typer.Option(min=_MIN_BODY_BYTES, help="Size of the answers: that of the server's.")
+        int, typer.Option(min=_MIN_BODY_BYTES, help="Size of a response body; use the mean size of the server's.")
     ] = 400,
 ) -> None:
     """Answer every POST /predict with the same JSON until interrupted."""
@@ -34,7 +34,7 @@ def echo(
 
 
 def serve_echo(port: int, workers: int, body_bytes: int) -> int:
-    """See `astec.loadtest.peers.endpoint.serve_endpoint`."""
+    """Serve the constant answer until SIGTERM or SIGINT; return the exit code."""
     body = json.dumps({"echo": "x" * (body_bytes - _MIN_BODY_BYTES)}).encode()
     return serve_endpoint(lambda: lambda _: body, port, workers, _HEADERS)
 

@@ -1,7 +1,7 @@
-"""One function behind `POST /predict` on the server's own stack: its workers, sockets, event loop and HTTP parser.
+"""A function behind `POST /predict` on the server's own stack: its workers, sockets, event loop and HTTP parser.
 
-What the server is compared with runs like this, so that only the function differs. Of this project nothing is imported
-but what has no needs beyond uvicorn and starlette: the environments of other tools lack the rest.
+The echo and the peers are served this way, so that only the function differs from our server. This module imports only
+those parts of the project that need nothing but uvicorn and starlette: the environments of peers have nothing else.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from astec.server.http.serve import Listeners, serve_http
 from astec.server.workers.supervisor import SupervisorCallbacks
 
 Respond = Callable[[bytes], bytes]
-"""From the body of a request to the body of its answer."""
+"""Maps the body of a request to the body of its response."""
 
 
 def serve_endpoint(
     open_model: Callable[[], Respond], port: int, workers: int, headers: dict[str, str] | None = None
 ) -> int:
-    """Answer until SIGTERM or SIGINT; prints `Serving on URL` when all workers do.
+    """Serve until SIGTERM or SIGINT; prints `Serving on URL` when all workers are ready.
 
     Args:
-        open_model: called in each worker.
-        port: 0 lets the system pick a free one.
-        workers: processes.
-        headers: of every answer, beside its length and type.
+        open_model: makes the function that answers; called in each worker.
+        port: port to listen on; 0 lets the system pick a free one.
+        workers: number of worker processes.
+        headers: headers of every response, in addition to its length and type.
 
     Returns:
         The exit code.

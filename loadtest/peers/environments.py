@@ -1,4 +1,4 @@
-"""A Python for every tool: ours where it has the tool, or else a virtual environment made for it and kept."""
+"""A Python interpreter for every tool: ours where it has the tool, else one of a virtual environment that is kept."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from astec.loadtest.child_output import last_line
+
 _READY_FILE = ".ready"
 
 
 class InstallError(Exception):
-    """A tool that cannot be installed here; the message is what pip said last."""
+    """A tool that cannot be installed here; the message is the last line of pip's output."""
 
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A tool's distribution at a version, and what it needs to train, predict and serve with.
+    """A tool's distribution at a version, and the packages that it needs to train, predict and serve.
 
-    The needs are named here, because those that the distributions declare bring along torch, transformers and download
-    helpers.
+    These packages are listed here, because the dependencies that the distributions declare include torch, transformers
+    and download helpers.
     """
 
     distribution: str
@@ -29,7 +31,7 @@ class Package:
     needs: tuple[str, ...]
 
     def is_installed(self) -> bool:
-        """Whether this Python has it."""
+        """Return whether this Python has the distribution at this version."""
         try:
             return version(self.distribution) == self.version
         except PackageNotFoundError:
@@ -50,15 +52,15 @@ PACKAGES = {
 
 
 def find_python(package: Package, folder: Path, say: Callable[[str], None]) -> Path:
-    """The interpreter of an environment with `package`.
+    """Find the interpreter of an environment with `package`; where there is none, make the environment.
 
     Args:
-        package: what is needed.
-        folder: where environments are made, and found again.
-        say: told before an installation.
+        package: the package that the environment must have.
+        folder: the folder of the environments.
+        say: called with a message before an installation.
 
     Raises:
-        InstallError: it cannot be installed.
+        InstallError: the package cannot be installed.
         OSError: the folder cannot be written.
     """
     if package.is_installed():
@@ -82,5 +84,4 @@ def find_python(package: Package, folder: Path, say: Callable[[str], None]) -> P
 def _run(*command: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        lines = (done.stderr or done.stdout).strip().splitlines() or [f"exit code {done.returncode}"]
-        raise InstallError(lines[-1])
+        raise InstallError(last_line(done.stderr or done.stdout, f"exit code {done.returncode}"))

@@ -1,8 +1,8 @@
-"""The public tools that `astec.loadtest.peers.__main__` compares with, each behind the same methods.
+"""The public tools (peers) that our model is compared with, each behind the same methods.
 
-This file runs by its path, in a process and an environment of the tool's own, where nothing of this project is
-installed: `python tools.py train TOOL DATA MODEL`, then `python tools.py ask TOOL DATA MODEL`. What goes in
-and out are files.
+This file is started by its path, in a process and an environment of the tool's own, where nothing of this project is
+installed: `python tools.py train TOOL DATA MODEL`, then `python tools.py ask TOOL DATA MODEL`. Its inputs and outputs
+are files.
 
 Shapes: N training texts, R test texts, V features, L labels, K = 5 ranks.
 """
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from astec.export.artifact.text.featurizer import Featurizer
 
 TRAIN_FEATURES, TRAIN_LABELS, TEST_FEATURES = "train_features.npz", "train_labels.npz", "test_features.npz"
-"""Sparse [N, V], [N, L] and [R, V]."""
+"""Sparse matrices [N, V], [N, L] and [R, V]."""
 TRAIN_TEXTS, TEST_TEXTS = "train.txt", "test.txt"
-"""One folded text a line, in training after its `__label__ID`s."""
+"""One folded text per line; a training text follows its labels, `__label__ID`."""
 FEATURIZER = "featurizer"
-"""Folder of the featurizer that made the features."""
+"""Folder of the featurizer with which the features were made."""
 TRAINING_FILE, RANKED_FILE, TIMES_FILE = "training.json", "ranked.npy", "query_s.npy"
-"""Version and seconds; int64 [R, K], -1 where fewer; float64 [R]."""
+"""The tool's version and training time; label ids int64 [R, K], padded with -1; seconds per query float64 [R]."""
 TOP_K = 5
 _LABEL_PREFIX = "__label__"
 _WARM_UP_QUERIES = 100
@@ -45,11 +45,11 @@ Answer = TypeVar("Answer")
 
 
 class Tool(ABC, Generic[Query, Answer]):
-    """A tool's model, from training data to answers.
+    """A tool: trains a model and answers queries with it.
 
     Args:
         data: folder of the training and test files.
-        model: where the model goes; may become a file or a folder.
+        model: path of the model, which may become a file or a folder.
     """
 
     distribution: ClassVar[str]
@@ -60,38 +60,38 @@ class Tool(ABC, Generic[Query, Answer]):
 
     @abstractmethod
     def load(self) -> None:
-        """Bring the training data into the form that the tool takes."""
+        """Convert the training data to the form that the tool takes."""
 
     @abstractmethod
     def train(self) -> None:
-        """Train on all CPUs and leave the model on disk."""
+        """Train on all CPUs and write the model to disk."""
 
     @abstractmethod
     def open(self) -> Sequence[Query]:
-        """Open the model for answers on one thread; the test queries, in the form that the tool takes."""
+        """Open the model for use on one thread; return the test queries in the form that the tool takes."""
 
     @abstractmethod
     def ask(self, query: Query) -> Answer:
-        """The K best labels of a query, in the form that the tool gives."""
+        """Return the K best labels of a query, in the form that the tool gives."""
 
     @abstractmethod
     def labels(self, answer: Answer) -> Sequence[int]:
-        """Label ids of an answer, best first."""
+        """Return the label ids of an answer, best first."""
 
     def _features(self, name: str) -> csr_matrix:
         return load_npz(self._data / name).tocsr()
 
 
 class TextTool(Tool[Query, Answer]):
-    """A tool that can be asked texts, and so be served."""
+    """A tool that can be asked texts, and therefore be served."""
 
     @abstractmethod
     def from_text(self, text: str) -> Query:
-        """A folded text in the form that the tool takes; needs `open` before."""
+        """Convert a folded text to the form that the tool takes; `open` must be called before."""
 
     @abstractmethod
     def scores(self, answer: Answer) -> Sequence[float]:
-        """Scores of `labels`."""
+        """Return the scores of the labels of an answer."""
 
 
 class OmikujiParabel(TextTool[list[tuple[int, float]], list[tuple[int, float]]]):
@@ -101,7 +101,7 @@ class OmikujiParabel(TextTool[list[tuple[int, float]], list[tuple[int, float]]])
     changes: ClassVar[dict[str, int | bool]] = {}
 
     def load(self) -> None:
-        """Write the XC repository's format, the only one that the library reads."""
+        """Write the training data in the XC repository's format, the only one that the library reads."""
         features_NV, labels_NL = self._features(TRAIN_FEATURES), self._features(TRAIN_LABELS)
         self._file = self._data / "train.xc.txt"
         with self._file.open("w") as stream:
@@ -111,7 +111,7 @@ class OmikujiParabel(TextTool[list[tuple[int, float]], list[tuple[int, float]]])
                 print(",".join(str(label) for label, _ in _pairs(labels_NL, row)), pairs, file=stream)
 
     def train(self) -> None:
-        """See `Tool.train`."""
+        """Train on all CPUs and write the model to disk."""
         import omikuji
 
         settings = omikuji.Model.default_hyper_param()
@@ -121,7 +121,7 @@ class OmikujiParabel(TextTool[list[tuple[int, float]], list[tuple[int, float]]])
         model.save(str(self._model))
 
     def open(self) -> Sequence[list[tuple[int, float]]]:
-        """Queries are lists of feature and weight."""
+        """Open the model; a query is a list of features and weights."""
         import omikuji
 
         self._opened = omikuji.Model.load(str(self._model))
@@ -130,20 +130,23 @@ class OmikujiParabel(TextTool[list[tuple[int, float]], list[tuple[int, float]]])
         return [_pairs(features_RV, row) for row in range(features_RV.shape[0])]
 
     def ask(self, query: list[tuple[int, float]]) -> list[tuple[int, float]]:
-        """Labels and scores."""
+        """Return the labels with their scores."""
         answer: list[tuple[int, float]] = self._opened.predict(query, top_k=TOP_K)
         return answer
 
     def labels(self, answer: list[tuple[int, float]]) -> list[int]:
-        """See `Tool.labels`."""
+        """Return the label ids of an answer, best first."""
         return [label for label, _ in answer]
 
     def scores(self, answer: list[tuple[int, float]]) -> list[float]:
-        """See `TextTool.scores`."""
+        """Return the scores of the labels of an answer."""
         return [score for _, score in answer]
 
     def from_text(self, text: str) -> list[tuple[int, float]]:
-        """The library has no featurizer of its own: this project's, whose features it is trained on."""
+        """Featurise the text with this project's featurizer, whose features the model is trained on.
+
+        The library has no featurizer of its own.
+        """
         bags = self._featurizer.transform([text])
         return list(zip(bags.ids.tolist(), bags.weights.tolist(), strict=True))
 
@@ -166,33 +169,33 @@ class Pecos(Tool[csr_matrix, csr_matrix]):
     distribution = "libpecos"
 
     def load(self) -> None:
-        """See `Tool.load`."""
+        """Load the training data in the form that the library takes."""
         self._X = self._features(TRAIN_FEATURES).astype(np.float32)
         self._Y = self._features(TRAIN_LABELS).astype(np.float32)
 
     def train(self) -> None:
-        """See `Tool.train`."""
+        """Train on all CPUs and write the model to disk."""
         _train_xr_linear(self._X, self._Y, self._model)
 
     def open(self) -> Sequence[csr_matrix]:
-        """Queries are sparse rows."""
+        """Open the model; a query is a sparse row."""
         self._opened = _open_xr_linear(self._model)
         return _rows(self._features(TEST_FEATURES).astype(np.float32))
 
     def ask(self, query: csr_matrix) -> csr_matrix:
-        """A sparse row of scores."""
+        """Return a sparse row of scores."""
         return self._opened.predict(query, only_topk=TOP_K, threads=1)
 
     def labels(self, answer: csr_matrix) -> list[int]:
-        """See `Tool.labels`."""
+        """Return the label ids of an answer, best first."""
         labels: list[int] = answer.indices[_best_first(answer)].tolist()
         return labels
 
 
 class PecosText(TextTool[str, csr_matrix]):
-    """The same from text to labels, with the library's own TF-IDF of words, word bigrams and character 3- and 4-grams.
+    """PECOS from text to labels, with the library's own TF-IDF of words, word bigrams and character 3- and 4-grams.
 
-    Of its formats of the weights, its default was as fast as the hashed and the memory-mapped one.
+    The library's default format of the weights was as fast as its hashed and its memory-mapped format.
     """
 
     distribution = "libpecos"
@@ -203,13 +206,13 @@ class PecosText(TextTool[str, csr_matrix]):
     )
 
     def load(self) -> None:
-        """See `Tool.load`."""
+        """Load the training data in the form that the library takes."""
         lines = (self._data / TRAIN_TEXTS).read_text("utf-8").split("\n")[:-1]
         self._texts = [" ".join(word for word in line.split() if not word.startswith(_LABEL_PREFIX)) for line in lines]
         self._Y = self._features(TRAIN_LABELS).astype(np.float32)
 
     def train(self) -> None:
-        """See `Tool.train`."""
+        """Train on all CPUs and write the model to disk."""
         from pecos.utils.featurization.text.vectorizers import Tfidf
 
         vectorizer = Tfidf.train(self._texts, {"base_vect_configs": [dict(kind) for kind in self.ngrams]})
@@ -217,7 +220,7 @@ class PecosText(TextTool[str, csr_matrix]):
         _train_xr_linear(vectorizer.predict(self._texts), self._Y, self._model)
 
     def open(self) -> Sequence[str]:
-        """Queries are texts."""
+        """Open the model; a query is a text."""
         from pecos.utils.featurization.text.vectorizers import Tfidf
 
         self._vectorizer = Tfidf.load(str(self._model / "vectorizer"))
@@ -225,22 +228,22 @@ class PecosText(TextTool[str, csr_matrix]):
         return _test_texts(self._data)
 
     def ask(self, query: str) -> csr_matrix:
-        """A sparse row of scores."""
+        """Return a sparse row of scores."""
         features_1V = self._vectorizer.predict([query], threads=1)
         return self._opened.predict(features_1V, only_topk=TOP_K, threads=1)
 
     def labels(self, answer: csr_matrix) -> list[int]:
-        """See `Tool.labels`."""
+        """Return the label ids of an answer, best first."""
         labels: list[int] = answer.indices[_best_first(answer)].tolist()
         return labels
 
     def scores(self, answer: csr_matrix) -> list[float]:
-        """See `TextTool.scores`."""
+        """Return the scores of the labels of an answer."""
         scores: list[float] = answer.data[_best_first(answer)].tolist()
         return scores
 
     def from_text(self, text: str) -> str:
-        """The text itself."""
+        """Return the text unchanged."""
         return text
 
 
@@ -252,7 +255,7 @@ def _train_xr_linear(X: csr_matrix, Y: csr_matrix, model: Path) -> None:
     XLinearModel.train(X, Y, C=clusters).save(str(model))
 
 
-def _open_xr_linear(model: Path) -> Any:  # noqa: ANN401 - of a library without types
+def _open_xr_linear(model: Path) -> Any:  # noqa: ANN401 - the library has no types
     from pecos.xmc.xlinear.model import XLinearModel
 
     return XLinearModel.load(str(model), is_predict_only=True)
@@ -268,17 +271,17 @@ class NapkinXc(Tool[csr_matrix, list[list[int]]]):
     distribution = "napkinxc"
 
     def load(self) -> None:
-        """See `Tool.load`."""
+        """Load the training data in the form that the library takes."""
         self._X, self._Y = self._features(TRAIN_FEATURES), self._features(TRAIN_LABELS)
 
     def train(self) -> None:
-        """See `Tool.train`."""
+        """Train on all CPUs and write the model to disk."""
         from napkinxc.models import PLT
 
         PLT(str(self._model), threads=_usable_cpus(), seed=_SEED).fit(self._X, self._Y)
 
     def open(self) -> Sequence[csr_matrix]:
-        """Queries are sparse rows."""
+        """Open the model; a query is a sparse row."""
         from napkinxc.models import PLT
 
         self._opened = PLT(str(self._model), threads=1)
@@ -286,26 +289,26 @@ class NapkinXc(Tool[csr_matrix, list[list[int]]]):
         return _rows(self._features(TEST_FEATURES))
 
     def ask(self, query: csr_matrix) -> list[list[int]]:
-        """Labels of the one row."""
+        """Return the labels of the one row."""
         answer: list[list[int]] = self._opened.predict(query, top_k=TOP_K)
         return answer
 
     def labels(self, answer: list[list[int]]) -> list[int]:
-        """See `Tool.labels`."""
+        """Return the label ids of an answer, best first."""
         return answer[0]
 
 
 class FastText(TextTool[str, tuple[tuple[str, ...], Any]]):
-    """Averaged word, bigram and character n-gram vectors with one-vs-all loss; the rest as in its own tutorial."""
+    """Averaged word, bigram and character n-gram vectors with one-vs-all loss; other settings as in its tutorial."""
 
     distribution = "fasttext-numpy2-wheel"
     reads_texts = True
 
     def load(self) -> None:
-        """The library reads the file itself."""
+        """Do nothing: the library reads the file itself."""
 
     def train(self) -> None:
-        """See `Tool.train`."""
+        """Train on all CPUs and write the model to disk."""
         import fasttext
 
         model = fasttext.train_supervised(
@@ -324,28 +327,28 @@ class FastText(TextTool[str, tuple[tuple[str, ...], Any]]):
         model.save_model(str(self._model))
 
     def open(self) -> Sequence[str]:
-        """Queries are texts."""
+        """Open the model; a query is a text."""
         import fasttext
 
         self._opened = fasttext.load_model(str(self._model))
         return _test_texts(self._data)
 
     def ask(self, query: str) -> tuple[tuple[str, ...], Any]:
-        """Label names and probabilities."""
+        """Return label names and probabilities."""
         answer: tuple[tuple[str, ...], Any] = self._opened.predict(query, k=TOP_K)
         return answer
 
     def labels(self, answer: tuple[tuple[str, ...], Any]) -> list[int]:
-        """See `Tool.labels`."""
+        """Return the label ids of an answer, best first."""
         return [int(name.removeprefix(_LABEL_PREFIX)) for name in answer[0]]
 
     def scores(self, answer: tuple[tuple[str, ...], Any]) -> list[float]:
-        """See `TextTool.scores`."""
+        """Return the scores of the labels of an answer."""
         scores: list[float] = answer[1].tolist()
         return scores
 
     def from_text(self, text: str) -> str:
-        """The text itself."""
+        """Return the text unchanged."""
         return text
 
 
@@ -360,12 +363,12 @@ TOOLS: dict[str, type[Tool[Any, Any]]] = {
 
 
 def label_names(label_ids: Sequence[int]) -> str:
-    """Labels as fastText reads them."""
+    """Return label ids in the form that fastText reads."""
     return " ".join(f"{_LABEL_PREFIX}{label}" for label in label_ids)
 
 
 def train_tool(tool: Tool[Any, Any], model: Path) -> None:
-    """Train and record how long it took."""
+    """Train the tool and write the training time and the tool's version."""
     tool.load()
     begun = perf_counter()
     tool.train()
@@ -374,7 +377,7 @@ def train_tool(tool: Tool[Any, Any], model: Path) -> None:
 
 
 def ask_tool(tool: Tool[Any, Any], model: Path) -> None:
-    """Ask every test query alone, and record the answers and how long each took."""
+    """Ask every test query alone, and write the answers and the time of each."""
     queries = tool.open()
     for query in queries[:_WARM_UP_QUERIES]:
         tool.ask(query)
@@ -407,7 +410,7 @@ def _usable_cpus() -> int:
 
 
 def main() -> None:
-    """Do one job of one tool."""
+    """Run one job of one tool."""
     job, name, data, model = sys.argv[1:]
     tool = TOOLS[name](Path(data), Path(model))
     {"train": train_tool, "ask": ask_tool}[job](tool, Path(model))

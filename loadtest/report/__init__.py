@@ -1,1 +1,1 @@
-"""Reports of a load test: figures, budgets, plots and the machine they were measured on."""
+"""Reports of load: figures, budgets, plots, pages of results, and the machine of the measurement."""

@@ -1,4 +1,4 @@
-"""Limits that a run must keep."""
+"""Limits that the figures of a run must keep."""
 
 from dataclasses import dataclass
 
@@ -13,8 +13,8 @@ class Budgets:
         max_p50_ms: highest median latency.
         max_p99_ms: highest 99th percentile.
         max_p999_ms: highest 99.9th percentile.
-        max_error_rate: highest share of requests not answered 200, in 0..1.
-        min_achieved: lowest share of the asked rate, in 0..1; for open loops.
+        max_error_rate: highest share of requests that are not answered 200, in 0..1.
+        min_achieved: lowest share of the offered rate that is achieved, in 0..1; for open loops.
     """
 
     max_p50_ms: float | None = None
@@ -24,7 +24,7 @@ class Budgets:
     min_achieved: float | None = None
 
     def misses(self, report: Report) -> list[str]:
-        """Name each limit that was not kept; a latency that could not be measured keeps none."""
+        """List each limit that was not kept; a latency that could not be measured breaks its limit."""
         latencies = {"p50": self.max_p50_ms, "p99": self.max_p99_ms, "p99.9": self.max_p999_ms}
         misses = []
         for name, limit_ms in latencies.items():

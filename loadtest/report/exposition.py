@@ -1,4 +1,4 @@
-"""What a server tells of itself at `/metrics`."""
+"""The metrics that a server exposes at `/metrics`, in Prometheus' text format."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _RSS, _PSS = "process_resident_memory_bytes", "process_proportional_memory_bytes
 
 @dataclass(frozen=True, slots=True)
 class WorkersMemory:
-    """The memory of all workers of a server in bytes.
+    """The memory of the workers of a server, in bytes.
 
     Attributes:
-        rss_bytes: of the largest, pages that it shares in full.
-        pss_bytes: of all, shared pages divided by their users.
+        rss_bytes: resident memory of the largest worker, in which shared pages count in full.
+        pss_bytes: memory of all workers together, in which a shared page is divided among its users.
     """
 
     rss_bytes: float
@@ -24,10 +24,10 @@ class WorkersMemory:
 
 
 def read_exposition(url: str) -> dict[str, float]:
-    """Values by series, labels included, of the server at `url`, whatever its path.
+    """Read the metrics of the server at `url`, whose path is ignored: values by series name with labels.
 
     Raises:
-        OSError: it does not answer.
+        OSError: the server does not answer.
     """
     parts = urlsplit(url)
     with urlopen(f"http://{parts.netloc}/metrics", timeout=_TIMEOUT_S) as answer:
@@ -35,13 +35,13 @@ def read_exposition(url: str) -> dict[str, float]:
 
 
 def parse_exposition(text: str) -> dict[str, float]:
-    """Values by series of Prometheus' text format without timestamps, as our server writes it."""
+    """Parse Prometheus' text format without timestamps, as our server writes it, into values by series."""
     samples = (line.rpartition(" ") for line in text.splitlines() if line and not line.startswith("#"))
     return {series: float(value) for series, _, value in samples}
 
 
 def workers_memory(exposition: dict[str, float]) -> WorkersMemory | None:
-    """The memory of the workers, or None where the server does not tell."""
+    """Return the memory of the workers; None where the server does not expose it."""
     rss = [value for series, value in exposition.items() if series.startswith(_RSS)]
     pss = [value for series, value in exposition.items() if series.startswith(_PSS)]
     return WorkersMemory(max(rss), sum(pss)) if rss and pss else None

@@ -1,4 +1,4 @@
-"""What a figure was measured on."""
+"""The machine and the versions with which figures were measured."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def describe_machine() -> str:
 
 
 def commit() -> str:
-    """Of the code in the current folder, as git names it."""
+    """Return git's name for the commit of the code in the current folder."""
     described = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
     return described.stdout.strip() or "unknown"
 

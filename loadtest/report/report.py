@@ -1,4 +1,4 @@
-"""What a run has shown, as numbers to print or to parse."""
+"""The report of a run: its figures, as a table and as JSON."""
 
 from collections import Counter
 from dataclasses import asdict, dataclass
@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from astec.loadtest.generator.connection import OK, TIMEOUT
-from astec.loadtest.generator.plan import LoadPlan
+from astec.loadtest.generator.load_plan import LoadPlan
 from astec.loadtest.generator.recorder import NOT_SENT, Measurement
 
 PERCENTILES = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99.9": 99.9, "max": 100.0}
@@ -27,24 +27,25 @@ class Report:
     Attributes:
         url: the endpoint.
         mode: "open" or "closed" loop.
-        asked_rate: requests per second asked for; None in a closed loop.
-        clients: clients of a closed loop; None in an open one.
+        asked_rate: offered rate in requests per second; None in a closed loop.
+        clients: number of clients of a closed loop; None in an open loop.
         duration_s: length of the measured window.
         interrupted: whether the run was cut short by Ctrl-C.
-        due: requests due in the window.
-        sent: those that were sent.
-        answered: those that were answered 200.
-        achieved_rate: good answers per second of the window.
-        achieved_share: achieved rate over asked rate; None in a closed loop.
+        due: number of requests due in the window.
+        sent: number of them that were sent.
+        answered: number of them that were answered 200.
+        achieved_rate: responses 200 per second of the window.
+        achieved_share: achieved rate as a share of the asked rate; None in a closed loop.
         error_rate: share of the due requests that were not answered 200.
-        errors: their numbers by kind: `status_NNN`, `timeout`, `connection`, `not_sent`.
-        late_sends: requests that left more than `LATE_AFTER_MS` after they were due (their latency includes the wait).
-        latency_ms: percentiles from due to answered. A request that timed out or was never sent counts with the time
-            it had waited; one that was refused does not count, because fast refusals would flatter.
-        server_ms: median stage times as told by `Server-Timing`.
-        generator_cpu: cores that the load generator itself kept busy.
-        warnings: why the figures may not be the server's.
-        over_budget: budgets that were not met.
+        errors: numbers of these requests by kind: `status_NNN`, `timeout`, `connection`, `not_sent`.
+        late_sends: number of requests that were sent more than `LATE_AFTER_MS` after they were due (their latency
+            includes the wait).
+        latency_ms: percentiles of the time from due to answered. A request that timed out or was never sent counts with
+            the time it had waited; a refused request does not count, because refusals are fast.
+        server_ms: median stage times, from the header `Server-Timing`.
+        generator_cpu: number of cores that the load generator itself kept busy.
+        warnings: reasons why the figures may show the limits of the generator or the machine, not of the server.
+        over_budget: budgets that were not kept.
     """
 
     url: str
@@ -68,11 +69,11 @@ class Report:
     over_budget: list[str]
 
     def to_json(self) -> dict[str, Any]:
-        """Turn the report into plain values."""
+        """Return the report as plain values for JSON."""
         return asdict(self)
 
     def to_table(self) -> Group:
-        """Lay the report out for people."""
+        """Return the report as a table for a terminal."""
         table = Table(show_header=False)
         table.add_column(style="bold")
         table.add_column(justify="right")
@@ -101,7 +102,7 @@ class Report:
 
 
 def build_report(plan: LoadPlan, measured: Measurement) -> Report:
-    """Turn what was recorded into figures; budgets are checked apart."""
+    """Compute the figures of a measurement; budgets are checked separately."""
     kinds = Counter(measured.kinds.tolist())
     due = len(measured.kinds)
     late = int(np.count_nonzero(measured.lag_s * 1e3 > LATE_AFTER_MS))
@@ -130,19 +131,19 @@ def build_report(plan: LoadPlan, measured: Measurement) -> Report:
 
 
 def counted_latency_s(measured: Measurement) -> NDArray[np.float64]:
-    """Latencies of what was answered 200, timed out or was never sent."""
+    """Return the latencies of the requests that were answered 200, timed out or were never sent."""
     return measured.latency_s[counted(measured)]
 
 
 def counted(measured: Measurement) -> NDArray[np.bool_]:
-    """Which requests have a latency that counts: [N]."""
+    """Mark the requests whose latency counts: answered 200, timed out or never sent; bool [N]."""
     return np.isin(measured.kinds, [OK, TIMEOUT, NOT_SENT])
 
 
 def _percentiles_ms(latency_s: NDArray[np.float64]) -> dict[str, float | None]:
     if not len(latency_s):
         return dict.fromkeys(PERCENTILES)
-    # Nearest rank: each figure is the latency of a real request, not a mean of two.
+    # Nearest rank: each percentile is the latency of a real request, not a mean of two.
     values_s = np.percentile(latency_s, list(PERCENTILES.values()), method="inverted_cdf")
     return {name: round(float(value) * 1e3, 4) for name, value in zip(PERCENTILES, values_s, strict=True)}
 

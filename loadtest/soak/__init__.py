@@ -1,1 +1,1 @@
-"""Hours of a bad day: good and bad load, killed workers and restarts, while every answer is checked."""
+"""`make soak`: hours of good and bad requests, with killed workers and restarts, while every response is checked."""

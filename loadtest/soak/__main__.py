@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -15,15 +15,15 @@ from astec.export.artifact.store import open_artifact
 from astec.export.artifact.text.bags import QueryKindError
 from astec.export.artifact.verification import ArtifactError
 from astec.loadtest.bench.serving import ServeError, ours_command, served
+from astec.loadtest.command_line import EXIT_INTERRUPTED, fail
 from astec.loadtest.generator.client import UnreachableError
 from astec.loadtest.generator.queries import QueryMix, demo_pool, read_pool
 from astec.loadtest.soak.questions import make_questions
-from astec.loadtest.soak.run import SoakPlan, soak
+from astec.loadtest.soak.soak_run import SoakPlan, soak
 from astec.loadtest.soak.tally import Tally
 
 EXIT_FAILED = 1
-EXIT_BAD_INPUT = 2
-EXIT_INTERRUPTED = 130
+_COMMAND = "soak"
 _QUESTIONS = 2_000
 _ODD_SHARE = 0.05
 
@@ -34,32 +34,39 @@ app = typer.Typer(add_completion=False)
 def run(
     artifact: Annotated[Path, typer.Argument(help="Artifact to serve.")] = Path("artifacts/demo"),
     queries: Annotated[
-        Path | None, typer.Option(help="Queries to ask; without it, the demo log, and odd ones either way.")
+        Path | None,
+        typer.Option(help="Queries to ask; without it, queries of the demo log. Odd queries are added in both cases."),
     ] = None,
-    seconds: Annotated[float, typer.Option(min=1, help="Length; a leak shows the better, the longer.")] = 600.0,
-    workers: Annotated[int, typer.Option(min=2, help="Server processes; one at a time is killed.")] = 2,
+    seconds: Annotated[float, typer.Option(min=1, help="Length of the soak. Longer: leaks show better.")] = 600.0,
+    workers: Annotated[int, typer.Option(min=2, help="Worker processes of the server; one at a time is killed.")] = 2,
     rate: Annotated[
         float,
-        typer.Option(min=1, help="Good requests a second; more find races sooner and need a machine of their own."),
+        typer.Option(
+            min=1, help="Good requests per second. More find races sooner, but need a machine without other work."
+        ),
     ] = 300.0,
-    attacks: Annotated[float, typer.Option(min=1, help="Bad requests a second.")] = 30.0,
+    attacks: Annotated[float, typer.Option(min=1, help="Bad requests per second.")] = 30.0,
     kill_every_s: Annotated[
         float,
-        typer.Option(min=0, help="Seconds between two kills of a worker; 0: never. Fewer, longer lives to measure."),
+        typer.Option(
+            min=0, help="Seconds between two kills of a worker; 0: never. Longer: workers live longer to be measured."
+        ),
     ] = 60.0,
     reload_every_s: Annotated[
         float, typer.Option(min=0, help="Seconds between two rolling restarts by SIGHUP; 0: never.")
     ] = 45.0,
     settle_s: Annotated[
         float,
-        typer.Option(min=0, help="Of a process's life before its memory counts; less takes warming up for a leak."),
+        typer.Option(
+            min=0, help="Seconds of a process's life before its memory counts. With less, warming up looks like a leak."
+        ),
     ] = 15.0,
     max_slope: Annotated[
-        float, typer.Option(min=0, help="Most MiB a minute by which what a process has allocated may grow.")
+        float, typer.Option(min=0, help="Most MiB per minute by which the memory allocated by a process may grow.")
     ] = 2.0,
-    seed: Annotated[int, typer.Option(help="Of all that is drawn.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of everything that is drawn at random.")] = 0,
 ) -> None:
-    """Serve ARTIFACT, load it well and badly, kill its workers, and check every answer.
+    """Serve ARTIFACT, send good and bad requests, kill its workers, and check every response.
 
     Exit codes: 0 passed; 1 a wrong answer, a lost request, a worker not replaced or growing memory; 2 wrong usage; 130
     interrupted.
@@ -72,7 +79,7 @@ def run(
         with served(ours_command(artifact, workers)) as server:
             tally, trend = asyncio.run(soak(server, questions, plan))
     except (ArtifactError, QueryKindError, ServeError, UnreachableError, ValueError, OSError) as error:
-        _fail(str(error))
+        fail(_COMMAND, str(error))
     except KeyboardInterrupt:
         raise typer.Exit(EXIT_INTERRUPTED) from None
     slope = trend.slope_mib_per_min()
@@ -114,11 +121,6 @@ def _show(tally: Tally, slope: float | None, max_slope: float, failures: list[st
 def _by_kind(counts: dict[str, int]) -> str:
     kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(counts.items()))
     return f"{sum(counts.values())} ({kinds})" if kinds else "0"
-
-
-def _fail(message: str) -> NoReturn:
-    typer.echo(f"soak: {message}", err=True)
-    raise typer.Exit(EXIT_BAD_INPUT)
 
 
 def main() -> None:

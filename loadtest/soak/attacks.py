@@ -1,4 +1,4 @@
-"""Bad load: what broken and hostile clients send, and what the server may say to it."""
+"""Bad requests, as broken and hostile clients send them, and the responses that the server may give."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _OVERSIZED_BYTES = 100 << 20
 
 @dataclass(frozen=True, slots=True)
 class Attack:
-    """Bytes on a connection of their own.
+    """A bad request, sent on a connection of its own.
 
     Attributes:
-        name: in the report.
-        sent: what is sent.
-        answers: the statuses that the server may answer; `NO_ANSWER` where it may as well hang up.
-        patience_s: how long the client waits before it hangs up; None: until it is answered.
+        name: its name in the report.
+        sent: the bytes to send.
+        answers: the statuses that the server may answer; `NO_ANSWER` where it may also close the connection.
+        patience_s: seconds after which the client closes the connection; None waits for the response.
     """
 
     name: str
@@ -32,14 +32,14 @@ class Attack:
 
 
 def post(body: bytes, *, announced: int | None = None) -> bytes:
-    """A request to predict; `announced`: the length that its head claims."""
+    """Return the bytes of a request to predict; `announced` is the length that its head claims, where it is wrong."""
     length = len(body) if announced is None else announced
     head = f"POST /predict HTTP/1.1\r\nHost: soak\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
     return head.encode() + body
 
 
 def attacks(question: bytes, seed: int) -> list[Attack]:
-    """One of each kind; `question` is the body of a good request."""
+    """Return one attack of each kind; `question` is the body of a good request."""
     noise = random.Random(seed).randbytes(512)
     get = "GET %s HTTP/1.1\r\nHost: soak\r\nConnection: close\r\n\r\n"
     return [
@@ -58,13 +58,13 @@ def attacks(question: bytes, seed: int) -> list[Attack]:
 
 
 async def attack_always(host: str, port: int, kinds: list[Attack], tally: Tally, pause_s: float, seed: int) -> None:
-    """Attack until cancelled, in any order, `pause_s` between two on average."""
+    """Send attacks in random order until cancelled, with a pause of `pause_s` on average."""
     generator = random.Random(seed)
     while True:
         attack = generator.choice(kinds)
         sent_s = perf_counter()
         status = await try_attack(host, port, attack)
-        # Under its own load the server may refuse anything that it cannot take in; a killed worker says nothing.
+        # Under load the server may refuse any request with 503, and a killed worker closes its connections.
         if status in attack.answers or status == 503 or (status == NO_ANSWER and tally.ended_by_kill(sent_s)):
             tally.hostile[attack.name] += 1
         else:
@@ -73,7 +73,7 @@ async def attack_always(host: str, port: int, kinds: list[Attack], tally: Tally,
 
 
 async def try_attack(host: str, port: int, attack: Attack) -> int:
-    """Send it, and return the status of the answer, or `NO_ANSWER`."""
+    """Send an attack and return the status of the response, or `NO_ANSWER`."""
     try:
         reader, writer = await asyncio.open_connection(host, port)
     except OSError:

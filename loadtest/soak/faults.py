@@ -1,4 +1,4 @@
-"""What an operator, or the kernel, does to a server that runs."""
+"""Faults of a running server: killed workers, and restarts of all workers."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _LOOK_S = 0.02
 
 
 async def kill_workers(server: Served, tally: Tally, every_s: float, seed: int) -> None:
-    """Kill a worker every so often until cancelled, each time when the last one has a successor."""
+    """Kill a worker about every `every_s` seconds until cancelled; each kill waits until the last one is replaced."""
     generator = random.Random(seed)
-    count = len(server.workers())  # more while they are replaced one by one
+    count = len(server.workers())  # there are more while workers are replaced one by one
     while True:
         await asyncio.sleep(every_s)
         victim = generator.choice(server.workers())
@@ -27,7 +27,7 @@ async def kill_workers(server: Served, tally: Tally, every_s: float, seed: int) 
 
 
 async def reload(server: Served, tally: Tally, every_s: float) -> None:
-    """Ask the server to replace its workers, one after the other, every so often until cancelled."""
+    """Ask the server every `every_s` seconds to replace its workers one by one, until cancelled."""
     while True:
         await asyncio.sleep(every_s)
         tally.reloads += 1

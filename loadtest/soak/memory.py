@@ -1,4 +1,4 @@
-"""Whether memory grows: samples of every process of a server, and the slope through them."""
+"""The growth of memory: samples of every process of a server, and the slope through them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ _MIB = 1 << 20
 
 
 class MemoryTrend:
-    """Memory that processes have allocated, over time.
+    """The memory that processes have allocated, over time.
 
-    What they share or map from files comes and goes with their siblings; what a process has allocated does not.
+    Only allocated memory counts: pages shared with other processes or mapped from files change when those processes
+    start or end.
 
     Args:
-        settle_s: seconds at the beginning of a process's life that do not count: caches fill, pages are copied.
+        settle_s: seconds at the start of a process's life that do not count: caches fill and pages are copied.
     """
 
     def __init__(self, settle_s: float) -> None:
@@ -30,12 +31,12 @@ class MemoryTrend:
         self._samples: defaultdict[int, list[tuple[float, float]]] = defaultdict(list)
 
     def add(self, pid: int, now_s: float, allocated_bytes: float) -> None:
-        """Take a sample of one process."""
+        """Add a sample of one process."""
         if now_s - self._born_s.setdefault(pid, now_s) >= self._settle_s:
             self._samples[pid].append((now_s, allocated_bytes))
 
     def slope_mib_per_min(self) -> float | None:
-        """The slope, by least squares, of lines through the samples of each process that differ in height only.
+        """Fit lines of one common slope, one line per process, by least squares; return the slope.
 
         None where no process lived long enough.
         """
@@ -49,9 +50,9 @@ class MemoryTrend:
 
 
 async def watch_memory(server: Served, trend: MemoryTrend, every_s: float) -> None:
-    """Sample the parent and its workers until cancelled."""
+    """Sample the memory of the parent process and its workers until cancelled."""
     while True:
         for pid in {server.pid, *server.workers()}:
-            with suppress(OSError, KeyError):  # killed a moment ago: no file, or an empty one
+            with suppress(OSError, KeyError):  # the process has just been killed: its file is missing or empty
                 trend.add(pid, perf_counter(), process_memory(pid).anonymous_bytes)
         await asyncio.sleep(every_s)

@@ -1,4 +1,4 @@
-"""Requests whose answers are known before the server is asked."""
+"""Requests whose right answers are computed before the server is asked."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ TOP_K = 5
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """The body of a request and that of its only right answer."""
+    """The body of a request, and the body of its only right answer."""
 
     body: bytes
     answer: bytes
 
 
 def make_questions(artifact: Artifact, queries: Iterable[Query]) -> list[Question]:
-    """Ask the model in this process, one query at a time, as batches must not change an answer.
+    """Ask the model in this process, one query at a time: an answer must not depend on the batch of its query.
 
     Raises:
-        QueryKindError: the model does not take such queries.
+        QueryKindError: the model does not take queries of this kind.
     """
     predictor, model = Predictor(artifact), artifact.manifest.model
     head = b'{"model":%b,"predictions":' % orjson.dumps({"name": model.name, "version": model.version})

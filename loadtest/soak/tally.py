@@ -1,4 +1,4 @@
-"""What happened to the requests of a soak."""
+"""The outcomes of the requests of a soak."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from collections import Counter
 from dataclasses import dataclass, field
 from time import perf_counter
 
-# A kernel tells the peers of a process that is gone within this time, on a machine as busy as a soak makes it.
+# The kernel closes the connections of an ended process within this time, even on a machine as busy as in a soak.
 _TOLD_WITHIN_S = 2.0
 
 
 @dataclass(slots=True)
 class Tally:
-    """Counts, kept while the soak runs.
+    """The counts of a running soak.
 
     Attributes:
-        right: good requests answered as they should be.
-        refused: good requests refused by name, by kind of answer.
-        wrong: good requests answered 200 with another answer.
-        cut: good requests in flight when a worker was killed, and ended by that.
+        right: good requests with the right answer.
+        refused: good requests refused with a documented status, by kind of answer.
+        wrong: good requests answered 200 with a wrong answer.
+        cut: good requests in flight when a worker was killed, which ended by the kill.
         lost: good requests that got no answer for any other reason, by kind.
         hostile: bad requests answered as documented, by name.
-        misanswered: bad requests answered otherwise, by name and answer.
-        kills, reloads: times that a worker was killed, and that all were replaced.
-        not_replaced: killed workers whose place stayed empty.
+        misanswered: bad requests answered in another way, by name and answer.
+        kills, reloads: number of workers killed, and of restarts of all workers.
+        not_replaced: killed workers that were not replaced.
         went_down: counters of `/metrics` that were lower than before.
     """
 
@@ -43,25 +43,25 @@ class Tally:
 
     @property
     def sent(self) -> int:
-        """All requests, good and bad."""
+        """The number of all requests, good and bad."""
         good = self.right + self.refused.total() + self.wrong + self.cut + self.lost.total()
         return good + self.hostile.total() + self.misanswered.total()
 
     def note_kill(self) -> None:
-        """Note that a worker is killed now; until it is gone, requests may still reach it."""
+        """Note that a worker is killed now; until its process has ended, requests may still reach it."""
         self.kills += 1
         self._gone_s = math.inf
 
     def note_gone(self) -> None:
-        """Note that the worker killed last is gone."""
+        """Note that the process of the worker killed last has ended."""
         self._gone_s = perf_counter()
 
     def ended_by_kill(self, sent_s: float) -> bool:
-        """Whether a request sent at `sent_s`, whose connection has just ended, may have been that worker's."""
+        """Return whether a request sent at `sent_s`, whose connection has just ended, may have been hit by a kill."""
         return sent_s <= self._gone_s and perf_counter() - self._gone_s <= _TOLD_WITHIN_S
 
     def failures(self) -> list[str]:
-        """What must not happen and did, in words."""
+        """List the failures of the soak, in words."""
         counts = {
             "wrong answers": self.wrong,
             **{f"good requests lost ({kind})": count for kind, count in sorted(self.lost.items())},

@@ -1,4 +1,4 @@
-"""Good load: users who each ask, look at the answer, and wait a moment."""
+"""Good requests, from users who each send one, check the answer, and pause."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from astec.loadtest.generator.connection import CONNECTION, OK, Answer
 from astec.loadtest.soak.questions import Question
 from astec.loadtest.soak.tally import Tally
 
-# Full queue, draining, deadline passed: the server's documented ways to say no to a good request.
+# Full queue, draining, deadline passed: the documented statuses with which the server refuses a good request.
 _REFUSALS = ("status_429", "status_503", "status_504")
 
 
-async def use(client: Client, questions: Sequence[Question], tally: Tally, pause_s: float, seed: int) -> None:
-    """Ask until cancelled, `pause_s` between an answer and the next question on average."""
+async def ask_always(client: Client, questions: Sequence[Question], tally: Tally, pause_s: float, seed: int) -> None:
+    """Send random questions until cancelled, with a pause of `pause_s` on average after each answer."""
     generator = random.Random(seed)
     while True:
         question = generator.choice(questions)
@@ -27,7 +27,7 @@ async def use(client: Client, questions: Sequence[Question], tally: Tally, pause
 
 
 def note_answer(tally: Tally, question: Question, answer: Answer, sent_s: float) -> None:
-    """Count how a question that was sent at `sent_s` has just ended."""
+    """Count the outcome of a question that was sent at `sent_s` and has just ended."""
     if answer.kind == OK:
         right = answer.detail == question.answer
         tally.right += right

@@ -1,1 +1,1 @@
-"""Artifacts of any size without training, to measure how costs grow with the number of labels."""
+"""Synthetic artifacts of any size, made without training, to measure how costs grow with the number of labels."""

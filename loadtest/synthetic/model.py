@@ -1,8 +1,8 @@
-"""A model of any size without training: made-up data, random embeddings of its words, classifiers from its texts.
+"""A synthetic model of any size without training: random data, random embeddings of its words, classifiers from texts.
 
-Nothing is learnt, and yet queries find what they should: texts of a topic share words, so that they lie close together
-in a space of few latent dimensions, and a label's classifier points to the mean of its texts. What a query costs is
-that of a trained model of the same sizes.
+Nothing is learnt, and yet queries find the right labels: texts of a topic share words, so that they lie close together
+in a space of few latent dimensions, and a label's classifier is the mean of its texts. A query costs as much as on a
+trained model of the same sizes.
 
 Shapes: N texts (training points), L labels, V vocabulary, D dimensions, R reference texts, Z latent dimensions.
 """
@@ -39,7 +39,7 @@ _MODEL_OF_SHAPE = SHAPES["AmazonTitles-670K"]
 _LATENT_DIM = 32
 _CHUNK_TEXTS = 8192
 _MOST_TEXTS_FITTED = 200_000
-"""A vocabulary of more texts would hold what occurs in next to none of them."""
+"""Limit of the texts that the vocabulary is fitted on: more would only add words that occur in almost no text."""
 _SHORTLIST_DIM = 64
 _PLAN = IndexPlan("hnswlib", HnswParams(m=16, ef_construction=100, ef_search=100), neighbours=50)
 _MAX_CANDIDATES = 64
@@ -50,16 +50,16 @@ _SPARSE_SCALE, _SPARSE_BIAS = 8.0, -4.0
 _SYLLABLES = [consonant + vowel for consonant in "bcdfghjklmnprstvwxyz" for vowel in "aeiou"]
 _SYLLABLES_PER_WORD = 3
 _SCATTER = 617_369
-"""Prime to the number of words, so that neighbours get names that are not alike and no name comes twice."""
+"""Coprime to the number of words, so that adjacent numbers get dissimilar words and no word occurs twice."""
 _LEAST = 100
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSizes:
-    """How large a model to make.
+    """The sizes of a synthetic model.
 
     Raises:
-        ValueError: too few labels or points, or dimensions, or fewer points than labels, which would have none.
+        ValueError: a size is too small, or there are fewer points than labels, so that a label would have no point.
     """
 
     num_labels: int
@@ -76,7 +76,7 @@ class ModelSizes:
 
 @dataclass(frozen=True, slots=True)
 class MadeUpTexts:
-    """Texts of invented words, the first `num_points` for the model, the rest to ask it, and the labels of all."""
+    """Random texts and their labels; the first `num_points` are for the model, the rest are queries."""
 
     texts: list[str]
     labels: csr_matrix
@@ -84,7 +84,7 @@ class MadeUpTexts:
 
     @classmethod
     def make(cls, sizes: ModelSizes, seed: int) -> MadeUpTexts:
-        """Labels and words of a text as in AmazonTitles-670K: how many, how popular, and alike within a topic."""
+        """Draw texts whose words and labels are distributed as in AmazonTitles-670K; the same seed, the same texts."""
         shape = replace(
             _MODEL_OF_SHAPE,
             num_texts=sizes.num_points + sizes.num_queries,
@@ -98,18 +98,18 @@ class MadeUpTexts:
         return cls(texts, examples.labels, sizes.num_points)
 
     def queries(self) -> list[tuple[str, list[str]]]:
-        """Texts that the model is not made of, with their labels."""
+        """Return the texts that the model is not made from, with their labels."""
         rows = range(self.num_points, len(self.texts))
         bounds, labels = self.labels.indptr, self.labels.indices
         return [(self.texts[row], [_label(label) for label in labels[bounds[row] : bounds[row + 1]]]) for row in rows]
 
 
 def make_artifact(target: Path, queries: Path, sizes: ModelSizes, seed: int, weights: WeightType = "float32") -> None:
-    """Make the artifact `target` and the file `queries` to ask it, JSON Lines of texts and labels.
+    """Make the artifact `target` and the file `queries`, JSON Lines of texts and labels to ask it.
 
     Raises:
         FileExistsError: `target` exists.
-        ArtifactError, VerificationError: what was made is not what it should be.
+        ArtifactError, VerificationError: the artifact is not valid.
     """
     if target.exists():
         raise FileExistsError(f"{target} exists; choose another place, or remove it")
@@ -121,7 +121,7 @@ def make_artifact(target: Path, queries: Path, sizes: ModelSizes, seed: int, wei
 
 
 def make_checkpoint(made_up: MadeUpTexts, sizes: ModelSizes, seed: int) -> Checkpoint:
-    """What a training run of such texts would hand over, with vectors in place of graphs; the same seed, the same.
+    """Make the checkpoint that a training run on such texts would write; the same seed makes the same checkpoint.
 
     Peak memory is about five times that of N x D floats.
     """
@@ -158,14 +158,14 @@ def make_checkpoint(made_up: MadeUpTexts, sizes: ModelSizes, seed: int) -> Check
 
 
 def make_indices(checkpoint: Checkpoint, seed: int, weights: WeightType) -> Indices:
-    """A graph over the training points in a space of fewer dimensions, as the exporter most often chooses it."""
+    """Build a graph over the training points in a space of fewer dimensions, as the exporter most often chooses it."""
     dim = min(_SHORTLIST_DIM, checkpoint.model.embeddings.shape[1])
     plan = ShortlistPlan(dim=dim, centroids=None, points=_PLAN, max_candidates=_MAX_CANDIDATES)
     return IndexBuilder(checkpoint, seed).build(plan.in_int8() if weights == "int8" else plan)
 
 
 def _word(number: int) -> str:
-    """A pronounceable name of a number, another for each of the first million."""
+    """Return a pronounceable word for a number; the words of the first million numbers all differ."""
     scattered = number * _SCATTER % len(_SYLLABLES) ** _SYLLABLES_PER_WORD
     syllables = []
     for _ in range(_SYLLABLES_PER_WORD):
@@ -179,7 +179,7 @@ def _label(label: int) -> str:
 
 
 def _random_model(num_features: int, num_labels: int, dim: int, generator: np.random.Generator) -> DenseArrays:
-    """Embeddings of few latent dimensions, a small residual, and classifiers yet to be aimed."""
+    """Draw embeddings of few latent dimensions and a small residual; the caller fills the classifiers."""
     latent_VZ = generator.standard_normal((num_features, _LATENT_DIM), np.float32)
     mixing_ZD = generator.standard_normal((_LATENT_DIM, dim), np.float32) / _LATENT_DIM**0.5
     return DenseArrays(
@@ -193,7 +193,7 @@ def _random_model(num_features: int, num_labels: int, dim: int, generator: np.ra
 def _encode_all(
     featurizer: TextFeaturizer, embeddings_VD: NDArray[np.float32], texts: list[str]
 ) -> NDArray[np.float32]:
-    """v of all texts with unit norm, [N, D]."""
+    """Encode all texts: v with unit norm, [N, D]."""
     v_ND = np.empty((len(texts), embeddings_VD.shape[1]), np.float32)
     for begin in track(range(0, len(texts), _CHUNK_TEXTS), "encoding texts"):
         chunk = texts[begin : begin + _CHUNK_TEXTS]
@@ -208,18 +208,18 @@ def _encode(bags: Bags, embeddings_VD: NDArray[np.float32]) -> NDArray[np.float3
 
 
 def _label_means(units_ND: NDArray[np.float32], labels_NL: csr_matrix) -> NDArray[np.float32]:
-    """Unit means over each label's texts, [L, D]."""
+    """Return the mean of each label's texts, with unit norm, [L, D]."""
     return _unit(np.asarray(labels_NL.T.tocsr() @ units_ND, np.float32))
 
 
 def _unit(vectors_ND: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The same array with rows of unit norm, or zeros."""
+    """Scale the rows to unit norm, in place; rows of zeros stay."""
     vectors_ND /= np.maximum(np.linalg.norm(vectors_ND, axis=1, keepdims=True), np.finfo(np.float32).tiny)
     return vectors_ND
 
 
 def _sparse_term(featurizer: TextFeaturizer, texts: list[str], labels_NL: csr_matrix) -> SparseClassifier:
-    """The tokens of one text of each label; none of a label that only the queries carry."""
+    """Give each label the tokens of one of its texts; a label that only queries have gets none."""
     labels_LN = labels_NL.T.tocsr()
     counts_L = np.diff(labels_LN.indptr)
     first_L = labels_LN.indices[np.minimum(labels_LN.indptr[:-1], labels_LN.nnz - 1)]
@@ -230,7 +230,7 @@ def _sparse_term(featurizer: TextFeaturizer, texts: list[str], labels_NL: csr_ma
 
 
 def _reference(featurizer: TextFeaturizer, model: DenseArrays, texts: list[str]) -> Reference:
-    """What the exporter compares with, by plain numpy."""
+    """Compute with numpy the outputs that the exporter compares with its own."""
     bags = featurizer.transform(texts[:_REFERENCE_TEXTS])
     v_RD = _encode(bags, model.embeddings)
     x_hat_RD = v_RD + np.maximum(v_RD @ model.residuals[0].T, 0)
@@ -241,7 +241,7 @@ def _reference(featurizer: TextFeaturizer, model: DenseArrays, texts: list[str])
 
 
 def _held_out(reference: Reference, point_labels: LabelSets) -> HeldOut:
-    """The reference texts, with the labels of the first training points, which they are."""
+    """Return the reference texts as held-out texts; they are the first training points, and have their labels."""
     indptr = point_labels.indptr[: len(reference.bags) + 1]
     return HeldOut(
         bags=reference.bags,

@@ -13,11 +13,11 @@ async def answer_at_once(number, payload):
 
 
 class ScriptedServer:
-    """A real HTTP server on a free port, on a thread of its own, that answers POST /predict as a script says.
+    """A real HTTP server on a free port, in a thread of its own, that answers POST /predict by a script.
 
     `script(number, payload)` gets the number of the request (from 0; the probe of a run is 0) and its JSON, and may
-    delay or hang; it returns a status, or a status and a body, or None to drop the connection. `payloads` keeps what
-    arrived, `arrived` is set by the first request after the probe, `connections` counts.
+    delay or hang; it returns a status, or a status and a body, or None to drop the connection. `payloads` holds the
+    requests so far, `arrived` is set by the first request after the probe, `connections` is the number of connections.
     """
 
     def __init__(self, script: Callable[[int, dict], Awaitable[int | tuple[int, bytes] | None]]) -> None:
@@ -56,13 +56,13 @@ class ScriptedServer:
             while await self._exchange(reader, writer):
                 pass
         except (asyncio.IncompleteReadError, ConnectionError):
-            pass  # the client has left
+            pass  # the client has closed the connection
         finally:
             self._open.discard(asyncio.current_task())
             writer.transport.abort()
 
     async def _exchange(self, reader, writer):
-        """One request and its answer; whether there may be another."""
+        """Answer one request; return whether another may follow on the connection."""
         request, *fields = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         lengths = [field.split(":")[1] for field in fields if field.lower().startswith("content-length:")]
         payload = json.loads(await reader.readexactly(int(lengths[0])))

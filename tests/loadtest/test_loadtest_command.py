@@ -20,7 +20,7 @@ def loadtest(*arguments):
 
 @pytest.fixture
 def command(serve, queries_file):
-    """Run the command against a well-behaved server."""
+    """Run the command on a server that answers at once."""
     server = serve()
     return lambda *arguments: loadtest(server.url, "--queries", queries_file, *QUICK, *arguments)
 
@@ -163,7 +163,7 @@ def test_interrupted_it_prints_what_was_measured(serve, queries_file, load):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A shell that runs the tests in the background has it ignored, and so would the child.
+        # A shell ignores SIGINT for commands in the background, and a child process would inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     with process:

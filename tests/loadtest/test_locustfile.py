@@ -40,7 +40,7 @@ def test_locust_runs_the_same_traffic(serve, queries_file):
 
 @pytest.fixture
 def locust_page():
-    """The address of locust's web page, behind which nothing runs yet."""
+    """The address of locust's web page, before any load is started."""
     (probe,) = open_listeners("127.0.0.1", 0, 1)
     with probe:
         port = str(probe.getsockname()[1])
@@ -63,7 +63,7 @@ def test_the_web_page_starts_the_traffic(locust_page, serve, queries_file, file_
     server = serve()
     assert "Locust" in httpx.get(locust_page, timeout=PATIENCE_S).text
     form = {"user_count": "2", "spawn_rate": "2", "host": server.url, "zipf": "1.0", "odd_share": "0", "top_k": "3"}
-    # The page sends a field that is left empty too.
+    # The page also sends fields that are left empty.
     form |= {"seed": "0", "queries": str(queries_file) if file_is_named else ""}
     started = httpx.post(f"{locust_page}/swarm", data=form, timeout=PATIENCE_S).json()
     assert started["success"], started

@@ -9,10 +9,11 @@ import pytest
 from astec.loadtest.bench.bulk import Bulk, BulkError, measure_bulk
 from astec.loadtest.bench.in_process import InProcess
 from astec.loadtest.bench.over_http import knee
-from astec.loadtest.bench.results import PECOS, Results, check_targets
-from astec.loadtest.generator.plan import LoadPlan
+from astec.loadtest.bench.results import PECOS, Results
+from astec.loadtest.bench.targets import check_targets
+from astec.loadtest.generator.load_plan import LoadPlan
 from astec.loadtest.generator.recorder import Recorder
-from astec.loadtest.peers.__main__ import PeerResult
+from astec.loadtest.peers.peer_measurement import PeerResult
 from astec.loadtest.report.report import build_report
 
 ROOT = Path(__file__).parents[3]
@@ -26,7 +27,7 @@ def bench(*arguments):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A shell that runs the tests in the background has it ignored, and so would the child.
+        # A shell ignores SIGINT for commands in the background, and a child process would inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 

@@ -5,9 +5,9 @@ import pytest
 from typer.testing import CliRunner
 
 from astec.loadtest.family.__main__ import app
-from astec.loadtest.family.measure import Figures
+from astec.loadtest.family.comparison_page import draw, named_points, to_markdown
+from astec.loadtest.family.member_figures import MemberFigures
 from astec.loadtest.family.members import Member, members
-from astec.loadtest.family.page import draw, named_points, to_markdown
 from astec.trainer.settings.encoder_kinds import ENCODERS
 
 ROOT = Path(__file__).parents[3]
@@ -85,7 +85,7 @@ def test_wrong_usage_is_refused_by_name(small_data):
 
 
 def figures(precision, train_s):
-    return Figures("abc", train_s, {"P@1": precision, "P@5": 30.0, "PSP@5": 60.0}, 100.0, 0.4, 3 << 20, 200)
+    return MemberFigures("abc", train_s, {"P@1": precision, "P@5": 30.0, "PSP@5": 60.0}, 100.0, 0.4, 3 << 20, 200)
 
 
 def test_the_page_says_what_deepxml_changes_of_a_system(tmp_path):
@@ -94,7 +94,7 @@ def test_the_page_says_what_deepxml_changes_of_a_system(tmp_path):
         Member("system", "deepxml-mach", ()): figures(63.5, 100.0),
         Member("encoder", "boe", ()): figures(65.0, 50.0),
     }
-    text = to_markdown("now", "shop", "- settings: few", rows, {Member("encoder", "gru", ()): "too slow"}, "p.png")
+    text = to_markdown("now", "shop", "few", rows, {Member("encoder", "gru", ()): "too slow"}, "p.png")
     assert "| `deepxml-mach` against `mach` | +3.50 | 400 | 4.00 |" in text
     assert "xml-cnn" not in text
     assert "| encoder | `boe` | 65.00 | 30.00 | 60.00 | 50 | 100 | 0.40 | 3.0 | 200 |" in text
@@ -105,7 +105,7 @@ def test_the_page_says_what_deepxml_changes_of_a_system(tmp_path):
 
 def test_points_that_lie_on_one_another_share_their_names():
     def at(single_us, precision):
-        return Figures("abc", 1.0, {"P@1": precision, "P@5": 30.0, "PSP@5": 60.0}, single_us, 0.4, 3 << 20, 200)
+        return MemberFigures("abc", 1.0, {"P@1": precision, "P@5": 30.0, "PSP@5": 60.0}, single_us, 0.4, 3 << 20, 200)
 
     rows = {
         Member("system", "astec", ()): at(50.0, 71.3),

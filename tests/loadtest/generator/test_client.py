@@ -5,10 +5,10 @@ from contextlib import suppress
 
 import pytest
 
+from astec.loadtest.generator.load_plan import LoadPlan
 from astec.loadtest.generator.loops import run_load
 from astec.loadtest.generator.pacer import Pacer
-from astec.loadtest.generator.plan import LoadPlan
-from astec.loadtest.generator.timing import TimingSample
+from astec.loadtest.generator.server_timing import TimingSample
 from astec.loadtest.report.report import build_report
 
 BODY = b'{"query": "red shoes"}'
@@ -21,7 +21,7 @@ def run(url, **load):
 
 @pytest.fixture
 def raw_server():
-    """Start a server that answers every read on a connection with the next of some bytes, then closes it."""
+    """Start a server that answers each read on a connection with the next of the given bytes, then closes it."""
     threads = []
 
     def start(*answers):
@@ -30,7 +30,7 @@ def raw_server():
 
         async def connected(reader, writer):
             opened.append(writer)
-            with suppress(ConnectionError):  # the client leaves when its time is over
+            with suppress(ConnectionError):  # the client closes the connection at the end of its run
                 for answer in answers:
                     if not await reader.read(65536):
                         break

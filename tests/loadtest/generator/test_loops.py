@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from astec.loadtest.generator.client import UnreachableError
+from astec.loadtest.generator.load_plan import LoadPlan
 from astec.loadtest.generator.loops import run_load
-from astec.loadtest.generator.plan import LoadPlan
-from astec.loadtest.generator.timing import parse_server_timing
+from astec.loadtest.generator.server_timing import parse_server_timing
 from astec.loadtest.report.report import build_report
 
 STALL_S = 0.3
@@ -21,7 +21,7 @@ def run(url, *, rate=None, clients=None, duration=0.6, warmup=0.0, timeout=5.0, 
 
 
 def stall_once(answer):
-    """Let all that arrives within STALL_S of the 20th request wait for the end of that stall."""
+    """Delay all requests that arrive within STALL_S of the 20th request until the end of that time."""
     end_s = None
 
     async def script(number, payload):
@@ -53,7 +53,7 @@ def test_the_open_loop_sends_at_the_rate_asked_for(serve):
 
 
 def test_the_open_loop_spreads_over_connections(serve):
-    """One after the other, answered at once: a single connection could carry it all."""
+    """Requests are answered at once, one after the other: a single connection could carry them all."""
     server = serve()
     run(server.url, rate=200)
     assert server.connections == 32
@@ -67,7 +67,7 @@ def test_at_a_low_rate_connections_are_few(serve):
 
 def test_a_stall_shows_in_every_request_that_was_due_meanwhile(serve):
     measured, report = run(serve(stall_once(answer_at_once)).url, rate=200, duration=0.8)
-    # 200/s * 0.3 s = 60 requests were due during the stall, two thirds of them more than a third of it before its end.
+    # 200/s * 0.3 s = 60 requests were due during the stall; two thirds of them waited for over a third of its length.
     assert count_slow(measured) > 20
     assert report.latency_ms["p90"] > STALL_S * 1e3 / 3
     assert report.errors == {}

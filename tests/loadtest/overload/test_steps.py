@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from astec.loadtest.generator.recorder import Measurement
-from astec.loadtest.overload.page import to_markdown
+from astec.loadtest.overload.overload_page import to_markdown
 from astec.loadtest.overload.steps import Overload, Step, summarize
 from astec.loadtest.report.exposition import WorkersMemory, parse_exposition, workers_memory
 

@@ -1,4 +1,4 @@
-"""The comparison with public tools: what they are given, how they are measured, and what becomes of one that fails."""
+"""The comparison with public tools: their inputs, their measurement, and the row of a tool that fails."""
 
 import json
 import sys
@@ -16,19 +16,14 @@ from typer.testing import CliRunner
 from astec.export.artifact.store import open_artifact
 from astec.export.ranking_metrics import inverse_propensities
 from astec.export.readers import open_dataset
-from astec.loadtest.bench.rivals import Rival, train_rivals
-from astec.loadtest.peers.__main__ import (
-    EXIT_BAD_INPUT,
-    PeerError,
-    PeerResult,
-    app,
-    compare_table,
-    measure_ours,
-    measure_peer,
-)
+from astec.loadtest.bench.trained_peers import TrainedPeer, train_peers
+from astec.loadtest.command_line import EXIT_BAD_INPUT
+from astec.loadtest.peers.__main__ import app
+from astec.loadtest.peers.comparison_table import comparison_table
 from astec.loadtest.peers.environments import OMIKUJI, InstallError, Package, find_python
-from astec.loadtest.peers.server import NotServableError, open_responder
-from astec.loadtest.peers.split import PeerSplit
+from astec.loadtest.peers.peer_measurement import PeerError, PeerResult, measure_ours, measure_peer
+from astec.loadtest.peers.peer_server import NotServableError, open_responder
+from astec.loadtest.peers.peer_split import PeerSplit
 from astec.loadtest.peers.tools import TEST_FEATURES, TEST_TEXTS, TRAIN_FEATURES, TRAIN_LABELS, TRAIN_TEXTS
 from astec.server.offline.evaluate import measure
 
@@ -89,7 +84,7 @@ def test_all_tools_get_the_same_features_labels_and_texts(split: PeerSplit, tmp_
 
 
 def test_answers_are_measured_on_the_labels_that_occur_in_training(split: PeerSplit) -> None:
-    """Two texts count: the third has no label of the training file."""
+    """Only two texts count: the third has no label that occurs in training."""
     red, lamp, car, blue = label_ids(split, "red", "lamp", "car", "blue")
     ranked_RK = np.array([[lamp, blue, red, -1, -1], [red, car, -1, -1, -1], [red, -1, -1, -1, -1]])
     figures = split.measure(ranked_RK)
@@ -130,7 +125,7 @@ def test_the_best_of_every_column_is_bold_and_what_failed_has_dashes() -> None:
         PeerResult("quick", "2", metrics | {"P@1": 71.296}, 5.0, 1 << 20, None, 38.0),
         PeerResult("absent", "InstallError: no matching distribution"),
     ]
-    table = compare_table(results)
+    table = comparison_table(results)
     cells = {str(column.header): list(column.cells) for column in table.columns}
     assert cells["P@1"] == ["[bold]71.30[/]", "[bold]71.30[/]", "-"], "what looks equal is equal"
     assert cells["train s"] == ["20.0", "[bold]5.0[/]", "-"]
@@ -142,7 +137,7 @@ def test_the_best_of_every_column_is_bold_and_what_failed_has_dashes() -> None:
 
 def test_a_comparison_of_nothing_is_a_table_without_rows() -> None:
     console = Console(width=132, file=StringIO())
-    console.print(compare_table([]))
+    console.print(comparison_table([]))
     assert "PSP@5" in console.file.getvalue()
 
 
@@ -166,10 +161,10 @@ def test_a_tool_is_trained_and_asked(shop: Path, tmp_path: Path) -> None:
 def test_a_trained_tool_is_served(split: PeerSplit, tmp_path: Path) -> None:
     if not OMIKUJI.is_installed():
         pytest.skip(f"omikuji {OMIKUJI.version} is not installed; it comes with the extra `peers`")
-    (rival,) = train_rivals(["omikuji-parabel"], split, tmp_path, tmp_path / "environments")
-    assert isinstance(rival, Rival)
+    (peer,) = train_peers(["omikuji-parabel"], split, tmp_path, tmp_path / "environments")
+    assert isinstance(peer, TrainedPeer)
     red, shoes = label_ids(split, "red", "shoes")
-    with rival.served(workers=2) as server:
+    with peer.served(workers=2) as server:
         assert len(server.workers()) == 2
         with urlopen(f"{server.url}/predict", json.dumps({"query": "red shoes"}).encode()) as answer:
             predictions = json.load(answer)["predictions"]
@@ -184,7 +179,7 @@ def test_a_tool_that_takes_no_texts_is_not_served(tmp_path: Path) -> None:
 
 
 def test_a_tool_that_cannot_be_installed_is_a_row_that_says_so(shop: Path, tmp_path: Path) -> None:
-    """Where its environment should go, there is a file."""
+    """The environment cannot be made, because its folder is a file."""
     (tmp_path / "environments").touch()
     arguments = [str(shop), str(shop), "--peers", "pecos", "--environments", str(tmp_path / "environments")]
     result = CliRunner().invoke(app, arguments)

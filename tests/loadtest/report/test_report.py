@@ -4,9 +4,9 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from astec.loadtest.generator.plan import LoadPlan
+from astec.loadtest.generator.load_plan import LoadPlan
 from astec.loadtest.generator.recorder import Measurement
-from astec.loadtest.report.plot import draw_latency_over_time
+from astec.loadtest.report.latency_plot import draw_latency_over_time
 from astec.loadtest.report.report import build_report
 
 PLAN = LoadPlan("http://host", 100.0, None, 10.0)

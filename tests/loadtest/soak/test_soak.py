@@ -34,7 +34,7 @@ def rows(output: str) -> dict[str, str]:
 
 
 def test_a_short_soak_with_attacks_and_a_kill_passes(demo_artifact):
-    # No process lives for long enough to tell a leak from warming up.
+    # No process lives long enough to tell a leak from warming up.
     done = soak(demo_artifact, "--seconds", 6, "--kill-every-s", 2, "--settle-s", 1000, "--attacks", 50)
     assert done.returncode == 0, done.stdout + done.stderr
     seen = rows(done.stdout)

@@ -1,4 +1,4 @@
-"""One soak: everything at once for a while."""
+"""A soak: good requests, bad requests, kills and restarts at the same time."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from urllib.parse import urlsplit
 from astec.export.console import console, track
 from astec.loadtest.bench.serving import Served
 from astec.loadtest.generator.client import Client, open_client
-from astec.loadtest.generator.plan import LoadPlan
+from astec.loadtest.generator.load_plan import LoadPlan
 from astec.loadtest.soak.attacks import attack_always, attacks
 from astec.loadtest.soak.counters import watch_counters
 from astec.loadtest.soak.faults import kill_workers, reload
 from astec.loadtest.soak.memory import MemoryTrend, watch_memory
 from astec.loadtest.soak.questions import Question
 from astec.loadtest.soak.tally import Tally
-from astec.loadtest.soak.users import use
+from astec.loadtest.soak.users import ask_always
 
 _USERS, _ATTACKERS = 32, 8
 _TIMEOUT_S = 10.0
@@ -26,15 +26,15 @@ _WATCH_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class SoakPlan:
-    """What to do to a server, and for how long.
+    """The load and the faults of a soak.
 
     Attributes:
-        seconds: of the soak.
-        rate_per_s: good requests a second, about.
-        attacks_per_s: bad requests a second, about.
-        kill_every_s, reload_every_s: between two kills of a worker, and two SIGHUP; 0: never.
-        settle_s: of a process's life before its memory counts.
-        seed: of all that is drawn.
+        seconds: length of the soak.
+        rate_per_s: good requests per second, approximately.
+        attacks_per_s: bad requests per second, approximately.
+        kill_every_s, reload_every_s: seconds between two kills of a worker, and between two SIGHUP; 0: never.
+        settle_s: seconds of a process's life before its memory counts.
+        seed: seed of everything that is drawn at random.
     """
 
     seconds: float
@@ -47,16 +47,17 @@ class SoakPlan:
 
 
 async def soak(server: Served, questions: Sequence[Question], plan: SoakPlan) -> tuple[Tally, MemoryTrend]:
-    """Load and disturb a server, and count what comes of it. Requests in flight at the end do not count.
+    """Put load and faults on a server and count the outcomes. Requests in flight at the end do not count.
 
     Raises:
-        UnreachableError: the server does not answer to begin with.
+        UnreachableError: the server does not answer the first request.
     """
     tally, trend = Tally(), MemoryTrend(plan.settle_s)
     load = LoadPlan(server.url, None, _USERS, plan.seconds, timeout_s=_TIMEOUT_S)
     async with open_client(load) as client:
         await client.probe(questions[0].body)
-        tasks = [asyncio.create_task(work) for work in _works(server, client, questions, plan, tally, trend)]
+        jobs = _jobs(server, client, questions, plan, tally, trend)
+        tasks = [asyncio.create_task(job) for job in jobs]
         try:
             await _wait(plan.seconds, tally, tasks)
         finally:
@@ -66,7 +67,7 @@ async def soak(server: Served, questions: Sequence[Question], plan: SoakPlan) ->
     return tally, trend
 
 
-def _works(
+def _jobs(
     server: Served,
     client: Client,
     questions: Sequence[Question],
@@ -74,24 +75,25 @@ def _works(
     tally: Tally,
     trend: MemoryTrend,
 ) -> list[Coroutine[None, None, None]]:
+    """Return everything that runs at the same time: users, attackers, watchers and faults."""
     address = urlsplit(server.url)
     host, port = address.hostname or "", address.port or 80
     kinds = attacks(questions[0].body, plan.seed)
     pause_s, attack_pause_s = _USERS / plan.rate_per_s, _ATTACKERS / plan.attacks_per_s
-    works = [use(client, questions, tally, pause_s, plan.seed + user) for user in range(_USERS)]
-    works += [
+    jobs = [ask_always(client, questions, tally, pause_s, plan.seed + user) for user in range(_USERS)]
+    jobs += [
         attack_always(host, port, kinds, tally, attack_pause_s, plan.seed + number) for number in range(_ATTACKERS)
     ]
-    works += [watch_memory(server, trend, _WATCH_S), watch_counters(server.url, tally, _WATCH_S)]
+    jobs += [watch_memory(server, trend, _WATCH_S), watch_counters(server.url, tally, _WATCH_S)]
     if plan.kill_every_s:
-        works.append(kill_workers(server, tally, plan.kill_every_s, plan.seed))
+        jobs.append(kill_workers(server, tally, plan.kill_every_s, plan.seed))
     if plan.reload_every_s:
-        works.append(reload(server, tally, plan.reload_every_s))
-    return works
+        jobs.append(reload(server, tally, plan.reload_every_s))
+    return jobs
 
 
 async def _wait(seconds: float, tally: Tally, tasks: Sequence[asyncio.Task[None]]) -> None:
-    """Let them work, behind a progress bar; what fails of itself ends the soak."""
+    """Wait behind a progress bar; a task that fails ends the soak."""
     ticks = max(1, round(seconds))
     for tick in track(range(ticks), "soaking"):
         done, _ = await asyncio.wait(tasks, timeout=seconds / ticks, return_when=asyncio.FIRST_COMPLETED)

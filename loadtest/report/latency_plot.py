@@ -1,4 +1,4 @@
-"""Latency over time, as a picture."""
+"""The plot of latency over time."""
 
 from pathlib import Path
 
@@ -12,10 +12,10 @@ from astec.loadtest.report.report import counted
 
 
 def draw_latency_over_time(measured: Measurement, title: str, path: Path) -> None:
-    """Write a PNG: p50 and p99 of the requests due in each second, and answers that arrived in each second.
+    """Write a PNG of the p50 and p99 of the requests due in each second, and of the answers in each second.
 
     Raises:
-        OSError: if the file cannot be written.
+        OSError: the file cannot be written.
     """
     num_seconds = max(1, int(np.ceil(measured.window_s)))
     seconds = np.arange(num_seconds)
@@ -33,7 +33,7 @@ def draw_latency_over_time(measured: Measurement, title: str, path: Path) -> Non
 
 
 def _percentile_ms_per_second(measured: Measurement, percentile: float, num_seconds: int) -> NDArray[np.float64]:
-    """Compute a percentile of the requests due in each second, NaN (a gap) where none was: [num_seconds]."""
+    """Return a percentile of the requests due in each second, NaN (a gap) where there are none: [num_seconds]."""
     kept = counted(measured)
     second, latency_s = measured.due_s[kept].astype(np.int64), measured.latency_s[kept]
     per_second = (latency_s[second == number] for number in range(num_seconds))

@@ -1,4 +1,4 @@
-"""The split that all are compared on: featurised once, written for every tool, and measured by one code.
+"""The split on which all models are compared: featurised once, written for every tool, and measured by the same code.
 
 Shapes: N training texts, R test texts, V features, L labels, K ranks.
 """
@@ -37,14 +37,14 @@ _WARM_UP_QUERIES = 100
 
 @dataclass(frozen=True, slots=True)
 class PeerSplit:
-    """A training and a test file.
+    """A training file and a test file.
 
     Attributes:
         train: the training file, featurised.
-        queries: of the test file, [R].
-        relevant: the labels of each that occur in training, [R].
-        inverse_propensities: inverse propensities, float64 [L].
-        prepare_s: seconds to read and featurise the training file, which ours spends as well.
+        queries: the queries of the test file, [R].
+        relevant: the labels of each query that occur in training, [R].
+        inverse_propensities: float64 [L].
+        prepare_s: seconds to read and featurise the training file; our trainer spends them too.
     """
 
     train: TrainingData
@@ -55,10 +55,10 @@ class PeerSplit:
 
     @classmethod
     def read(cls, train: Path, test: Path, propensity: tuple[float, float]) -> PeerSplit:
-        """Read both files; every line must be good.
+        """Read both files.
 
         Raises:
-            DataError: a file that cannot be read, or a bad line.
+            DataError: a file cannot be read, or has a bad line.
         """
         begun = perf_counter()
         data = load_training_data(open_dataset(train, "train"), TrainerConfig(), skip_bad_lines=False)
@@ -73,11 +73,11 @@ class PeerSplit:
 
     @property
     def has_texts(self) -> bool:
-        """Whether queries are texts, not feature ids."""
+        """Whether the queries are texts, not feature ids."""
         return self.train.texts is not None
 
     def write(self, folder: Path) -> None:
-        """Leave everything that a tool reads in `folder`."""
+        """Write all files that the tools read to `folder`."""
         num_features = self.train.featurizer.num_features
         bags = self.train.featurizer.transform(self.queries)
         test_RV = csr_matrix((bags.weights, bags.ids, bags.offsets), shape=(len(bags), num_features))
@@ -98,11 +98,11 @@ class PeerSplit:
                 print(text, file=stream)
 
     def folded_queries(self) -> list[str]:
-        """The test queries as tools that read texts get them."""
+        """Return the test queries folded, in the form in which tools that read texts get them."""
         return [_folded(str(query)) for query in self.queries]
 
     def measure(self, ranked_RK: NDArray[np.int64]) -> dict[str, float]:
-        """P@k and PSP@k in percent of label ids, best first, -1 where fewer.
+        """Compute P@k and PSP@k in percent from label ids, best first, padded with -1.
 
         Raises:
             ValueError: no test text has a label that occurs in training.
@@ -113,12 +113,15 @@ class PeerSplit:
         return {name: result[name] for name in metric_names()}
 
     def label_ids_of(self, label_texts: Sequence[str]) -> NDArray[np.int64]:
-        """Our ids of another model's labels, -1 where a label does not occur in training; one more -1 at the end."""
+        """Map the labels of another model to the split's ids: int64 [number of labels + 1].
+
+        The id is -1 where a label does not occur in training; the additional last entry, for padding, is -1 too.
+        """
         known = {text: label for label, text in enumerate(self.train.label_texts)}
         return np.array([*(known.get(text, -1) for text in label_texts), -1], np.int64)
 
     def featurize_us(self) -> float:
-        """Microseconds to featurise one query, the median over all."""
+        """Measure the microseconds to featurise one query, the median over all."""
         featurizer = self.train.featurizer
         for query in self.queries[:_WARM_UP_QUERIES]:
             featurizer.transform([query])
@@ -135,5 +138,5 @@ def _folded(text: str) -> str:
 
 
 def metric_names() -> list[str]:
-    """The columns of the comparison."""
+    """Return the names of the metrics that are compared."""
     return [f"{name}@{k}" for name in ("P", "PSP") for k in RANKS]

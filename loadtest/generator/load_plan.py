@@ -1,4 +1,4 @@
-"""What a run is asked to do."""
+"""The plan of a run of the load generator."""
 
 from dataclasses import dataclass
 from math import ceil
@@ -9,14 +9,14 @@ _OPEN_LOOP_CONNECTIONS = 32
 
 @dataclass(frozen=True, slots=True)
 class LoadPlan:
-    """One run: where to, how much, how long.
+    """The server to load, the amount of load and its duration.
 
-    Exactly one of `rate_per_s` (open loop) and `clients` (closed loop) is set. What an open loop finds no slot for, of
-    `max_in_flight`, waits for one where it `waits_for_slots`, and is given up at once where it does not: a wait in the
-    generator that no answer can make good would else be part of every latency after it.
+    Exactly one of `rate_per_s` (open loop) and `clients` (closed loop) is set. When all `max_in_flight` slots of an
+    open loop are in use, a due request waits for a slot if `waits_for_slots` is set; else it is given up at once, so
+    that the wait in the generator is not part of every later latency.
 
     Raises:
-        ValueError: if a value is out of range; the message names it and the remedy.
+        ValueError: a value is out of range; the message names it and the remedy.
     """
 
     url: str
@@ -43,7 +43,7 @@ class LoadPlan:
 
     @property
     def connections(self) -> int:
-        """Connections that share the load from the start: one a client, or enough for all workers of a server."""
+        """Number of connections to open at the start: one per client, or enough to reach all workers of a server."""
         if self.rate_per_s is None:
             return self.clients or 1
         return min(_OPEN_LOOP_CONNECTIONS, self.max_in_flight, ceil(self.rate_per_s))

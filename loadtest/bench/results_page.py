@@ -1,19 +1,19 @@
-"""The page that a run leaves, in Markdown."""
+"""The page of results of a benchmark, in Markdown."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from astec.export.artifact.manifest import Manifest
 from astec.loadtest.bench.bulk import Bulk
 from astec.loadtest.bench.growth import GrowthRow
 from astec.loadtest.bench.in_process import BATCH_SIZES, PERCENTILES, InProcess
 from astec.loadtest.bench.over_http import CONNECTIONS, Load, knee
-from astec.loadtest.bench.results import ECHO, OURS, Results, Target, check_targets
+from astec.loadtest.bench.results import ECHO, OURS, Results
 from astec.loadtest.bench.sharing import Sharing
-from astec.loadtest.report.machine import describe_machine
+from astec.loadtest.bench.targets import Target, check_targets
+from astec.loadtest.report.markdown import front_matter, not_measured, table
 from astec.loadtest.report.report import Report
 
 _ACCURACY = ("P@1", "P@3", "P@5", "PSP@1", "PSP@5")
@@ -23,7 +23,7 @@ _MIB = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What was measured where: names of the data and the model, and the options of the run."""
+    """The setting of a run: its time, the model, the data and the options."""
 
     stamp: str
     manifest: Manifest
@@ -31,27 +31,26 @@ class Setting:
     options: dict[str, str]
 
 
-def write_page(path: Path, setting: Setting, results: Results, plots: dict[str, str]) -> None:
-    """Write all that there is; `plots` are file names beside the page, by section."""
-    path.write_text("\n\n".join([_heading(setting), *_sections(results, plots)]) + "\n")
+def results_markdown(setting: Setting, results: Results, plots: dict[str, str]) -> str:
+    """Return the page with a section for each part that was measured; `plots` are file names by section."""
+    return "\n\n".join([_heading(setting), *_sections(results, plots)]) + "\n"
 
 
 def _heading(setting: Setting) -> str:
     sizes, model = setting.manifest.dimensions, setting.manifest.model
     options = ", ".join(f"{name} {value}" for name, value in setting.options.items())
-    return (
-        f"# Benchmark of {setting.stamp} UTC\n\n"
-        f"{describe_machine()}"
-        f"- model: {model.name} {model.version}: {sizes.num_labels:,} labels, {sizes.num_points:,} training points, "
-        f"{sizes.num_features:,} tokens, D = {sizes.dim}, {setting.manifest.weights} weights\n"
-        f"- shortlist: {_searched(setting.manifest)}\n"
-        f"- queries: the texts of {setting.test_data}, all as popular; no cache unless the row says so\n"
-        f"- settings: {options}"
+    settings = (
+        f"model: {model.name} {model.version}: {sizes.num_labels:,} labels, {sizes.num_points:,} training points, "
+        f"{sizes.num_features:,} tokens, D = {sizes.dim}, {setting.manifest.weights} weights",
+        f"shortlist: {_describe_search(setting.manifest)}",
+        f"queries: the texts of {setting.test_data}, all as popular; no cache unless the row says so",
+        f"settings: {options}",
     )
+    return front_matter("Benchmark of", setting.stamp, settings)
 
 
-def _searched(manifest: Manifest) -> str:
-    """Which indices there are and how they are searched."""
+def _describe_search(manifest: Manifest) -> str:
+    """Name the indices of an artifact and how they are searched."""
     sides = {"points": manifest.points, "centroids": manifest.centroids}
     indices = [
         f"{side.neighbours} nearest {name} by {side.backend}"
@@ -84,7 +83,7 @@ def _sections(results: Results, plots: dict[str, str]) -> Iterable[str]:
     if results.bulk is not None:
         yield _bulk(results.bulk)
     if results.problems:
-        yield "## Not measured\n\n" + "\n".join(f"- {problem}" for problem in results.problems)
+        yield not_measured(results.problems)
 
 
 def _targets(targets: Sequence[Target]) -> str:
@@ -264,9 +263,3 @@ def _rounded(values: Iterable[float]) -> list[str]:
 
 def _picture(plots: dict[str, str], section: str) -> str:
     return f"\n\n![{section}]({plots[section]})" if section in plots else ""
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

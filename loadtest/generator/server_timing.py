@@ -1,4 +1,4 @@
-"""What servers tell of their stages in the header `Server-Timing`."""
+"""The durations of a server's stages, from the header `Server-Timing` of its responses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ _MOST_KEPT = 1 << 14
 
 
 class TimingSample:
-    """Headers of a run, evenly thinned out so that a long one takes no more memory, and read only at its end."""
+    """A sample of the headers of a run, parsed at its end.
+
+    In a long run the sample is thinned out evenly, so that it takes no more memory than in a short one.
+    """
 
     def __init__(self) -> None:
         self._headers: list[bytes] = []
@@ -20,7 +23,7 @@ class TimingSample:
         self._stride = 1
 
     def add(self, header: bytes) -> None:
-        """Take the next header."""
+        """Add the next header, or skip it."""
         if self._seen % self._stride == 0:
             self._headers.append(header)
             if len(self._headers) == _MOST_KEPT:
@@ -29,7 +32,7 @@ class TimingSample:
         self._seen += 1
 
     def stages_ms(self) -> dict[str, NDArray[np.float64]]:
-        """Durations in ms by stage, of the headers that tell it."""
+        """Return the durations in ms by stage, from the headers that name the stage."""
         durations: defaultdict[str, array[float]] = defaultdict(lambda: array("d"))
         for header in self._headers:
             for stage, duration_ms in parse_server_timing(header.decode("latin-1")).items():
@@ -38,7 +41,7 @@ class TimingSample:
 
 
 def parse_server_timing(header: str) -> dict[str, float]:
-    """Durations in ms by metric name; a metric without a readable duration is left out."""
+    """Return the durations in ms by metric name; a metric without a valid duration is left out."""
     stages_ms = {}
     for metric in header.split(","):
         name, _, parameters = metric.strip().partition(";")

@@ -1,10 +1,10 @@
-"""One run of the benchmark: its parts, one after the other, and what becomes of those that cannot be had."""
+"""A run of the benchmark: its parts, one after the other; a part that cannot be measured is reported as a problem."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -18,13 +18,13 @@ from astec.export.readers import DataError, open_dataset
 from astec.loadtest.bench.bulk import BulkError, measure_bulk
 from astec.loadtest.bench.growth import GrowthError, measure_growth, queries_of, synthetic_artifact
 from astec.loadtest.bench.in_process import measure_in_process
-from astec.loadtest.bench.over_http import CONNECTIONS, Contender, answer_bytes, compare, load
+from astec.loadtest.bench.over_http import CONNECTIONS, ServerUnderTest, answer_bytes, compare, load
 from astec.loadtest.bench.results import ECHO, HALF_CLOSED, HALF_ECHO, HALF_OPEN, OURS, Results
-from astec.loadtest.bench.rivals import Rival, train_rivals
 from astec.loadtest.bench.serving import ServeError, echo_command, ours_command, served
 from astec.loadtest.bench.sharing import measure_sharing
+from astec.loadtest.bench.trained_peers import TrainedPeer, train_peers
 from astec.loadtest.generator.client import UnreachableError
-from astec.loadtest.peers.split import PeerSplit
+from astec.loadtest.peers.peer_split import PeerSplit
 from astec.server.offline.evaluate import measure
 
 PARTS: Final = (
@@ -41,25 +41,35 @@ PARTS: Final = (
     "bulk",
 )
 PROPENSITY: Final = (0.55, 1.5)
+"""A and B of the propensities, as for data sets that are neither Amazon's nor Wikipedia's."""
+_QUICK_SIZES: Final = (200, 400)
+_QUICK_DIM: Final = 32
+_QUICK_BULK_QUERIES: Final = 100_000
 _CURVE_SHARES: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1)
 _CACHE_ENTRIES: Final = 100_000
 _PROBLEMS = (ServeError, GrowthError, BulkError, UnreachableError, ArtifactError, DataError, ValueError, OSError)
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What to measure and for how long.
+class BenchmarkPlan:
+    """The parts to measure, and how much of each.
 
     Attributes:
-        train: the file that `artifact` was trained on, for the peers; None: no peers.
-        workers: server processes of ours, of the echo and of the peers, and those that score a file.
-        rounds: closed loops on each server in turn.
-        seconds, half_seconds: length of a closed loop and of the open one at half of its saturation.
-        queries: asked one at a time in process.
-        sizes: numbers of labels of the synthetic artifacts, rising; the last is that of the workers' memory.
-        scale_folder: where those are made and kept.
-        sharing_workers: workers whose memory is looked at.
+        artifact: the artifact to measure.
+        test_data: texts to ask, with their labels.
+        train: the file that `artifact` was trained on, for the peers; None measures no peers.
+        workers: worker processes of our server, of the echo and of the peers, and processes that score a file.
+        rounds: rounds of closed loops on each server.
+        seconds, half_seconds: length of a closed loop, and of the open loop at half of the saturation rate.
+        queries: number of queries asked one at a time in process.
+        sizes: numbers of labels of the synthetic artifacts, rising; the memory of workers is measured on the last.
+        dim: dimensions of the synthetic artifacts.
+        scale_folder: folder of the synthetic artifacts, which are kept.
+        sharing_workers: worker processes whose memory is measured.
         bulk_queries: lines of the file that is scored.
+        peers: names of the public tools to compare with.
+        environments: folder in which these tools are installed.
+        parts: names of the parts to measure, of `PARTS`.
     """
 
     artifact: Path
@@ -79,18 +89,31 @@ class Plan:
     environments: Path
     parts: Sequence[str] = PARTS
 
+    def quick(self) -> BenchmarkPlan:
+        """Return the same plan cut down to seconds, to check that everything works; its figures are noise."""
+        return replace(
+            self,
+            rounds=1,
+            seconds=min(self.seconds, 0.2),
+            half_seconds=min(self.half_seconds, 0.5),
+            queries=min(self.queries, 200),
+            sizes=_QUICK_SIZES,
+            dim=_QUICK_DIM,
+            bulk_queries=min(self.bulk_queries, _QUICK_BULK_QUERIES),
+        )
+
 
 @dataclass(slots=True)
-class Bench:
-    """Fills `results` part by part; a part that cannot be measured leaves a problem there."""
+class Benchmark:
+    """Measures the parts of a plan into `results`; a part that cannot be measured adds a problem there."""
 
-    plan: Plan
+    plan: BenchmarkPlan
     results: Results = field(default_factory=Results)
-    _rivals: list[Rival] = field(default_factory=list)
+    _peers: list[TrainedPeer] = field(default_factory=list)
     _folded_queries: list[str] = field(default_factory=list)
 
     def run(self) -> bool:
-        """Measure all parts that are asked for; whether the user broke it off.
+        """Measure all parts of the plan; return whether the user interrupted it.
 
         Raises:
             DataError: the test data cannot be read.
@@ -134,26 +157,21 @@ class Bench:
             raise ValueError("give the file that the artifact was trained on with --train")
         split = PeerSplit.read(self.plan.train, self.plan.test_data, PROPENSITY)
         self._folded_queries = split.folded_queries()
-        for rival in train_rivals(self.plan.peers, split, folder, self.plan.environments):
-            if isinstance(rival, Rival):
-                self._rivals.append(rival)
-            self.results.peers.append(rival.result if isinstance(rival, Rival) else rival)
+        for peer in train_peers(self.plan.peers, split, folder, self.plan.environments):
+            if isinstance(peer, TrainedPeer):
+                self._peers.append(peer)
+            self.results.peers.append(peer.result if isinstance(peer, TrainedPeer) else peer)
 
     def _measure_http(self, queries: list[Query]) -> None:
         plan, results = self.plan, self.results
         with ExitStack() as servers:
-            ours = Contender(
-                OURS, servers.enter_context(served(ours_command(plan.artifact, plan.workers))).url, queries
-            )
-            size = answer_bytes(ours)
-            echo = Contender(ECHO, servers.enter_context(served(echo_command(plan.workers, size))).url, queries)
-            rivals = [
-                Contender(
-                    rival.result.name, servers.enter_context(rival.served(plan.workers)).url, self._folded_queries
-                )
-                for rival in self._rivals
-            ]
-            results.saturated = compare([ours, echo, *rivals], plan.rounds, plan.seconds, CONNECTIONS)
+            ours_url = servers.enter_context(served(ours_command(plan.artifact, plan.workers))).url
+            ours = ServerUnderTest(OURS, ours_url, queries)
+            echo_url = servers.enter_context(served(echo_command(plan.workers, answer_bytes(ours)))).url
+            echo = ServerUnderTest(ECHO, echo_url, queries)
+            peer_urls = {peer.result.name: servers.enter_context(peer.served(plan.workers)).url for peer in self._peers}
+            peers = [ServerUnderTest(name, url, self._folded_queries) for name, url in peer_urls.items()]
+            results.saturated = compare([ours, echo, *peers], plan.rounds, plan.seconds, CONNECTIONS)
             results.alone = compare([ours, echo], plan.rounds, plan.seconds / 2, 1)
             rates = {name: one.report.achieved_rate for name, one in results.saturated.items()}
             if "half" in plan.parts:
@@ -162,11 +180,11 @@ class Bench:
                 for share in _CURVE_SHARES:
                     results.curve.append(load(ours, plan.seconds, rate=share * rates[OURS]).report)
 
-    def _measure_half(self, ours: Contender, echo: Contender, closed: Mapping[str, float]) -> None:
-        """Open loops at half of what saturates the server, and the echo.
+    def _measure_half(self, ours: ServerUnderTest, echo: ServerUnderTest, closed: Mapping[str, float]) -> None:
+        """Put open loops at half of the saturation rate on the server and on the echo.
 
-        Clients that wait for an answer before they ask again fill batches that clients who come by chance do not: the
-        closed loop's rate is more than an open loop ever gets. The echo tells what is not the model's latency.
+        An open loop never reaches the rate of a closed loop: clients that each wait for an answer before they ask again
+        fill batches better than clients that ask at independent times. The echo shows the latency without the model.
         """
         seconds, results = self.plan.half_seconds, self.results
         results.overload = load(ours, self.plan.seconds, rate=closed[OURS])
@@ -177,7 +195,7 @@ class Bench:
     def _measure_cache(self, queries: list[Query]) -> None:
         command = ours_command(self.plan.artifact, self.plan.workers, "--cache-entries", str(_CACHE_ENTRIES))
         with served(command) as server:
-            cached = Contender("astec with a cache", server.url, queries, zipf=1.0)
+            cached = ServerUnderTest("astec with a cache", server.url, queries, zipf=1.0)
             self.results.cached = load(cached, self.plan.seconds, clients=CONNECTIONS)
 
     def _measure_growth(self) -> None:
@@ -196,5 +214,5 @@ class Bench:
             self.results.bulk = measure_bulk(plan.artifact, queries, plan.bulk_queries, plan.workers, Path(folder))
 
     def _weights(self) -> WeightType:
-        """Those of the synthetic artifacts: the same as of the artifact that is measured."""
+        """Return the type of weights of the synthetic artifacts: that of the artifact that is measured."""
         return read_manifest(self.plan.artifact).weights

@@ -1,4 +1,4 @@
-"""The page that a comparison leaves: its tables in Markdown, and a picture."""
+"""The page of a comparison: its tables in Markdown, and a picture."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from astec.loadtest.bench.page import table
-from astec.loadtest.family.measure import Figures
+from astec.loadtest.family.member_figures import MemberFigures
 from astec.loadtest.family.members import Member
-from astec.loadtest.report.machine import describe_machine
+from astec.loadtest.report.markdown import front_matter, not_measured, table
 
 _MIB = 1 << 20
-_NEAR_LOG_US, _NEAR_PERCENT = 0.15, 0.5  # so near that the names of two points would cover each other
+_NEAR_LOG_US, _NEAR_PERCENT = 0.15, 0.5  # at this distance the names of two points would cover each other
 _MARKERS = {"system": "s", "encoder": "o", "framework": "^"}
 _PAIRS = (("system-deepxml-mach", "system-mach"), ("system-deepxml-xml-cnn", "system-xml-cnn"))
 _HEAD = (
@@ -22,15 +21,24 @@ _HEAD = (
     "same answers over HTTP",
 )
 
-Rows = Mapping[Member, Figures]
+Rows = Mapping[Member, MemberFigures]
 
 
 def to_markdown(stamp: str, data: str, settings: str, rows: Rows, problems: Mapping[Member, str], picture: str) -> str:
-    """The page of the members that were measured, and of those that could not be."""
+    """Return the page of the members that were measured, and of the problems of the others.
+
+    Args:
+        stamp: UTC time of the measurement.
+        data: name of the data set.
+        settings: the settings of the measurement, in words.
+        rows: the figures of the members.
+        problems: the members that could not be measured, and why.
+        picture: file name of the picture beside the page.
+    """
     commits = ", ".join(dict.fromkeys(figures.commit for figures in rows.values()))
-    setting = f"{describe_machine()}- rows made by commit: {commits}\n{settings}"
+    settings_and_commits = (f"rows made by commit: {commits}", f"settings: {settings}")
     parts = [
-        f"# The DeepXML family on {data}, {stamp} UTC\n\n{setting}",
+        front_matter(f"The DeepXML family on {data},", stamp, settings_and_commits),
         table(_HEAD, (_cells(member, figures) for member, figures in rows.items())),
         "Training from the command to its end. One query: p50 in process, text in, top 5 out, one thread; over HTTP: "
         "p50 of one connection, one worker, the generator on the same CPUs.",
@@ -38,15 +46,15 @@ def to_markdown(stamp: str, data: str, settings: str, rows: Rows, problems: Mapp
         _gains(rows),
     ]
     if problems:
-        parts.append("## Not measured\n\n" + "\n".join(f"- {member.key}: {why}" for member, why in problems.items()))
+        parts.append(not_measured(f"{member.key}: {why}" for member, why in problems.items()))
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def draw(rows: Rows, path: Path) -> None:
-    """Write a PNG: P@1 over what one query costs.
+    """Write a PNG of P@1 against the time of one query.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     figure = Figure(figsize=(10, 6), layout="constrained")
     axes = figure.subplots()
@@ -64,7 +72,7 @@ def draw(rows: Rows, path: Path) -> None:
 
 
 def named_points(rows: Rows) -> list[tuple[list[str], tuple[float, float]]]:
-    """What stands beside the points: the names of those that lie on one another together."""
+    """Return the names to write beside the points; points too near for two names share one list of names."""
     named: list[tuple[list[str], tuple[float, float]]] = []
     for member, figures in rows.items():
         x, y = figures.single_us, figures.precision["P@1"]
@@ -77,7 +85,7 @@ def named_points(rows: Rows) -> list[tuple[list[str], tuple[float, float]]]:
     return named
 
 
-def _cells(member: Member, figures: Figures) -> list[str]:
+def _cells(member: Member, figures: MemberFigures) -> list[str]:
     return [
         member.kind,
         f"`{member.name}`",
@@ -91,7 +99,7 @@ def _cells(member: Member, figures: Figures) -> list[str]:
 
 
 def _gains(rows: Rows) -> str:
-    """What DeepXML changes of a system, the paper's Table 4."""
+    """Return the table of what DeepXML changes in the accuracy and training time of a system (the paper's Table 4)."""
     by_key = {member.key: (member.name, figures) for member, figures in rows.items()}
     lines = []
     for within, alone in _PAIRS:

@@ -1,4 +1,4 @@
-"""The table and the picture of a server under rising load."""
+"""The page of a server under rising load: its table in Markdown, and a picture."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from astec.loadtest.overload.steps import Overload, Step
+from astec.loadtest.report.markdown import table
 
 _MIB = 1 << 20
 _COLUMNS = (
@@ -16,27 +17,24 @@ _COLUMNS = (
 
 
 def to_markdown(overload: Overload) -> str:
-    """A table with a row for each multiple; latencies are of what was answered 200."""
+    """Return a table with a row for each multiple; latencies are those of the requests answered 200."""
     memory = overload.memory
     before = f"; the workers held {_mib(memory.pss_bytes)} MiB (PSS) before" if memory else ""
-    lines = [
+    parts = [
         f"Saturation: {overload.saturation_per_s:,.0f} answers a second to an open loop "
         f"({overload.closed_per_s:,.0f} to a closed one){before}.",
-        "",
-        f"| {' | '.join(_COLUMNS)} |",
-        f"|{'---|' * len(_COLUMNS)}",
-        *(f"| {' | '.join(_cells(step))} |" for step in overload.steps),
+        table(_COLUMNS, map(_cells, overload.steps)),
     ]
     if overload.kept_share is not None:
-        lines += ["", f"Goodput at {overload.steps[-1].multiple:g}x is {overload.kept_share:.0%} of that at 1x."]
-    return "\n".join(lines) + "\n"
+        parts.append(f"Goodput at {overload.steps[-1].multiple:g}x is {overload.kept_share:.0%} of that at 1x.")
+    return "\n\n".join(parts) + "\n"
 
 
 def draw(overload: Overload, path: Path) -> None:
-    """Write a PNG: what became of each second's requests over what was offered, and p99 of the accepted.
+    """Write a PNG of the outcome of requests per second, and of the p99 of accepted requests, against the offered rate.
 
     Raises:
-        OSError: if the file cannot be written.
+        OSError: the file cannot be written.
     """
     figure = Figure(figsize=(9, 7), layout="constrained")
     rates, latency = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))

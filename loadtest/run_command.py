@@ -1,28 +1,28 @@
-"""`astec-loadtest run`: load on a server, reported and held against budgets."""
+"""`astec-loadtest run`: puts load on a server, reports it, and compares the figures with budgets."""
 
 import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from astec.export.artifact.text.bags import Query
+from astec.loadtest.command_line import EXIT_INTERRUPTED, fail
 from astec.loadtest.generator.client import UnreachableError
+from astec.loadtest.generator.load_plan import LoadPlan
 from astec.loadtest.generator.loops import measure_load
-from astec.loadtest.generator.plan import LoadPlan
 from astec.loadtest.generator.queries import QueryMix, demo_pool, encode_request, read_pool
 from astec.loadtest.generator.recorder import Measurement
 from astec.loadtest.report.budgets import Budgets
 from astec.loadtest.report.report import Report, build_report
 
 EXIT_OVER_BUDGET = 1
-EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
 _DEFAULT_CLIENTS = 8
 _BUDGETS = "Budgets"
+_ERROR = "Error"
 
 
 def run(
@@ -32,24 +32,24 @@ def run(
     rate: Annotated[
         float | None,
         typer.Option(
-            help="Open loop: queries per second, sent on time whatever the answers do, as independent users would. "
-            "Latency counts from the intended send time, so a stall shows in full. Use it to judge latency."
+            help="Open loop: queries per second, sent on time however long the answers take, as independent users "
+            "would. Latency counts from the intended send time, so a stall shows in full. Use it to judge latency."
         ),
     ] = None,
     clients: Annotated[
         int | None,
         typer.Option(
             help="Closed loop: clients that each send the next query when the last is answered. Finds the highest "
-            "throughput, but a slow server is asked less, which flatters its latency. Without --rate, "
+            "throughput, but a slow server is asked less, so its latency looks better than it is. Without --rate, "
             f"{_DEFAULT_CLIENTS} clients are the default."
         ),
     ] = None,
     duration: Annotated[
         float,
-        typer.Option(help="Measured seconds. Longer runs settle p99.9, shorter ones answer sooner."),
+        typer.Option(help="Measured seconds. Longer runs give a steadier p99.9."),
     ] = 10.0,
     warmup: Annotated[
-        float, typer.Option(help="Seconds of load before the measurement. Less shows the cold start, more hides it.")
+        float, typer.Option(help="Seconds of load before the measurement. With less, the cold start shows.")
     ] = 1.0,
     timeout: Annotated[
         float,
@@ -58,31 +58,32 @@ def run(
     max_in_flight: Annotated[
         int,
         typer.Option(
-            help="Open loop: most requests (and connections) at once. Higher presses a stalled server harder and takes "
-            "more sockets; above it requests are sent late, which their latency includes."
+            help="Open loop: most requests (and connections) at once. More puts more load on a stalled server and "
+            "needs more sockets; requests beyond the limit are sent late, which their latency includes."
         ),
     ] = 1000,
     queries: Annotated[
         Path | None,
         typer.Option(
-            help="Queries to draw from (one per line, or any format that the trainer reads), most popular first. "
-            "Your own log gives figures that hold for you; without it, the demo log is drawn from."
+            help="File of queries to draw from (one per line, or any format that the trainer reads), most popular "
+            "first. Queries of your own log give figures that hold for you. Default: queries of the demo log."
         ),
     ] = None,
     zipf: Annotated[
         float,
         typer.Option(
-            help="Exponent of the queries' popularity. Higher repeats a few (kind to caches), 0 favours none."
+            help="Exponent of Zipf's law, which the popularity of queries follows. Higher repeats a few queries "
+            "(caches help more), 0 makes all equally popular."
         ),
     ] = 1.0,
     odd_share: Annotated[
         float,
         typer.Option(
-            help="Share of empty, unknown, very long and non-ASCII queries. More tests the edges, fewer the usual load."
+            help="Share of empty, unknown, very long and non-ASCII queries. More tests edge cases, less the usual load."
         ),
     ] = 0.02,
-    top_k: Annotated[int, typer.Option(help="Labels asked for per query. More makes answers larger and slower.")] = 5,
-    seed: Annotated[int, typer.Option(help="Seed of the traffic. The same one sends the same queries.")] = 0,
+    top_k: Annotated[int, typer.Option(help="Labels to ask for per query. More: larger and slower answers.")] = 5,
+    seed: Annotated[int, typer.Option(help="Seed of the traffic. The same seed sends the same queries.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
     plot: Annotated[
         Path | None, typer.Option(dir_okay=False, help="Write a PNG of latency and throughput over time to this file.")
@@ -105,13 +106,12 @@ def run(
 ) -> None:
     """Put a running server under load and report latency percentiles, throughput and errors.
 
-    Exit codes: 0 done, 1 over a budget, 2 wrong usage or server out of reach, 130 interrupted (it still reports).
+    Exit codes: 0 done, 1 over a budget, 2 wrong usage or server out of reach, 130 interrupted (the report is printed).
     """
-    budgets = Budgets(max_p50_ms, max_p99_ms, max_p999_ms, max_error_rate, min_achieved)
     if min_achieved is not None and rate is None:
-        _fail("--min-achieved is a share of --rate. Give --rate too.")
+        fail(_ERROR, "--min-achieved is a share of --rate. Give --rate too.")
     if plot is not None and not plot.parent.is_dir():
-        _fail(f"The folder {plot.parent} of --plot does not exist. Create it first.")
+        fail(_ERROR, f"The folder {plot.parent} of --plot does not exist. Create it first.")
     if rate is None and clients is None:
         clients = _DEFAULT_CLIENTS
     try:
@@ -119,9 +119,10 @@ def run(
         pool = demo_pool(seed) if queries is None else read_pool(queries)
         mix = QueryMix(pool, seed=seed, zipf_exponent=zipf, odd_share=odd_share)
     except (ValueError, OSError) as error:
-        _fail(str(error))
-    measured = _run(plan, pool, mix, top_k)
+        fail(_ERROR, str(error))
+    measured = _measure(plan, pool, mix, top_k)
     report = build_report(plan, measured)
+    budgets = Budgets(max_p50_ms, max_p99_ms, max_p999_ms, max_error_rate, min_achieved)
     report = replace(report, over_budget=budgets.misses(report))
     _show(report, as_json=as_json)
     if plot is not None:
@@ -132,15 +133,15 @@ def run(
         raise typer.Exit(EXIT_OVER_BUDGET)
 
 
-def _run(plan: LoadPlan, pool: list[Query], mix: QueryMix, top_k: int) -> Measurement:
-    # The probe is an ordinary query, so that its refusal means that all would be refused.
+def _measure(plan: LoadPlan, pool: list[Query], mix: QueryMix, top_k: int) -> Measurement:
+    # The first body is the probe. It is an ordinary query: if it is refused, all would be.
     bodies = (encode_request(query, top_k) for query in itertools.chain(pool[:1], mix))
     seconds = plan.warmup_s + plan.duration_s
     typer.echo(f"Loading {plan.endpoint} for {seconds:g} s; Ctrl-C ends it sooner and still reports.", err=True)
     try:
         return measure_load(plan, bodies)
     except UnreachableError as error:
-        _fail(str(error))
+        fail(_ERROR, str(error))
     except KeyboardInterrupt:
         raise typer.Exit(EXIT_INTERRUPTED) from None  # before anything was measured
 
@@ -154,14 +155,9 @@ def _show(report: Report, *, as_json: bool) -> None:
 
 def _draw(measured: Measurement, plan: LoadPlan, path: Path) -> None:
     try:
-        # Only here, because matplotlib takes longer to load than all the rest.
-        from astec.loadtest.report.plot import draw_latency_over_time
+        # Imported only here, because matplotlib takes longer to load than everything else.
+        from astec.loadtest.report.latency_plot import draw_latency_over_time
 
         draw_latency_over_time(measured, plan.endpoint, path)
     except (ImportError, OSError) as error:
-        _fail(f"Cannot write the plot {path}: {error}.")
-
-
-def _fail(message: str) -> NoReturn:
-    typer.echo(f"Error: {message}", err=True)
-    raise typer.Exit(EXIT_USAGE)
+        fail(_ERROR, f"Cannot write the plot {path}: {error}.")

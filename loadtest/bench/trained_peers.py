@@ -1,4 +1,4 @@
-"""Public tools on the same data: trained and asked in process, then served on our stack."""
+"""Public tools trained on the same data: asked in process, then served on the stack of our server."""
 
 from __future__ import annotations
 
@@ -10,17 +10,24 @@ from pathlib import Path
 
 from astec.export.console import console
 from astec.loadtest.bench.serving import Served, served
-from astec.loadtest.peers import server as peer_server
-from astec.loadtest.peers.__main__ import ONE_THREAD, PeerError, PeerResult, measure_peer
+from astec.loadtest.peers import peer_server
 from astec.loadtest.peers.environments import PACKAGES, InstallError, find_python
-from astec.loadtest.peers.split import PeerSplit
+from astec.loadtest.peers.peer_measurement import ONE_THREAD, PeerError, PeerResult, measure_peer
+from astec.loadtest.peers.peer_split import PeerSplit
 
 _TIMEOUT_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Rival:
-    """A tool with what it reached, ready to be served."""
+class TrainedPeer:
+    """A trained tool, ready to be served, with its figures in process.
+
+    Attributes:
+        result: its figures in process.
+        python: interpreter of an environment that has the tool.
+        data: folder of the training and test files.
+        model: the trained model, a file or a folder.
+    """
 
     result: PeerResult
     python: Path
@@ -29,10 +36,10 @@ class Rival:
 
     @contextmanager
     def served(self, workers: int) -> Iterator[Served]:
-        """Serve it on the stack of our server.
+        """Serve the tool on the stack of our server.
 
         Raises:
-            ServeError: it does not start.
+            ServeError: the server does not start.
         """
         arguments = [self.result.name, str(self.data), str(self.model), "0", str(workers)]
         command = [str(self.python), "-P", str(Path(peer_server.__file__)), *arguments]
@@ -40,10 +47,10 @@ class Rival:
             yield server
 
 
-def train_rivals(
+def train_peers(
     names: Sequence[str], split: PeerSplit, folder: Path, environments: Path
-) -> Iterator[Rival | PeerResult]:
-    """Train each tool in `folder` and ask it in process; of one that fails, a result that says why."""
+) -> Iterator[TrainedPeer | PeerResult]:
+    """Train each tool in `folder` and ask it in process; for a tool that fails, yield a result that says why."""
     data = folder / "data"
     data.mkdir()
     split.write(data)
@@ -58,4 +65,4 @@ def train_rivals(
         except (InstallError, PeerError, OSError) as error:
             yield PeerResult(name, f"{type(error).__name__}: {error}")
         else:
-            yield Rival(result, python, data, home / "model")
+            yield TrainedPeer(result, python, data, home / "model")

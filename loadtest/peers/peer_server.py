@@ -1,7 +1,7 @@
-"""A public tool behind `POST /predict`, on the stack of our server: `server.py TOOL DATA MODEL PORT WORKERS`.
+"""A public tool behind `POST /predict` on the stack of our server: `peer_server.py TOOL DATA MODEL PORT WORKERS`.
 
-Runs by its path in an environment of the tool's own, like `astec.loadtest.peers.tools`. A query is a folded text; the
-answer has label ids and scores.
+It is started by its path in an environment of the tool's own, like `astec.loadtest.peers.tools`. A query is a folded
+text; the response has label ids and scores.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-# Found last, so that nothing beside this project hides what the tool's environment has.
+# Last in the import path, so that nothing beside this project hides packages of the tool's environment.
 sys.path.append(str(Path(__file__).parents[3]))
 
 import orjson
@@ -20,14 +20,14 @@ from astec.loadtest.peers.tools import TOOLS, TextTool
 
 
 class NotServableError(Exception):
-    """A tool that has no way from a text to its own form of a query."""
+    """A tool that cannot be asked texts."""
 
 
 def open_responder(name: str, data: Path, model: Path) -> Respond:
-    """Open a trained tool, and answer bodies with it.
+    """Open a trained tool and return the function that answers requests with it.
 
     Raises:
-        NotServableError: it takes no texts.
+        NotServableError: the tool takes no texts.
     """
     tool = TOOLS[name](data, model)
     if not isinstance(tool, TextTool):
@@ -37,7 +37,7 @@ def open_responder(name: str, data: Path, model: Path) -> Respond:
 
 
 def servable() -> list[str]:
-    """Names of the tools that can be served."""
+    """Return the names of the tools that can be served."""
     return [name for name, kind in TOOLS.items() if issubclass(kind, TextTool)]
 
 
@@ -48,7 +48,7 @@ def _respond(tool: TextTool[Any, Any], body: bytes) -> bytes:
 
 
 def main() -> int:
-    """Serve until interrupted."""
+    """Serve the tool until interrupted."""
     name, data, model, port, workers = sys.argv[1:]
     return serve_endpoint(lambda: open_responder(name, Path(data), Path(model)), int(port), int(workers))
 

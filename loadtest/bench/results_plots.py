@@ -1,4 +1,4 @@
-"""Pictures of the page."""
+"""The plots of the results page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PERCENTILES = ("p50", "p99", "p99.9")
 
 
 def draw_latency_against_rate(curve: Sequence[Report], path: Path) -> None:
-    """Write a PNG: percentiles of latency over the rate that was asked for, and the knee."""
+    """Write a PNG of latency percentiles against the offered rate, with the knee."""
     figure = Figure(figsize=(9, 5), layout="constrained")
     axes = figure.subplots()
     rates = [report.asked_rate or 0.0 for report in curve]
@@ -31,7 +31,7 @@ def draw_latency_against_rate(curve: Sequence[Report], path: Path) -> None:
 
 
 def draw_growth(rows: Sequence[GrowthRow], path: Path) -> None:
-    """Write a PNG: the median time of a query and of its stages over the number of labels."""
+    """Write a PNG of the median time of a query and of its stages against the number of labels."""
     figure = Figure(figsize=(9, 5), layout="constrained")
     axes = figure.subplots()
     sizes = [row.num_labels for row in rows]
