@@ -1,1 +1,1 @@
-"""The on-disk formats of Astec, from the trainer's checkpoint to the servable artifact; never imports torch."""
+"""The export of a model, from the trainer's checkpoint to the artifact that is served; never imports torch."""

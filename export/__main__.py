@@ -1,4 +1,4 @@
-"""astec-export: from a run folder to a servable artifact."""
+"""`astec-export`: packs a run folder into an artifact that the server can serve."""
 
 from __future__ import annotations
 
@@ -35,13 +35,21 @@ app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
 class _Extras(NamedTuple):
-    """What comes to a run on its way into an artifact, and pictures of it."""
+    """Data to add to the artifact, and pictures to write."""
 
     added: Path | None
     label_metadata: Path | None
     training_texts: bool
     plot: Path | None
     reliability_plot: Path | None
+
+
+class _Search(NamedTuple):
+    """The chosen plan, its trials, and the calibration of its scores where there is one."""
+
+    plan: ShortlistPlan
+    trials: Sequence[Trial]
+    fit: CalibrationFit | None
 
 
 @app.command()
@@ -65,20 +73,22 @@ def export(
         float,
         typer.Option(
             min=0,
-            help="Points of P@k (mean of P@1, P@3, P@5 on held-out texts) that searching may cost. More: faster.",
+            help="Points of P@k (mean of P@1, P@3, P@5 on held-out texts) that searching may lose. More: faster.",
             rich_help_panel=_SEARCH,
         ),
     ] = DEFAULTS.max_loss,
     max_psp_loss: Annotated[
         float,
         typer.Option(
-            min=0, help="Points of PSP@k that it may cost. More: faster, worse on rare labels.", rich_help_panel=_SEARCH
+            min=0,
+            help="Points of PSP@k that searching may lose. More: faster, worse on rare labels.",
+            rich_help_panel=_SEARCH,
         ),
     ] = DEFAULTS.max_psp_loss,
     shortlist: Annotated[
         ShortlistKind | None,
         typer.Option(
-            help="Where labels to score come from: the nearest training points, the nearest label representatives "
+            help="Source of the labels to score: the nearest training points, the nearest label representatives "
             "(centroids), or both (union: slower). Default: the cheapest.",
             rich_help_panel=_SEARCH,
             show_default=False,
@@ -88,8 +98,8 @@ def export(
         Backend | None,
         typer.Option(
             help="Index: hnswlib; hnsw-int8 (the same graph, its vectors rounded: smaller, faster, finds a little "
-            "less); flat (exact, for few vectors faster). Default: flat for few vectors, else hnswlib, or with "
-            "--weights int8 hnsw-int8.",
+            "less); flat (exact; faster for few vectors). Default: flat for few vectors, else hnswlib, or hnsw-int8 "
+            "with --weights int8.",
             rich_help_panel=_SEARCH,
             show_default=False,
         ),
@@ -105,7 +115,9 @@ def export(
     ] = None,
     centroid_neighbours: Annotated[
         int | None,
-        typer.Option(min=1, help="Nearest representatives, likewise.", rich_help_panel=_PIN),
+        typer.Option(
+            min=1, help="Nearest label representatives whose labels are scored. Fewer: faster.", rich_help_panel=_PIN
+        ),
     ] = None,
     m: Annotated[
         int | None,
@@ -113,14 +125,14 @@ def export(
     ] = None,
     ef_search: Annotated[
         int | None,
-        typer.Option(min=1, help="Candidates looked at in a search. Fewer: faster.", rich_help_panel=_PIN),
+        typer.Option(min=1, help="Candidates visited in a search. Fewer: faster.", rich_help_panel=_PIN),
     ] = None,
     max_candidates: Annotated[
         int | None,
         typer.Option(
             min=0,
-            help="Most labels of a query to score, by their votes, and with it the most an answer can have; 0: all. "
-            "Fewer: faster, above all the slowest queries. Default: the fewest within the limits.",
+            help="Most labels of a query to score, chosen by their votes, and therefore the most labels of an answer; "
+            "0: all. Fewer: faster, above all for the slowest queries. Default: the fewest within the limits.",
             rich_help_panel=_PIN,
             show_default=False,
         ),
@@ -128,8 +140,8 @@ def export(
     add_labels: Annotated[
         Path | None,
         typer.Option(
-            help="File of labels that the run has never seen, a text each: they are known by their texts alone, and "
-            "found less well than those with texts of their own.",
+            help="File of labels that the run has never seen, one text each. The model knows them by their texts "
+            "alone, and finds them less well than labels with training texts.",
             exists=True,
             dir_okay=False,
             show_default=False,
@@ -139,8 +151,8 @@ def export(
         Path | None,
         typer.Option(
             dir_okay=False,
-            help="Table of what is known of labels, for requests to filter by: JSON Lines, CSV or Parquet, one row a "
-            "label with `label` (its text) or `label_id`, and a column for each attribute.",
+            help="Table of label metadata, for requests to filter by: JSON Lines, CSV or Parquet, one row per label "
+            "with `label` (its text) or `label_id`, and a column for each attribute.",
             show_default=False,
         ),
     ] = None,
@@ -149,22 +161,22 @@ def export(
     ] = None,
     reliability_plot: Annotated[
         Path | None,
-        typer.Option(dir_okay=False, help="Write a PNG of probabilities against how often they were right."),
+        typer.Option(dir_okay=False, help="Write a PNG of probabilities against the share of labels that are right."),
     ] = None,
     training_texts: Annotated[
         bool,
         typer.Option(
             "--training-texts",
-            help="Store the texts of the training points, for explanations and the playground to quote. Whoever may "
-            "ask the server then sees some of them: leave it out where queries of the log are private. Label "
-            "representatives alone are then no way to search.",
+            help="Store the texts of the training points, for explanations and the playground to quote. All users of "
+            "the server can then see some of them: leave it out where queries of the log are private. Searching by "
+            "label representatives alone is then not possible.",
         ),
     ] = False,
 ) -> None:
     """Pack RUN into ARTIFACT, verify it against the run, and publish it: whole, or not at all.
 
-    How labels are searched is chosen on the run's held-out texts: the cheapest way within the limits. What is named
-    below under "Pin" is not searched for.
+    The way to search labels is chosen on the run's held-out texts: the cheapest within the limits. The options under
+    "Pin" fix a value instead of choosing it.
     """
     try:
         space = SearchSpace(
@@ -202,7 +214,7 @@ def export(
 
 
 def _kinds(shortlist: ShortlistKind | None, *, training_texts: bool) -> tuple[ShortlistKind, ...]:
-    """Where labels may come from; not from representatives alone where training points are to be quoted."""
+    """Return the sources of labels to try; training points are one of them where their texts are to be quoted."""
     if not training_texts:
         return DEFAULTS.kinds if shortlist is None else (shortlist,)
     if shortlist == "centroids":
@@ -211,7 +223,7 @@ def _kinds(shortlist: ShortlistKind | None, *, training_texts: bool) -> tuple[Sh
 
 
 def _only(max_candidates: int) -> tuple[int, ...]:
-    """The single limit to choose from; none for 0."""
+    """Return the limit as the only one to choose from; 0 gives no limit."""
     return (max_candidates,) if max_candidates else ()
 
 
@@ -224,6 +236,7 @@ def _export(
     space: SearchSpace,
     extras: _Extras,
 ) -> VerificationReport:
+    """Choose how to search the run's labels, then pack and publish it."""
     require_absent(artifact)
     require_identity(name, version)
     for picture in (extras.plot, extras.reliability_plot):
@@ -237,17 +250,24 @@ def _export(
     metadata = None if extras.label_metadata is None else _read_label_metadata(extras.label_metadata, checkpoint)
     judged = checkpoint.before_refit()
     builder = IndexBuilder(judged)
+    search = _choose_search(builder, space, weights, extras)
+    with console.status("packing and verifying"):
+        if judged is not checkpoint:
+            builder = IndexBuilder(checkpoint)
+        options = PackOptions(version, weights, search.trials, search.fit, metadata, extras.training_texts)
+        return pack(checkpoint, builder.build(search.plan), artifact, name, options)
+
+
+def _choose_search(builder: IndexBuilder, space: SearchSpace, weights: WeightType, extras: _Extras) -> _Search:
+    """Choose the plan, show its trials, and fit the calibration of its scores."""
     choice = choose_plan(builder, space)
-    plan, trials = choice.plan, choice.trials
+    plan, trials, fit = choice.plan, choice.trials, None
     if weights == "int8" and space.backend is None:
         plan = plan.in_int8()
-    fit = None
     if choice.chosen is None:
-        console.print(
-            "the run has no held-out texts: what searching and rounding cost was not measured, and how likely a label "
-            "is right is not known",
-            style="yellow",
-            soft_wrap=True,
+        _warn(
+            "the run has no held-out texts: what searching and rounding cost was not measured, and the artifact has no "
+            "probabilities"
         )
     else:
         if weights == "int8":
@@ -255,21 +275,15 @@ def _export(
         _show(trials, choice.chosen, extras.plot)
         fit = _calibrate(builder, plan, weights, extras.reliability_plot)
     if not choice.within_limits:
-        console.print(
+        _warn(
             f"no way to search is within {space.max_loss:g} points of P@k and {space.max_psp_loss:g} of PSP@k: the "
-            "most accurate one is taken; raise --max-loss and --max-psp-loss, or try --shortlist union",
-            style="yellow",
-            soft_wrap=True,
+            "most accurate one is taken; raise --max-loss and --max-psp-loss, or try --shortlist union"
         )
-    with console.status("packing and verifying"):
-        if judged is not checkpoint:
-            builder = IndexBuilder(checkpoint)
-        options = PackOptions(version, weights, trials, fit, metadata, extras.training_texts)
-        return pack(checkpoint, builder.build(plan), artifact, name, options)
+    return _Search(plan, trials, fit)
 
 
 def _add_labels(checkpoint: Checkpoint, path: Path) -> Checkpoint:
-    """The run with the labels of a file, a text each; blank lines are skipped."""
+    """Add the labels of a file to the run, one text each; blank lines are skipped."""
     texts = [str(text) for text in open_queries(path) if text != ""]
     with console.status("adding labels"):
         extended = add_labels_to(checkpoint, texts)
@@ -282,6 +296,7 @@ def _add_labels(checkpoint: Checkpoint, path: Path) -> Checkpoint:
 
 
 def _read_label_metadata(path: Path, checkpoint: Checkpoint) -> LabelMetadata:
+    """Read the table of label metadata and show its columns."""
     table = read_label_metadata(path, checkpoint.labels)
     columns = ", ".join(f"{column.name} ({column.values:,})" for column in table.metadata.columns)
     console.print(
@@ -292,16 +307,15 @@ def _read_label_metadata(path: Path, checkpoint: Checkpoint) -> LabelMetadata:
         soft_wrap=True,
     )
     if table.unknown:
-        message = f"{table.unknown:,} of {table.rows:,} rows are about labels that the model does not have: left out"
-        console.print(message, style="yellow", soft_wrap=True)
+        _warn(f"{table.unknown:,} of {table.rows:,} rows are about labels that the model does not have: left out")
     return table.metadata
 
 
 def _show(trials: Sequence[Trial], chosen: Trial, plot: Path | None) -> None:
-    """What was tried, as a table and as a picture."""
+    """Show the trials as a table, and as a picture if wanted."""
     console.print(tradeoff_table(trials, chosen), soft_wrap=True)
     if plot is not None:
-        # Only here: matplotlib takes longer to load than all the rest.
+        # Imported only here, because matplotlib takes longer to load than everything else.
         from astec.export.search.tradeoff_plot import draw_tradeoff
 
         draw_tradeoff(trials, chosen, plot)
@@ -310,15 +324,13 @@ def _show(trials: Sequence[Trial], chosen: Trial, plot: Path | None) -> None:
 def _calibrate(
     builder: IndexBuilder, plan: ShortlistPlan, weights: WeightType, plot: Path | None
 ) -> CalibrationFit | None:
-    """How likely a label with a score is right, shown in a line and as a picture."""
+    """Fit the calibration of scores to probabilities, and show its reliability in a line and as a picture."""
     pairs = score_held_out(builder, plan, weights, CALIBRATED_RANKS)
     fit = fit_calibration(pairs)
     if fit is None:
-        console.print(
+        _warn(
             f"{pairs.num_texts} held-out texts got a label, fewer than the {MIN_TEXTS} that it takes to learn how "
-            "likely a label is right: the artifact has no probabilities; train on more texts",
-            style="yellow",
-            soft_wrap=True,
+            "likely a label is right: the artifact has no probabilities; train on more texts"
         )
         return None
     console.print(
@@ -332,6 +344,10 @@ def _calibrate(
 
         draw_reliability(fit, plot)
     return fit
+
+
+def _warn(message: str) -> None:
+    console.print(message, style="yellow", soft_wrap=True)
 
 
 def _fail(message: str) -> NoReturn:

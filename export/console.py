@@ -1,4 +1,4 @@
-"""Progress bars on stderr, shown on a terminal only and gone when done."""
+"""Progress bars on stderr, shown only on a terminal and removed when done."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ T = TypeVar("T")
 Advance = Callable[[int], None]
 
 console = Console(stderr=True)
-"""Where everything meant for people goes; stdout stays free for results."""
+"""The console for all messages to people, on stderr; stdout is for results only."""
 
 
 def track(iterable: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
     """Yield the items of `iterable` behind a progress bar.
 
     Args:
-        iterable: what to go through; its length is the total where it has one.
-        description: what the bar says.
+        iterable: the items; its length is the total where it has one.
+        description: the text beside the bar.
         total: number of items, for iterables without a length.
     """
     with _progress(MofNCompleteColumn(), shown=True) as progress:
@@ -47,7 +47,7 @@ def byte_progress(description: str, total_bytes: int, *, shown: bool = True) -> 
 
 @contextmanager
 def step_progress(stage: str, total_steps: int, done_steps: int = 0) -> Iterator[Callable[[str], None]]:
-    """Show progress by steps; the context's value is called after each step with what to say beside the stage."""
+    """Show progress by steps; the context's value is called after each step with the text to show beside the stage."""
     with _progress(MofNCompleteColumn(), shown=True) as progress:
         task = progress.add_task(stage, total=total_steps, completed=done_steps)
         yield lambda status: progress.update(task, advance=1, description=f"{stage} {status}")

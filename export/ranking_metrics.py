@@ -16,22 +16,22 @@ _Int = NDArray[np.int64]
 def inverse_propensities(
     label_counts_L: NDArray[np.integer], num_points: int, a: float = 0.55, b: float = 1.5
 ) -> NDArray[np.float64]:
-    """Weigh each label by 1/p_l = 1 + C (N_l + b)^-a, with C = (ln N - 1)(b + 1)^a (Jain et al. 2016).
+    """Compute the weight 1/p_l = 1 + C (N_l + b)^-a of each label, with C = (ln N - 1)(b + 1)^a (Jain et al. 2016).
 
-    With fewer than e training points C would be negative and a rare label would weigh less than a common
-    one, so C is at least 0 (every label then weighs 1).
+    With fewer than e training points C would be negative, and a rare label would weigh less than a common one; C is
+    therefore at least 0 (every label then weighs 1).
 
     Args:
-        label_counts_L: int [L], in how many TRAINING points each label occurs (N_l).
+        label_counts_L: int [L], number of TRAINING points in which each label occurs (N_l).
         num_points: number of TRAINING points (N).
-        a: 0.55; 0.6 for Amazon, 0.5 for Wikipedia data sets.
-        b: 1.5; 2.6 for Amazon, 0.4 for Wikipedia data sets.
+        a: 0.55 in general, 0.6 for Amazon data sets, 0.5 for Wikipedia data sets.
+        b: 1.5 in general, 2.6 for Amazon data sets, 0.4 for Wikipedia data sets.
 
     Returns:
         float64 [L], at least 1, larger for rarer labels.
 
     Raises:
-        ValueError: if a count is negative or `num_points` is below 1.
+        ValueError: a count is negative, or `num_points` is below 1.
     """
     if num_points < 1:
         raise ValueError(f"num_points is {num_points}; it must be the number of training points, at least 1.")
@@ -54,14 +54,14 @@ class RankingMetrics:
     - `PSP@k`: sum over rows of (sum_{r<=k} q_r y_r), divided by the sum over rows of the same for the best
       possible ranking of that row: its own relevant labels by decreasing q.
     - `PSnDCG@k`: sum over rows of (sum_{r<=k} q_r y_r d_r) / I, divided by the sum over rows of the same for that
-      best ranking. I is the UNWEIGHTED ideal of nDCG@k, as in xclib. (The paper's A.5 prints the
-      ideal of k hits whatever n is, and leaves the division by the best ranking unsaid.)
+      best ranking. I is the UNWEIGHTED ideal of nDCG@k, as in xclib. (The formula in the paper's A.5 uses the ideal of
+      k hits for every n, and does not mention the division by the best ranking.)
 
-    Rows without a relevant label say nothing about a ranking: they are skipped and counted.
+    Rows without a relevant label cannot be measured: they are skipped, and their number is kept.
 
     Attributes:
-        points: rows counted so far.
-        skipped: rows without a relevant label so far.
+        points: number of rows measured so far.
+        skipped: number of rows without a relevant label so far.
     """
 
     def __init__(
@@ -74,11 +74,11 @@ class RankingMetrics:
 
         Args:
             ks: ranks of P, nDCG and, with propensities, PSP and PSnDCG.
-            inv_propensities_L: float [L], see `inverse_propensities`; None leaves PSP and PSnDCG out.
+            inv_propensities_L: float [L], from `inverse_propensities`; None leaves PSP and PSnDCG out.
             recall_ks: ranks of R.
 
         Raises:
-            ValueError: if a rank is below 1, or there is none at all.
+            ValueError: a rank is below 1, or there are no ranks.
         """
         ranks = [*ks, *recall_ks]
         if not ranks or min(ranks) < 1:
@@ -95,14 +95,14 @@ class RankingMetrics:
         self._recall = np.zeros(len(self._recall_ks))
 
     def update(self, predicted_BK: NDArray[np.int64], relevant: Sequence[NDArray[np.integer]]) -> None:
-        """Count a batch.
+        """Add a batch to the metrics.
 
         Args:
             predicted_BK: label ids, best first, padded with -1; ranks beyond K count as misses.
-            relevant: for each of the B rows the ids of its relevant labels, in any order.
+            relevant: the ids of the relevant labels of each of the B rows, in any order.
 
         Raises:
-            ValueError: if the row numbers differ, a label is predicted twice in a row, or an id is out of range.
+            ValueError: the numbers of rows differ, a label is predicted twice in a row, or an id is out of range.
         """
         if predicted_BK.ndim != 2 or len(predicted_BK) != len(relevant):
             raise ValueError(f"Predictions of shape {predicted_BK.shape} do not fit {len(relevant)} rows of labels.")
@@ -122,13 +122,13 @@ class RankingMetrics:
         self.skipped += len(relevant) - len(kept)
 
     def result(self) -> dict[str, float]:
-        """Everything counted so far, in percent.
+        """Return the metrics of all batches so far, in percent.
 
         Returns:
-            `{"P@1": ..., "nDCG@1": ..., "PSP@1": ..., "PSnDCG@1": ..., "R@1": ...}` for the ranks asked for.
+            `{"P@1": ..., "nDCG@1": ..., "PSP@1": ..., "PSnDCG@1": ..., "R@1": ...}` for the chosen ranks.
 
         Raises:
-            ValueError: if no row with a relevant label has been counted.
+            ValueError: there was no row with a relevant label.
         """
         if not self.points:
             raise ValueError(
@@ -196,14 +196,15 @@ class _Truth:
         return cls(np.repeat(np.arange(len(distinct)), sizes_B), np.concatenate(distinct), sizes_B)
 
     def contains(self, predicted_BK: _Int) -> NDArray[np.bool_]:
-        """Which predictions are relevant to their row: [B, K]."""
-        # One number per (row, label) turns B set look-ups into a single sorted search; -1 becomes the unused 0.
+        """Mark the predictions that are relevant to their row: bool [B, K]."""
+        # Coding each (row, label) as one number turns B look-ups in sets into a single sorted search; -1 becomes 0,
+        # which no label uses.
         span = 2 + max(int(self.labels.max()), int(predicted_BK.max(initial=-1)))
         keys_BK = np.arange(len(predicted_BK))[:, None] * span + predicted_BK + 1
         return np.isin(keys_BK, self.rows * span + self.labels + 1)
 
     def best_weights(self, inv_L: _Float, depth: int) -> _Float:
-        """Weights of each row's own relevant labels, largest first, cut at `depth` and padded with 0: [B, depth]."""
+        """Return the weights of each row's relevant labels, largest first, cut or padded with 0: [B, depth]."""
         weights_R = inv_L[self.labels]
         order_R = np.lexsort((-weights_R, self.rows))
         starts_B = np.cumsum(self.sizes) - self.sizes

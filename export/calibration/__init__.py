@@ -1,1 +1,1 @@
-"""Calibrated probabilities: isotonic regression and its reliability."""
+"""Calibration of scores to probabilities: isotonic regression, and the reliability of the result."""

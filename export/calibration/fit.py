@@ -1,8 +1,9 @@
-"""How likely a label with a score is right, learnt from held-out texts.
+"""The fit of a calibration: the probability that a label with a given score is right, learnt from held-out texts.
 
-Isotonic regression (Zadrozny and Elkan 2002): of all maps that never fall, the one nearest to what was observed. It is
-a stair of blocks, found by pooling adjacent violators (Ayer et al. 1955). Between the mean scores of its blocks the map
-is linear (centred isotonic regression, Oron and Flournoy 2017), so that a score that is higher within a block counts.
+Isotonic regression (Zadrozny and Elkan 2002) finds, among all maps that never fall, the one nearest to the
+observations. It is a step function over blocks of scores, found by pooling adjacent violators (Ayer et al. 1955).
+Between the mean scores of its blocks the map is linear (centred isotonic regression, Oron and Flournoy 2017), so that
+it also tells apart the scores within a block.
 
 Shapes: P pairs of a text and a label, B blocks.
 """
@@ -20,17 +21,17 @@ from astec.export.calibration.reliability import Reliability
 from astec.export.calibration.scored_pairs import ScoredPairs
 
 CALIBRATED_RANKS = 20
-"""Of a text's labels the best so many are learnt from."""
+"""Number of best labels of each text that the fit uses."""
 FOLDS = 5
 MIN_TEXTS = 50
-_MIN_BLOCK_PAIRS = 20  # A block of fewer says 0 or 1 too easily.
+_MIN_BLOCK_PAIRS = 20  # A smaller block gives probabilities of 0 or 1 too easily.
 
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """A stair: pairs with neighbouring scores, pooled.
+    """A step function: blocks of pairs with neighbouring scores, by rising score.
 
-    Shapes: `pairs` int64 [B], how many; `hits` int64 [B], how many of them are right; `score_sums` float64 [B].
+    Shapes: `pairs` int64 [B], number of pairs; `hits` int64 [B], number of right pairs; `score_sums` float64 [B].
     """
 
     pairs: NDArray[np.int64]
@@ -39,27 +40,28 @@ class Blocks:
 
     @property
     def scores(self) -> NDArray[np.float64]:
-        """Mean score of each, ascending, [B]."""
+        """The mean score of each block, ascending, [B]."""
         return np.asarray(self.score_sums / self.pairs)
 
     @property
     def probabilities(self) -> NDArray[np.float64]:
-        """The part of each that is right, ascending, [B]."""
+        """The share of right pairs in each block, ascending, [B]."""
         return np.asarray(self.hits / self.pairs)
 
     def pooled(self, starts: NDArray[np.int64]) -> Blocks:
-        """Fewer, of which each begins with one of `starts`."""
+        """Merge blocks into fewer; each of the new blocks begins with one of `starts`."""
         return Blocks(*(np.add.reduceat(sums, starts) for sums in (self.pairs, self.hits, self.score_sums)))
 
 
 @dataclass(frozen=True, slots=True)
 class CalibrationFit:
-    """A map, and how it did on texts that it was not fitted on.
+    """A calibration, and its reliability on texts that it was not fitted on.
 
     Attributes:
-        calibration: fitted on all texts.
-        scores: reliability of the scores themselves, taken for probabilities.
-        probabilities: reliability of the probabilities, of each text by a map fitted on others (`FOLDS` folds).
+        calibration: the map from scores to probabilities, fitted on all texts.
+        scores: reliability of the scores themselves, taken as probabilities.
+        probabilities: reliability of the probabilities; those of a text are from a map fitted on other texts (`FOLDS`
+            folds).
     """
 
     calibration: Calibration
@@ -68,7 +70,7 @@ class CalibrationFit:
 
 
 def fit_calibration(pairs: ScoredPairs) -> CalibrationFit | None:
-    """The map of the pairs; None where fewer than `MIN_TEXTS` texts have a label to learn from."""
+    """Fit a calibration; None where fewer than `MIN_TEXTS` texts have a ranked label."""
     if pairs.num_texts < MIN_TEXTS:
         return None
     reliability = Reliability.of(cross_fit(pairs), pairs.hits)
@@ -83,7 +85,7 @@ def fit_calibration(pairs: ScoredPairs) -> CalibrationFit | None:
 
 
 def cross_fit(pairs: ScoredPairs) -> NDArray[np.float32]:
-    """Probabilities [P] of all pairs, of each text by a map that knows none of its pairs."""
+    """Return the probabilities [P] of all pairs; those of a text are from a map fitted without its pairs."""
     folds_P = pairs.texts % FOLDS
     probabilities_P = np.empty(len(pairs.scores), np.float32)
     for fold in range(FOLDS):
@@ -95,11 +97,11 @@ def cross_fit(pairs: ScoredPairs) -> NDArray[np.float32]:
 
 
 def pool_adjacent_violators(pairs: ScoredPairs) -> Blocks:
-    """The stair nearest to what was observed that never falls; equal scores are in the same block."""
+    """Return the step function nearest to the observations that never falls; equal scores are in the same block."""
     scores, inverse_P = np.unique(pairs.scores.astype(np.float64), return_inverse=True)
     counts = np.bincount(inverse_P)
     hits = np.bincount(inverse_P, pairs.hits.astype(np.float64)).astype(np.int64)
-    # Of each block its first score, its pairs and its hits.
+    # The first score of each block, and its numbers of pairs and hits.
     starts: list[int] = []
     pooled: list[tuple[int, int]] = []
     for start, (count, right) in enumerate(zip(counts.tolist(), hits.tolist(), strict=True)):
@@ -113,9 +115,9 @@ def pool_adjacent_violators(pairs: ScoredPairs) -> Blocks:
 
 
 def simplify(blocks: Blocks, max_blocks: int = MAX_KNOTS, min_pairs: int = _MIN_BLOCK_PAIRS) -> Blocks:
-    """At most `max_blocks`, each of `min_pairs` pairs or more where there are as many.
+    """Merge blocks until there are at most `max_blocks`, each with `min_pairs` pairs or more, if there are that many.
 
-    Neighbours are pooled, those first that add the least to the squared error.
+    Of all pairs of neighbours, the one whose merging adds the least to the squared error is merged first.
     """
     while len(blocks.pairs) > 1:
         left, right = blocks.pairs[:-1], blocks.pairs[1:]

@@ -1,4 +1,4 @@
-"""Whether probabilities keep their word: of what is called right with p, a part of p must be.
+"""The reliability of probabilities: of the predictions with probability p, a share of p must be right.
 
 Shapes: P predictions.
 """
@@ -15,7 +15,7 @@ NUM_BINS = 10
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """Predictions of about the same probability: how many, their mean probability, and the part that was right."""
+    """Predictions of about the same probability: their number, their mean probability, and the share that is right."""
 
     predictions: int
     probability: float
@@ -24,11 +24,11 @@ class Bin:
 
 @dataclass(frozen=True, slots=True)
 class Reliability:
-    """How probabilities compare with what was observed.
+    """A comparison of probabilities with the observed outcomes.
 
     Attributes:
-        bins: of equal width, from unlikely to likely, without the empty ones.
-        brier: mean squared difference between a probability and what was observed, 1 or 0.
+        bins: bins of equal width, from unlikely to likely, without empty ones.
+        brier: mean squared difference between a probability and the outcome, 1 or 0.
     """
 
     bins: tuple[Bin, ...]
@@ -36,10 +36,10 @@ class Reliability:
 
     @classmethod
     def of(cls, probabilities_P: NDArray[np.floating], hits_P: NDArray[np.bool_]) -> Reliability:
-        """Of predictions and whether each was right.
+        """Compare the probabilities of predictions with their outcomes.
 
         Raises:
-            ValueError: there are none.
+            ValueError: there are no predictions.
         """
         if not len(hits_P):
             raise ValueError("There is no prediction to compare with what is right.")
@@ -55,6 +55,6 @@ class Reliability:
 
     @property
     def expected_error(self) -> float:
-        """Expected calibration error (Guo et al. 2017): how far the bins are off, weighted by their predictions."""
+        """Expected calibration error (Guo et al. 2017): the mean error of the bins, weighted by their predictions."""
         wrong = sum(part.predictions * abs(part.probability - part.frequency) for part in self.bins)
         return wrong / sum(part.predictions for part in self.bins)

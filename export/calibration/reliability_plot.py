@@ -1,4 +1,4 @@
-"""Probabilities against how often they were right, as a picture."""
+"""The plot of reliability: probabilities against the share of labels that are right."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from astec.export.calibration.fit import CalibrationFit
 
 
 def draw_reliability(fit: CalibrationFit, path: Path) -> None:
-    """Write a PNG: how often labels were right, by their scores and by their probabilities, each text left out once.
+    """Write a PNG of the share of right labels by score and by probability, cross-validated over the texts.
 
     Raises:
         OSError: the file cannot be written.

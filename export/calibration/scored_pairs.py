@@ -1,4 +1,4 @@
-"""Labels that were ranked for texts, with their scores and whether they are right.
+"""Pairs of a text and a label ranked for it, with the score of the label and whether it is right.
 
 Shapes: R texts, K ranks, P pairs of a text and a label that was ranked for it.
 """
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 class ScoredPairs:
     """Pairs of a text and a label that was ranked for it.
 
-    Shapes: `texts` int64 [P], the number of the text; `scores` float32 [P]; `hits` bool [P], whether the label is one
-    of the text's own.
+    Shapes: `texts` int64 [P], the number of the text; `scores` float32 [P]; `hits` bool [P], whether the text has the
+    label.
     """
 
     texts: NDArray[np.int64]
@@ -28,12 +28,12 @@ class ScoredPairs:
     def of(
         cls, ranked_RK: NDArray[np.int64], scores_RK: NDArray[np.float32], relevant: Sequence[NDArray[np.integer]]
     ) -> ScoredPairs:
-        """The pairs of R rankings.
+        """Return the pairs of R rankings.
 
         Args:
-            ranked_RK: label ids, best first, -1 where a text has fewer.
-            scores_RK: their scores.
-            relevant: the labels of each text.
+            ranked_RK: label ids, best first, padded with -1.
+            scores_RK: the scores of these labels.
+            relevant: the right labels of each text.
         """
         hits_RK = np.zeros(ranked_RK.shape, np.bool_)
         for hits_K, ranked_K, labels in zip(hits_RK, ranked_RK, relevant, strict=True):
@@ -44,15 +44,15 @@ class ScoredPairs:
     def of_hits(
         cls, ranked_RK: NDArray[np.int64], scores_RK: NDArray[np.float32], hits_RK: NDArray[np.bool_]
     ) -> ScoredPairs:
-        """The same where it is known which labels are right."""
+        """Return the pairs of R rankings, given which labels are right."""
         texts_P, ranks_P = np.nonzero(ranked_RK >= 0)
         return cls(texts_P, scores_RK[texts_P, ranks_P], hits_RK[texts_P, ranks_P])
 
     @property
     def num_texts(self) -> int:
-        """Texts with a label at least."""
+        """The number of texts with at least one label."""
         return len(np.unique(self.texts))
 
     def take(self, kept_P: NDArray[np.bool_]) -> ScoredPairs:
-        """Some of the pairs."""
+        """Return the marked pairs."""
         return ScoredPairs(self.texts[kept_P], self.scores[kept_P], self.hits[kept_P])

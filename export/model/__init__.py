@@ -1,1 +1,1 @@
-"""The hand-over from trainer to export: checkpoint format and ONNX graphs."""
+"""The trained model as the trainer passes it to the export: the checkpoint and ONNX graphs."""

@@ -1,10 +1,10 @@
-"""The checkpoint's encoder after its embeddings, an ONNX graph: v, z, x-hat and, of a re-ranker, x-tilde come out.
+"""The encoder of a checkpoint after its embeddings, as an ONNX graph with the outputs v, z, x-hat and x-tilde.
 
-What goes in is made of a query by `astec.export.artifact.encoder.inputs`, of a table of embeddings that workers share.
-What is left are small matrices, 0.4 MB for a residual of 300 dimensions. They lie in the graph itself: onnxruntime
-keeps copies of its own, packed for its products, wherever they come from. Residuals of several learners are a product
-each: one batched product, or one with the block-diagonal matrix, took 1.1 to 2 times as long, the more the larger the
-batch.
+`astec.export.artifact.encoder.inputs` makes the graph's inputs from a query and a table of embeddings that the workers
+share. The other weights are small matrices, 0.4 MB for a residual of 300 dimensions. They are in the graph itself:
+onnxruntime makes copies of its own in any case, packed for its products. The residual of each learner is a product of
+its own: one batched product, or one product with the block-diagonal matrix, took 1.1 to 2 times as long, most with
+large batches.
 
 Shapes: B queries, D dimensions (D~ of the re-ranker), d of the indices, H learners.
 """
@@ -28,7 +28,7 @@ def write_encoder(
     reranker: DenseArrays | None = None,
     projection_Dd: NDArray[np.float32] | None = None,
 ) -> None:
-    """Write `encoder_graph` of the same arguments to `path`.
+    """Write the graph that `encoder_graph` makes from the same arguments to `path`.
 
     Raises:
         ValueError: the matrices are too large.
@@ -39,11 +39,11 @@ def write_encoder(
 def encoder_graph(
     model: DenseArrays, reranker: DenseArrays | None = None, projection_Dd: NDArray[np.float32] | None = None
 ) -> bytes:
-    """The graph from the model's inputs to `v` and `x_hat`, and from `bag_tilde` [B, D~] to `x_tilde`, as ONNX's bytes.
+    """Return the graph from the model's inputs to `v` and `x_hat`, and from `bag_tilde` [B, D~] to `x_tilde`, in ONNX.
 
-    v comes as the model's front makes it, then x-hat = v + ReLU(R v), and x-tilde likewise of v~ = ReLU(bag~), section
-    4 of the paper; z = v P is what the indices are searched with. Without a projection P it is v, and there is no such
-    output.
+    The model's front computes v; then x-hat = v + ReLU(R v), and x-tilde likewise from v~ = ReLU(bag~) (section 4 of
+    the paper). The indices are searched with z = v P; without a projection P, they are searched with v, and the graph
+    has no output `z`.
 
     Raises:
         ValueError: the matrices are too large.
@@ -64,7 +64,7 @@ def encoder_graph(
 
 
 def run_encoder(graph: bytes, inputs: GraphInputs) -> dict[str, NDArray[np.float32]]:
-    """Every output of a graph by name, for its inputs by name."""
+    """Run a graph on its inputs by name and return its outputs by name."""
     onnxruntime.disable_telemetry_events()
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
@@ -72,7 +72,7 @@ def run_encoder(graph: bytes, inputs: GraphInputs) -> dict[str, NDArray[np.float
 
 
 def _add_residual(graph: OnnxGraph, residuals_HDD: NDArray[np.float32], v: str, x: str) -> None:
-    """x = v + ReLU(R v), a block of R for each learner; the names of all between begin with that of x."""
+    """Add x = v + ReLU(R v), with a block of R for each learner; the names of all values between begin with `x`."""
     learners = [str(learner) for learner in range(len(residuals_HDD))]
     for learner, residual_DD in zip(learners, residuals_HDD, strict=True):
         graph.array(f"{x}.residual.transposed.{learner}", residual_DD.T)

@@ -1,6 +1,7 @@
-"""The encoder as far as v, which is what encoders differ in: what it reads of a query, and an ONNX graph.
+"""The front of an encoder, which computes v from a query: its inputs, and an ONNX graph. Encoders differ only in it.
 
-Astec's is a bag of embeddings and ReLU (paper, section 4). What follows, residual and classifiers, is the same for all.
+Astec's front is a bag of embeddings and ReLU (paper, section 4). The following residual and classifiers are the same
+for all encoders.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from astec.export.model.onnx_graph import OnnxGraph
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """An encoder as far as v.
+    """The part of an encoder that computes v.
 
     Attributes:
-        description: its kind, and what the graph is given of a query.
-        graph: from these inputs to `v`, as ONNX's bytes.
-        tokenizer: `tokenizer.json`, where it reads pieces.
+        description: the encoder's kind, and the inputs of the graph.
+        graph: the ONNX graph from these inputs to `v`.
+        tokenizer: the content of `tokenizer.json`, where the encoder reads pieces; else None.
     """
 
     description: EncoderDescription
@@ -29,7 +30,7 @@ class Front:
 
     @property
     def is_bag_of_embeddings(self) -> bool:
-        """Whether it is Astec's: v is the bag behind a ReLU, and nothing else."""
+        """Whether it is Astec's front: v is the ReLU of the bag, and nothing else."""
         nodes = onnx.load_model_from_string(self.graph).graph.node
         return [(node.op_type, *node.input, *node.output) for node in nodes] == [("Relu", "bag", "v")]
 
@@ -42,4 +43,4 @@ def _bag_of_embeddings() -> Front:
 
 
 BAG_OF_EMBEDDINGS = _bag_of_embeddings()
-"""v = ReLU(sum_t x_t e_t): Astec's."""
+"""Astec's front: v = ReLU(sum_t x_t e_t)."""

@@ -1,4 +1,4 @@
-"""Writing an ONNX graph node by node."""
+"""A writer of ONNX graphs, node by node."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from onnx import TensorProto, ValueInfoProto, helper, numpy_helper
 OPSET = 18
 IR_VERSION = 9
 MAX_BYTES = 2_000_000_000
-"""Of all constants together: protocol buffers end at 2 GiB."""
+"""Limit of the size of all constants together: a protocol buffer holds at most 2 GiB."""
 
 
 class OnnxGraph:
-    """Nodes and constants so far.
+    """A graph under construction: its nodes and constants so far.
 
     Args:
-        part: a graph to go on from; its inputs and outputs are known by their names.
+        part: a graph to extend; its inputs and outputs keep their names.
     """
 
     def __init__(self, part: bytes | None = None) -> None:
@@ -37,39 +37,39 @@ class OnnxGraph:
 
     @property
     def input_names(self) -> list[str]:
-        """Of the whole."""
+        """The names of the inputs of the whole graph."""
         return [value.name for value in self._inputs]
 
     def within(self, prefix: str, known: Mapping[str, str]) -> OnnxGraph:
-        """The same graph to one who knows some values by other names; all other names are his own, behind a prefix."""
-        scope = copy(self)  # which adds to the same lists
+        """Return a view of the graph in which some values have other names, and all other names get a prefix."""
+        scope = copy(self)  # a shallow copy, which adds to the same lists
         scope._prefix, scope._known = prefix, dict(known)
         return scope
 
     def input(self, name: str, axes: Sequence[str | int], dtype: type[np.generic] = np.float32) -> None:
-        """An input of the whole, its axes by name or length."""
+        """Add an input of the whole graph, with its axes by name or length."""
         kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
         self._inputs.append(helper.make_tensor_value_info(name, kind, list(axes)))
 
     def node(self, kind: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any) -> None:  # noqa: ANN401 - as onnx declares them
-        """An operator from named values to named values."""
+        """Add an operator from named values to named values."""
         self._nodes.append(helper.make_node(kind, self._named(inputs), self._named(outputs), **attributes))
 
     def array(self, name: str, values: NDArray[Any]) -> str:
-        """A constant; returns its name."""
+        """Add a constant; return its name."""
         self._constants.append(numpy_helper.from_array(np.ascontiguousarray(values), self._prefix + name))
         return name
 
     def include(self, part: bytes, prefix: str) -> None:
-        """Add the nodes and constants of a whole model, without functions or graphs inside of its nodes.
+        """Add the nodes and constants of a whole model; its nodes must not contain functions or graphs.
 
-        Its inputs and outputs are values of this graph; all its other names get a prefix.
+        The inputs and outputs of the model are values of this graph; all its other names get a prefix.
         """
         graph = onnx.load_model_from_string(part).graph
         shared = {value.name for value in (*graph.input, *graph.output)}
 
         def own(name: str) -> str:
-            if not name:  # an input that a node does without
+            if not name:  # an optional input that the node does not use
                 return name
             return self._named([name if name in shared else prefix + name])[0]
 
@@ -82,10 +82,10 @@ class OnnxGraph:
         self._constants += graph.initializer
 
     def to_bytes(self, outputs: Mapping[str, int | str]) -> bytes:
-        """The whole, whose outputs [B, D] have these names and lengths, or names of a length.
+        """Return the whole graph, whose outputs [B, D] have these names and lengths, or names of lengths.
 
         Raises:
-            ValueError: it is larger than ONNX can be.
+            ValueError: the constants are larger than an ONNX graph can hold.
         """
         size = sum(constant.ByteSize() for constant in self._constants)
         if size > MAX_BYTES:

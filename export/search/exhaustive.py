@@ -1,4 +1,4 @@
-"""Scoring without a shortlist: every label is a candidate. What a shortlist is measured against.
+"""Exhaustive scoring: every label is a candidate. Shortlists are compared with it.
 
 Shapes: B queries, L labels, C candidates of all queries together, D dimensions, d of the indices.
 """
@@ -18,12 +18,12 @@ from astec.export.artifact.shortlist.shortlister import Shortlister
 
 
 class ExhaustiveShortlister(Shortlister):
-    """Brings all labels, whatever the limit, with the votes of the points that it finds.
+    """A shortlister that returns all labels, without any limit, with the votes of the points that it finds.
 
     Memory: 12 bytes for each query and label.
 
     Args:
-        shortlister: what it searches with.
+        shortlister: the shortlister whose indices are searched for votes.
         num_labels: L.
     """
 
@@ -32,7 +32,7 @@ class ExhaustiveShortlister(Shortlister):
         self._labels_L = np.arange(num_labels, dtype=np.int32)
 
     def shortlist(self, z_Bd: NDArray[np.float32]) -> Shortlist:
-        """See `Shortlister.shortlist`: L labels of each query with a known token."""
+        """Return all L labels for each query with a known token; no labels for other queries."""
         near = super().shortlist(z_Bd)
         known_B = z_Bd.any(axis=1)
         offsets = np.concatenate([[0], np.cumsum(known_B * len(self._labels_L))]).astype(np.int64)
@@ -43,7 +43,7 @@ class ExhaustiveShortlister(Shortlister):
 
 
 def search_exactly(shortlister: Shortlister) -> Shortlister:
-    """The same by brute force, over the vectors that its indices hold."""
+    """Return a shortlister that searches the same vectors by brute force."""
     centroids, points = (_exact(graph) for graph in (shortlister.centroids, shortlister.points))
     return Shortlister(centroids, points, shortlister.representatives, shortlister.max_candidates)
 

@@ -1,4 +1,4 @@
-"""The indices of an artifact, built from the vectors that a run hands over.
+"""The indices of an artifact, built from the vectors of a checkpoint.
 
 Shapes: N training points, L labels, L' label representatives, D dimensions, d of the indices.
 """
@@ -19,12 +19,12 @@ from astec.export.model.checkpoint import Checkpoint
 from astec.export.search.plan import IndexPlan, ShortlistPlan, Side
 from astec.export.search.projection import principal_directions
 
-_GRAPHS_KEPT = 4  # a search for a plan asks for the same graph several times
+_GRAPHS_KEPT = 4  # the search for a plan uses the same graph several times
 
 
 @dataclass(frozen=True, slots=True)
 class Indices:
-    """What a plan describes, built; `projection` [D, d] leads from v to z, None where they are the same."""
+    """The indices of a plan; `projection` [D, d] maps v to z, None where they are the same."""
 
     plan: ShortlistPlan
     projection: NDArray[np.float32] | None
@@ -32,7 +32,7 @@ class Indices:
     points: StoredIndex | None
 
     def sides(self) -> dict[Side, StoredIndex | None]:
-        """Both indices by name."""
+        """Return both indices by side."""
         return {"centroids": self.centroids, "points": self.points}
 
 
@@ -40,8 +40,8 @@ class IndexBuilder:
     """Builds indices over the vectors of a checkpoint, each once.
 
     Args:
-        checkpoint: the vectors.
-        seed: of the graphs' levels.
+        checkpoint: the checkpoint with the vectors.
+        seed: seed of the levels of the graphs.
     """
 
     def __init__(self, checkpoint: Checkpoint, seed: int = 0) -> None:
@@ -50,7 +50,7 @@ class IndexBuilder:
         self.graph = lru_cache(_GRAPHS_KEPT)(self._build_graph)
 
     def representatives(self, *, int8: bool = False) -> Representatives:
-        """What similarities are measured with, as the artifact will hold it."""
+        """Return the label representatives, with which similarities are computed, as the artifact will hold them."""
         checkpoint = self.checkpoint
         labels = checkpoint.centroid_labels
         return Representatives.of(checkpoint.centroids, labels, len(checkpoint.labels), int8=int8)
@@ -61,33 +61,33 @@ class IndexBuilder:
 
     @property
     def dim(self) -> int:
-        """D."""
+        """The number of dimensions, D."""
         return int(self.checkpoint.points.shape[1])
 
     def projection(self, dim: int) -> NDArray[np.float32] | None:
-        """From v to z, [D, dim]; None where that is all dimensions."""
+        """Return the projection of v to z, [D, dim]; None where z has all dimensions."""
         return None if dim >= self.dim else np.ascontiguousarray(self._directions[:, :dim])
 
     def project(self, vectors: NDArray[np.float32], dim: int) -> NDArray[np.float32]:
-        """Rows of D numbers in the space of the indices."""
+        """Project vectors [N, D] to the space of the indices, [N, dim]."""
         projection_Dd = self.projection(dim)
         return vectors if projection_Dd is None else vectors @ projection_Dd
 
     def count(self, side: Side) -> int:
-        """Vectors of an index."""
+        """Return the number of vectors of the index of one side."""
         return len(self._units(side))
 
     def vectors(self, side: Side, dim: int) -> NDArray[np.float32]:
-        """What an index is over."""
+        """Return the vectors of the index of one side."""
         return self.project(self._units(side), dim)
 
     def labels(self, side: Side) -> LabelSets:
-        """What each of these vectors stands for."""
+        """Return the labels of each vector of one side."""
         checkpoint = self.checkpoint
         return checkpoint.point_labels if side == "points" else LabelSets.one_each(checkpoint.centroid_labels)
 
     def build(self, plan: ShortlistPlan) -> Indices:
-        """Everything of the plan."""
+        """Build the indices of a plan."""
         return Indices(
             plan,
             self.projection(plan.dim),
@@ -96,7 +96,7 @@ class IndexBuilder:
         )
 
     def index(self, side: Side, dim: int, plan: IndexPlan | None) -> StoredIndex | None:
-        """The index of one side, set to search as planned."""
+        """Return the index of one side, set to search as planned; None without a plan."""
         if plan is None:
             return None
         graph = self.graph(side, dim, plan.backend, plan.params.m, plan.params.ef_construction)

@@ -1,4 +1,4 @@
-"""What a way to search is worth: figures on the held-out texts, through the kernels that serve.
+"""The judge of ways to search: accuracy on the held-out texts, computed with the kernels of the server.
 
 Shapes: R held-out texts, B texts of a chunk, D dimensions, L labels, K neighbours.
 """
@@ -22,7 +22,7 @@ from astec.export.model.encoder_graph import encoder_graph, run_encoder
 from astec.export.ranking_metrics import RankingMetrics, inverse_propensities
 
 RANKS = (1, 3, 5)
-# Texts times labels (or points) times dimensions: bounds the time of exact search and scoring to a minute or so.
+# Texts times labels (or points) times dimensions: limits the time of exact search and scoring to about a minute.
 _MAX_PRODUCTS = 2.5e10
 _MIN_TEXTS, _MAX_TEXTS = 200, 2_000
 _CHUNK_LABELS = 2_000_000
@@ -30,31 +30,31 @@ _CHUNK_LABELS = 2_000_000
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """P@k and PSP@k in percent by name, and the labels scored per text."""
+    """P@k and PSP@k in percent by name, and the mean number of labels scored per text."""
 
     metrics: dict[str, float]
     labels: float
 
     @property
     def precision(self) -> float:
-        """Mean of P@1, P@3 and P@5."""
+        """The mean of P@1, P@3 and P@5."""
         return sum(self.metrics[f"P@{k}"] for k in RANKS) / len(RANKS)
 
     @property
     def propensity_scored(self) -> float:
-        """Mean of PSP@1, PSP@3 and PSP@5."""
+        """The mean of PSP@1, PSP@3 and PSP@5."""
         return sum(self.metrics[f"PSP@{k}"] for k in RANKS) / len(RANKS)
 
 
 class Judge:
-    """Ranks the held-out texts of a checkpoint and compares with their labels.
+    """Ranks labels for the held-out texts of a checkpoint and compares them with the right labels.
 
     Args:
         checkpoint: the model, before it learnt these texts.
-        int8: with quantized embeddings and classifiers.
+        int8: whether embeddings and classifiers are quantized to int8.
 
     Attributes:
-        texts: those that are ranked: all, unless labels or points are many.
+        texts: the texts that are ranked: all held-out texts, or fewer where there are many labels or points.
 
     Raises:
         ValueError: there are no held-out texts.
@@ -78,11 +78,11 @@ class Judge:
         self._inverse_propensities_L = inverse_propensities(checkpoint.label_counts, checkpoint.num_texts)
 
     def figures(self, shortlister_of: Callable[[slice], Shortlister], chunk_texts: int | None = None) -> Figures:
-        """Figures of a way to search.
+        """Compute the figures of a way to search.
 
         Args:
-            shortlister_of: brings the candidates of some of the texts.
-            chunk_texts: texts at a time; None: all.
+            shortlister_of: returns the shortlister for a range of the texts.
+            chunk_texts: number of texts at a time; None takes all at once.
         """
         metrics = RankingMetrics(RANKS, self._inverse_propensities_L)
         count, labels = len(self.texts.v), 0
@@ -95,20 +95,20 @@ class Judge:
         return Figures({f"{name}@{k}": result[f"{name}@{k}"] for name in ("P", "PSP") for k in RANKS}, labels / count)
 
     def scored_pairs(self, shortlister: Shortlister, top_k: int) -> ScoredPairs:
-        """The best labels of all texts by a way to search, with their scores and whether they are right."""
+        """Return the best labels of all texts by a way to search, with their scores and whether they are right."""
         ranked_RK, scores_RK, _ = self._rank(shortlister, slice(None), top_k)
         return ScoredPairs.of(ranked_RK, scores_RK, self._relevant)
 
     def exhaustive_chunk(self) -> int:
-        """Texts at a time where every label is a candidate."""
+        """The number of texts at a time where every label is a candidate."""
         return max(1, _CHUNK_LABELS // len(self._checkpoint.labels))
 
     def _rank(
         self, shortlister: Shortlister, rows: slice, top_k: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float32], int]:
-        """The best labels [B, K] and their scores [B, K], and how many were scored."""
+        """Return the best labels [B, K], their scores [B, K], and the number of labels scored."""
         checkpoint, texts = self._checkpoint, self.texts
-        # What the indices are asked was asked before: they know the hits.
+        # The indices are `Hits`, which know their results, so that the queries do not matter.
         candidates = shortlister.search(texts.v[rows], texts.v[rows])
         reranker, sparse_logits_C = None, None
         if checkpoint.reranker is not None and self._part_weights.reranker > 0:
@@ -123,7 +123,7 @@ class Judge:
 
 
 def _represented_by_int8(texts: HeldOut, model: DenseArrays) -> HeldOut:
-    """The texts as the model encodes them with quantized embeddings; those of a re-ranker are never quantized."""
+    """Encode the texts with quantized embeddings; the embeddings of a re-ranker are never quantized."""
     embeddings = Embeddings.of(model.embeddings, int8=True)
     inputs = encoder_inputs(model.front.description.reads, embeddings, texts.bags, texts.sequences)
     encoded = run_encoder(encoder_graph(model), inputs)

@@ -1,4 +1,4 @@
-"""Neighbours that are found already, behind the interface of an index: many plans count the same ones.
+"""Neighbours found before, behind the interface of an index: many plans use the same neighbours.
 
 Shapes: R texts, d dimensions of the index, N vectors, K neighbours.
 """
@@ -12,11 +12,11 @@ from astec.export.artifact.index.base import NeighbourIndex
 
 
 class Hits:
-    """A `NeighbourIndex` that knows the answers, whatever the queries are.
+    """A `NeighbourIndex` that returns stored results and ignores the queries.
 
     Args:
-        ids_RK: hits of each text, nearest first, -1 where there is none.
-        similarities_RK: how near they are.
+        ids_RK: hits of each text, nearest first, padded with -1.
+        similarities_RK: similarities of the hits.
         count: N.
     """
 
@@ -26,13 +26,13 @@ class Hits:
 
     @classmethod
     def find(cls, index: NeighbourIndex, queries_Rd: NDArray[np.float32], k: int) -> Hits:
-        """The k nearest of each text."""
+        """Find the k nearest neighbours of each text."""
         return cls(*index.search(queries_Rd, k), index.count)
 
     def take(self, rows: slice) -> Hits:
-        """The hits of some texts."""
+        """Return the hits of a range of texts."""
         return Hits(self._ids_RK[rows], self._similarities_RK[rows], self.count)
 
     def search(self, queries_BD: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """See `NeighbourIndex.search`."""
+        """Return the k nearest stored hits of each text; the queries are ignored."""
         return self._ids_RK[:, :k].copy(), self._similarities_RK[:, :k].copy()

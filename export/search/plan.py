@@ -1,4 +1,4 @@
-"""How an artifact's indices are built and searched, and what they may be chosen from."""
+"""The plan of an artifact's indices (how they are built and searched), and the space of plans to choose from."""
 
 from __future__ import annotations
 
@@ -11,26 +11,33 @@ ShortlistKind = Literal["points", "centroids", "union"]
 Side = Literal["centroids", "points"]
 
 EF_CONSTRUCTION = 200
-# Comparing a query with every vector reads them in order: up to so many numbers that is done before a graph is walked.
+# Comparing a query with every vector reads them in order: up to this many numbers, it is faster than walking a graph.
 FLAT_MAX_NUMBERS = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
 class IndexPlan:
-    """One index: `neighbours` hits of a query count."""
+    """The plan of one index; the nearest `neighbours` hits of a query count."""
 
     backend: Backend
     params: HnswParams
     neighbours: int
 
     def in_int8(self) -> IndexPlan:
-        """See `ShortlistPlan.in_int8`."""
+        """Return the same graph over vectors in int8 where the backend is hnswlib; other backends stay."""
         return replace(self, backend="hnsw-int8") if self.backend == "hnswlib" else self
 
 
 @dataclass(frozen=True, slots=True)
 class ShortlistPlan:
-    """The space of the indices and which there are, at least one; the most labels of a query to score, None: all."""
+    """The plan of a shortlist: the indices, of which there is at least one, and the labels to score.
+
+    Attributes:
+        dim: dimensions of the indices.
+        centroids: the index over label representatives, if there is one.
+        points: the index over training points, if there is one.
+        max_candidates: most labels of a query to score; None scores all.
+    """
 
     dim: int
     centroids: IndexPlan | None
@@ -43,35 +50,35 @@ class ShortlistPlan:
 
     @property
     def kind(self) -> ShortlistKind:
-        """Which indices there are."""
+        """The kind of the shortlist, by its indices."""
         if self.centroids is None:
             return "points"
         return "centroids" if self.points is None else "union"
 
     def in_int8(self) -> ShortlistPlan:
-        """The same graphs over vectors in int8, in place of hnswlib's; other backends stay."""
+        """Return the same graphs over vectors in int8 in place of hnswlib's; other backends stay."""
         sides = {side: plan.in_int8() for side, plan in self.sides().items()}
         return replace(self, centroids=sides.get("centroids"), points=sides.get("points"))
 
     def sides(self) -> dict[Side, IndexPlan]:
-        """The indices that there are."""
+        """Return the plans of the indices that there are, by side."""
         plans: dict[Side, IndexPlan | None] = {"centroids": self.centroids, "points": self.points}
         return {side: plan for side, plan in plans.items() if plan is not None}
 
 
 @dataclass(frozen=True, slots=True)
 class SearchSpace:
-    """What a plan is chosen from; one value pins it.
+    """The values to choose a plan from; a single value pins the choice.
 
     Attributes:
-        kinds: where labels may come from.
-        backend: None takes hnswlib, and for few vectors flat.
-        dims: of the space of the indices; those above D count as D.
-        neighbours: hits of a query among the training points.
-        centroid_neighbours: hits of a query among the label representatives.
-        ms: links of a node, the likeliest first: with very many vectors not all are tried.
-        ef_search: candidates looked at while searching; None tries multiples of the neighbours.
-        max_candidates: most labels of a query to score, tried on the plan that is chosen by all else; none: all.
+        kinds: sources of labels.
+        backend: backend of the indices; None takes hnswlib, or flat for few vectors.
+        dims: dimensions of the indices; values above D count as D.
+        neighbours: numbers of hits of a query among the training points.
+        centroid_neighbours: numbers of hits of a query among the label representatives.
+        ms: links of a node of a graph, most promising first: with very many vectors not all are tried.
+        ef_search: candidates visited in a search; None tries multiples of the number of neighbours.
+        max_candidates: most labels of a query to score, tried on the plan that is chosen otherwise; empty scores all.
         max_loss: most points of P@k (the mean of P@1, P@3 and P@5) that may be lost.
         max_psp_loss: most points of PSP@k that may be lost.
     """
@@ -94,11 +101,11 @@ class SearchSpace:
 
     @property
     def pinned_max_candidates(self) -> int | None:
-        """The limit where there is a single one."""
+        """The single limit of labels to score; None where there are several or none."""
         return self.max_candidates[0] if len(self.max_candidates) == 1 else None
 
     def neighbours_of(self, kind: ShortlistKind) -> dict[Side, tuple[int, ...]]:
-        """The numbers of hits to choose from on each side of a shortlist."""
+        """Return the numbers of hits to choose from on each side of a shortlist."""
         numbers: dict[Side, tuple[int, ...]] = {}
         if kind != "points":
             numbers["centroids"] = self.centroid_neighbours
@@ -107,7 +114,7 @@ class SearchSpace:
         return numbers
 
     def backend_for(self, count: int, dim: int) -> Backend:
-        """The backend for so many vectors."""
+        """Return the backend for `count` vectors of `dim` numbers."""
         if self.backend is not None:
             return self.backend
         return "flat" if count * dim <= FLAT_MAX_NUMBERS else "hnswlib"

@@ -1,6 +1,6 @@
-"""Fewer dimensions for the indices: the directions in which unit representations differ most (PCA without centring).
+"""The projection to fewer dimensions for the indices, by principal component analysis (PCA) without centring.
 
-Not centred, so that a text without a known token stays a zero vector and the encoder needs no offset.
+Without centring, a text without a known token stays a zero vector, and the encoder needs no offset.
 
 Shapes: N vectors, D dimensions, d of the projection.
 """
@@ -14,9 +14,9 @@ _CHUNK = 65_536
 
 
 def principal_directions(units_ND: NDArray[np.float32]) -> NDArray[np.float32]:
-    """All principal directions as columns [D, D], the strongest first: the first d of them are the projection to d.
+    """Return all principal directions as columns [D, D], the strongest first; the first d project to d dimensions.
 
-    The sign of each is fixed, so that the same vectors give the same directions everywhere.
+    The sign of each direction is fixed, so that the same vectors give the same directions on every machine.
     """
     dim = units_ND.shape[1]
     moments_DD = np.zeros((dim, dim))

@@ -1,9 +1,9 @@
-"""The choice of how to search: plans tried on held-out texts, accuracy against cost.
+"""The choice of a plan by its tradeoff of accuracy against cost, in trials on the held-out texts.
 
-First the neighbours in each space are found exactly, which needs no graph and shows what a dimension and a number of
-neighbours can reach. Then graphs are built for the cheapest that reach enough, and walked with growing care until they
-do as well. Last, the fewest labels of a query to score are found. What decides is a count of operations, not a clock:
-equal models get equal plans on every machine.
+First, the neighbours in each space are found exactly, which needs no graph and shows the accuracy that a dimension and
+a number of neighbours can reach. Then graphs are built for the cheapest plans that are accurate enough, and searched
+with a rising `ef_search` until they are as accurate. Last, the smallest number of labels to score is found. The cost is
+a count of operations, not a time, so that equal models get equal plans on every machine.
 
 Shapes: R held-out texts, N vectors, d dimensions of the indices, K neighbours.
 """
@@ -35,25 +35,26 @@ from astec.export.search.plan import EF_CONSTRUCTION, IndexPlan, SearchSpace, Sh
 
 _EF_FACTORS = (1, 1.5, 2, 3, 4, 6, 8)
 NUM_REFERENCES = 2
-"""Trials that come first: every label scored, and the search that the shares were chosen with."""
+"""Number of trials at the start: all labels scored, and the search with which the shares were chosen."""
 _SPACES_WITH_INDICES = 3
-_MAX_VECTORS_INDEXED = 300_000  # in all graphs that are tried, the first excepted: building them takes the time
+_MAX_VECTORS_INDEXED = 300_000  # in all graphs but the first: building graphs takes most of the time
 _TIMED_TEXTS = 200
-# Costs in microseconds of one core: of a candidate looked at while walking a graph of 16 links a node, per number of
-# its vector and so many more; of a number read in order; of a label scored. Only their ratios decide.
+# Costs in microseconds of one core. Visiting a candidate in a graph of 16 links a node costs _WALK_US for each number
+# of its vector and for _WALK_NUMBERS more; reading a number in order costs _READ_US, scoring a label _LABEL_US. Only
+# the ratios of these costs matter.
 _WALK_US, _WALK_NUMBERS, _WALK_LINKS, _READ_US, _LABEL_US = 0.0029, 100, 16, 6e-5, 0.15
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What was tried and what it did.
+    """A trial of a plan, and its outcome.
 
     Attributes:
-        plan: None where every label was scored.
-        index: "exact" where the neighbours were found without an index.
-        figures: on the held-out texts.
-        cost_us: of searching and scoring a query, by a count of operations.
-        search_us: of searching, measured, the median of one query at a time; None where the index would not serve.
+        plan: the plan; None where every label was scored.
+        index: the backends of the indices; "exact" where the neighbours were found without an index.
+        figures: accuracy on the held-out texts.
+        cost_us: cost of searching and scoring a query, by a count of operations.
+        search_us: measured time of searching, the median of one query at a time; None where no index was searched.
         weights: type of embeddings, classifiers and representatives.
     """
 
@@ -67,9 +68,9 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """How to search, the trial of that, all trials in order, and whether it is within the limits.
+    """The chosen plan, its trial, all trials in order, and whether the plan is within the limits of loss.
 
-    Without held-out texts there is no trial.
+    Without held-out texts there are no trials.
     """
 
     plan: ShortlistPlan
@@ -79,16 +80,17 @@ class Choice:
 
 
 def choose_plan(builder: IndexBuilder, space: SearchSpace) -> Choice:
-    """The cheapest plan within the limits; where none is, the most accurate one.
+    """Choose the cheapest plan within the limits; where there is none, the most accurate plan.
 
-    Without held-out texts a space of a single plan is taken at its word.
+    Without held-out texts, a space of a single plan is accepted without a trial.
 
     Args:
-        builder: over the vectors of a checkpoint that has not learnt its held-out texts.
-        space: what there is to choose from.
+        builder: builds indices over the vectors of a checkpoint that has not learnt its held-out texts.
+        space: the plans to choose from.
 
     Raises:
-        ValueError: there is a choice and there are no held-out texts, or votes are wanted of centroids alone.
+        ValueError: there is a choice but there are no held-out texts, or votes have a share in a score but the space
+            has centroids only, which give no votes.
     """
     checkpoint = builder.checkpoint
     if set(space.kinds) == {"centroids"} and checkpoint.shares.delta > 0:
@@ -102,7 +104,7 @@ def choose_plan(builder: IndexBuilder, space: SearchSpace) -> Choice:
 
 
 def judge_int8(builder: IndexBuilder, plan: ShortlistPlan) -> Trial:
-    """A plan with embeddings, classifiers and representatives in int8.
+    """Try a plan with embeddings, classifiers and representatives in int8.
 
     Raises:
         ValueError: there are no held-out texts.
@@ -111,7 +113,7 @@ def judge_int8(builder: IndexBuilder, plan: ShortlistPlan) -> Trial:
 
 
 def score_held_out(builder: IndexBuilder, plan: ShortlistPlan, weights: WeightType, top_k: int) -> ScoredPairs:
-    """The best labels of the held-out texts by a plan, with their scores and whether they are right.
+    """Return the best labels of the held-out texts by a plan, with their scores and whether they are right.
 
     Raises:
         ValueError: there are no held-out texts.
@@ -120,7 +122,7 @@ def score_held_out(builder: IndexBuilder, plan: ShortlistPlan, weights: WeightTy
 
 
 def _only_plan(builder: IndexBuilder, space: SearchSpace) -> ShortlistPlan | None:
-    """The single plan of a space, None where it leaves a choice."""
+    """Return the single plan of a space; None where the space leaves a choice."""
     kind, *more_kinds = space.kinds
     numbers = space.neighbours_of(kind)
     if (
@@ -170,14 +172,14 @@ class _Search:
         return self._most_accurate()
 
     def _most_accurate(self) -> Choice:
-        """For limits that no plan is within."""
+        """Choose the most accurate plan, for limits that no plan is within."""
         ranked = sorted(self._trials[NUM_REFERENCES:], key=lambda trial: trial.figures.precision)
         built = [trial for m in self._space.ms for trial in self._try_index(ranked[-1], m)]
         self._trials += built
         return self._choose(max(built, key=lambda trial: trial.figures.precision))
 
     def _limit(self, trial: Trial) -> Trial:
-        """The same with the smallest limit of labels that is within the limits of accuracy; itself where none is."""
+        """Return a trial with the smallest limit of labels to score within the limits of loss; `trial` if none is."""
         if trial.plan is None or self._space.pinned_max_candidates is not None:
             return trial
         for max_candidates in track(sorted(self._space.max_candidates), "trying limits"):
@@ -193,7 +195,7 @@ class _Search:
         return Choice(trial.plan, trial, self._trials, self._is_within(trial))
 
     def _is_within(self, trial: Trial) -> bool:
-        """Compared with the better of scoring every label and of the search that the shares were chosen with."""
+        """Return whether a trial loses little enough, compared with the better of the two reference trials."""
         precision = max(reference.figures.precision for reference in self._references)
         propensity_scored = max(reference.figures.propensity_scored for reference in self._references)
         return (
@@ -202,7 +204,7 @@ class _Search:
         )
 
     def _kinds(self) -> list[ShortlistKind]:
-        """Those that bring what has a share in a score: centroids alone cast no votes."""
+        """Return the kinds of shortlists to try; where votes have a share in a score, centroids alone are left out."""
         votes = self._builder.checkpoint.shares.delta > 0
         return [kind for kind in self._space.kinds if kind != "centroids" or not votes]
 
@@ -210,7 +212,7 @@ class _Search:
         return sorted({min(dim, self._builder.dim) for dim in self._space.dims})
 
     def _score_everything(self) -> Trial:
-        """Every label scored; votes are those of the exact neighbours in all dimensions."""
+        """Score every label; votes are those of the exact neighbours in all dimensions."""
         builder, checkpoint = self._builder, self._builder.checkpoint
         neighbours, num_labels, labels = checkpoint.point_neighbours, len(checkpoint.labels), checkpoint.point_labels
         near = self._find(FlatIndex(checkpoint.points), builder.dim, neighbours)
@@ -223,7 +225,7 @@ class _Search:
         return Trial(None, "exact", figures, _READ_US * checkpoint.points.size + _LABEL_US * num_labels)
 
     def _search_as_trained(self) -> Trial:
-        """The union of both sides, exact in all dimensions, with the run's own numbers of hits."""
+        """Search both sides exactly, in all dimensions, with the numbers of hits of the training run."""
         builder, checkpoint = self._builder, self._builder.checkpoint
         numbers: dict[Side, int] = {"centroids": checkpoint.centroid_neighbours, "points": checkpoint.point_neighbours}
         hits = {
@@ -233,7 +235,7 @@ class _Search:
         return self._trial(replace(plan, max_candidates=None), "exact", hits)
 
     def _try_exact(self, kind: ShortlistKind, dim: int) -> Iterator[Trial]:
-        """Every number of neighbours in a space, without an index."""
+        """Try every number of neighbours in a space, without an index."""
         numbers = self._space.neighbours_of(kind)
         hits = {
             side: self._find(_flat(self._builder.vectors(side, dim)), dim, max(some)) for side, some in numbers.items()
@@ -243,12 +245,12 @@ class _Search:
             yield self._trial(plan, "exact", hits)
 
     def _try_index(self, exact: Trial, m: int) -> Iterator[Trial]:
-        """Indices for the space and the neighbours of an exact trial, searched with growing care until it does."""
+        """Try indices for the space and the neighbours of an exact trial, raising `ef_search` until it is enough."""
         if exact.plan is None:
             return
         numbers = {side: plan.neighbours for side, plan in exact.plan.sides().items()}
         is_flat = all(plan.backend == "flat" for plan in exact.plan.sides().values())
-        if is_flat and m != self._space.ms[0]:  # exact, whatever m and ef_search are
+        if is_flat and m != self._space.ms[0]:  # m and ef_search do not matter: the search is exact
             return
         vectors = sum(self._builder.count(side) for side in numbers)
         if self._indexed and self._indexed + vectors > _MAX_VECTORS_INDEXED:
@@ -261,13 +263,13 @@ class _Search:
                 break
 
     def _is_enough(self, tried: Trial, exact: Trial) -> bool:
-        """Within the limits, or, where the same without an index is not, as accurate as that."""
+        """Return whether a trial is within the limits, or, where the exact trial is not, as accurate as that."""
         if self._is_within(exact):
             return self._is_within(tried)
         return tried.figures.precision >= exact.figures.precision
 
     def try_plan(self, plan: ShortlistPlan) -> Trial:
-        """The figures of a plan with the indices that would serve."""
+        """Try a plan with the indices that the server would use."""
         sides = self._indices(plan)
         hits = self._hits(plan, sides)
         trial = self._trial(plan, "+".join(dict.fromkeys(side.backend for side in plan.sides().values())), hits)
@@ -275,7 +277,7 @@ class _Search:
         return replace(trial, search_us=search_us)
 
     def score(self, plan: ShortlistPlan, top_k: int) -> ScoredPairs:
-        """The best labels of the held-out texts, with the indices that would serve."""
+        """Return the best labels of the held-out texts, with the indices that the server would use."""
         hits = self._hits(plan, self._indices(plan))
         return self._judge.scored_pairs(self._shortlister(plan, hits, slice(None)), top_k)
 
@@ -302,7 +304,7 @@ class _Search:
         return Hits.find(index, self._builder.project(self._judge.texts.v, dim), neighbours)
 
     def _time(self, index: NeighbourIndex, dim: int, neighbours: int) -> float:
-        """Microseconds of one search, the median over some texts."""
+        """Measure the microseconds of one search, the median over some texts."""
         z_Rd = self._builder.project(self._judge.texts.v[:_TIMED_TEXTS], dim)
         times: list[float] = []
         for z_d in z_Rd:
@@ -313,7 +315,7 @@ class _Search:
 
 
 def _flat(vectors_Nd: NDArray[np.float32]) -> FlatIndex:
-    return FlatIndex.build(vectors_Nd, HnswParams(2, 1, 1), 0)  # which it ignores
+    return FlatIndex.build(vectors_Nd, HnswParams(2, 1, 1), 0)  # a flat index ignores the parameters and the seed
 
 
 def _search_cost_us(plan: IndexPlan, dim: int, count: int) -> float:

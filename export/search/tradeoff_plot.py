@@ -1,4 +1,4 @@
-"""Trials of a choice of how to search, as a picture: accuracy against cost."""
+"""The plot of the trials of a choice of a plan: accuracy against cost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from astec.export.search.tradeoff import Trial
 
 
 def draw_tradeoff(trials: Sequence[Trial], chosen: Trial, path: Path) -> None:
-    """Write a PNG: mean P@k and PSP@k of each trial against the cost of a query; the chosen one is ringed.
+    """Write a PNG of the mean P@k and PSP@k of each trial against the cost of a query; the chosen one has a ring.
 
     Raises:
         OSError: the file cannot be written.

@@ -1,4 +1,4 @@
-"""Trials of a choice of how to search, as tables for people."""
+"""The trials of a choice of a plan, as tables for a terminal and for the model card."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _COLUMNS = ("shortlist", "dim", "neighbours", "index", "m", "ef", "most labels",
 
 
 class _WholeTable(Table):
-    """As wide as it needs to be: a terminal that is narrower wraps its lines, and no cell is cut, nor in a log."""
+    """A table that is never cut to the width of the terminal: a narrower terminal wraps its lines."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         return super().__rich_console__(console, options.update(max_width=_MAX_CHARS))
 
 
 def tradeoff_table(trials: Sequence[Trial], chosen: Trial) -> Table:
-    """One row a trial, but for those beaten outright; the chosen one is marked."""
+    """Return a table with one row per trial, without exact trials that another one beats; the chosen one is marked."""
     table = _WholeTable(*_COLUMNS, "cost us", "search us", box=None, caption=_CAPTION, caption_justify="left")
     for trial in _worth_showing(trials):
         search = "" if trial.search_us is None else f"{trial.search_us:.0f}"
@@ -31,7 +31,7 @@ def tradeoff_table(trials: Sequence[Trial], chosen: Trial) -> Table:
 
 
 def tradeoff_markdown(trials: Sequence[Trial]) -> str:
-    """The same for the model card: without what was measured by a clock, so that equal models have equal cards."""
+    """Return the table for the model card, without measured times, so that equal models have equal cards."""
     lines = [_COLUMNS, ("---",) * len(_COLUMNS), *(tuple(_cells(trial)) for trial in _worth_showing(trials))]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
@@ -44,7 +44,7 @@ _CAPTION = (
 
 
 def _worth_showing(trials: Sequence[Trial]) -> Iterator[Trial]:
-    """All but those without an index that another one of these beats in accuracy at no higher cost."""
+    """Yield all trials but the exact ones that another exact trial beats in accuracy at no higher cost."""
     yield from trials[:NUM_REFERENCES]
     exact = [trial for trial in trials[NUM_REFERENCES:] if trial.index == "exact"]
     for trial in trials[NUM_REFERENCES:]:

@@ -23,25 +23,25 @@ Reseal = Callable[..., None]
 
 @pytest.fixture(scope="session")
 def full_checkpoint(make_checkpoint: Callable[..., Checkpoint]) -> Checkpoint:
-    """Three learners and every part that a model may have, untrained."""
+    """An untrained checkpoint with three learners and every part that a model may have."""
     return make_checkpoint(learners=3, reranker_dim=24)
 
 
 @pytest.fixture(scope="session")
 def full_run(full_checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run folder that holds it."""
+    """A run folder with this checkpoint."""
     return write_checkpoint(tmp_path_factory.mktemp("full") / "run", full_checkpoint).parent
 
 
 @pytest.fixture(scope="session")
 def full_indices(full_checkpoint: Checkpoint, build_indices: Callable[..., Indices]) -> Indices:
-    """Both, in a space of half the dimensions."""
+    """Both indices of this checkpoint, in half of the dimensions."""
     return build_indices(full_checkpoint, dim=24)
 
 
 @pytest.fixture(scope="session")
 def label_metadata(full_checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> LabelMetadata:
-    """A country, a rank and whether it is active, of each of its labels."""
+    """Metadata of the checkpoint's labels: countries, a rank, and whether a label is active."""
     table = tmp_path_factory.mktemp("table") / "labels.jsonl"
     rows = (
         {"label": text, "country": ["DE", "AT", "CH"][: label % 4], "rank": label % 7, "active": label % 2 == 0}
@@ -58,7 +58,7 @@ def full_artifact(
     label_metadata: LabelMetadata,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """It as an artifact."""
+    """The artifact of this checkpoint."""
     artifact = tmp_path_factory.mktemp("full") / "artifact"
     options = PackOptions(label_metadata=label_metadata, training_texts=True)
     pack(full_checkpoint, full_indices, artifact, "demo", options)
@@ -72,7 +72,7 @@ def int8_artifact(
     label_metadata: LabelMetadata,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """It with quantized weights: every file that an artifact may have."""
+    """The artifact with quantized weights, which has every file that an artifact may have."""
     artifact = tmp_path_factory.mktemp("int8") / "artifact"
     options = PackOptions(weights="int8", label_metadata=label_metadata, training_texts=True)
     pack(full_checkpoint, full_indices, artifact, "demo", options)
@@ -81,25 +81,25 @@ def int8_artifact(
 
 @pytest.fixture
 def artifact_copy(full_artifact: Path, tmp_path: Path) -> Path:
-    """An artifact with every part, to be damaged."""
+    """A copy of the artifact, for a test to damage."""
     return shutil.copytree(full_artifact, tmp_path / "copy")
 
 
 @pytest.fixture
 def int8_copy(int8_artifact: Path, tmp_path: Path) -> Path:
-    """The same in int8, to be damaged."""
+    """A copy of the int8 artifact, for a test to damage."""
     return shutil.copytree(int8_artifact, tmp_path / "int8")
 
 
 @pytest.fixture
 def run_copy(full_run: Path, tmp_path: Path) -> Path:
-    """A run with every part, to be damaged."""
+    """A copy of the run, for a test to damage."""
     return shutil.copytree(full_run, tmp_path / "run")
 
 
 @pytest.fixture(scope="session")
 def reseal() -> Reseal:
-    """Makes a damaged artifact's hashes right again: what is wrong must then be found by looking, not by hashing."""
+    """Update the hashes of a damaged artifact, so that the damage must be found in the content, not by the hashes."""
 
     def reseal_folder(folder: Path, edit: Callable[[Manifest], None] = lambda _: None) -> None:
         manifest = json.loads((folder / MANIFEST_FILE).read_text())
@@ -117,7 +117,7 @@ def reseal() -> Reseal:
 
 @pytest.fixture(scope="session")
 def seal_manifest() -> Callable[[Path, bytes], None]:
-    """Writes a manifest of any bytes with the checksum that fits them."""
+    """Write any bytes as a manifest, with the matching checksum."""
     return write_manifest
 
 

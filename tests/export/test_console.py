@@ -1,4 +1,4 @@
-"""Progress is shown on a terminal only, by the bytes of the file on disk."""
+"""Progress is shown on a terminal only, in bytes of the file on disk."""
 
 from io import StringIO
 

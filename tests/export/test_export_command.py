@@ -1,4 +1,4 @@
-"""astec-export as its user meets it: exit codes, messages, and what a kill or a full disk leaves."""
+"""The command `astec-export`: exit codes, messages, and the state after a kill or with a full disk."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from astec.export.model.checkpoint import CHECKPOINT_FOLDER, MODEL_FILE, Checkpo
 from astec.export.model.encoder_graph import run_encoder
 
 EXPORT = [sys.executable, "-m", "astec.export"]
-# A plan and nothing to choose from, which takes no time to choose.
+# A single plan, so that the choice takes no time.
 PINNED = ("--shortlist", "points", "--dim", "8", "--neighbours", "10", "--m", "8", "--ef-search", "20")
 TOP_K = 5
 
@@ -148,7 +148,7 @@ def test_the_loss_of_int8_is_told_and_the_artifact_ranks_nearly_the_same(
     assert "flat, int8" not in results["float32"].output
     full, rounded = (ranked(open_artifact(tmp_path / weights), demo_queries) for weights in results)
     assert 0.85 < (full[0] == rounded[0]).mean() < 1
-    # Rounded embeddings bring a few queries another neighbour, and with it labels that the others do not have.
+    # With rounded embeddings a few queries get another neighbour, and with it other labels.
     assert (np.abs(full[1] - rounded[1]).max(axis=1) < 0.02).mean() > 0.98
 
 
@@ -208,7 +208,7 @@ def test_training_texts_leave_out_ways_to_search_without_points(
 
 
 def ranked(artifact: Artifact, queries: list[str]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Labels and scores of the best of each query, by the kernels that serve."""
+    """Return the best labels and their scores for each query, computed with the kernels of the server."""
     bags = artifact.featurizer.transform(queries)
     encoded = run_encoder(artifact.encoder_path.read_bytes(), {"bag": artifact.embeddings.bag(bags)})
     candidates = artifact.shortlister.search(encoded["z"], encoded["v"])
@@ -243,7 +243,7 @@ def test_a_damaged_run_exits_2_and_names_the_file(run_copy: Path, tmp_path: Path
     assert f"{MODEL_FILE} in {run_copy / CHECKPOINT_FOLDER} is damaged" in refused(run_copy, tmp_path / "artifact")
 
 
-# Too little for the encoder's weights, and for the vocabulary: in the middle of the export, and at its begin.
+# Too little for the encoder's weights (in the middle of the export), and for the vocabulary (at its start).
 @pytest.mark.parametrize("max_file_bytes", [700_000, 20_000])
 def test_a_full_disk_exits_2_and_leaves_nothing(demo_run: Path, tmp_path: Path, max_file_bytes: int) -> None:
     result = subprocess.run(

@@ -22,7 +22,7 @@ def measure(predicted, relevant, **options):
 
 
 def slow_reference(predicted, relevant, inv, ks):
-    """The definitions once more, row by row and term by term."""
+    """Compute the metrics by their definitions, row by row and term by term."""
     rows = [(list(p), set(r.tolist())) for p, r in zip(predicted, relevant, strict=True) if len(r)]
     out = {}
     for k in ks:
@@ -47,7 +47,7 @@ def slow_reference(predicted, relevant, inv, ks):
 
 @st.composite
 def rankings(draw):
-    """Some rows: ranked labels padded with -1, relevant labels (at least one row has some), and label weights."""
+    """Draw rows: ranked labels padded with -1, relevant labels (at least one row has some), and label weights."""
     num_rows = draw(st.integers(1, 6))
     permutation = st.permutations(range(NUM_LABELS))
     labels = st.lists(st.integers(0, NUM_LABELS - 1), max_size=8)
@@ -110,7 +110,7 @@ def test_a_perfect_ranking_scores_100_everywhere():
     inv_L = np.array([1.0, 3.0, 2.0, 9.0, 5.0, 4.0])
     predicted = [[3, 4, 5, 1, 2, 0], [1, 0, -1, -1, -1, -1]]
     result = measure(predicted, [ids(0, 1, 2, 3, 4, 5), ids(0, 1)], inv_propensities_L=inv_L, recall_ks=(6,))
-    # P@3 and P@5 cannot reach 100 for a row with two relevant labels; everything that is normalised does.
+    # P@3 and P@5 cannot reach 100 for a row with two relevant labels; all normalised metrics do.
     for name in ("P@1", "nDCG@1", "nDCG@3", "nDCG@5", "PSP@1", "PSP@3", "PSP@5", "PSnDCG@1", "PSnDCG@5", "R@6"):
         assert result[name] == pytest.approx(100), name
 

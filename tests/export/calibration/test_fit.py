@@ -1,4 +1,4 @@
-"""The map from scores to probabilities: by hand, as properties, and recovered from scores that say something else."""
+"""The map from scores to probabilities: computed by hand, as properties, and recovered from miscalibrated scores."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ def test_stairs_rise_keep_the_mean_and_are_the_nearest(drawn: list[tuple[float, 
     assert np.all(np.diff(blocks.scores) > 0)
     assert blocks.hits.sum() == sum(hits)
     assert blocks.pairs.sum() == len(hits)
-    # The least squared error of any map that never falls: a block's mean at x is max over a of min over b of the means
-    # of what lies between a <= x and b >= x.
+    # The map that never falls with the least squared error: its value at x is the maximum over a <= x of the minimum
+    # over b >= x of the mean between a and b.
     distinct = np.unique(scores)
     means = {
         (a, b): np.mean([hit for score, hit in drawn if a <= score <= b]) for a in distinct for b in distinct if a <= b
@@ -114,7 +114,7 @@ def test_few_knots_say_nearly_what_many_do() -> None:
 
 
 def true_probability(scores: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Far from the scores themselves: half of all are below 0.04."""
+    """Return probabilities far from the scores: half of them are below 0.04."""
     return np.asarray(scores.astype(np.float64) ** 5)
 
 
@@ -140,7 +140,7 @@ def test_the_truth_behind_wrong_scores_is_recovered() -> None:
 
 
 def test_a_text_is_judged_by_a_map_that_does_not_know_it() -> None:
-    """Turning the truth of one fold over changes what is said of all texts but those of that fold."""
+    """Inverting the outcomes of one fold changes the probabilities of all texts except those of that fold."""
     scores, hits = miscalibrated(4_000)
     pairs = ScoredPairs(np.arange(len(scores)) // CALIBRATED_RANKS, scores, hits)
     is_first = pairs.texts % FOLDS == 0
@@ -150,7 +150,7 @@ def test_a_text_is_judged_by_a_map_that_does_not_know_it() -> None:
 
 
 def test_what_is_known_by_heart_earns_nothing() -> None:
-    """A coin for every text is learnt perfectly by a map of many blocks, and by no map of other texts."""
+    """A map of many blocks learns random outcomes perfectly, but a map fitted on other texts cannot predict them."""
     rng = np.random.default_rng(5)
     pairs = pairs_of(rng.random(1_000).tolist(), (rng.random(1_000) < 0.5).tolist())
     fit = fit_calibration(pairs)

@@ -1,4 +1,4 @@
-"""Calibration error and Brier score, worked out by hand."""
+"""Calibration error and Brier score, computed by hand."""
 
 from __future__ import annotations
 

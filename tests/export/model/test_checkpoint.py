@@ -1,4 +1,4 @@
-"""A run comes back as it was written, or is refused by name."""
+"""A checkpoint is read as it was written, or refused with an error that names the file."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ LISTED_FILES = sorted(
 
 
 def refusal(run: Path) -> str:
-    """What reading says, less the path of the run, so that only the file itself can match."""
+    """Return the error of reading, without the path of the run, so that only the name of the file can match."""
     with pytest.raises(CheckpointError) as caught:
         read_checkpoint(run)
     return str(caught.value).replace(str(run), "RUN")

@@ -1,4 +1,4 @@
-"""The graph after the embeddings: against numpy, and where ONNX ends.
+"""The graph after the embeddings: compared with numpy, and refused where it is too large for ONNX.
 
 Shapes: B queries, D dimensions, d of the indices.
 """
@@ -17,14 +17,14 @@ from astec.export.model.encoder_graph import encoder_graph, run_encoder, write_e
 
 
 def random_bags(dim: int) -> NDArray[np.float32]:
-    """Four, of which one is empty."""
+    """Return four bags, of which one is empty."""
     bag_BD = np.random.default_rng(0).standard_normal((4, dim)).astype(np.float32)
     bag_BD[2] = 0
     return bag_BD
 
 
 def slow(arrays: DenseArrays, bag_BD: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """v and the final representation of one or several learners side by side."""
+    """Compute v and the final representation of one or several learners side by side."""
     v_BD = np.maximum(bag_BD, 0)
     parts = np.split(v_BD, len(arrays.residuals), axis=1)
     moved = [part @ residual.T for part, residual in zip(parts, arrays.residuals, strict=True)]

@@ -1,4 +1,4 @@
-"""Writers of every format, so that what was written can be compared with what is read."""
+"""Writers of every format, so that the rows that are read can be compared with those written."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def put(path: Path, content: bytes, *, gz: bool = False) -> Path:
 
 
 def put_rows(folder: Path, format_name: str, rows: list[Any], *, gz: bool = False) -> Path:
-    """Write rows as a training file of `folder`; the path to open."""
+    """Write rows as a training file of `folder`; return the path to open."""
     end = ".gz" if gz else ""
     if format_name == "xc-new":
         put(folder / f"trn_X_Y.txt{end}", y_bytes(rows), gz=gz)

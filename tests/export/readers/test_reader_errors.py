@@ -1,4 +1,4 @@
-"""What is wrong with a file is said with file, line and remedy."""
+"""Errors of data files name the file, the line and the remedy."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""Any bytes at all are rows, or an error that names the file; nothing else is raised, and little memory is taken."""
+"""Any bytes are read as rows or raise an error that names the file; no other error is raised, and memory is limited."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ READERS = [read_rows, read_good_rows, read_queries]
 
 
 def is_read_or_refused(read: Read, path: Path) -> None:
-    """Whatever else is raised fails the test."""
+    """Read the file; any other error fails the test."""
     refusal: DataError | None = None
     entries: list[object] = []
     try:
@@ -145,7 +145,7 @@ def test_a_line_that_gzip_makes_endless_is_given_up_early(tmp_path: Path, read: 
 def test_a_long_line_that_is_almost_right_takes_no_square_of_its_length(
     tmp_path: Path, line: bytes, problem: str
 ) -> None:
-    """Quadratic, any of these would take hours: the test then never ends."""
+    """With quadratic time, each of these would take hours, and the test would not end."""
     path = tmp_path / "train.txt"
     path.write_bytes(b"3 200000 2\n1 0:1\n1 0:1\n" + line + b"\n")
     with pytest.raises(BadLinesError) as caught:

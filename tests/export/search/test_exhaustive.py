@@ -1,4 +1,4 @@
-"""Scoring every label, against a slow reference that scores them one by one.
+"""Exhaustive scoring, compared with a slow reference that scores labels one by one.
 
 Shapes: B queries, D dimensions, L labels, K neighbours.
 """
@@ -42,7 +42,7 @@ def shortlister(checkpoint: Checkpoint, build_indices: Callable[..., Indices]) -
 
 @pytest.fixture(scope="module")
 def v(checkpoint: Checkpoint) -> NDArray[np.float32]:
-    """Of some texts, the last of which has no known token."""
+    """Representations of some texts; the last text has no known token."""
     v_BD = checkpoint.reference.v[-8:]
     assert not v_BD[-1].any()
     return v_BD
@@ -90,7 +90,7 @@ def test_the_best_are_those_of_a_reference_that_scores_every_label(
 
 
 def test_by_brute_force_nothing_is_missed() -> None:
-    """Of graphs so poor that they miss nearly all."""
+    """The graphs are so poor that they miss nearly all neighbours."""
     vectors_ND = np.random.default_rng(0).standard_normal((400, 16), np.float32)
     queries_BD = np.random.default_rng(1).standard_normal((20, 16), np.float32)
     poor, labels = HnswIndex.build(vectors_ND, HnswParams(2, 1, 1), 0), np.arange(400, dtype=np.int32)

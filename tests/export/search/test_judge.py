@@ -1,4 +1,4 @@
-"""Figures of a way to search, worked out by hand and by the metrics of a slow ranking."""
+"""Figures of a way to search, computed by hand and from a slow ranking."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def checkpoint(make_checkpoint: Callable[..., Checkpoint]) -> Checkpoint:
 
 
 def all_labels(checkpoint: Checkpoint) -> Callable[[slice], Shortlister]:
-    """Every label is a candidate, and no point votes for it."""
+    """Return shortlisters with every label as a candidate and no votes."""
     builder = IndexBuilder(checkpoint)
     no_labels = LabelSets(np.zeros(builder.count("points") + 1, np.int64), np.empty(0, np.int32))
     points = LabelGraph(FlatIndex(checkpoint.points), no_labels, 3)
@@ -39,12 +39,12 @@ def all_labels(checkpoint: Checkpoint) -> Callable[[slice], Shortlister]:
 
 
 def of_classifiers(checkpoint: Checkpoint) -> Checkpoint:
-    """Its classifiers alone have a share in a score."""
+    """Return the checkpoint with a share for its classifiers only."""
     return replace(checkpoint, shares=Shares(1.0))
 
 
 def with_labels(checkpoint: Checkpoint, labels: list[list[int]]) -> Checkpoint:
-    """Held-out texts, as many as there are label lists."""
+    """Return the checkpoint with the labels of the first held-out texts replaced, and without the other texts."""
     indptr = np.concatenate([[0], np.cumsum([len(some) for some in labels])]).astype(np.int64)
     indices = np.array([label for some in labels for label in some], np.int32)
     return replace(
@@ -53,12 +53,12 @@ def with_labels(checkpoint: Checkpoint, labels: list[list[int]]) -> Checkpoint:
 
 
 def test_figures_worked_out_by_hand(checkpoint: Checkpoint) -> None:
-    """Of two texts with the classifiers' own best labels as their truth: all of 3, and the second best alone."""
+    """The right labels of the first text are the classifiers' best three, that of the second text the second best."""
     model, x_hat_RD = checkpoint.model, checkpoint.held_out.x_hat
     best = np.argsort(-(x_hat_RD[:2] @ model.classifier.T + model.bias), axis=1)
     labelled = with_labels(of_classifiers(checkpoint), [best[0, :3].tolist(), best[1, 1:2].tolist()])
     figures = Judge(labelled).figures(all_labels(checkpoint))
-    # Hits among the first 1, 3 and 5: 1, 3, 3 of the one and 0, 1, 1 of the other.
+    # Hits among the first 1, 3 and 5 labels: 1, 3, 3 for the first text and 0, 1, 1 for the second.
     expected = {"P@1": 100 * 1 / 2, "P@3": 100 * 4 / 6, "P@5": 100 * 4 / 10}
     assert {name: figures.metrics[name] for name in expected} == pytest.approx(expected)
     assert figures.precision == pytest.approx(sum(expected.values()) / 3)
@@ -72,7 +72,7 @@ def test_figures_worked_out_by_hand(checkpoint: Checkpoint) -> None:
 
 
 def slow_figures(checkpoint: Checkpoint) -> Figures:
-    """Every part of a score of every label, by numpy."""
+    """Compute every part of the score of every label with numpy."""
     held_out, weights, model = checkpoint.held_out, checkpoint.shares.weights(), checkpoint.model
     assert checkpoint.reranker is not None
     assert checkpoint.sparse is not None
@@ -106,11 +106,11 @@ def test_every_part_of_a_score_counts(checkpoint: Checkpoint, chunk_texts: int |
 
 
 def test_quantized_classifiers_are_judged_as_they_will_score(checkpoint: Checkpoint) -> None:
-    """Rows that 8 bits cannot hold: one large weight takes all the codes, and what tells the labels apart is lost."""
+    """One large weight per row takes up the whole range of int8, so that the differences between labels are lost."""
     model = checkpoint.model
     embeddings, classifier, residuals = model.embeddings.copy(), model.classifier.copy(), model.residuals.copy()
     classifier[:, 0] = 1e4
-    embeddings[:, 0] = residuals[0, 0] = 0  # which no text has anything of
+    embeddings[:, 0] = residuals[0, 0] = 0  # the dimension of the large weight is 0 for every text
     spoilt = replace(model, embeddings=embeddings, classifier=classifier, residuals=residuals)
     exact, rounded = figures_of_its_own_best(checkpoint, spoilt)
     assert exact.metrics["P@1"] == 100
@@ -118,7 +118,7 @@ def test_quantized_classifiers_are_judged_as_they_will_score(checkpoint: Checkpo
 
 
 def test_quantized_embeddings_are_judged_as_they_will_encode(checkpoint: Checkpoint) -> None:
-    """As above, with a dimension that no label looks at."""
+    """The large number is in the embeddings, in a dimension in which all classifiers are 0."""
     model = checkpoint.model
     embeddings, classifier, residuals = model.embeddings.copy(), model.classifier.copy(), model.residuals.copy()
     embeddings[:, 0] = 1e4
@@ -130,7 +130,7 @@ def test_quantized_embeddings_are_judged_as_they_will_encode(checkpoint: Checkpo
 
 
 def figures_of_its_own_best(checkpoint: Checkpoint, model: DenseArrays) -> list[Figures]:
-    """Of a model in float32 and in int8, where the truth is what its classifiers in float32 find best."""
+    """Return the figures in float32 and in int8, where the right label is the best one by float32 classifiers."""
     bags = checkpoint.held_out.bags
     encoded = run_encoder(encoder_graph(model), {"bag": Embeddings.of(model.embeddings).bag(bags)})
     held_out = replace(checkpoint.held_out, v=encoded["v"], x_hat=encoded["x_hat"])
@@ -140,7 +140,7 @@ def figures_of_its_own_best(checkpoint: Checkpoint, model: DenseArrays) -> list[
 
 
 def test_the_labels_that_were_scored_are_counted(checkpoint: Checkpoint) -> None:
-    """Two texts, of which one has no known token: three labels of the other are half as many a text."""
+    """Of two texts one has no known token: three scored labels of the other are 1.5 labels per text."""
     empty = with_labels(checkpoint, [[1], [2]])
     v_RD = empty.held_out.v.copy()
     v_RD[1] = 0

@@ -1,4 +1,4 @@
-"""Hits that are known already."""
+"""Neighbours found before, behind the interface of an index."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from astec.export.artifact.index.flat import FlatIndex
 from astec.export.search.known_hits import Hits
 
-# Along one quarter of a circle: the nearest of a vector are those beside it.
+# Vectors along a quarter of a circle: the nearest neighbours of a vector are those beside it.
 ANGLES = np.linspace(0, np.pi / 2, 6)
 INDEX = FlatIndex(np.stack([np.cos(ANGLES), np.sin(ANGLES)], axis=1).astype(np.float32))
 QUERIES = INDEX.vectors()[[0, 2, 5]]

@@ -1,4 +1,4 @@
-"""The directions of the indices' space."""
+"""The principal directions, to which the indices project."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ COUNT, DIM = 300, 12
 
 @pytest.fixture(scope="module")
 def units() -> NDArray[np.float32]:
-    """Unit rows that spread less and less from axis to axis, and one without a length."""
+    """Unit rows whose variance falls from axis to axis, and one row of zeros."""
     rows = np.random.default_rng(0).standard_normal((COUNT, DIM)) * 0.7 ** np.arange(DIM)
     rows = rows @ np.linalg.qr(np.random.default_rng(1).standard_normal((DIM, DIM)))[0]
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)

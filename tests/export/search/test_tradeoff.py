@@ -1,4 +1,4 @@
-"""The choice of how to search: the cheapest way within the limits, the same every time."""
+"""The choice of a plan: the cheapest within the limits, and the same one every time."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ def choice(demo_builder: IndexBuilder) -> Choice:
 
 @pytest.fixture(scope="module")
 def untrained(make_checkpoint: Callable[..., Checkpoint]) -> Checkpoint:
-    """Whose similarities alone have a share."""
+    """An untrained checkpoint with a share for similarities only."""
     return replace(make_checkpoint(parts=False), shares=Shares(0.0)).before_refit()
 
 
 @pytest.fixture(scope="module")
 def self_taught(untrained: Checkpoint) -> Checkpoint:
-    """Whose classifiers are always right, and know nothing of the points: a shortlist costs what it misses."""
+    """A checkpoint whose classifiers are always right, independently of the points: a missed label is a lost hit."""
     held_out, model = untrained.held_out, untrained.model
     best = np.argmax(held_out.x_hat @ model.classifier.T + model.bias, axis=1).astype(np.int32)
     return replace(untrained, shares=Shares(1.0), held_out=replace(held_out, labels=LabelSets.one_each(best)))
@@ -74,7 +74,7 @@ def plan_of(trial: Trial) -> ShortlistPlan:
 
 
 def is_within(trial: Trial, trials: list[Trial]) -> bool:
-    """Within the limits of the better of the first two: every label scored, and the search of the training."""
+    """Return whether a trial is within the limits, compared with the better of the two reference trials."""
     precision = max(other.figures.precision for other in trials[:2]) - SMALL.max_loss
     propensity_scored = max(other.figures.propensity_scored for other in trials[:2]) - SMALL.max_psp_loss
     return trial.figures.precision >= precision and trial.figures.propensity_scored >= propensity_scored
@@ -95,7 +95,7 @@ def test_the_second_searches_as_the_training_did(choice: Choice, demo_checkpoint
         "centroids": demo_checkpoint.centroid_neighbours,
         "points": demo_checkpoint.point_neighbours,
     }
-    # What chose the shares ranked the same texts with the same candidates, but for what its graphs missed.
+    # The choice of the shares ranked the same texts with the same candidates, except for those that its graphs missed.
     assert second.figures.metrics["P@1"] == pytest.approx(demo_checkpoint.metrics["P@1"], abs=1)
     assert second.figures.metrics["PSP@5"] == pytest.approx(demo_checkpoint.metrics["PSP@5"], abs=2)
 
@@ -160,7 +160,7 @@ def test_what_is_pinned_is_kept(demo_builder: IndexBuilder) -> None:
 def test_another_kind_is_taken_where_points_do_not_reach_enough(
     self_taught: Checkpoint, kinds: tuple[ShortlistKind, ...], chosen: ShortlistKind
 ) -> None:
-    """Of all 170 representatives none is missed; a single point brings two labels of 150."""
+    """Searching all 170 representatives misses nothing; a single point brings two labels of 150."""
     space = SearchSpace(kinds, "flat", dims=(16,), neighbours=(1,), centroid_neighbours=(170,), ms=(8,))
     choice = choose_plan(IndexBuilder(self_taught), space)
     assert choice.within_limits
@@ -180,7 +180,7 @@ def test_limits_that_nothing_is_within_give_the_most_accurate(self_taught: Check
 
 
 def test_a_graph_is_enough_where_it_is_as_good_as_exact_search_can_be(self_taught: Checkpoint) -> None:
-    """Within no limits: of so few vectors the first walk misses nothing, and none with more care follows."""
+    """No plan is within the limits; with so few vectors the first search misses nothing and is not followed by more."""
     space = SearchSpace(("points",), "hnswlib", dims=(16,), neighbours=(30,), ms=(16, 32))
     choice = choose_plan(IndexBuilder(self_taught), space)
     assert not choice.within_limits
@@ -227,7 +227,7 @@ def test_a_pinned_limit_is_that_of_every_plan_but_the_references(demo_builder: I
 def test_few_vectors_are_searched_by_brute_force_where_no_backend_is_named(untrained: Checkpoint) -> None:
     choice = choose_plan(IndexBuilder(untrained), replace(SMALL, backend=None))
     assert {plan.backend for plan in choice.plan.sides().values()} == {"flat"}
-    # Neither links nor candidates are anything to it: one trial of each space.
+    # A flat index has neither links nor candidates: there is one trial for each space.
     flat = [(plan_of(trial).dim, plan_of(trial).sides()) for trial in choice.trials if trial.index == "flat"]
     assert len({(dim, *(plan.neighbours for plan in sides.values())) for dim, sides in flat}) == len(flat)
 
@@ -239,7 +239,7 @@ def test_more_dimensions_than_there_are_count_as_all(untrained: Checkpoint) -> N
 
 
 def test_a_text_does_not_find_itself(make_checkpoint: Callable[..., Checkpoint]) -> None:
-    """Votes alone have a share. After a refit the nearest point of a held-out text is the text, with its labels."""
+    """Only votes have a share. After a refit, the nearest point of a held-out text is the text itself."""
     refitted = replace(make_checkpoint(), shares=Shares(0.6, delta=1.0), sparse=None)
     assert refitted.held_out.points.tolist() == list(range(len(refitted.held_out.bags)))
     space = SearchSpace(("points",), "flat", dims=(16,), neighbours=(1,), ms=(8,))
@@ -292,7 +292,7 @@ def test_without_held_out_texts_a_choice_is_refused_with_the_remedy(untrained: C
         replace(PINNED, ms=(4, 8)),
         replace(PINNED, neighbours=(4, 8)),
         replace(PINNED, kinds=("points", "union")),
-        replace(PINNED, kinds=("union",)),  # of several numbers of centroids
+        replace(PINNED, kinds=("union",)),  # there are several numbers of centroids
     ):
         with pytest.raises(ValueError, match="no held-out texts to choose how to search by: pin all of it"):
             choose_plan(builder, space)

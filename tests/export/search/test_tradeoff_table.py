@@ -1,4 +1,4 @@
-"""Trials as people see them: in a terminal, in a model card, and as a picture."""
+"""The trials as tables in a terminal and in a model card, and as a picture."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ TRIALS = [
 
 
 def test_a_row_for_each_trial_that_is_not_beaten_outright() -> None:
-    """Whole, however narrow the terminal is."""
+    """The table is complete even in a narrow terminal."""
     console = Console(width=40)
     with console.capture() as capture:
         console.print(tradeoff_table(TRIALS, CHOSEN), soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Queries out of a column of a CSV or Parquet file."""
+"""Queries from a column of a CSV or Parquet file."""
 
 from __future__ import annotations
 

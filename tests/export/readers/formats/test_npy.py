@@ -1,4 +1,4 @@
-"""Vectors of another model in a .npy file, and labels beside it."""
+"""Vectors of another model in a .npy file, with a file of labels beside it."""
 
 import gzip
 

@@ -1,4 +1,4 @@
-"""Every format, plain and gzipped, gives the rows that were written; the content decides, not the name."""
+"""Every format, plain and gzipped, gives the rows that were written; it is detected by content, not by name."""
 
 import gzip
 
