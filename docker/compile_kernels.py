@@ -25,7 +25,7 @@ from astec.export.artifact.store import open_artifact
 from astec.export.artifact.text.bags import Bags
 from astec.export.artifact.text.featurizer import TextFeaturizer
 from astec.export.artifact.text.featurizer_config import FeaturizerConfig
-from astec.export.model.checkpoint import Checkpoint, DenseArrays, HeldOut, Reference
+from astec.export.model.checkpoint import Checkpoint, DenseArrays, HeldOutTexts, Reference
 from astec.export.packing.options import PackOptions
 from astec.export.packing.pack import pack
 from astec.export.search.indices import IndexBuilder
@@ -77,7 +77,7 @@ def toy_checkpoint(*, reranked: bool) -> Checkpoint:
         point_labels=LabelSets.one_each(each_N),
         point_neighbours=NEIGHBOURS,
         reference=Reference(bags, v_ND, v_ND, x_tilde_ND, each_N[:, None], norm_N1),
-        held_out=HeldOut(
+        held_out=HeldOutTexts(
             bags,
             v_ND,
             v_ND,

@@ -15,7 +15,8 @@ from astec.export.artifact.storage.atomic_files import require_absent
 from astec.export.artifact.verification import ArtifactError
 from astec.export.calibration.fit import CALIBRATED_RANKS, MIN_TEXTS, CalibrationFit, fit_calibration
 from astec.export.console import console
-from astec.export.model.checkpoint import Checkpoint, CheckpointError, read_checkpoint
+from astec.export.model.checkpoint import Checkpoint
+from astec.export.model.checkpoint_folder import CheckpointError, read_checkpoint
 from astec.export.packing.added_labels import add_labels as add_labels_to
 from astec.export.packing.label_table import read_label_metadata
 from astec.export.packing.options import PackOptions

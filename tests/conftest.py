@@ -23,7 +23,7 @@ from astec.export.artifact.scoring.sparse import MIN_HEAD_WEIGHTS, SparseClassif
 from astec.export.artifact.text.bags import Bags
 from astec.export.artifact.text.featurizer import TextFeaturizer
 from astec.export.artifact.text.featurizer_config import FeaturizerConfig
-from astec.export.model.checkpoint import Checkpoint, DenseArrays, HeldOut, Reference
+from astec.export.model.checkpoint import Checkpoint, DenseArrays, HeldOutTexts, Reference
 from astec.export.search.indices import IndexBuilder, Indices
 from astec.export.search.plan import IndexPlan, ShortlistKind, ShortlistPlan
 from astec.trainer.demo.log import DemoLogConfig, sample_queries, write_demo_log
@@ -188,13 +188,13 @@ def _held_out(
     sparse: SparseClassifier | None,
     point_labels: LabelSets,
     centroids: tuple[NDArray[np.float32], NDArray[np.int32]],
-) -> HeldOut:
+) -> HeldOutTexts:
     """The first texts, which are training points too, as after a refit; `centroids` are as they were before."""
     count = len(bags)
     x_tilde_RD = np.empty((count, 0), np.float32) if reranker is None else _encode(reranker, bags)[1]
     indptr = point_labels.indptr[: count + 1]
     labels = LabelSets(indptr, point_labels.indices[: indptr[-1]])
-    return HeldOut(bags, *_encode(model, bags), x_tilde_RD, labels, np.arange(count), *centroids, sparse)
+    return HeldOutTexts(bags, *_encode(model, bags), x_tilde_RD, labels, np.arange(count), *centroids, sparse)
 
 
 def _random_arrays(rng: np.random.Generator, num_features: int, learners: int, dim: int) -> DenseArrays:

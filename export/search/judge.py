@@ -17,7 +17,7 @@ from astec.export.artifact.scoring.dense import DenseClassifier
 from astec.export.artifact.scoring.scorer import Classifiers, rank
 from astec.export.artifact.shortlist.shortlister import Shortlister
 from astec.export.calibration.scored_pairs import ScoredPairs
-from astec.export.model.checkpoint import Checkpoint, DenseArrays, HeldOut
+from astec.export.model.checkpoint import Checkpoint, DenseArrays, HeldOutTexts
 from astec.export.model.encoder_graph import encoder_graph, run_encoder
 from astec.export.ranking_metrics import RankingMetrics, inverse_propensities
 
@@ -69,7 +69,7 @@ class Judge:
             )
         largest = max(len(checkpoint.points), len(checkpoint.labels)) * model.dim
         affordable = min(_MAX_TEXTS, max(_MIN_TEXTS, int(_MAX_PRODUCTS / largest)))
-        self.texts: HeldOut = held_out.take(min(len(held_out.bags), affordable))
+        self.texts: HeldOutTexts = held_out.take(min(len(held_out.bags), affordable))
         self._checkpoint, self._part_weights = checkpoint, checkpoint.shares.weights()
         self._classifier = DenseClassifier.of(model.classifier, model.bias, int8=int8)
         if int8:
@@ -122,7 +122,7 @@ class Judge:
         return best_BK, scores_BK, len(candidates.labels)
 
 
-def _represented_by_int8(texts: HeldOut, model: DenseArrays) -> HeldOut:
+def _represented_by_int8(texts: HeldOutTexts, model: DenseArrays) -> HeldOutTexts:
     """Encode the texts with quantized embeddings; the embeddings of a re-ranker are never quantized."""
     embeddings = Embeddings.of(model.embeddings, int8=True)
     inputs = encoder_inputs(model.front.description.reads, embeddings, texts.bags, texts.sequences)

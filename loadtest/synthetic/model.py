@@ -28,7 +28,7 @@ from astec.export.artifact.text.bags import Bags
 from astec.export.artifact.text.featurizer import TextFeaturizer
 from astec.export.artifact.text.featurizer_config import FeaturizerConfig
 from astec.export.console import track
-from astec.export.model.checkpoint import Checkpoint, DenseArrays, HeldOut, Reference
+from astec.export.model.checkpoint import Checkpoint, DenseArrays, HeldOutTexts, Reference
 from astec.export.packing.options import PackOptions
 from astec.export.packing.pack import pack
 from astec.export.search.indices import IndexBuilder, Indices
@@ -240,10 +240,10 @@ def _reference(featurizer: TextFeaturizer, model: DenseArrays, texts: list[str])
     return Reference(bags, v_RD, x_hat_RD, no_x_tilde_RD, labels_RK, logits_RK)
 
 
-def _held_out(reference: Reference, point_labels: LabelSets) -> HeldOut:
+def _held_out(reference: Reference, point_labels: LabelSets) -> HeldOutTexts:
     """Return the reference texts as held-out texts; they are the first training points, and have their labels."""
     indptr = point_labels.indptr[: len(reference.bags) + 1]
-    return HeldOut(
+    return HeldOutTexts(
         bags=reference.bags,
         v=reference.v,
         x_hat=reference.x_hat,

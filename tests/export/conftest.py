@@ -11,7 +11,8 @@ import pytest
 
 from astec.export.artifact.labels.metadata import LabelMetadata
 from astec.export.artifact.manifest import MANIFEST_CHECKSUM_FILE, MANIFEST_FILE
-from astec.export.model.checkpoint import Checkpoint, write_checkpoint
+from astec.export.model.checkpoint import Checkpoint
+from astec.export.model.checkpoint_folder import write_checkpoint
 from astec.export.packing.label_table import read_label_metadata
 from astec.export.packing.options import PackOptions
 from astec.export.packing.pack import pack

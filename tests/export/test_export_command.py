@@ -22,7 +22,8 @@ from astec.export.artifact.scoring.scorer import Classifiers, rank
 from astec.export.artifact.scoring.shares import Shares
 from astec.export.artifact.store import Artifact, open_artifact
 from astec.export.artifact.verification import ArtifactError
-from astec.export.model.checkpoint import CHECKPOINT_FOLDER, MODEL_FILE, Checkpoint, read_checkpoint, write_checkpoint
+from astec.export.model.checkpoint import Checkpoint
+from astec.export.model.checkpoint_folder import CHECKPOINT_FOLDER, MODEL_FILE, read_checkpoint, write_checkpoint
 from astec.export.model.encoder_graph import run_encoder
 
 EXPORT = [sys.executable, "-m", "astec.export"]

@@ -20,7 +20,8 @@ from astec.export.artifact.scoring.sparse import SPARSE_SLOPE
 from astec.export.artifact.shortlist.candidates import Candidates
 from astec.export.artifact.store import Artifact, open_artifact
 from astec.export.artifact.text.bags import Bags
-from astec.export.model.checkpoint import Checkpoint, DenseArrays, read_checkpoint
+from astec.export.model.checkpoint import Checkpoint, DenseArrays
+from astec.export.model.checkpoint_folder import read_checkpoint
 from astec.export.model.encoder_graph import run_encoder
 from astec.export.packing.pack import pack
 from astec.export.search.indices import IndexBuilder, Indices

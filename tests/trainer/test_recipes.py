@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from astec.export.model.checkpoint import read_checkpoint
+from astec.export.model.checkpoint_folder import read_checkpoint
 from astec.trainer.settings.config_file import load_config
 from astec.trainer.settings.listing import changed_settings
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from astec.export.model.checkpoint import (
+from astec.export.model.checkpoint_folder import (
     CHECKPOINT_FOLDER,
     HELD_OUT_FILE,
     MODEL_FILE,

@@ -13,7 +13,7 @@ from astec.export.artifact.labels.label_sets import LabelSets
 from astec.export.artifact.labels.text_table import TextTable
 from astec.export.artifact.text.bags import Bags
 from astec.export.artifact.text.words import Sequences
-from astec.export.model.checkpoint import Checkpoint, HeldOut, Reference
+from astec.export.model.checkpoint import Checkpoint, HeldOutTexts, Reference
 from astec.trainer.data.examples import Texts
 from astec.trainer.numerics.device import to_device
 from astec.trainer.pipeline.job import Job
@@ -26,7 +26,7 @@ _REFERENCE_TEXTS = 256
 _REFERENCE_LABELS = 5
 
 
-def describe_held(job: Job, model: TrainedModel, v_RD: NDArray[np.float32]) -> HeldOut:
+def describe_held(job: Job, model: TrainedModel, v_RD: NDArray[np.float32]) -> HeldOutTexts:
     """Describe the held-out texts for the exporter, which chooses how to search by them.
 
     Args:
@@ -36,7 +36,7 @@ def describe_held(job: Job, model: TrainedModel, v_RD: NDArray[np.float32]) -> H
     """
     before_refit = slice(None) if job.config.validation.refit else slice(0)
     labels_RL = job.held.labels
-    return HeldOut(
+    return HeldOutTexts(
         bags=job.held.bags,
         v=v_RD,
         x_hat=_transform(model.dense, v_RD),
@@ -50,7 +50,7 @@ def describe_held(job: Job, model: TrainedModel, v_RD: NDArray[np.float32]) -> H
     )
 
 
-def assemble_checkpoint(job: Job, model: TrainedModel, evaluation: Evaluation, held_out: HeldOut) -> Checkpoint:
+def assemble_checkpoint(job: Job, model: TrainedModel, evaluation: Evaluation, held_out: HeldOutTexts) -> Checkpoint:
     """Put the checkpoint together.
 
     Args:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from astec.export.console import console
-from astec.export.model.checkpoint import Checkpoint, write_checkpoint
+from astec.export.model.checkpoint import Checkpoint
+from astec.export.model.checkpoint_folder import write_checkpoint
 from astec.trainer.data.training_data import TrainingData
 from astec.trainer.pipeline.assembly import assemble_checkpoint, describe_held
 from astec.trainer.pipeline.ensemble import join_learners, learn_learners

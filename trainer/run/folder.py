@@ -21,7 +21,7 @@ from safetensors.numpy import load_file, save_file
 
 from astec.export.artifact.storage.atomic_files import write_file_atomically
 from astec.export.console import console
-from astec.export.model.checkpoint import CHECKPOINT_FOLDER
+from astec.export.model.checkpoint_folder import CHECKPOINT_FOLDER
 from astec.trainer.parallel.world import ALONE, Arrays, World
 from astec.trainer.run.history import History
 from astec.trainer.run.origin import Origin

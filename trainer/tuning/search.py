@@ -26,7 +26,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy import URL
 
 from astec.export.artifact.storage.atomic_files import write_file_atomically
-from astec.export.model.checkpoint import CHECKPOINT_FOLDER
+from astec.export.model.checkpoint_folder import CHECKPOINT_FOLDER
 from astec.trainer.data.training_data import TrainingData
 from astec.trainer.pipeline.stages import train
 from astec.trainer.run.folder import Run

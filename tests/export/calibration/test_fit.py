@@ -29,7 +29,8 @@ from astec.export.calibration.fit import (
     simplify,
 )
 from astec.export.calibration.scored_pairs import ScoredPairs
-from astec.export.model.checkpoint import Checkpoint, write_checkpoint
+from astec.export.model.checkpoint import Checkpoint
+from astec.export.model.checkpoint_folder import write_checkpoint
 from astec.export.search.indices import IndexBuilder
 from astec.export.search.plan import IndexPlan, ShortlistPlan
 from astec.export.search.tradeoff import score_held_out

@@ -20,18 +20,15 @@ from astec.export.artifact.text.bags import Bags
 from astec.export.artifact.text.description import FEATURIZER_FILE
 from astec.export.artifact.text.featurizer import IDF_FILE, TABLE_FILE
 from astec.export.artifact.text.words import Sequences
-from astec.export.model.checkpoint import (
+from astec.export.model.checkpoint import Checkpoint, DenseArrays, HeldOutTexts, Reference
+from astec.export.model.checkpoint_folder import (
     CHECKPOINT_FOLDER,
     FRONT_FILE,
     HELD_OUT_FILE,
     MODEL_FILE,
     REFERENCE_FILE,
     SUMMARY_FILE,
-    Checkpoint,
     CheckpointError,
-    DenseArrays,
-    HeldOut,
-    Reference,
     read_checkpoint,
     write_checkpoint,
 )
@@ -58,7 +55,7 @@ def edit_summary(run: Path, edit: Callable[[dict[str, Any]], None]) -> None:
     path.write_text(json.dumps(summary))
 
 
-Arrays = DenseArrays | Reference | HeldOut | LabelSets | SparseClassifier | Bags | Sequences
+Arrays = DenseArrays | Reference | HeldOutTexts | LabelSets | SparseClassifier | Bags | Sequences
 
 
 def assert_same_arrays(first: Arrays, second: Arrays) -> None:

@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from astec.export.__main__ import app
 from astec.export.artifact.store import open_artifact
-from astec.export.model.checkpoint import Checkpoint, read_checkpoint
+from astec.export.model.checkpoint import Checkpoint
+from astec.export.model.checkpoint_folder import read_checkpoint
 from astec.export.packing.added_labels import add_labels, fit_line
 from astec.export.packing.pack import pack
 from astec.export.search.indices import Indices

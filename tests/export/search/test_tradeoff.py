@@ -14,7 +14,8 @@ from astec.export.artifact.index.base import HnswParams
 from astec.export.artifact.labels.label_sets import LabelSets
 from astec.export.artifact.scoring.shares import Shares
 from astec.export.artifact.store import open_artifact
-from astec.export.model.checkpoint import Checkpoint, read_checkpoint
+from astec.export.model.checkpoint import Checkpoint
+from astec.export.model.checkpoint_folder import read_checkpoint
 from astec.export.packing.options import PackOptions
 from astec.export.packing.pack import pack
 from astec.export.search.indices import IndexBuilder

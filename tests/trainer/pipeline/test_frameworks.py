@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from astec.export.model.checkpoint import Checkpoint, read_checkpoint
+from astec.export.model.checkpoint import Checkpoint
+from astec.export.model.checkpoint_folder import read_checkpoint
 from astec.trainer.modules.surrogate.labels import hash_labels
 from astec.trainer.pipeline.frameworks import FRAMEWORKS
 from astec.trainer.settings.config import ConfigError, TrainerConfig

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from astec.export.model.checkpoint import CHECKPOINT_FOLDER
+from astec.export.model.checkpoint_folder import CHECKPOINT_FOLDER
 from astec.trainer.parallel.world import Arrays
 from astec.trainer.run.folder import CONFIG_FILE, HISTORY_FILE, ORIGIN_FILE, STAGES_FOLDER, Run, RunError, read_origin
 from astec.trainer.run.history import History

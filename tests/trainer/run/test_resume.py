@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from astec.export.model.checkpoint import CHECKPOINT_FOLDER, SUMMARY_FILE
+from astec.export.model.checkpoint_folder import CHECKPOINT_FOLDER, SUMMARY_FILE
 from astec.trainer.run.folder import CONFIG_FILE, HISTORY_FILE, ORIGIN_FILE, STAGES_FOLDER, read_origin
 from astec.trainer.run.history import History
 

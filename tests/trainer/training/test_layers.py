@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from astec.export.model.checkpoint import read_checkpoint
+from astec.export.model.checkpoint_folder import read_checkpoint
 from astec.export.readers import open_dataset
 from astec.trainer.data.examples import Texts
 from astec.trainer.encoders.boe import BagOfEmbeddings

@@ -8,7 +8,7 @@ import optuna
 import pytest
 import torch
 
-from astec.export.model.checkpoint import CHECKPOINT_FOLDER, read_checkpoint
+from astec.export.model.checkpoint_folder import CHECKPOINT_FOLDER, read_checkpoint
 from astec.export.readers import open_dataset
 from astec.trainer.data.loading import load_training_data
 from astec.trainer.data.training_data import TrainingData
