@@ -150,7 +150,7 @@ def _write_arrays(folder: Path, checkpoint: Checkpoint) -> None:
 
 def _encoded_arrays(texts: Reference | HeldOutTexts) -> dict[str, NDArray[Any]]:
     """Return the arrays of texts and their representations, by name."""
-    arrays = {
+    arrays: dict[str, NDArray[Any]] = {
         "ids": texts.bags.ids,
         "weights": texts.bags.weights,
         "offsets": texts.bags.offsets,

@@ -53,7 +53,7 @@ def synthetic_artifact(folder: Path, num_labels: int, dim: int, weights: WeightT
     if path.exists():
         return path
     folder.mkdir(parents=True, exist_ok=True)
-    console.print(f"making {path}; it is kept for the next time", markup=False, soft_wrap=True)
+    console.print(f"making {path}; it is kept for later runs", markup=False, soft_wrap=True)
     command = [sys.executable, "-m", "astec.loadtest", "synth-artifact", str(path), "--labels", str(num_labels)]
     command += ["--points", str(num_labels), "--dim", str(dim), "--weights", weights]
     done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
