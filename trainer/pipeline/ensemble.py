@@ -22,7 +22,7 @@ class Ensemble:
     mined: Mined
 
 
-def learn_learners(job: Job) -> list[Learnt]:
+def train_learners(job: Job) -> list[Learnt]:
     """Run Modules I to IV for every seed; several processes run this together.
 
     Of several learners the graphs and negatives are dropped: the joined model gets its own.
@@ -37,7 +37,9 @@ def join_learners(job: Job, learners: list[Learnt]) -> Ensemble:
     """Join the models of all learners, and run Module II over the result; a single learner stays as it is."""
     if len(learners) == 1:
         model, mined = learners[0].model, learners[0].mined
-        return Ensemble(model, mined or mine_by_one_learner(job, model.encoder, job.config.seed))
+        if mined is None:
+            mined = mine_by_one_learner(job, model.encoder, job.config.seed)
+        return Ensemble(model, mined)
     model = DenseModel.join([learnt.model for learnt in learners])
     v_ND = model.encoder.represent(job.train.texts)
     graphs = index_texts(job, job.train, v_ND, job.config.seed, "joint graphs")

@@ -9,7 +9,7 @@ from astec.export.model.checkpoint import Checkpoint
 from astec.export.model.checkpoint_folder import write_checkpoint
 from astec.trainer.data.training_data import TrainingData
 from astec.trainer.pipeline.assembly import assemble_checkpoint, describe_held
-from astec.trainer.pipeline.ensemble import join_learners, learn_learners
+from astec.trainer.pipeline.ensemble import join_learners, train_learners
 from astec.trainer.pipeline.job import split
 from astec.trainer.pipeline.reranking import learn_from_mistakes, mine_mistakes
 from astec.trainer.pipeline.trained_model import TrainedModel, refit
@@ -32,7 +32,7 @@ def train(data: TrainingData, config: TrainerConfig, device: torch.device, run: 
     job = split(data, config, device, run)
 
     # Modules I to IV of every seed: encoder, negatives, classifiers.
-    ensemble = join_learners(job, learn_learners(job))
+    ensemble = join_learners(job, train_learners(job))
     dense, graphs = ensemble.model, ensemble.mined.graphs
 
     held = shortlist_held(job, ensemble)
@@ -69,7 +69,7 @@ def train_along(data: TrainingData, config: TrainerConfig, device: torch.device,
         PeerError: another process stopped.
     """
     job = split(data, config, device, run)
-    learn_learners(job)
+    train_learners(job)
     learn_from_mistakes(job, mine=dict)  # the first process finds the mistakes
 
 

@@ -20,7 +20,7 @@ from astec.export.artifact.shortlist.candidates import Candidates
 from astec.trainer.encoders.encoder import Encoder
 from astec.trainer.parallel.world import Mesh
 from astec.trainer.run.folder import Run
-from astec.trainer.settings.config import TrainerConfig
+from astec.trainer.settings.config import ExtremeSection, RerankerSection, SurrogateSection, TrainerConfig
 from astec.trainer.training.dense_model import DenseModel
 from astec.trainer.training.features import Features
 from astec.trainer.training.loop import Loop, Schedule
@@ -88,7 +88,7 @@ def learn(
     Raises:
         DivergedError: the loss became NaN or infinite.
     """
-    section = {"surrogate": config.surrogate, "extreme": config.extreme, "reranker": config.reranker}[name]
+    section: SurrogateSection | ExtremeSection | RerankerSection = getattr(config, name)
     probe, features, labels = lesson.probe, lesson.features, lesson.labels
     task = OneVsAllTask(name, features, labels, encoder.dim, config.model, generator, encoder.device, mesh)
 

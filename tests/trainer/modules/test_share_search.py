@@ -22,7 +22,7 @@ FIGURES = ("P@1", "P@3", "P@5", "PSP@1", "PSP@3", "PSP@5")
 
 @pytest.fixture(name="candidates", scope="module")
 def candidates_fixture() -> Candidates:
-    """None, few or all labels for each text."""
+    """Candidates of the texts: none, few or all labels for each."""
     generator = np.random.default_rng(0)
     sizes = generator.integers(0, NUM_LABELS + 1, NUM_TEXTS)
     labels = np.concatenate([generator.permutation(NUM_LABELS)[:size] for size in sizes]).astype(np.int32)
@@ -43,7 +43,7 @@ def weights_fixture() -> NDArray[np.float64]:
 
 
 def random_parts(candidates: Candidates, *, sparse: bool = False, reranker: bool = False) -> Parts:
-    """Distinct everywhere, so that the scores of all shares but for chance have one order."""
+    """Return parts without equal values, so that scores have no ties, except by chance."""
     generator = np.random.default_rng(2)
     names = ["classifier", "similarity", "votes", *["sparse"] * sparse, *["reranker"] * reranker]
     return Parts(**{name: generator.random(len(candidates.labels), np.float32) for name in names})
@@ -52,7 +52,7 @@ def random_parts(candidates: Candidates, *, sparse: bool = False, reranker: bool
 def expected_figures(
     scores_C: NDArray[np.float32], candidates: Candidates, relevant_RL: csr_matrix, weights_L: NDArray[np.float64]
 ) -> dict[str, float]:
-    """By the metrics of evaluation."""
+    """Compute the figures with the metrics of the evaluation."""
     ranked_RK = np.full((NUM_TEXTS, 5), -1, np.int64)
     for row, (begin, end) in enumerate(zip(candidates.offsets[:-1], candidates.offsets[1:], strict=True)):
         best = np.argsort(-scores_C[begin:end], kind="stable")[:5]
@@ -72,7 +72,7 @@ def objective(trial: dict[str, float], psp_weight: float) -> float:
 
 
 def smoothed(figures: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Each trial's mean with its neighbours on the grid; beyond the border the border goes on."""
+    """Return the mean of each trial and its neighbours on the grid; values at the border repeat beyond it."""
     padded = np.pad(figures, 1, mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3,) * figures.ndim)
     return windows.mean(axis=tuple(range(figures.ndim, 2 * figures.ndim)))
@@ -123,7 +123,7 @@ def test_the_share_of_the_reranker_is_chosen_for_the_best_mix_of_the_rest(
 
 
 def two_labels(relevant: int, psp_weight: float, **parts: list[float]) -> ShareChoice:
-    """One text, two candidates, of which one is relevant; parts that are not given know nothing."""
+    """Choose shares for one text with two candidates, one of them relevant; parts not given score both alike."""
     candidates = Candidates(np.int32([0, 1]), np.zeros(2, np.float32), np.zeros(2, np.float32), np.array([0, 2]))
     needed = {"classifier": [0.5, 0.5], "similarity": [0.5, 0.5], "votes": [0.5, 0.5]} | parts
     relevant_RL = csr_matrix(np.eye(2, dtype=np.float32)[[relevant]])

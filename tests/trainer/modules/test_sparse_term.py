@@ -26,7 +26,7 @@ EXACT = SparseSection(epochs=2000, prune_below=0, prune_head_below=0)
 
 
 def examples_of(features_NV: NDArray[np.float32], labels_NL: NDArray[np.float32]) -> Examples:
-    """Texts with these features, each brought to norm 1."""
+    """Make texts with these features, each scaled to norm 1."""
     norms_N1 = np.linalg.norm(features_NV, axis=1, keepdims=True)
     unit = csr_matrix(features_NV / np.maximum(norms_N1, 1e-9))
     bags = Bags(unit.indices.astype(np.int32), unit.data.astype(np.float32), unit.indptr.astype(np.int64))
@@ -34,7 +34,7 @@ def examples_of(features_NV: NDArray[np.float32], labels_NL: NDArray[np.float32]
 
 
 def negatives_of(labels_NL: NDArray[np.float32]) -> NDArray[np.int32]:
-    """Every wrong label of each text, padded with -1."""
+    """Return every wrong label of each text, padded with -1."""
     negatives_NS = np.full(labels_NL.shape, -1, np.int32)
     for row, positives in zip(negatives_NS, labels_NL, strict=True):
         wrong = np.flatnonzero(positives == 0)
@@ -44,7 +44,7 @@ def negatives_of(labels_NL: NDArray[np.float32]) -> NDArray[np.int32]:
 
 @pytest.fixture(name="noisy", scope="module")
 def noisy_examples() -> Examples:
-    """Labels that no linear classifier tells apart without errors, and a text without a token."""
+    """Examples that no linear classifier separates without errors, and a text without a token."""
     rng = np.random.default_rng(0)
     features_NV = rng.random((NUM_TEXTS, NUM_FEATURES), np.float32)
     features_NV[rng.random(features_NV.shape) < 0.5] = 0
@@ -60,7 +60,7 @@ def learn(
     negatives_NS: NDArray[np.int32] | None = None,
     cost: float = 1.0,
 ) -> SparseClassifier:
-    """The sparse term, which must exist, trained by default against all wrong labels."""
+    """Train the sparse term, by default against all wrong labels; it must have weights."""
     if negatives_NS is None:
         negatives_NS = negatives_of(train.labels.toarray())
     sparse = learn_sparse(train, negatives_NS, NUM_FEATURES, settings, cost, seed)
@@ -69,7 +69,7 @@ def learn(
 
 
 def dense(sparse: SparseClassifier, num_features: int = NUM_FEATURES) -> NDArray[np.float32]:
-    """The weights, [L, V]."""
+    """Return the weights, [L, V]."""
     shape = (len(sparse.bias), num_features)
     weights_LV: NDArray[np.float32] = csr_matrix((sparse.values, sparse.indices, sparse.indptr), shape=shape).toarray()
     return weights_LV
@@ -85,7 +85,7 @@ def assert_same(one: SparseClassifier, other: SparseClassifier) -> None:
 def objective(
     u_W: NDArray[np.float64], x_MW: NDArray[np.float64], y_M: NDArray[np.float64], cost: float
 ) -> tuple[float, NDArray[np.float64]]:
-    """L2-regularised squared hinge and its gradient; the bias is the last weight, regularised as the others are."""
+    """Return the L2-regularised squared hinge loss and its gradient; the bias is the last weight, also regularised."""
     slack_M = np.maximum(1 - y_M * (x_MW @ u_W), 0)
     return float(u_W @ u_W / 2 + cost * slack_M @ slack_M), u_W - 2 * cost * x_MW.T @ (y_M * slack_M)
 
@@ -105,7 +105,7 @@ def test_every_label_reaches_the_optimum_of_its_problem(noisy: Examples, cost: f
 
 
 def test_separable_texts_are_on_their_side_of_every_label() -> None:
-    """Text n has token n % 5, its label's own, and one that says nothing."""
+    """Text n has token n % 5, which only its label has, and a token that all texts have."""
     labels_N = np.arange(NUM_TEXTS) % 5
     features_NV = np.eye(NUM_FEATURES, dtype=np.float32)[labels_N]
     features_NV[np.arange(NUM_TEXTS), 5 + np.arange(NUM_TEXTS) // 5 % 5] = 0.5
@@ -162,7 +162,7 @@ def test_labels_that_keep_many_weights_are_pruned_harder() -> None:
 
 
 def by_label(sparse: SparseClassifier) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
-    """The weights of all labels, those of the head too, label by label."""
+    """Return the weights of each label, including the weights of the head."""
     tokens = np.repeat(np.arange(len(sparse.posting_indptr) - 1), np.diff(sparse.posting_indptr))
     owners = np.flatnonzero(sparse.head >= 0)[sparse.posting_heads]
     labels = np.concatenate([np.repeat(np.arange(len(sparse.bias)), np.diff(sparse.indptr)), owners])
@@ -235,7 +235,7 @@ def test_frequent_labels_of_many_weights_are_learnt_as_all_others() -> None:
 
 
 def test_the_number_of_threads_changes_nothing(noisy: Examples) -> None:
-    """Labels of several chunks, a few texts each."""
+    """Make labels of several chunks, with a few texts each."""
     num_labels, num_threads = 700, torch.get_num_threads()
     rng = np.random.default_rng(4)
     labels_NL = csr_matrix((rng.random((NUM_TEXTS, num_labels)) < 0.05).astype(np.float32))
@@ -252,7 +252,7 @@ def test_the_number_of_threads_changes_nothing(noisy: Examples) -> None:
 
 
 def test_token_ids_may_be_as_large_as_an_int32_holds(noisy: Examples) -> None:
-    """Neither time nor memory follows the number of features."""
+    """Neither time nor memory grows with the number of features."""
     far = 2**31 - 1 - NUM_FEATURES
     bags = Bags(noisy.bags.ids + np.int32(far), noisy.bags.weights, noisy.bags.offsets)
     negatives_NS = negatives_of(noisy.labels.toarray())

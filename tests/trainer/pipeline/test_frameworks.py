@@ -1,4 +1,4 @@
-"""Every framework: what it trains, and that the commands take it from texts to a model."""
+"""Training by every framework, from texts to a model through the command line."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +25,7 @@ def trained(
     cheap_settings: tuple[str, ...],
     astec_train: Callable[..., tuple[int, str]],
 ) -> Callable[..., Checkpoint]:
-    """Trains with some settings on top of the cheap ones."""
+    """Return a function that trains with some settings on top of the cheap ones."""
     data = write_jsonl(tmp_path / "train.jsonl", shop_rows)
 
     def train(*settings: str) -> Checkpoint:

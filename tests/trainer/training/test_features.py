@@ -1,4 +1,4 @@
-"""Where a module's v come from."""
+"""The sources of a module's v."""
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from astec.trainer.settings.section import EncoderSection
 
 
 def test_encoding_is_that_of_each_text_alone() -> None:
-    """More texts than are encoded at a time, an empty one among them."""
+    """Make more texts than are encoded at a time, with an empty text among them."""
     generator = np.random.default_rng(0)
     lengths = generator.integers(1, 6, 5_000)
     offsets = np.concatenate([[0], np.cumsum(lengths), [lengths.sum()]])

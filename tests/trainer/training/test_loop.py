@@ -1,4 +1,4 @@
-"""How long, how fast, in which order, and what the history says of it."""
+"""The training loop: its epochs, learning rates, order of texts and lines in the history."""
 
 import contextlib
 import json
@@ -19,7 +19,7 @@ from astec.trainer.training.loop import DivergedError, Loop, Schedule
 
 
 class RecordingTask:
-    """Remembers what it is asked to do; its loss is the mean row number of the batch."""
+    """A task that records its calls; its loss is the mean row number of the batch."""
 
     name = "extreme"
 
@@ -56,7 +56,7 @@ class RecordingTask:
 
 
 class DivergingTask(RecordingTask):
-    """Its loss is infinite from the third step on."""
+    """A task whose loss is infinite from the third step on."""
 
     def step(self, batch: list[int], rate: float) -> Tensor:
         super().step(batch, rate)
@@ -64,11 +64,11 @@ class DivergingTask(RecordingTask):
 
 
 class KilledError(Exception):
-    """Stands for a kill."""
+    """Stands for the kill of a process."""
 
 
 class KilledTask(RecordingTask):
-    """Ends in the midst of an epoch."""
+    """A task that is killed in the middle of an epoch."""
 
     def __init__(self, num_texts: int, last_step: int) -> None:
         super().__init__(num_texts)
@@ -126,7 +126,7 @@ def test_the_rate_falls_linearly_towards_zero(run: Run) -> None:
 
 @pytest.mark.parametrize("done", [1, 2, 3])
 def test_a_loop_goes_on_after_the_last_epoch_that_was_saved(run: Run, tmp_path: Path, done: int) -> None:
-    """The state is saved when an epoch has ended; the last saved one is all that a new process has."""
+    """The state is saved at the end of an epoch; a new process has only the last saved state."""
     schedule, whole = Schedule(epochs=3, batch_size=4, learning_rate=0.6), RecordingTask(10)
     Loop(whole, schedule, seed=5).run(run)
 

@@ -1,4 +1,4 @@
-"""Figures of a model that still learns."""
+"""Figures of a model that is still learning."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The best candidates, and where the relevant labels stand among them."""
+"""The best candidates, and the ranks of the relevant labels among them."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from astec.trainer.training.ranking import rank_candidates, shortlist_recall
 
 
 def candidates(*rows: dict[int, float]) -> Candidates:
-    """Labels and similarities of each text."""
+    """Make candidates of the labels and similarities of each text."""
     offsets = np.cumsum([0, *(len(row) for row in rows)])
     labels = np.array([label for row in rows for label in row], np.int32)
     similarities = np.array([s for row in rows for s in row.values()], np.float32)

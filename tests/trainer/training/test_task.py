@@ -1,4 +1,4 @@
-"""What every module trains: what a batch holds, that the parameters move the right way, and that it can go on."""
+"""The training problem of every module: its batches, the direction of its steps, and resuming from a saved state."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 @pytest.fixture(name="examples", scope="module")
 def examples_fixture() -> Examples:
-    """Texts of three tokens out of the five of their label."""
+    """Make texts of three tokens out of the five of their label."""
     generator = np.random.default_rng(0)
     labels_N = ALL % NUM_LABELS
     tokens = [np.sort(5 * label + generator.permutation(5)[:3]) for label in labels_N]
@@ -43,7 +43,7 @@ def examples_fixture() -> Examples:
 
 @pytest.fixture(name="v_ND", scope="module")
 def representations() -> NDArray[np.float32]:
-    """Representations around a centre per label."""
+    """Make representations around one centre for each label."""
     generator = np.random.default_rng(1)
     centres = generator.random((NUM_LABELS, MODEL.dim))[ALL % NUM_LABELS]
     return (centres + 0.1 * generator.random((NUM_TEXTS, MODEL.dim))).astype(np.float32)
@@ -65,7 +65,7 @@ def sampler(examples: Examples) -> LabelSampler:
 
 
 def learn(task: OneVsAllTask, steps: range, rate: float = 0.02) -> list[float]:
-    """Whole-batch steps; their losses."""
+    """Take steps on the whole batch and return their losses."""
     return [float(task.step(task.prepare(ALL, step), rate)) for step in steps]
 
 
@@ -141,7 +141,7 @@ def test_classifiers_learn_to_tell_the_labels_apart_within_their_bound(
 def test_a_restored_task_goes_on_as_if_nothing_had_happened(
     examples: Examples, v_ND: NDArray[np.float32], learns_embeddings: bool
 ) -> None:
-    """Bit by bit, dropout included, from a copy of its state in a task that began elsewhere."""
+    """A task that began elsewhere and gets a copy of the state continues with the same bits, dropout included."""
 
     def make(seed: int) -> OneVsAllTask:
         features: Features = bag_features(examples, seed) if learns_embeddings else FrozenFeatures(v_ND, CPU)

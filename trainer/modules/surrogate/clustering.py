@@ -63,7 +63,7 @@ def cluster_labels(centroids_LV: csr_matrix, num_clusters: int, seed: int) -> ND
             begins, ends = bounds[:-1], bounds[1:]
             segments = (begins, ends, generator.random((len(begins), 2)))
             groups = (np.array_split(array, min(len(begins), _GROUPS)) for array in segments)
-            list(pool.map(split, *groups))  # to the end of the level, and to raise what a thread has raised
+            list(pool.map(split, *groups))  # wait for the whole level, and raise any error of a thread
             bounds = np.append(np.column_stack([begins, begins + (ends - begins + 1) // 2]).ravel(), num_labels)
     clusters = np.empty(num_labels, np.int64)
     clusters[order] = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))

@@ -1,4 +1,4 @@
-"""One kernel for all parts of a score beside a kernel for each."""
+"""The kernel for all parts of a score, compared with a kernel for each part."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def sparse_of(rng: np.random.Generator) -> SparseClassifier:
 
 
 def ragged(rng: np.random.Generator, num_queries: int, below: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Distinct numbers of each query, down to none."""
+    """Draw distinct numbers for each query, or none at all."""
     rows = [rng.permutation(below)[: rng.integers(0, below)] for _ in range(num_queries)]
     offsets = np.cumsum([0, *(len(row) for row in rows)]).astype(np.int64)
     return np.concatenate([np.empty(0, np.int64), *rows]).astype(np.int32), offsets

@@ -41,7 +41,7 @@ def random_classifiers(rng: np.random.Generator, num_queries: int, num_labels: i
 
 
 def mapped(array: NDArray[Any]) -> NDArray[Any]:
-    """Read-only, as memory-mapped arrays are: another type to numba, which compiles a kernel for each."""
+    """Make an array read-only like memory-mapped ones: to numba another type, for which it compiles another kernel."""
     array.flags.writeable = False
     return array
 
@@ -135,7 +135,7 @@ def test_hand_worked_scores() -> None:
 
 
 def test_hand_worked_scores_with_every_part() -> None:
-    """The candidates above.
+    """The candidates of the test above, with every part.
 
     The sparse term sees one third of label 1 and two thirds of label 0, the votes are 0.1 and 0.9, and the re-ranker
     sees three quarters of label 1 and half of label 0.
@@ -152,7 +152,7 @@ def test_hand_worked_scores_with_every_part() -> None:
 
 
 def test_a_part_without_a_share_is_not_looked_at() -> None:
-    """Wherever it is looked at, NaN shows."""
+    """The part is NaN: if it were read, the scores would be NaN."""
     candidates = candidates_of([[0, 1]])
     classifier = classifiers_of([[1]], [[0], [1]], [0, 0])
     x_BD, weights_LD, scales_L, bias_L = (np.full_like(array, np.nan) for array in classifier)
@@ -167,7 +167,7 @@ def test_a_part_without_a_share_is_not_looked_at() -> None:
 
 @pytest.mark.parametrize("dim", [1, 7, 64, 301])
 def test_int8_is_as_far_from_float_as_rounding_may_take_it(dim: int) -> None:
-    """By half a step of its label's scale at most for each dimension, weighted by the query."""
+    """The error is at most half a step of the label's scale for each dimension, weighted by the query."""
     rng = np.random.default_rng(dim)
     num_labels = 100
     x_BD = rng.standard_normal((1, dim)).astype(np.float32) / np.float32(dim**0.5)
@@ -183,7 +183,7 @@ def test_int8_is_as_far_from_float_as_rounding_may_take_it(dim: int) -> None:
 
 
 def test_one_compiled_kernel_serves_models_with_and_without_a_part() -> None:
-    """Images carry that kernel compiled; another would cost every start its compilation."""
+    """Images contain this kernel compiled; a second one would be compiled at every start."""
     candidates, classifier = candidates_of([[0, 1]]), classifiers_of([[1]], [[1], [1]], [0, 0])
     rank(candidates, CLASSIFIER_ALONE, 1, classifier)
     compiled = list(best_labels.signatures)

@@ -1,4 +1,4 @@
-"""What stands for a label in ANNS-mu."""
+"""The label representatives in ANNS-mu."""
 
 import numpy as np
 import pytest

@@ -29,7 +29,7 @@ SHORTLIST = ShortlistSection(
 
 
 def random_labels(num_texts: int, num_labels: int, seed: int) -> csr_matrix:
-    """Between one and three labels of each text."""
+    """Draw between one and three labels for each text."""
     generator = np.random.default_rng(seed)
     dense = np.zeros((num_texts, num_labels), np.float32)
     for row in dense:
@@ -85,7 +85,7 @@ def test_graphs_follow_their_seed(v_ND: NDArray[np.float32], labels_NL: csr_matr
 def test_the_shortlist_is_the_union_of_what_both_graphs_find(
     graphs: Graphs, v_ND: NDArray[np.float32], labels_NL: csr_matrix
 ) -> None:
-    """Against brute force. Each label has one representative, and is as similar as that, whatever brought it."""
+    """Compare with brute force. A label is as similar as its one representative, whichever graph found the label."""
     queries, dense = v_ND[:40], labels_NL.toarray() > 0
     (found,) = shortlist_all(graphs.shortlister(SHORTLIST), queries, "")
     to_labels, to_points = unit(queries) @ graphs.centroids.vectors().T, unit(queries) @ unit(v_ND).T
@@ -109,7 +109,7 @@ def test_the_shortlist_is_the_union_of_what_both_graphs_find(
 def test_negatives_are_the_shortlist_without_the_positives_best_first(
     graphs: Graphs, v_ND: NDArray[np.float32], labels_NL: csr_matrix, num_negatives: int
 ) -> None:
-    """Over more than one chunk of texts; 60 is more than there are labels, so that rows are padded."""
+    """There is more than one chunk of texts, and fewer than 60 labels, so that rows of 60 negatives are padded."""
     shortlister = graphs.shortlister(SHORTLIST)
     negatives_NS = mine_negatives(shortlister, v_ND, labels_NL, num_negatives)
     assert negatives_NS.shape == (NUM_TEXTS, num_negatives)
@@ -146,7 +146,7 @@ def test_drawn_negatives_are_distinct_and_no_positives(labels_NL: csr_matrix, po
 
 @pytest.mark.parametrize("power", [0, 0.75])
 def test_labels_are_drawn_by_their_frequency_to_a_power(power: float) -> None:
-    """Label l is on 4 ** l texts; of each draw the first counts, of the texts that have no label."""
+    """Label l is on 4 ** l texts; the first draws of the texts without a label are counted."""
     owners = np.repeat(np.arange(5), 4 ** np.arange(5))
     labels = np.zeros((len(owners) + 20_000, 5), np.float32)
     labels[np.arange(len(owners)), owners] = 1
@@ -222,7 +222,7 @@ def test_sampled_labels_follow_the_seed() -> None:
 
 @pytest.mark.parametrize(("num_labels", "sizes"), [(5_000, {512}), (700, {512}), (300, {300})])
 def test_batches_have_few_sizes_whatever_they_hold(num_labels: int, sizes: set[int]) -> None:
-    """A multiple of 512 labels, or all."""
+    """A batch has a multiple of 512 labels, or all labels."""
     labels_NL = random_labels(60, num_labels, seed=0)
     negatives_NS = np.random.default_rng(0).integers(0, num_labels, (60, 3)).astype(np.int32)
     sampler = LabelSampler(labels_NL, negatives_NS, 2, seed=0)

@@ -17,7 +17,7 @@ def sparse_units(num_labels: int, num_features: int, seed: int, density: float =
 
 
 def objective(centroids: NDArray[np.float32], clusters: NDArray[np.int64]) -> float:
-    """Sum of the cosine similarities of the labels with the mean of their cluster."""
+    """Return the sum of the cosine similarities of the labels with the mean of their cluster."""
     return sum(float(np.linalg.norm(centroids[clusters == c].sum(axis=0))) for c in range(clusters.max() + 1))
 
 
@@ -53,7 +53,7 @@ def test_clusters_are_balanced_and_a_power_of_two(num_labels: int, num_clusters:
 
 
 def test_groups_that_share_no_feature_are_told_apart() -> None:
-    """Four groups of 16 labels, each over features of its own, in shuffled order."""
+    """Make four groups of 16 labels, each over its own features, in shuffled order."""
     groups = np.random.default_rng(1).permutation(np.repeat(np.arange(4), 16))
     generator = np.random.default_rng(2)
     features = np.zeros((64, 40), np.float32)
@@ -75,7 +75,7 @@ def test_the_seed_decides_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_two_clusters_are_as_good_as_any_reassignment_to_their_means(seed: int) -> None:
-    """What the alternation converges to: no balanced assignment to the two means improves on it."""
+    """The alternation has converged: no balanced assignment to the two means is better."""
     centroids = sparse_units(60, 30, seed, density=0.3)
     clusters = cluster_labels(centroids, 2, seed)
     dense = centroids.toarray()

@@ -1,4 +1,4 @@
-"""Which labels go together, and what it does to clusters."""
+"""The correlation of labels, and its effect on clusters."""
 
 import numpy as np
 from scipy.sparse import csr_matrix, identity

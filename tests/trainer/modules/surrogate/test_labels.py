@@ -1,4 +1,4 @@
-"""What Module I predicts, by every method."""
+"""The surrogate labels of Module I, by every method."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ NUM_TEXTS, NUM_LABELS, NUM_FEATURES = 120, 40, 50
 
 @pytest.fixture(name="train", scope="module")
 def examples() -> Examples:
-    """Texts of random tokens; label l is on every text with probability 1 / (l + 2)."""
+    """Make texts of random tokens; label l is on every text with probability 1 / (l + 2)."""
     generator = np.random.default_rng(0)
     features = csr_matrix(random_sparse(NUM_TEXTS, NUM_FEATURES, 0.1, "csr", np.float32, generator))
     labels = generator.random((NUM_TEXTS, NUM_LABELS)) < 1 / (np.arange(NUM_LABELS) + 2)
@@ -31,7 +31,7 @@ def settings(**changes: object) -> SurrogateSection:
 
 
 def predict(train: Examples, settings: SurrogateSection, seed: int) -> csr_matrix:
-    """What Module I is to predict of the texts it learns from."""
+    """Return the surrogate labels of the training texts."""
     return surrogate_labels(train.labels, surrogate_membership(train, NUM_FEATURES, settings, seed))
 
 
