@@ -26,7 +26,8 @@ from tests.docs.conftest import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.e2e]
 
-VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+VERSION = PROJECT["version"]
 PARTS = ("export", "loadtest", "server", "trainer")
 SOURCES = ("LICENSE", "README.md", "pyproject.toml", "src", *PARTS)
 # Measures the project itself, and writes pages into the repository.
@@ -222,11 +223,17 @@ def test_the_installed_client_and_model_work(
     assert python(environment, users_project, variables, program, demo_artifact).strip()
 
 
+def test_every_installed_command_tells_how_it_is_used(
+    environment: Path, users_project: Path, variables: dict[str, str]
+) -> None:
+    for name in PROJECT["scripts"]:
+        assert f"Usage: {name}" in run([environment / "bin" / name, "--help"], users_project, variables)
+
+
 def test_the_installed_commands_train_export_and_serve(
     environment: Path, users_project: Path, variables: dict[str, str], demo_data: Path, tmp_path: Path
 ) -> None:
     commands = environment / "bin"
-    assert "Usage: astec-train" in run([commands / "astec-train", "--help"], users_project, variables)
     run([commands / "astec-train", demo_data, tmp_path / "run", *QUICK_TRAINING], users_project, variables)
     assert (tmp_path / "run" / "report.html").is_file()
     run([commands / "astec-export", tmp_path / "run", tmp_path / "artifact", *QUICK_EXPORT], users_project, variables)
