@@ -5,10 +5,11 @@ Shapes: N texts, R reference texts, B texts of a batch, D dimensions, K labels o
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from astec.export.model.checkpoint import Checkpoint, DenseArrays, HeldOutTexts,
 from astec.export.search.indices import IndexBuilder, Indices
 from astec.export.search.plan import IndexPlan, ShortlistKind, ShortlistPlan
 from astec.trainer.demo.log import DemoLogConfig, sample_queries, write_demo_log
+from tests.shared_folders import SharedFolders
 
 # Seconds to train, and still far better than guessing: 2,000 queries over a few hundred phrases.
 DEMO_LOG = DemoLogConfig(seed=7, num_queries=2_000, num_test_queries=300, num_phrases=600)
@@ -42,37 +44,51 @@ DEMO_SETTINGS = (
 
 
 @pytest.fixture(scope="session")
-def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedFolders]:
+    """The folders that all test processes of this run build once and share; tests copy what they want to change."""
+    own = tmp_path_factory.getbasetemp()
+    # Under xdist, this process has a folder of its own in that of the run.
+    folders = SharedFolders((own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared")
+    yield folders
+    assert not folders.modified(), "tests changed files that other tests use: copy the folder first"
+
+
+@pytest.fixture(scope="session")
+def demo_data(shared_folders: SharedFolders) -> Path:
     """A folder with a small demo click log: train.jsonl.gz and test.jsonl.gz."""
-    folder = tmp_path_factory.mktemp("demo") / "log"
-    write_demo_log(folder, DEMO_LOG)
-    return folder
+    return shared_folders.get("demo_data", lambda folder: write_demo_log(folder, DEMO_LOG))
 
 
 @pytest.fixture(scope="session")
-def demo_run(demo_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def demo_run(demo_data: Path, shared_folders: SharedFolders) -> Path:
     """A finished run of the trainer on the demo log."""
-    run = tmp_path_factory.mktemp("demo") / "run"
     settings = [argument for setting in DEMO_SETTINGS for argument in ("--set", setting)]
-    _run("astec.trainer", str(demo_data), str(run), "--device", "cpu", *settings)
-    return run
+
+    def train(run: Path) -> None:
+        _run("astec.trainer", str(demo_data), str(run), "--device", "cpu", *settings)
+
+    return shared_folders.get("demo_run", train)
 
 
 @pytest.fixture(scope="session")
-def demo_artifact(demo_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def demo_artifact(demo_run: Path, shared_folders: SharedFolders) -> Path:
     """The demo run, exported."""
-    artifact = tmp_path_factory.mktemp("demo") / "artifact"
-    _run("astec.export", str(demo_run), str(artifact), "--name", "demo")
-    return artifact
+
+    def export(artifact: Path) -> None:
+        _run("astec.export", str(demo_run), str(artifact), "--name", "demo")
+
+    return shared_folders.get("demo_artifact", export)
 
 
 @pytest.fixture(scope="session")
-def quoting_artifact(demo_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def quoting_artifact(demo_run: Path, shared_folders: SharedFolders) -> Path:
     """The demo run, exported with the texts of its training points."""
-    artifact = tmp_path_factory.mktemp("demo") / "quoting"
     pinned = ("--shortlist", "points", "--dim", "32", "--neighbours", "20", "--m", "8", "--ef-search", "50")
-    _run("astec.export", str(demo_run), str(artifact), "--name", "demo", "--training-texts", *pinned)
-    return artifact
+
+    def export(artifact: Path) -> None:
+        _run("astec.export", str(demo_run), str(artifact), "--name", "demo", "--training-texts", *pinned)
+
+    return shared_folders.get("quoting_artifact", export)
 
 
 @pytest.fixture(scope="session")
