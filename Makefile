@@ -22,7 +22,7 @@ LOCK = $(TOOLS)/bin/uv pip compile --no-config --quiet --universal --python-vers
 	--excludes locks/excluded.in --custom-compile-command 'make lock' $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo smoke container test lint docs docs-serve prometheus bench family soak lock audit sbom clean
+.PHONY: help setup demo smoke container test test-fast lint docs docs-serve prometheus bench family soak lock audit sbom clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -63,10 +63,17 @@ container: artifacts/demo/manifest.json ## build the server image, run it with n
 	$(BIN)/python -m tests.smoke runs/demo-log $(ENGINE) run --rm $(HARDENED) \
 		--volume '$(CURDIR)/artifacts/demo:/artifact:ro' astec-server --host 127.0.0.1 --port 0
 
-# A file of tests stays in one process, which makes the models that its tests share once. With a thread each, because
-# libraries that start as many as there are CPUs in every process wait for one another.
+# The tests of a file run in one process, which makes what they share once. OMP_NUM_THREADS=1 because a thread per CPU in
+# each of several processes makes all of them slower.
+PYTEST_PARALLEL := --dist loadfile --numprocesses
+# The markers are explained in pyproject.toml. Fast tests do without the plugin of schemathesis, which takes long to import.
+FAST := not slow and not e2e and not browser
+
 test: $(VENV)/.ready ## run the tests, several files at once (PYTEST='--cov --cov-report=term' for coverage)
-	PATH="$(CURDIR)/$(PROMETHEUS):$$PATH" OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(PYTEST)
+	PATH="$(CURDIR)/$(PROMETHEUS):$$PATH" OMP_NUM_THREADS=1 $(BIN)/pytest $(PYTEST_PARALLEL) auto --maxprocesses 4 $(PYTEST)
+
+test-fast: $(VENV)/.ready ## run the tests that start no process and train nothing: those to run all day
+	OMP_NUM_THREADS=1 $(BIN)/pytest $(PYTEST_PARALLEL) 2 -p no:schemathesis -m "$(FAST)" $(PYTEST)
 
 $(PROMETHEUS)/promtool:
 	mkdir -p build/prometheus

@@ -30,6 +30,8 @@ from astec.export.search.plan import IndexPlan, ShortlistKind, ShortlistPlan
 from astec.trainer.demo.log import DemoLogConfig, sample_queries, write_demo_log
 from tests.shared_folders import SharedFolders
 
+pytest_plugins = ["tests.markers"]
+
 # Seconds to train, and still far better than guessing: 2,000 queries over a few hundred phrases.
 DEMO_LOG = DemoLogConfig(seed=7, num_queries=2_000, num_test_queries=300, num_phrases=600)
 DEMO_SETTINGS = (

@@ -6,6 +6,10 @@ import json
 import subprocess
 import sys
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 LOADED = "import json, sys, astec.server.client; print(json.dumps(sorted(sys.modules)))"
 HEAVY = {"numpy", "numba", "pydantic", "fastapi", "starlette", "uvicorn", "orjson", "onnxruntime", "hnswlib", "torch"}
 

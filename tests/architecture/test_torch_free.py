@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 LOADED = "import importlib, sys; importlib.import_module(sys.argv[1]); print('torch' in sys.modules)"
 
 

@@ -24,6 +24,7 @@ def final_stage(dockerfile: Path) -> str:
     return dockerfile.read_text().rpartition("\nFROM ")[2]
 
 
+@pytest.mark.slow
 def test_the_toy_model_that_compiles_the_kernels_predicts():
     command = [sys.executable, "docker/compile_kernels.py"]
     run = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
@@ -126,6 +127,7 @@ def run_demo_script(folder: Path, **environment: str) -> subprocess.CompletedPro
     return subprocess.run(command, env={"PATH": programs, **environment}, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_the_demo_model_is_made_only_where_there_is_none_and_no_other_is_served(tmp_path: Path):
     manifest = tmp_path / "artifact" / "manifest.json"
     manifest.parent.mkdir()

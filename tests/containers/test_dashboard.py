@@ -20,6 +20,8 @@ from astec.server.http.listeners import open_listeners
 from astec.server.metrics.board import MetricsBoard
 from astec.server.metrics.exposition import render_exposition
 
+pytestmark = pytest.mark.e2e
+
 ROOT = Path(__file__).parents[2]
 DASHBOARD = json.loads((ROOT / "docker" / "grafana" / "astec.json").read_text())
 ALERTS = yaml.safe_load((ROOT / "docker" / "alerts.yml").read_text())["groups"][0]["rules"]

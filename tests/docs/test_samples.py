@@ -166,6 +166,7 @@ def execute(sample: Sample, address: str, folder: Path, patience_s: float = PATI
     return done.stdout
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("sample", RUN, ids=str)
 def test_a_sample_runs(sample: Sample, address: str, artifact: Path, tmp_path: Path) -> None:
     if sample.language == "bash" and shutil.which("curl") is None:
@@ -178,6 +179,7 @@ def test_a_sample_runs(sample: Sample, address: str, artifact: Path, tmp_path: P
         assert json.loads(output.splitlines()[0])["model"]["name"] == "demo"
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("sample", COMMANDS, ids=str)
 def test_a_sample_of_commands_runs(sample: Sample, address: str, workplace: Path) -> None:
     made = [("astec-train", "runs/clicks"), ("astec-export", "artifacts/clicks")]
@@ -202,6 +204,7 @@ def test_a_sample_of_json_is_what_the_product_takes_or_gives(sample: Sample, tmp
     assert (row.query, list(row.labels)) == (content["text"], content["labels"])
 
 
+@pytest.mark.e2e
 def test_a_sample_that_fails_is_noticed(address: str, workplace: Path) -> None:
     unknown_field = "curl -s localhost:8000/predict -d '{\"question\": 1}'"
     unknown_flag = "astec-predict artifacts/clicks --no-such-flag\necho done"

@@ -14,6 +14,8 @@ import pytest
 
 from tests.docs.conftest import PAGES, ROOT
 
+pytestmark = pytest.mark.slow
+
 PATIENCE_S = 120.0
 NAMED_BY_README = "README.md"  # The site has a page of its own in its place.
 

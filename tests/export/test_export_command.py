@@ -260,6 +260,7 @@ def test_a_full_disk_exits_2_and_leaves_nothing(demo_run: Path, tmp_path: Path, 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.e2e
 def test_a_kill_leaves_nothing_that_opens(demo_run: Path, tmp_path: Path) -> None:
     target = tmp_path / "artifact"
     with subprocess.Popen([*EXPORT, str(demo_run), str(target), *PINNED]) as process:

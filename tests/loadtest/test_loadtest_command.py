@@ -153,6 +153,7 @@ def test_a_plot_that_cannot_be_written_exits_2_after_the_report(command):
     assert json.loads(result.stdout)["answered"] > 0
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("load", [["--rate", "100"], ["--clients", "2"]], ids=["open", "closed"])
 def test_interrupted_it_prints_what_was_measured(serve, queries_file, load):
     server = serve()

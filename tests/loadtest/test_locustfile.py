@@ -9,6 +9,8 @@ import pytest
 
 from astec.server.http.listeners import open_listeners
 
+pytestmark = pytest.mark.e2e
+
 ROOT = Path(__file__).parents[2]
 # A subprocess, because locust patches sockets and threads of the whole process.
 LOCUST = [sys.executable, "-m", "locust", "-f", ROOT / "loadtest" / "locustfile.py"]

@@ -17,6 +17,8 @@ import pytest
 
 from astec.server.workers.supervisor import EXIT_STARTUP_FAILED
 
+pytestmark = pytest.mark.e2e
+
 PATIENCE_S = 60.0
 SECRET = "xyzzyplugh"
 

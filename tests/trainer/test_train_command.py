@@ -248,6 +248,7 @@ def test_settings_are_listed(astec_train: Train) -> None:
     assert "shortlist.num_hard_negatives" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"]])
 def test_help_needs_no_torch(arguments: list[str]) -> None:
     script = (
@@ -259,6 +260,7 @@ def test_help_needs_no_torch(arguments: list[str]) -> None:
     assert "astec-train" in done.stdout + done.stderr or "model.dim" in done.stderr
 
 
+@pytest.mark.e2e
 def test_the_same_training_twice_gives_the_same_bytes(
     tmp_path: Path, shop_file: Path, cheap_settings: tuple[str, ...]
 ) -> None:

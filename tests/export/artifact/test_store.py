@@ -604,6 +604,7 @@ def test_a_description_that_fails_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_kill_before_the_manifest_leaves_nothing_that_opens(full_artifact: Path, tmp_path: Path) -> None:
     target = tmp_path / "artifact"
     source = shutil.copytree(full_artifact, tmp_path / "source", ignore=shutil.ignore_patterns("manifest.*"))

@@ -32,6 +32,7 @@ def bench(*arguments):
     )
 
 
+@pytest.mark.e2e
 def test_a_quick_run_leaves_a_page_with_every_section_and_its_plots(demo_artifact, demo_data, tmp_path):
     process = bench(
         *(demo_artifact, demo_data, "--quick", "--output", tmp_path / "results", "--scale-folder", tmp_path / "scale")
@@ -63,6 +64,7 @@ def test_a_quick_run_leaves_a_page_with_every_section_and_its_plots(demo_artifac
     assert text.split("## Not measured")[1].count("\n- ") == 1, text
 
 
+@pytest.mark.e2e
 def test_interrupted_it_writes_what_there_is(demo_artifact, demo_data, tmp_path):
     process = bench(demo_artifact, demo_data, "--output", tmp_path, "--skip", "accuracy,exact,peers", "--queries", 50)
     with process:
@@ -76,6 +78,7 @@ def test_interrupted_it_writes_what_there_is(demo_artifact, demo_data, tmp_path)
     assert "interruption" in stdout
 
 
+@pytest.mark.e2e
 def test_wrong_usage_is_refused_by_name(tmp_path):
     for arguments, words in (
         (["--skip", "pears"], "--skip: there is no pears; there are accuracy"),
@@ -89,6 +92,7 @@ def test_wrong_usage_is_refused_by_name(tmp_path):
         assert "Traceback" not in stderr
 
 
+@pytest.mark.e2e
 def test_one_part_can_be_measured_alone(demo_artifact, demo_data, tmp_path):
     process = bench(demo_artifact, demo_data, "--quick", "--only", "in-process", "--output", tmp_path)
     stdout, stderr = process.communicate(timeout=120)

@@ -75,6 +75,7 @@ def test_the_memory_of_workers_is_the_largest_and_the_sum():
     assert workers_memory({}) is None
 
 
+@pytest.mark.e2e
 def test_an_artifact_is_served_loaded_and_leaves_a_table_and_a_plot(demo_artifact, tmp_path):
     quick = ("--multiples", "0.5,1", "--seconds", 0.3, "--warmup", 0.1, "--clients", 4)
     done = overload(demo_artifact, *quick, "--output", tmp_path / "results")
@@ -85,6 +86,7 @@ def test_an_artifact_is_served_loaded_and_leaves_a_table_and_a_plot(demo_artifac
     assert page.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.e2e
 def test_wrong_usage_is_refused_by_name(tmp_path):
     for arguments, words in (
         ([tmp_path / "nothing"], "nothing"),

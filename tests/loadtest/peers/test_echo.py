@@ -7,6 +7,8 @@ import pytest
 
 from astec.loadtest.bench.serving import ServeError, echo_command, served
 
+pytestmark = pytest.mark.e2e
+
 
 def test_the_echo_answers_its_size_from_all_its_workers():
     with served(echo_command(workers=2, body_bytes=300)) as server:

@@ -158,6 +158,7 @@ def test_a_tool_is_trained_and_asked(shop: Path, tmp_path: Path) -> None:
     assert f"{row['metrics']['PSP@5']:.2f}" in result.output
 
 
+@pytest.mark.e2e
 def test_a_trained_tool_is_served(split: PeerSplit, tmp_path: Path) -> None:
     if not OMIKUJI.is_installed():
         pytest.skip(f"omikuji {OMIKUJI.version} is not installed; it comes with the extra `peers`")

@@ -33,6 +33,7 @@ def rows(output: str) -> dict[str, str]:
     return {name.strip(): value.strip() for _, name, value, _ in cells}
 
 
+@pytest.mark.e2e
 def test_a_short_soak_with_attacks_and_a_kill_passes(demo_artifact):
     # No process lives long enough to tell a leak from warming up.
     done = soak(demo_artifact, "--seconds", 6, "--kill-every-s", 2, "--settle-s", 1000, "--attacks", 50)
@@ -45,6 +46,7 @@ def test_a_short_soak_with_attacks_and_a_kill_passes(demo_artifact):
     assert done.stdout.endswith("soak: passed\n")
 
 
+@pytest.mark.e2e
 def test_wrong_usage_is_refused_by_name(tmp_path):
     done = soak(tmp_path / "nothing")
     assert done.returncode == 2

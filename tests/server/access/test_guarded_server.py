@@ -11,6 +11,8 @@ from typing import NamedTuple
 import httpx
 import pytest
 
+pytestmark = pytest.mark.e2e
+
 PATIENCE_S = 60.0
 FIRST, SECOND, WITHDRAWN, NEW, OPERATORS = (digits * 8 for digits in ("0123", "4567", "89ab", "cdef", "f00d"))
 CONSTANT = f"ads:{FIRST}\nsearch:{SECOND}\noperator:{OPERATORS}\n"

@@ -70,6 +70,7 @@ def test_ten_thousand_clients_have_ten_thousand_buckets(clock: Clock) -> None:
     assert all(rate_limit.take(name, 1) > 0 for name in names)
 
 
+@pytest.mark.slow
 def test_processes_forked_later_take_from_the_same_bucket(clock: Clock) -> None:
     rate_limit = limit(clock, 1.0, 3, "ads")
     for _ in range(2):

@@ -29,6 +29,8 @@ from astec.server.app import AstecApi, create_app
 from astec.server.metrics.board import MetricsBoard
 from astec.server.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 BASE_URL = "http://t"
 OPERATIONS = [
     "GET /healthz",

@@ -165,6 +165,7 @@ def send_until_stuck(connection: socket.socket, content: memoryview) -> int:
     return sent
 
 
+@pytest.mark.e2e
 def test_a_client_that_does_not_read_stops_the_reading_and_loses_nothing(demo_artifact: Path) -> None:
     num_lines = 8000
     padding = " " * 3000
@@ -191,6 +192,7 @@ def test_a_client_that_does_not_read_stops_the_reading_and_loses_nothing(demo_ar
     assert [len(answer["predictions"]) for answer in answers] == [min(n % 100 + 1, most) for n in range(num_lines)]
 
 
+@pytest.mark.e2e
 def test_a_stream_lasts_as_long_as_it_goes_on_and_no_longer(demo_artifact: Path) -> None:
     with (
         listening(demo_artifact, "--client-timeout-s", 2) as (host, port),
@@ -207,6 +209,7 @@ def test_a_stream_lasts_as_long_as_it_goes_on_and_no_longer(demo_artifact: Path)
         assert read_all(it) == b"", "after a while without a line the connection ends"
 
 
+@pytest.mark.e2e
 def test_a_stream_needs_a_key_and_each_line_is_charged(demo_artifact: Path, tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     keys.write_text(f"ads:{'0123' * 8}\n")

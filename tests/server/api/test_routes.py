@@ -6,6 +6,7 @@ import sys
 from itertools import pairwise
 
 import httpx
+import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
@@ -108,6 +109,7 @@ def test_latency_buckets_are_geometric_from_50_microseconds_to_5_seconds() -> No
     assert min(ratios) > 1.5
 
 
+@pytest.mark.slow
 def test_the_server_loads_no_torch() -> None:
     program = "import astec.server.app, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

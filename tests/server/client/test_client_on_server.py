@@ -22,6 +22,8 @@ from astec.server.client import (
     Vector,
 )
 
+pytestmark = pytest.mark.e2e
+
 PATIENCE_S = 60.0
 KEY = "0123456789abcdef"
 

@@ -16,6 +16,8 @@ import pytest
 
 from astec.server.http.protocol import MAX_HEAD_BYTES
 
+pytestmark = pytest.mark.e2e
+
 PATIENCE_S = 60.0
 MAX_BODY_BYTES = 100_000
 SECRET = "xyzzyplugh"

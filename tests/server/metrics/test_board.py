@@ -47,6 +47,7 @@ def test_any_worker_answers_for_all() -> None:
         assert value(metrics, "astec_queue_length") == 7
 
 
+@pytest.mark.slow
 def test_what_a_forked_worker_counts_is_seen_by_the_others_and_stays_when_it_dies() -> None:
     board = MetricsBoard(2)
 

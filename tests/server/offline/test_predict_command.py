@@ -21,6 +21,8 @@ import pytest
 from astec.export.artifact.store import Artifact
 from astec.server.engine.predictor import Predictor
 
+pytestmark = pytest.mark.e2e
+
 PATIENCE_S = 120.0
 MANY = 100_000
 

@@ -27,6 +27,7 @@ print(json.dumps(seen))
 """
 
 
+@pytest.mark.slow
 def test_private_pages_are_told_from_shared_ones() -> None:
     done = subprocess.run([sys.executable, "-c", FORKING], capture_output=True, text=True, check=True)
     before, alone, shared = json.loads(done.stdout)

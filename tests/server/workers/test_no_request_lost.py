@@ -21,6 +21,8 @@ from astec.loadtest.bench.serving import Served, ours_command, served
 from astec.loadtest.generator.client import Client
 from astec.loadtest.generator.connection import CONNECTION, OK, Answer
 
+pytestmark = pytest.mark.e2e
+
 RATE_PER_S = 300
 CONNECTIONS = 16
 PATIENCE_S = 60.0

@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 import httpx
+import pytest
+
+pytestmark = pytest.mark.e2e
 
 PATIENCE_S = 60.0
 # Far more than a turn of a saturated event loop takes, far less than what waits behind all of its connections.

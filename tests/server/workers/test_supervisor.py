@@ -14,6 +14,8 @@ import pytest
 from astec.server.workers.rollout import SameRelease
 from astec.server.workers.supervisor import EXIT_STARTUP_FAILED, Supervisor, SupervisorCallbacks, WorkerTimeouts
 
+pytestmark = pytest.mark.e2e
+
 PATIENCE_S = 30.0
 SCRIPT = Path(__file__).with_name("supervised_workers.py")
 

@@ -115,6 +115,7 @@ def test_a_seed_is_a_log():
     assert generate(SMALL).train != generate(other).train
 
 
+@pytest.mark.slow
 def test_files_are_the_same_bytes_whatever_the_hash_seed(tmp_path):
     program = (
         "import sys; from pathlib import Path; from astec.trainer.demo.log import *; "

@@ -26,6 +26,8 @@ from astec.trainer.settings.encoder_kinds import ENCODERS, encoder_section
 from astec.trainer.settings.section import WordsSection
 from tests.tiny_transformer import save_tiny_transformer
 
+pytestmark = pytest.mark.slow
+
 NUM_ROWS, DIM, LONGEST = 40, 12, 8
 TOLERANCE = 1e-5
 SETTINGS = {

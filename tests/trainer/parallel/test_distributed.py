@@ -22,6 +22,8 @@ from astec.trainer.parallel.world import ALONE, Mesh, World
 from astec.trainer.run.folder import HISTORY_FILE
 from astec.trainer.training.layers import Classifier
 
+pytestmark = pytest.mark.e2e
+
 Ranks = list[dict[str, NDArray[np.generic]]]
 TORCHRUN = (sys.executable, "-W", "error", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 SCENARIOS = Path(__file__).with_name("rank_scenarios.py")

@@ -19,6 +19,8 @@ from astec.export.model.checkpoint_folder import CHECKPOINT_FOLDER, SUMMARY_FILE
 from astec.trainer.run.folder import CONFIG_FILE, HISTORY_FILE, ORIGIN_FILE, STAGES_FOLDER, read_origin
 from astec.trainer.run.history import History
 
+pytestmark = pytest.mark.e2e
+
 WriteJsonl = Callable[..., Path]
 ShopRows = list[tuple[str, list[str]]]
 Kill = tuple[str, str, int]

@@ -25,6 +25,8 @@ from astec.trainer.tuning.search import (
     search_space,
 )
 
+pytestmark = pytest.mark.slow
+
 Tune = Callable[..., tuple[int, str]]
 ShopRows = list[tuple[str, list[str]]]
 SETTINGS = ("surrogate.min_steps=4", "extreme.min_steps=4", "surrogate.epochs=1", "extreme.epochs=1")

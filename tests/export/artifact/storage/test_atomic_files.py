@@ -51,6 +51,7 @@ def test_an_exception_leaves_no_folder(tmp_path: Path, error: type[BaseException
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_kill_leaves_nothing_under_the_name(tmp_path: Path) -> None:
     target = tmp_path / "artifact"
     killed = subprocess.run([sys.executable, "-c", KILLED_WITHIN, str(target)], check=False)

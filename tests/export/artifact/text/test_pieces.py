@@ -14,6 +14,8 @@ from astec.export.artifact.text.pieces import PieceReader
 from astec.export.artifact.text.sequence_reader import open_reader
 from tests.tiny_transformer import save_tiny_transformer
 
+pytestmark = pytest.mark.slow
+
 CLS, SEP, RED, SHOES = 2, 3, 4, 5
 
 

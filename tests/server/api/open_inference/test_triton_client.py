@@ -12,6 +12,8 @@ import pytest
 from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException
 
+pytestmark = pytest.mark.e2e
+
 PATIENCE_S = 60.0
 KEY = "0123456789abcdef" * 2
 UNKNOWN = "qqqq zzzz xxxx"

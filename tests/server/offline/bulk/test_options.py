@@ -56,6 +56,7 @@ async def ask(serving: Serving, request: pytest.FixtureRequest) -> AsyncIterator
         yield answer
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("ask", ["opened_artifact"], indirect=True)
 async def test_probabilities_and_the_least_score(
     ask: Callable[..., Any], opened_artifact: Artifact, tmp_path: Path
@@ -67,6 +68,7 @@ async def test_probabilities_and_the_least_score(
     assert 0 < sum(map(len, answers)) < sum(map(len, everything))
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("ask", ["described_artifact"], indirect=True)
 @pytest.mark.parametrize(
     "conditions",
@@ -86,6 +88,7 @@ async def test_conditions_on_labels(
     assert answers == await ask(top_k=12, **conditions)
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize(
     ("options", "message"),
     [
