@@ -122,9 +122,11 @@ def run_demo_script(folder: Path, **environment: str) -> subprocess.CompletedPro
     programs = folder / "bin"
     programs.mkdir(exist_ok=True)
     if not (rm := programs / "rm").exists():
-        rm.symlink_to(shutil.which("rm"))
-    command = ["/bin/sh", DEMO_SCRIPT, folder, folder / "artifact"]
-    return subprocess.run(command, env={"PATH": programs, **environment}, capture_output=True, text=True, check=False)
+        rm.symlink_to(shutil.which("rm") or "/bin/rm")
+    command: list[str | Path] = ["/bin/sh", DEMO_SCRIPT, folder, folder / "artifact"]
+    return subprocess.run(
+        command, env={"PATH": str(programs), **environment}, capture_output=True, text=True, check=False
+    )
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import httpx
 import pytest
@@ -101,7 +101,7 @@ def watched(demo_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> It
             "--timeout",
             "30",
         ]
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         processes = [
             subprocess.Popen([*command, f"--web.listen-address={address}"], **quiet),
             subprocess.Popen(load, cwd=ROOT, **quiet),
@@ -145,11 +145,12 @@ def test_promtool_accepts_rules_configuration_and_metrics(watched: Watched, tmp_
     config = (ROOT / "docker" / "prometheus.yml").read_text()
     (tmp_path / "prometheus.yml").write_text(config.replace("/etc/prometheus", str(ROOT / "docker")))
     metrics = httpx.get(f"{watched.url}/metrics", timeout=PATIENCE_S).text
-    for arguments, given in [
+    checks: list[tuple[list[str | Path], str | None]] = [
         (["rules", ROOT / "docker" / "alerts.yml"], None),
         (["config", tmp_path / "prometheus.yml"], None),
         (["metrics"], metrics),
-    ]:
+    ]
+    for arguments, given in checks:
         done = subprocess.run(["promtool", "check", *map(str, arguments)], input=given, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
         assert not done.stderr, done.stderr

@@ -33,7 +33,12 @@ def run(module: str, *arguments: object) -> str:
 
 
 def settings_of(folder: Path, *more: str) -> list[str]:
-    own = (f"encoder.model={folder / 'tiny'}", "encoder.pieces=8", f"model.dim={DIM}", "sparse.enabled=false")
+    own: tuple[str, ...] = (
+        f"encoder.model={folder / 'tiny'}",
+        "encoder.pieces=8",
+        f"model.dim={DIM}",
+        "sparse.enabled=false",
+    )
     own += ("encoder.rate_share=1.0",)
     steps = ("extreme.min_steps=60", "surrogate.min_steps=60", "surrogate.batch_size=32", "extreme.batch_size=32")
     return [word for setting in ("encoder.kind=transformer", *own, *steps, *more) for word in ("--set", setting)]

@@ -58,7 +58,7 @@ def test_batches_of_any_size(demo_artifact: Path, queries: list[str], alone: lis
 @pytest.mark.parametrize("workers", [1, 4])
 def test_any_number_of_workers(demo_artifact: Path, queries: list[str], alone: list[Answer], workers: int) -> None:
     """Requests come side by side, so that batches form of several; connections close, so that all workers get some."""
-    command = [sys.executable, "-m", "astec.server", demo_artifact, "--port", "0", "--workers", str(workers)]
+    command = [sys.executable, "-m", "astec.server", str(demo_artifact), "--port", "0", "--workers", str(workers)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ def measure(predicted, relevant, **options):
 def slow_reference(predicted, relevant, inv, ks):
     """Compute the metrics by their definitions, row by row and term by term."""
     rows = [(list(p), set(r.tolist())) for p, r in zip(predicted, relevant, strict=True) if len(r)]
-    out = {}
+    out: dict[str, Any] = {}
     for k in ks:
         precision = ndcg = recall = psp = best_psp = psndcg = best_psndcg = 0.0
         for ranked, wanted in rows:

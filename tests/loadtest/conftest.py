@@ -2,6 +2,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -39,7 +40,7 @@ class ScriptedServer:
 
     async def _serve(self):
         self._loop, self._done = asyncio.get_running_loop(), asyncio.Event()
-        self._open = set()
+        self._open: set[Any] = set()
         server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         self._ready.set()
@@ -66,7 +67,7 @@ class ScriptedServer:
         request, *fields = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         lengths = [field.split(":")[1] for field in fields if field.lower().startswith("content-length:")]
         payload = json.loads(await reader.readexactly(int(lengths[0])))
-        reply = 404
+        reply: int | tuple[int, bytes] | None = 404
         if request.startswith("POST /predict "):
             number = len(self.payloads)
             self.payloads.append(payload)

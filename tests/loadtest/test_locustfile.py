@@ -3,6 +3,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -13,7 +14,7 @@ pytestmark = pytest.mark.e2e
 
 ROOT = Path(__file__).parents[2]
 # A subprocess, because locust patches sockets and threads of the whole process.
-LOCUST = [sys.executable, "-m", "locust", "-f", ROOT / "loadtest" / "locustfile.py"]
+LOCUST = [sys.executable, "-m", "locust", "-f", str(ROOT / "loadtest" / "locustfile.py")]
 PATIENCE_S = 60
 
 
@@ -69,7 +70,8 @@ def test_the_web_page_starts_the_traffic(locust_page, serve, queries_file, file_
     form |= {"seed": "0", "queries": str(queries_file) if file_is_named else ""}
     started = httpx.post(f"{locust_page}/swarm", data=form, timeout=PATIENCE_S).json()
     assert started["success"], started
-    stats, give_up_s = {}, time.monotonic() + PATIENCE_S
+    stats: dict[str, Any] = {}
+    give_up_s = time.monotonic() + PATIENCE_S
     while not stats.get("num_requests"):
         assert time.monotonic() < give_up_s, "locust sent nothing"
         (*_, stats) = httpx.get(f"{locust_page}/stats/requests", timeout=PATIENCE_S).json()["stats"]

@@ -143,7 +143,7 @@ def test_served_features_are_the_trained_ones(trained: Trained, artifact: Artifa
 
 
 def test_onnx_representations_are_those_of_torch(trained: Trained, artifact: Artifact) -> None:
-    bags = {"bag": artifact.embeddings.bag(trained.bags)}
+    bags: dict[str, Any] = {"bag": artifact.embeddings.bag(trained.bags)}
     if artifact.reranker_embeddings is not None:
         bags["bag_tilde"] = artifact.reranker_embeddings.bag(trained.bags)
     outputs = run_encoder(artifact.encoder_path.read_bytes(), bags)
@@ -217,13 +217,12 @@ def test_joined_learners_serve_the_mean_of_their_logits(make_checkpoint: Callabl
 def shuffled(arrays: DenseArrays, seed: int) -> DenseArrays:
     """Another learner: the numbers of this one in another order."""
     rng = np.random.default_rng(seed)
-    return DenseArrays(
-        *(rng.permutation(getattr(arrays, name).ravel()).reshape(getattr(arrays, name).shape) for name in ARRAYS)
-    )
+    numbers: list[Any] = [getattr(arrays, name) for name in ARRAYS]
+    return DenseArrays(*(rng.permutation(array.ravel()).reshape(array.shape) for array in numbers))
 
 
 def sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    return torch.from_numpy(x).sigmoid().numpy()  # type: ignore[no-any-return]
+    return torch.from_numpy(x).sigmoid().numpy()
 
 
 def sparse_logits(trained: Trained) -> NDArray[np.float32]:
@@ -261,5 +260,5 @@ def shortlist(trained: Trained, artifact: Artifact) -> tuple[NDArray[np.float32]
     norms_B1 = np.maximum(np.linalg.norm(v_BD, axis=1, keepdims=True), 1e-30)
     similarities_BL = np.full(trained.logits.shape, -1, np.float32)
     np.maximum.at(similarities_BL.T, checkpoint.centroid_labels, checkpoint.centroids @ (v_BD / norms_B1).T)
-    similarities_BL[~(kept_BL & v_BD.any(axis=1)[:, None])] = -np.inf
+    similarities_BL[~(kept_BL & v_BD.any(axis=1, keepdims=True))] = -np.inf
     return similarities_BL, votes_BL

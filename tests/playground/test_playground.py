@@ -7,13 +7,17 @@ import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from astec.loadtest.bench.serving import Served, ours_command, served
 from astec.server.api.routes import PLAYGROUND
 
-sync_api = pytest.importorskip("playwright.sync_api")
+if TYPE_CHECKING:
+    from playwright import sync_api
+else:
+    sync_api = pytest.importorskip("playwright.sync_api")
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 PATIENCE_MS = 30_000

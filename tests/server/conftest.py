@@ -2,6 +2,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -42,7 +43,7 @@ def serving() -> Callable[[Artifact], Serve]:
 
 def _serving(artifact: Artifact) -> Serve:
     @asynccontextmanager
-    async def running(**knobs: int) -> AsyncIterator[tuple[FastAPI, httpx.AsyncClient]]:
+    async def running(**knobs: Any) -> AsyncIterator[tuple[FastAPI, httpx.AsyncClient]]:
         settings = Settings(artifact=artifact.path, **knobs)
         app = create_app(settings, artifact, MetricsBoard(1).metrics(0))
         # Errors of the application must reach the client as responses, which the tests check.

@@ -226,4 +226,5 @@ async def test_an_error_of_our_own_gets_500_without_internals(serve, caplog: pyt
     assert problem["detail"] == "The server failed to answer; its log has the details."
     assert 'astec_requests_total{route="/predict",status="500"} 1.0' in metrics
     (record,) = [record for record in caplog.records if record.name == "astec.server.api.predict"]
+    assert record.exc_info is not None
     assert isinstance(record.exc_info[1], RuntimeError)

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -33,7 +34,7 @@ def test_threads_default_to_the_cpus_shared_among_the_workers() -> None:
 @pytest.mark.parametrize("knob", ["port", "workers", "max_batch_size", "queue_capacity", "request_timeout_ms"])
 def test_negative_values_are_refused(knob: str) -> None:
     with pytest.raises(ValidationError, match=knob):
-        Settings(artifact=Path("a"), **{knob: -1})
+        Settings(artifact=Path("a"), **dict[str, Any]({knob: -1}))
 
 
 def test_every_knob_says_what_it_does() -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,7 +75,8 @@ def test_texts_are_kept_in_the_order_of_their_points(
     labels_of |= {label: {label} for label in own}
     assert checkpoint.training["label_texts"] == len(own)
     assert ("9 labels are learnt from as texts, too" in said) == bool(own)
-    assert len(texts) == len(rows) + len(own) - (0 if refit == "true" else checkpoint.training["held_out_texts"])
+    held_out: Any = checkpoint.training["held_out_texts"]
+    assert len(texts) == len(rows) + len(own) - (0 if refit == "true" else held_out)
     for row, text in enumerate(texts):
         labels = checkpoint.point_labels.take(np.array([row])).indices
         assert {checkpoint.labels[label] for label in labels} == labels_of[text]

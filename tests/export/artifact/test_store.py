@@ -225,7 +225,7 @@ def test_an_artifact_of_before_there_were_probabilities_opens(artifact_copy: Pat
 
 
 def set_field(path: str, value: object) -> Callable[[Fields], None]:
-    def edit(manifest: Fields) -> None:
+    def edit(manifest: Any) -> None:
         *parents, leaf = path.split(".")
         for parent in parents:
             manifest = manifest[int(parent) if parent.isdecimal() else parent]

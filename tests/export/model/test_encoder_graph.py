@@ -6,6 +6,7 @@ Shapes: B queries, D dimensions, d of the indices.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,7 +36,10 @@ def slow(arrays: DenseArrays, bag_BD: NDArray[np.float32]) -> tuple[NDArray[np.f
 def test_every_representation_of_a_bag(full_checkpoint: Checkpoint, shortlist_dim: int | None) -> None:
     model, reranker = full_checkpoint.model, full_checkpoint.reranker
     assert reranker is not None
-    bags = {"bag": random_bags(model.embeddings.shape[1]), "bag_tilde": random_bags(reranker.embeddings.shape[1])}
+    bags: dict[str, Any] = {
+        "bag": random_bags(model.embeddings.shape[1]),
+        "bag_tilde": random_bags(reranker.embeddings.shape[1]),
+    }
     v_BD, x_hat_BD = slow(model, bags["bag"])
     expected = {"v": v_BD, "x_hat": x_hat_BD, "x_tilde": slow(reranker, bags["bag_tilde"])[1]}
     projection_Dd = None

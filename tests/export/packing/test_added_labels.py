@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,7 +50,8 @@ def test_what_the_run_has_stays_as_it_is(run: Checkpoint) -> None:
     assert extended.label_counts.tolist() == [*run.label_counts.tolist(), 0, 0]
     assert run.sparse is not None
     assert extended.sparse is not None
-    for before, after in zip(run.sparse.by_label(), extended.sparse.by_label(), strict=True):
+    by_label: list[Any] = [*zip(run.sparse.by_label(), extended.sparse.by_label(), strict=True)]
+    for before, after in by_label:
         assert np.array_equal(after[: len(before)], before)
     before_refit = extended.before_refit()
     assert len(before_refit.points) == len(run.before_refit().points) + 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,7 +20,7 @@ from astec.export.packing.label_table import read_label_metadata
 from astec.export.readers import DataError
 
 LABELS = TextTable.from_texts(["red shoes", "blue shoes", "garden hose"])
-ROWS = [
+ROWS: list[dict[str, Any]] = [
     {"label": "red shoes", "advertiser": "acme", "country": ["DE", "AT", "DE"], "active": True, "bid": 7},
     {"label": " garden hose ", "advertiser": "Öko, Ltd", "country": "AT", "active": False, "bid": -1},
     {"label": "no such label", "advertiser": "acme", "country": [], "active": None, "bid": 0},
@@ -35,7 +36,8 @@ def write_lines(path: Path, *rows: object) -> Path:
 
 def described(metadata: LabelMetadata) -> dict[str, tuple[str, dict[str, list[int]]]]:
     """The kind of each column, and the labels of each of its values."""
-    found, value = {}, 0
+    found: dict[str, tuple[str, dict[str, list[int]]]] = {}
+    value = 0
     for column in metadata.columns:
         labels = {}
         for text in metadata.values[value : value + column.values]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,7 +70,7 @@ def test_the_true_artifact_passes(
 def test_an_encoder_that_is_not_the_runs(
     full_checkpoint: Checkpoint, full_indices: Indices, artifact_copy: Path, part: str, factor: float
 ) -> None:
-    parts = {"model": full_checkpoint.model, "reranker": full_checkpoint.reranker}
+    parts: dict[str, Any] = {"model": full_checkpoint.model, "reranker": full_checkpoint.reranker}
     rewrite_encoder(
         artifact_copy,
         **parts | {part: multiply_last_residual(parts[part], factor)},
@@ -92,12 +93,13 @@ def test_what_the_indices_are_searched_with_is_v_times_the_projection(
 ) -> None:
     bags = full_checkpoint.reference.bags
     assert full_checkpoint.reranker is not None
-    inputs = {
+    inputs: dict[str, Any] = {
         "bag": Embeddings.of(full_checkpoint.model.embeddings).bag(bags),
         "bag_tilde": Embeddings.of(full_checkpoint.reranker.embeddings).bag(bags),
     }
     encoded = run_encoder((full_artifact / FILES.encoder).read_bytes(), inputs)
     v_RD, z_Rd = encoded["v"], encoded["z"]
+    assert full_indices.projection is not None
     np.testing.assert_allclose(z_Rd, v_RD @ full_indices.projection, atol=1e-4)
     assert z_Rd.shape == (len(v_RD), 24)
     assert not z_Rd[-1].any()
@@ -199,7 +201,8 @@ def test_a_graph_with_poor_parameters(
     index: StoredIndex | None = full_indices.sides()[side]
     assert index is not None
     HnswIndex.build(index.vectors(), POOR, seed=0).save(artifact_copy / f"{side}.index")
-    plan = replace(full_indices.plan, **{side: replace(full_indices.plan.sides()[side], params=POOR)})
+    poor: dict[str, Any] = {side: replace(full_indices.plan.sides()[side], params=POOR)}
+    plan = replace(full_indices.plan, **poor)
     message = refusal(full_checkpoint, replace(full_indices, plan=plan), artifact_copy)
     assert message.startswith(f"{side}.index against exact search: recall@10 is")
 

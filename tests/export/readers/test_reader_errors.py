@@ -107,7 +107,7 @@ def test_halves_that_do_not_belong_together_are_no_bad_line(tmp_path, put, featu
 
 def test_all_rows_come_before_the_refusal(tmp_path, put):
     path = put(tmp_path / "f", GOOD + b"{\n" + GOOD)
-    rows = []
+    rows: list[object] = []
     with pytest.raises(BadLinesError):
         rows.extend(open_dataset(path, "train").rows())
     dataset = open_dataset(path, "train")

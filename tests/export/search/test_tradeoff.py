@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -321,7 +322,7 @@ def test_without_held_out_texts_int8_cannot_be_judged(untrained: Checkpoint) -> 
 def test_a_space_with_nothing_to_choose_from_is_named() -> None:
     for name in ("kinds", "dims", "neighbours", "centroid_neighbours", "ms"):
         with pytest.raises(ValueError, match=f"{name} is empty"):
-            SearchSpace(**{name: ()})
+            SearchSpace(**dict[str, Any]({name: ()}))
 
 
 def test_a_plan_without_an_index_is_none() -> None:

@@ -26,7 +26,8 @@ def raw_server():
 
     def start(*answers):
         ready, done = threading.Event(), threading.Event()
-        opened = []
+        opened: list[asyncio.StreamWriter] = []
+        urls: list[str] = []
 
         async def connected(reader, writer):
             opened.append(writer)
@@ -42,7 +43,7 @@ def raw_server():
 
         async def serve():
             server = await asyncio.start_server(connected, "127.0.0.1", 0)
-            start.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            urls.append(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
             ready.set()
             await asyncio.to_thread(done.wait)
             server.close()
@@ -54,7 +55,7 @@ def raw_server():
         threads.append((threading.Thread(target=lambda: asyncio.run(serve())), done))
         threads[-1][0].start()
         ready.wait()
-        return start.url, opened
+        return urls[0], opened
 
     yield start
     for thread, done in threads:

@@ -30,7 +30,7 @@ def test_the_same_seed_draws_the_same_queries():
 
 
 def test_popularity_falls_with_the_rank_as_zipf_says():
-    counts = Counter(draw(TEXTS, 50_000))
+    counts: Counter[object] = Counter(draw(TEXTS, 50_000))
     harmonic = sum(1 / rank for rank in range(1, 51))
     for rank in (1, 2, 10, 50):
         expected = 50_000 / rank / harmonic
@@ -38,7 +38,7 @@ def test_popularity_falls_with_the_rank_as_zipf_says():
 
 
 def test_exponent_zero_favours_no_query():
-    counts = Counter(draw(TEXTS, 50_000, zipf_exponent=0.0))
+    counts: Counter[object] = Counter(draw(TEXTS, 50_000, zipf_exponent=0.0))
     assert len(counts) == 50
     assert max(counts.values()) < 1.3 * min(counts.values())
 

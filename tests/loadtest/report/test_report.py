@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any
 
 import matplotlib.image
 import numpy as np
@@ -14,7 +15,7 @@ PLAN = LoadPlan("http://host", 100.0, None, 10.0)
 
 def measurement(latency_s, kinds=None, **fields):
     count = len(latency_s)
-    values = {
+    values: dict[str, Any] = {
         "window_s": 10.0,
         "due_s": np.linspace(0, 10, count, endpoint=False),
         "lag_s": np.zeros(count),

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -37,7 +38,7 @@ def serve_with(opened_artifact) -> ServeWith:
     """Serves as the command does, with the access control that the settings ask for."""
 
     @asynccontextmanager
-    async def running(**knobs: object) -> AsyncIterator[tuple[AstecApi, httpx.AsyncClient]]:
+    async def running(**knobs: Any) -> AsyncIterator[tuple[AstecApi, httpx.AsyncClient]]:
         settings = Settings(artifact=opened_artifact.path, **knobs)
         app = create_app(settings, opened_artifact, MetricsBoard(1).metrics(0), open_access_control(settings))
         transport = httpx.ASGITransport(app)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from itertools import product
+from typing import Any
 
 import httpx
 import numpy as np
@@ -50,7 +51,7 @@ def queued(metrics: str) -> float:
     return float(metrics.split("\nastec_queue_length ")[1].split()[0])
 
 
-CONDITIONS = [
+CONDITIONS: list[tuple[dict[str, Any], Callable[[int], bool]]] = [
     ({"filter": {"country": "DE"}}, lambda label: label % 4 < 2),
     ({"filter": {"country": ["CH", "AT"]}}, lambda label: label % 4 in (1, 2)),
     ({"filter": {"country": "DE", "active": True}}, lambda label: label % 4 < 2 and label % 3 > 0),
@@ -104,7 +105,7 @@ async def test_the_smallest_score_is_left_to_the_client(serve_described: Serve) 
 async def test_no_condition_is_no_filter(serve_described: Serve) -> None:
     async with serve_described() as (_, client):
         plain = await ask(client, query=QUERIES[0], top_k=30)
-        for nothing in ({}, None):
+        for nothing in (dict[str, object](), None):
             assert await ask(client, query=QUERIES[0], top_k=30, filter=nothing, exclude=nothing) == plain
     assert len(plain["predictions"]) == 8
 
@@ -127,7 +128,7 @@ async def test_requests_that_come_together_get_what_each_gets_alone(serve_descri
 
 
 async def test_the_lines_of_a_stream_have_filters_of_their_own(serve_described: Serve) -> None:
-    lines = [
+    lines: list[dict[str, Any]] = [
         {"query": QUERIES[0], "filter": {"country": "CH"}},
         {"query": QUERIES[0]},
         {"query": QUERIES[1], "filter": {"colour": "red"}},
@@ -228,7 +229,7 @@ async def test_who_asks_without_a_filter_does_not_wait_for_those_with_one(
     release = threading.Event()
     select = LabelMasks.mask_of
 
-    def slowly(masks: LabelMasks, selection: object) -> object:
+    def slowly(masks: LabelMasks, selection: Any) -> object:
         release.wait(30)
         return select(masks, selection)
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import httpx
 import pytest
@@ -111,7 +112,7 @@ def model(app: AstecApi) -> dict[str, str]:
 
 def to_httpx(case: schemathesis.Case) -> httpx.Request:
     """The bytes that schemathesis would have `requests` send."""
-    request = requests.Request(**case.as_transport_kwargs(BASE_URL)).prepare()
+    request: Any = requests.Request(**case.as_transport_kwargs(BASE_URL)).prepare()
     body = request.body.encode() if isinstance(request.body, str) else request.body
     return httpx.Request(request.method, request.url, headers=dict(request.headers), content=body)
 

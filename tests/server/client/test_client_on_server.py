@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import httpx
 import numpy as np
@@ -121,7 +122,10 @@ def test_features_are_asked_as_such(connect, url: str) -> None:
     for features, asked in (
         (Features([3, 17], [0.5, 0.25]), {"ids": [3, 17], "weights": [0.5, 0.25]}),
         (Features((3, 17)), {"ids": [3, 17]}),
-        (Vector(np.array([0.5, 0, 0, 0.25], np.float32)), {"ids": [0, 1, 2, 3], "weights": [0.5, 0, 0, 0.25]}),
+        (
+            Vector(cast("Any", np.array([0.5, 0, 0, 0.25], np.float32))),
+            {"ids": [0, 1, 2, 3], "weights": [0.5, 0, 0, 0.25]},
+        ),
     ):
         expected = raw(url, query=asked)["predictions"]
         assert expected

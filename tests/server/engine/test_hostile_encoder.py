@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,7 +59,7 @@ def matrix(width: int, fill: float) -> NDArray[np.float32]:
 def graph(
     matrices: dict[str, TensorProto],
     *,
-    declared: dict[str, int] = WIDTHS,
+    declared: Mapping[str, int | None] = WIDTHS,
     kind: int = TensorProto.FLOAT,
     bag: str = "bag",
 ) -> bytes:

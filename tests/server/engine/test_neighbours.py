@@ -38,6 +38,7 @@ async def explain(client: httpx.AsyncClient, query: str, **fields: object) -> di
 
 
 async def test_a_training_text_is_its_own_nearest_neighbour(client: httpx.AsyncClient, quoting: Artifact) -> None:
+    assert quoting.point_texts is not None
     for row in range(0, len(quoting.point_texts), 400):
         query = quoting.point_texts[row]
         nearest, *others = (await explain(client, query))["explanation"]["neighbours"]
@@ -49,6 +50,7 @@ async def test_a_training_text_is_its_own_nearest_neighbour(client: httpx.AsyncC
 
 def labels_of(artifact: Artifact, text: str) -> set[str]:
     """Every label of every training point with this text."""
+    assert artifact.point_texts is not None
     rows = [row for row, each in enumerate(artifact.point_texts) if each == text]
     return {artifact.labels[label] for label in artifact.shortlister.points.labels.take(np.array(rows)).indices}
 

@@ -100,5 +100,5 @@ def test_the_longest_line_has_room() -> None:
 
 
 def test_the_least_score_is_compared_as_what_it_is_in_float32() -> None:
-    assert single(np.float32(0.7), least=0.7) != b"[]"
+    assert single(float(np.float32(0.7)), least=0.7) != b"[]"
     assert single(np.nextafter(np.float32(0.7), np.float32(0)), least=0.7) == b"[]"

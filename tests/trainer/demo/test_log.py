@@ -139,8 +139,8 @@ def test_files_are_the_same_bytes_whatever_the_hash_seed(tmp_path):
 def test_written_files_are_read_back(tmp_path):
     write_demo_log(tmp_path / "new" / "folder", SMALL)
     log = generate(SMALL)
-    for split, rows in (("train", log.train), ("test", log.test)):
-        dataset = open_dataset(tmp_path / "new" / "folder", split)
+    folder = tmp_path / "new" / "folder"
+    for dataset, rows in ((open_dataset(folder, "train"), log.train), (open_dataset(folder, "test"), log.test)):
         assert [(row.query, row.labels) for row in dataset.rows()] == rows
     assert sorted(path.name for path in (tmp_path / "new" / "folder").iterdir()) == ["test.jsonl.gz", "train.jsonl.gz"]
 

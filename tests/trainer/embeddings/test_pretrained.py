@@ -132,7 +132,9 @@ def test_a_binary_model_gives_words_and_subwords_their_fasttext_vectors() -> Non
     known = ["red", "shoes", "blue", "car", "new", "bluest", "cafés", "~<bl", "~lues", "~fés>"]
     scale = np.linalg.norm(found["red"]) / np.linalg.norm(EXPECTED["red"])
     for token in known:
-        np.testing.assert_allclose(found[token], scale * EXPECTED[token], rtol=1e-3, atol=1e-6 * scale, err_msg=token)
+        np.testing.assert_allclose(
+            found[token], scale * EXPECTED[token], rtol=1e-3, atol=1e-6 * float(scale), err_msg=token
+        )
     chance, _ = embed("random", SUBWORDS)
     runs_of_words = [token for token in found if " " in token]
     assert share == pytest.approx(1 - len(runs_of_words) / len(found))

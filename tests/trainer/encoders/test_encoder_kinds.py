@@ -5,6 +5,7 @@ import shutil
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ pytestmark = pytest.mark.slow
 
 NUM_ROWS, DIM, LONGEST = 40, 12, 8
 TOLERANCE = 1e-5
-SETTINGS = {
+SETTINGS: dict[str, dict[str, Any]] = {
     "mlp": {"layers": 2, "hidden": 9},
     "gru": {"pooling": "last"},
     "lstm": {"bidirectional": False},
@@ -48,7 +49,7 @@ def tiny_transformer() -> str:
 
 
 def encoder_of(kind: str, seed: int = 0, **changes: object) -> Encoder:
-    own = {"model": tiny_transformer()} if kind == "transformer" else {}
+    own: dict[str, Any] = {"model": tiny_transformer()} if kind == "transformer" else {}
     own |= {"length": LONGEST} if issubclass(encoder_section(kind), WordsSection) else {}
     section = encoder_section(kind)(**(own | SETTINGS.get(kind, {}) | changes))
     num_rows = 0 if section.reads == "vector" else NUM_ROWS
@@ -215,7 +216,8 @@ def test_a_transformer_pools_the_first_piece_or_stays_as_it_is() -> None:
 
 
 def test_a_transformer_begins_as_its_own_library_has_it() -> None:
-    section = encoder_section("transformer")(model=tiny_transformer(), pieces=LONGEST)
+    kind: Any = encoder_section("transformer")
+    section = kind(model=tiny_transformer(), pieces=LONGEST)
     embeddings_VD = trunk_class("transformer").own_embeddings(section, DIM)
     assert embeddings_VD is not None
     model = AutoModel.from_pretrained(tiny_transformer())
@@ -229,7 +231,8 @@ def test_a_transformer_begins_as_its_own_library_has_it() -> None:
 
 
 def test_a_transformer_that_cannot_be_used_is_refused_by_name(tmp_path: Path) -> None:
-    trunk, section = trunk_class("transformer"), encoder_section("transformer")
+    section: Any = encoder_section("transformer")
+    trunk = trunk_class("transformer")
     with pytest.raises(ValueError, match=r"encoder\.model '.*' cannot be read: .*save_pretrained"):
         trunk.own_embeddings(section(model=str(tmp_path)), DIM)
     with pytest.raises(ValueError, match=r"has 12 dimensions, and model\.dim is 300; set model\.dim=12"):

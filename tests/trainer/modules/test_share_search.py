@@ -127,7 +127,7 @@ def two_labels(relevant: int, psp_weight: float, **parts: list[float]) -> ShareC
     candidates = Candidates(np.int32([0, 1]), np.zeros(2, np.float32), np.zeros(2, np.float32), np.array([0, 2]))
     needed = {"classifier": [0.5, 0.5], "similarity": [0.5, 0.5], "votes": [0.5, 0.5]} | parts
     relevant_RL = csr_matrix(np.eye(2, dtype=np.float32)[[relevant]])
-    given = Parts(**{name: np.float32(values) for name, values in needed.items()})
+    given = Parts(**{name: np.array(values, np.float32) for name, values in needed.items()})
     return choose_shares(given, candidates, relevant_RL, np.array([1.0, 4.0]), psp_weight)
 
 
@@ -148,11 +148,11 @@ def test_a_part_has_a_say_only_where_it_is_right(part: str, share: str) -> None:
 def test_a_plateau_wins_over_a_lone_higher_peak() -> None:
     """One text comes right for beta 0.1 to 0.5, two texts for 0.8 alone: their label lies between two others'."""
     bounds = [(0.05, 0.55), (0.75, 0.85), (0.75, 0.85)]
-    plain = np.float32([(0.5, 0.5 + 0.4 * low, 0.5 - 0.4 * high) for low, high in bounds]).ravel()
-    reranker = np.float32([(0.5, 0.1 + 0.4 * low, 0.9 - 0.4 * high) for low, high in bounds]).ravel()
+    plain = np.array([(0.5, 0.5 + 0.4 * low, 0.5 - 0.4 * high) for low, high in bounds], np.float32).ravel()
+    reranker = np.array([(0.5, 0.1 + 0.4 * low, 0.9 - 0.4 * high) for low, high in bounds], np.float32).ravel()
     labels = np.tile(np.arange(3, dtype=np.int32), 3)
     candidates = Candidates(labels, np.zeros(9, np.float32), np.zeros(9, np.float32), np.arange(0, 10, 3))
-    relevant_RL = csr_matrix(np.float32([[1, 0, 0]] * 3))
+    relevant_RL = csr_matrix(np.array([[1, 0, 0]] * 3, np.float32))
     choice = choose_shares(Parts(plain, plain, plain, None, reranker), candidates, relevant_RL, np.ones(3), 0.5)
     figures = {trial["beta"]: trial["P@1"] for trial in choice.trials[-len(BETAS) :]}
     right = dict.fromkeys(BETAS, 0.0) | dict.fromkeys(BETAS[1:6], 100 / 3) | {0.8: 200 / 3}

@@ -6,6 +6,7 @@ Shapes: N texts, L labels, V vocabulary, M examples of a label, S negatives of a
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import Any
 
 import numpy as np
 import pytest
@@ -194,7 +195,7 @@ def test_a_label_without_negatives_takes_every_text_and_one_without_texts_none(n
     labels_NL = np.zeros((NUM_TEXTS, 3), np.float32)
     labels_NL[:, 0] = 1
     train = Examples(noisy.bags, csr_matrix(labels_NL))
-    sparse = learn(train, EXACT, negatives_NS=np.tile(np.int32([1, -1]), (NUM_TEXTS, 1)))
+    sparse = learn(train, EXACT, negatives_NS=np.tile(np.array([1, -1], np.int32), (NUM_TEXTS, 1)))
     margins_NL = train.features(NUM_FEATURES).toarray() @ dense(sparse).T + sparse.bias
     assert margins_NL[:, 0].min() > 0.8
     assert margins_NL[:, 1].max() < -0.8

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -33,7 +34,7 @@ def learn_all(world: World) -> Arrays:
         task = make_task(name, world)
         losses = [float(task.step(task.prepare(rows, step), 0.01)) for step, rows in enumerate(batches(3))]
         figures = task.precision(some_v(), labels_of(NUM_LABELS), some_candidates() if name != "surrogate" else None)
-        model = task.finish(torch.zeros(0))
+        model = task.finish(cast("Encoder", torch.zeros(0)))
         arrays = {f"own.{key}": tensor.numpy().copy() for key, tensor in own_state(task).items()}
         arrays |= {f"all.{key}": tensor.numpy().copy() for key, tensor in task.state().items()}
         arrays |= {f"model.{key}": array for key, array in model.classifier_arrays().items()}
@@ -146,4 +147,4 @@ def some_candidates() -> Candidates:
 if __name__ == "__main__":
     with join_world("cpu") as (joined, _):
         for scenario in (learn_all, go_on, talk):
-            np.savez(Path(sys.argv[1]) / f"{scenario.__name__}-{joined.rank}.npz", **scenario(joined))
+            np.savez(Path(sys.argv[1]) / f"{scenario.__name__}-{joined.rank}.npz", **dict[str, Any](scenario(joined)))

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from astec.trainer.training.layers import Classifier
 
 pytestmark = pytest.mark.e2e
 
-Ranks = list[dict[str, NDArray[np.generic]]]
+Ranks = list[dict[str, NDArray[Any]]]
 TORCHRUN = (sys.executable, "-W", "error", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 SCENARIOS = Path(__file__).with_name("rank_scenarios.py")
 MODULES = ("surrogate", "extreme", "reranker")
@@ -78,7 +79,7 @@ def test_split_labels_share_all_but_the_classifiers_whose_rows_are_divided(
 
 @pytest.mark.parametrize("module", MODULES)
 def test_two_processes_learn_what_one_learns(
-    module: str, scenarios: Callable[[str], Ranks], alone: dict[str, NDArray[np.generic]]
+    module: str, scenarios: Callable[[str], Ranks], alone: dict[str, NDArray[Any]]
 ) -> None:
     """With dropout, a text without tokens, and last batches of one text, so that one process has no text."""
     two = scenarios("learn_all")[0]
@@ -123,7 +124,7 @@ def test_every_pair_of_a_batch_belongs_to_one_process() -> None:
     labels_U = generator.permutation(50)[:30]
     pairs = np.unique(generator.integers(0, (17, 30), (80, 2)), axis=0)
     rows_B = np.arange(100, 117)
-    found = []
+    found: list[tuple[int, int]] = []
     for text_rank, label_rank in product(range(3), range(4)):
         mesh = Mesh(World(text_rank, 3), World(label_rank, 4))
         texts, num_own = mesh.own_texts_first(rows_B)

@@ -2,6 +2,7 @@
 
 from dataclasses import fields
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -40,10 +41,13 @@ def shop(texts: TextTable | None) -> TrainingData:
 def evaluated(data: TrainingData, summary: dict[str, object] | None = None) -> Evaluation:
     """Candidates red, lamp and shoes for text 4, and none for text 5."""
     candidates = Candidates(
-        np.int32([0, 1, 2]), np.float32([0.5, 0.9, 0.7]), np.zeros(3, np.float32), np.array([0, 3, 3])
+        np.array([0, 1, 2], np.int32),
+        np.array([0.5, 0.9, 0.7], np.float32),
+        np.zeros(3, np.float32),
+        np.array([0, 3, 3]),
     )
     scores_C = np.array([0.1, 0.8, 0.3], np.float32)
-    return evaluate(data, HELD_OUT, candidates, scores_C, {"alpha": 0.5}, summary or {"texts": 4})
+    return evaluate(data, HELD_OUT, candidates, scores_C, {"alpha": 0.5}, summary or dict[str, Any](texts=4))
 
 
 TEXTS = TextTable.from_texts([f"text {row}" for row in range(6)])

@@ -172,7 +172,9 @@ def test_a_run_without_an_evaluation_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / REPORT_FILE).exists()
 
 
-def test_the_command_writes_it_again(finish_run: Callable[..., Path], astec_train: Callable[..., object]) -> None:
+def test_the_command_writes_it_again(
+    finish_run: Callable[..., Path], astec_train: Callable[..., tuple[int, str]]
+) -> None:
     folder = finish_run(EVALUATION, ALPHAS)
     code, said = astec_train("report", folder)
     assert (code, said.strip()) == (0, f"wrote {folder / REPORT_FILE}")

@@ -131,7 +131,7 @@ def test_data_that_differs_is_told_how(now: dict[str, int | str], difference: st
 
 
 def computed(value: float) -> Arrays:
-    return {"x": np.float32([value, 2]), "count": np.array(3)}
+    return {"x": np.array([value, 2], np.float32), "count": np.array(3)}
 
 
 def test_a_stage_is_computed_once(run: Run) -> None:
@@ -149,7 +149,7 @@ def test_a_stage_of_nothing_is_kept_too(run: Run) -> None:
 def test_progress_is_kept_until_its_stage_is(run: Run) -> None:
     assert run.load_progress("extreme") is None
     for value in (1, 5):
-        run.save_progress("extreme", lambda value=value: computed(value))
+        run.save_progress("extreme", partial(computed, value))
     progress = Run(run.folder).load_progress("extreme")
     assert progress is not None
     assert progress["x"].tolist() == [5, 2]

@@ -122,18 +122,20 @@ def test_the_loss_is_equation_1_on_all_pairs() -> None:
     generator = seeded()
     logits = 5 * torch.randn(9, 14, generator=generator)
     positive = torch.rand(9, 14, generator=generator) < 0.2
+    rows, columns = positive.nonzero(as_tuple=True)
     signs = torch.where(positive, 1.0, -1.0)
     expected = torch.log1p(torch.exp(-signs * logits)).sum(dim=1).mean()
-    torch.testing.assert_close(one_vs_all_loss(logits, *positive.nonzero(as_tuple=True)), expected)
+    torch.testing.assert_close(one_vs_all_loss(logits, rows, columns), expected)
 
 
 def test_the_gradient_of_the_loss_is_that_of_equation_1() -> None:
     generator = seeded()
     logits = torch.randn(9, 14, generator=generator, requires_grad=True)
     positive = torch.rand(9, 14, generator=generator) < 0.2
+    rows, columns = positive.nonzero(as_tuple=True)
     signs = torch.where(positive, 1.0, -1.0)
     (expected,) = torch.autograd.grad(7 * torch.log1p(torch.exp(-signs * logits)).sum(dim=1).mean(), logits)
-    (found,) = torch.autograd.grad(7 * one_vs_all_loss(logits, *positive.nonzero(as_tuple=True)), logits)
+    (found,) = torch.autograd.grad(7 * one_vs_all_loss(logits, rows, columns), logits)
     torch.testing.assert_close(found, expected)
 
 

@@ -29,7 +29,10 @@ def test_the_bias_counts() -> None:
 
 def test_precision_over_candidates_knows_no_other_labels() -> None:
     candidates = Candidates(
-        np.int32([5, 2, 3]), np.float32([0.9, 0.1, 0.5]), np.zeros(3, np.float32), np.array([0, 2, 3])
+        np.array([5, 2, 3], np.int32),
+        np.array([0.9, 0.1, 0.5], np.float32),
+        np.zeros(3, np.float32),
+        np.array([0, 2, 3]),
     )
     figures = progress_metrics(X_RD, WEIGHT_LD, BIAS_L, RELEVANT_RL, candidates)
     assert figures == pytest.approx({"P@1": 100.0, "P@3": 33.33, "P@5": 20.0})
@@ -42,7 +45,9 @@ def test_fewer_labels_than_ranks() -> None:
 
 def test_nothing_relevant_nothing_said() -> None:
     nothing = csr_matrix((2, 6), dtype=np.float32)
-    candidates = Candidates(np.int32([5]), np.ones(1, np.float32), np.zeros(1, np.float32), np.array([0, 1, 1]))
+    candidates = Candidates(
+        np.array([5], np.int32), np.ones(1, np.float32), np.zeros(1, np.float32), np.array([0, 1, 1])
+    )
     assert progress_metrics(X_RD, WEIGHT_LD, BIAS_L, nothing, None) == {}
     assert recall_metrics(candidates, nothing) == {}
 
@@ -66,7 +71,9 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_shortlist_recall_by_rank() -> None:
     labels = np.arange(20, dtype=np.int32)
-    candidates = Candidates(labels, 1 - labels / np.float32(20), np.zeros(20, np.float32), np.array([0, 20]))
+    candidates = Candidates(
+        labels, 1 - labels.astype(np.float32) / np.float32(20), np.zeros(20, np.float32), np.array([0, 20])
+    )
     relevant_RL = csr_matrix(np.array([[0.0] * 3 + [1] + [0] * 11 + [1] + [0] * 4]))
     recall = recall_metrics(candidates, relevant_RL)
     assert recall == {"shortlist recall@10": 50.0} | {f"shortlist recall@{k}": 100.0 for k in (50, 100, 300)}

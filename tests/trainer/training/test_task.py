@@ -1,5 +1,7 @@
 """The training problem of every module: its batches, the direction of its steps, and resuming from a saved state."""
 
+from typing import cast
+
 import numpy as np
 import pytest
 import torch
@@ -128,7 +130,7 @@ def test_classifiers_learn_to_tell_the_labels_apart_within_their_bound(
     task = task_of(FrozenFeatures(v_ND, CPU), sampler(examples), spectral_bound=bound, precision=precision)
     losses = learn(task, range(300))
     assert losses[-1] < 0.2 * losses[0]
-    model = task.finish(torch.empty(0, MODEL.dim))
+    model = task.finish(cast("Encoder", torch.empty(0, MODEL.dim)))
     assert model.residuals.shape == (1, MODEL.dim, MODEL.dim)
     assert float(torch.linalg.matrix_norm(model.residuals[0].double(), ord=2)) <= bound * (1 + 1e-6)
     logits_NL = model.transform(torch.from_numpy(v_ND)) @ model.classifier.T + model.bias

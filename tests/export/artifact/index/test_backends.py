@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -73,9 +73,9 @@ def test_finds_the_nearest_with_their_cosines(
 
 
 def test_a_batch_is_its_queries_one_by_one(index: StoredIndex, queries: NDArray[np.float32]) -> None:
-    together = index.search(queries, 10)
+    together: tuple[NDArray[Any], ...] = index.search(queries, 10)
     for row in range(len(queries)):
-        alone = index.search(queries[row : row + 1], 10)
+        alone: tuple[NDArray[Any], ...] = index.search(queries[row : row + 1], 10)
         for of_all, of_one in zip(together, alone, strict=True):
             assert of_all[row].tolist() == of_one[0].tolist()
 
@@ -141,8 +141,8 @@ def test_what_is_loaded_searches_as_what_was_saved(
     loaded = backend.load(tmp_path / "points.index", DIM, PARAMS)
     assert loaded.count == index.count == COUNT
     assert loaded.vectors().tolist() == index.vectors().tolist()
-    for found, expected in zip(loaded.search(queries, 10), index.search(queries, 10), strict=True):
-        assert found.tolist() == expected.tolist()
+    found, expected = loaded.search(queries, 10), index.search(queries, 10)
+    assert [array.tolist() for array in found] == [array.tolist() for array in expected]
 
 
 @pytest.mark.parametrize("name", ["hnswlib", "hnsw-int8"])

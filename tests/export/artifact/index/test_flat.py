@@ -16,7 +16,7 @@ PARAMS = HnswParams(2, 1, 1)
 
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.where(norms > 0, norms, 1)
+    return (vectors / np.where(norms > 0, norms, 1)).astype(np.float32)
 
 
 @settings(derandomize=True, deadline=None)

@@ -194,7 +194,9 @@ def test_numbers_that_would_lead_out_of_the_file_are_refused(
     )
     links = {name: getattr(graph, name).copy() for name in ("links", "upper_nodes", "upper_bounds", "upper_links")}
     (parts | links)[array][at] = value
-    Int8Index(*parts.values(), HnswGraph(**links, entry=graph.entry), 1).save(tmp_path / "points.index")
+    Int8Index(
+        parts["_codes_ND"], parts["_scales_N"], parts["_factors_D"], HnswGraph(**links, entry=graph.entry), 1
+    ).save(tmp_path / "points.index")
     with pytest.raises(ValueError, match=rf"points\.index is no sound int8 graph: .*{problem}"):
         Int8Index.load(tmp_path / "points.index", DIM, PARAMS)
 

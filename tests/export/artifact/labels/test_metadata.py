@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,7 +47,12 @@ def select(metadata: LabelMetadata, selection: Selection) -> list[int]:
 
 
 def test_a_filter_asks_for_one_value_of_each_column_and_exclude_for_none(tmp_path: Path) -> None:
-    rows = [{"country": "DE", "active": True}, {"country": ["AT", "DE"], "active": False}, {"country": "AT"}, {}]
+    rows: list[dict[str, Any]] = [
+        {"country": "DE", "active": True},
+        {"country": ["AT", "DE"], "active": False},
+        {"country": "AT"},
+        {},
+    ]
     metadata = written(tmp_path, rows, 5)
     assert select(metadata, Selection((), ())) == [0, 1, 2, 3, 4]
     assert select(metadata, Selection((("country", ("DE",)),), ())) == [0, 1]

@@ -155,7 +155,8 @@ def test_a_part_without_a_share_is_not_looked_at() -> None:
     """The part is NaN: if it were read, the scores would be NaN."""
     candidates = candidates_of([[0, 1]])
     classifier = classifiers_of([[1]], [[0], [1]], [0, 0])
-    x_BD, weights_LD, scales_L, bias_L = (np.full_like(array, np.nan) for array in classifier)
+    arrays: list[Any] = [np.full_like(array, np.nan) for array in classifier]
+    x_BD, weights_LD, scales_L, bias_L = arrays
     nothing = Classifiers(x_BD, mapped(weights_LD), mapped(scales_L), mapped(bias_L))
     labels, scores = rank(candidates, CLASSIFIER_ALONE, 2, classifier, nothing, np.full(2, np.nan, np.float32))
     assert labels.tolist() == [[1, 0]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,7 +16,7 @@ QUERIES = ["red shoes", 'a "quoted", one', "two\nlines", "", "Größe"]
 CSV = 'id,query,text\n1,red shoes,x\n2,"a ""quoted"", one",x\n3,"two\nlines",x\n4,,x\n\n5, Größe ,x\n'
 
 
-def write_parquet(path: Path, **columns: list[object]) -> Path:
+def write_parquet(path: Path, **columns: Sequence[object]) -> Path:
     pq.write_table(pa.table(columns), path)
     return path
 

@@ -5,6 +5,7 @@ import json
 import re
 import threading
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -226,7 +227,14 @@ async def test_a_client_that_left_is_counted_and_nothing_is_raised(serve) -> Non
         sent.append(message)
 
     async with serve() as (app, client):
-        scope = {"type": "http", "method": "POST", "path": INFER, "headers": [], "query_string": b"", "server": None}
+        scope: dict[str, Any] = {
+            "type": "http",
+            "method": "POST",
+            "path": INFER,
+            "headers": [],
+            "query_string": b"",
+            "server": None,
+        }
         await app(scope, Exchange().receive, send)
         metrics = (await client.get("/metrics")).text
     assert sent[0]["status"] == 499

@@ -1,5 +1,7 @@
 """Tensors as bytes, against the reading and writing of Triton's own client."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor
@@ -24,7 +26,7 @@ def test_texts_are_read_as_the_client_writes_them() -> None:
     [("INT32", "<i4", [1, -1]), ("INT64", "<i8", [2**40, -1]), ("FP32", "<f4", [0.25, 0.0])],
     ids=["INT32", "INT64", "FP32"],
 )
-def test_numbers_are_little_endian(datatype: str, dtype: str, elements: list[float]) -> None:
+def test_numbers_are_little_endian(datatype: Any, dtype: str, elements: list[float]) -> None:
     assert np.frombuffer(pack(datatype, elements), dtype).tolist() == elements
 
 

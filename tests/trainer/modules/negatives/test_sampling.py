@@ -78,8 +78,8 @@ def test_points_are_the_texts_with_their_labels(
 def test_graphs_follow_their_seed(v_ND: NDArray[np.float32], labels_NL: csr_matrix, graphs: Graphs) -> None:
     again = build_graphs(v_ND, labels_NL, SHORTLIST, seed=0)
     for one, other in ((graphs.centroids, again.centroids), (graphs.points, again.points)):
-        for found, repeated in zip(one.search(v_ND[:50], 8), other.search(v_ND[:50], 8), strict=True):
-            assert found.tolist() == repeated.tolist()
+        found, repeated = one.search(v_ND[:50], 8), other.search(v_ND[:50], 8)
+        assert [array.tolist() for array in found] == [array.tolist() for array in repeated]
 
 
 def test_the_shortlist_is_the_union_of_what_both_graphs_find(

@@ -35,7 +35,7 @@ def test_centroids_are_the_normalised_means_of_the_texts_of_a_label() -> None:
 
 def test_rows_get_norm_one_and_empty_rows_stay_empty() -> None:
     matrix = csr_matrix(np.array([[3, 4, 0], [0, 0, 0], [0, -2, 0]], np.float32))
-    np.testing.assert_allclose(normalize_rows(matrix).toarray(), [[0.6, 0.8, 0], [0, 0, 0], [0, -1, 0]], rtol=1e-6)
+    np.testing.assert_allclose(normalize_rows(matrix).toarray(), [[0.6, 0.8, 0], [0.0, 0, 0], [0.0, -1, 0]], rtol=1e-6)
 
 
 @settings(derandomize=True, deadline=None, max_examples=60)
@@ -96,7 +96,9 @@ def test_clusters_are_better_than_those_of_chance() -> None:
 
 
 @pytest.mark.parametrize(
-    "centroids", [np.zeros((20, 5), np.float32), np.tile(np.float32([0.6, 0.8, 0, 0, 0]), (20, 1))], ids=["no", "equal"]
+    "centroids",
+    [np.zeros((20, 5), np.float32), np.tile(np.array([0.6, 0.8, 0, 0, 0], np.float32), (20, 1))],
+    ids=["no", "equal"],
 )
 def test_labels_that_cannot_be_told_apart_are_still_balanced(centroids: NDArray[np.float32]) -> None:
     assert np.bincount(cluster_labels(csr_matrix(centroids), 4, seed=0)).tolist() == [5, 5, 5, 5]
