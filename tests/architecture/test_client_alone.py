@@ -1,4 +1,4 @@
-"""Who installs the client loads httpx and nothing else of this project, or of what a server needs."""
+"""Importing the client loads httpx, and neither the rest of this project nor what a server needs."""
 
 from __future__ import annotations
 

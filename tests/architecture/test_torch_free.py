@@ -1,4 +1,4 @@
-"""A serving host installs no torch: what it runs must not load it."""
+"""A serving host installs no torch, so the server and the exporter must not import it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds the containers together without an engine to build them; building and running them is a manual check."""
+"""The container files agree with the code and with one another; building and running them is a manual check."""
 
 from __future__ import annotations
 

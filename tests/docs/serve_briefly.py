@@ -1,4 +1,4 @@
-"""Serve as `astec-serve` with the same arguments, on a free port, and stop when it serves; its exit status."""
+"""Run `astec-serve` with the given arguments on a free port, and stop it as soon as it serves."""
 
 from __future__ import annotations
 

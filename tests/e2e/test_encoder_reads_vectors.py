@@ -1,4 +1,4 @@
-"""Vectors of another model: trained as they are, exported, served, and asked for over HTTP."""
+"""Vectors of another model are trained on, exported, served, and sent as queries over HTTP."""
 
 import subprocess
 import sys

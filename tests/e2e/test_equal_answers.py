@@ -1,4 +1,4 @@
-"""A query's answer is its own: the same alone or in any batch, from one worker or from one of four."""
+"""A query gets the same answer alone or in any batch, from one worker process or from one of four."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The playground as people use it: in a browser, on a real server."""
+"""The playground in a real browser, on a real server."""
 
 import json
 import re

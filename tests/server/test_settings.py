@@ -1,3 +1,5 @@
+"""The settings of the server."""
+
 from pathlib import Path
 from typing import Any
 

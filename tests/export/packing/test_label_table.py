@@ -1,4 +1,4 @@
-"""From a table about labels to metadata: formats, values, and what is refused with its line."""
+"""A table of label metadata is read in every format; bad rows are refused with their line number."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""The mix of queries that a load test sends."""
+
 from collections import Counter
 from itertools import islice
 

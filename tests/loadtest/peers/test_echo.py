@@ -1,3 +1,5 @@
+"""The echo server that the server is compared with."""
+
 import json
 import sys
 from urllib.error import HTTPError

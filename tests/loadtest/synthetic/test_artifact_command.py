@@ -1,3 +1,5 @@
+"""Synthetic artifacts of a given size."""
+
 import json
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""The cache of responses."""
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

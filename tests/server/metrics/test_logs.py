@@ -1,3 +1,5 @@
+"""Log lines in JSON."""
+
 import json
 import logging
 import logging.config

@@ -1,3 +1,5 @@
+"""The number of CPUs that a process may use."""
+
 import os
 from pathlib import Path
 

@@ -1,3 +1,5 @@
+"""A process's memory: resident, proportional, private and anonymous."""
+
 import json
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Brute force by a kernel against brute force by numpy."""
+"""The exhaustive search kernel against numpy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is hnswlib's own: islands, and a library that keeps quiet."""
+"""Properties of the hnswlib backend alone: equal vectors, files cut short, seeds and search width."""
 
 from __future__ import annotations
 

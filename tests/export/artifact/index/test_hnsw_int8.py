@@ -1,4 +1,4 @@
-"""What is the int8 graph's own: the walk against exact search and hnswlib's, and files that do not tell the truth."""
+"""The int8 graph: its search against exact search and hnswlib, and damaged files that it refuses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shortlists of queries that may be answered with some labels only, on models with every part."""
+"""Shortlists of queries that only some labels may answer, on models with every part."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is published is whole: neither an exception nor a kill leaves a half."""
+"""Files and folders are written whole or not at all, also after an exception or a kill."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ragged bags: selected."""
+"""Selecting rows of bags of features."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The hash table from tokens' hashes to their ids, and tables that could not be searched."""
+"""The hash table from token hashes to token ids, and damaged tables that are refused."""
 
 from __future__ import annotations
 

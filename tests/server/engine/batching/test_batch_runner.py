@@ -1,3 +1,5 @@
+"""Batches are computed on the event loop or on an inference thread, depending on how long they take."""
+
 import threading
 import time
 from collections.abc import Iterator

@@ -1,3 +1,5 @@
+"""The batcher: batches, queue, deadlines and cancellation."""
+
 import asyncio
 import time
 from collections import Counter

@@ -1,3 +1,5 @@
+"""The inference threads."""
+
 import asyncio
 import threading
 

@@ -1,4 +1,4 @@
-"""Exact search against the graphs that serve, with so wide a search that these miss nothing either."""
+"""Exact search against the graphs that serve, which search so widely here that they miss nothing."""
 
 import numpy as np
 import pytest
