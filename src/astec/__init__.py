@@ -17,8 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from astec.loadtest.bench.over_http import load
-    from astec.model import Model
+    from astec.model import Model, load
     from astec.server.client import AstecClient as Client
     from astec.server.client import AsyncAstecClient as AsyncClient
 

@@ -165,8 +165,8 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     python = folder / "bin" / "python"
     site = Path(run([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], folder).strip())
     (site / "packages.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python, "install", "--quiet"]
-    run([*pip, "--no-index", "--no-deps", "--ignore-installed", wheel], folder)
+    pip: list[str | Path] = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python]
+    run([*pip, "install", "--quiet", "--no-index", "--no-deps", "--ignore-installed", wheel], folder)
     return folder
 
 
@@ -194,7 +194,7 @@ def variables(environment: Path, users_project: Path) -> dict[str, str]:
 
 def python(environment: Path, users_project: Path, variables: dict[str, str], program: str, *arguments: object) -> str:
     """Run a program with the installed wheel in the user's project; its output."""
-    command = [environment / "bin" / "python", "-c", program, *map(str, arguments)]
+    command: list[str | Path] = [environment / "bin" / "python", "-c", program, *map(str, arguments)]
     return run(command, users_project, variables)
 
 

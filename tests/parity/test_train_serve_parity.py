@@ -218,7 +218,8 @@ def shuffled(arrays: DenseArrays, seed: int) -> DenseArrays:
     """Another learner: the numbers of this one in another order."""
     rng = np.random.default_rng(seed)
     numbers: list[Any] = [getattr(arrays, name) for name in ARRAYS]
-    return DenseArrays(*(rng.permutation(array.ravel()).reshape(array.shape) for array in numbers))
+    moved: list[Any] = [rng.permutation(array.ravel()).reshape(array.shape) for array in numbers]
+    return DenseArrays(*moved)
 
 
 def sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -39,7 +39,7 @@ def open_page(browser: "sync_api.Browser") -> Iterator[Callable[..., "sync_api.P
     """Opens an address in a window of its own; what a page logs as an error fails the test."""
     contexts, complaints = [], []
 
-    def open_it(url: str, **options: object) -> "sync_api.Page":
+    def open_it(url: str, **options: Any) -> "sync_api.Page":
         contexts.append(browser.new_context(**options))
         page = contexts[-1].new_page()
         page.set_default_timeout(PATIENCE_MS)
@@ -69,8 +69,8 @@ def test_results_come_as_one_types_and_go_with_the_query(server: Served, open_pa
     bars = first(page).locator(".labels .ranked i")
     widths = [float(re.search(r"width: ([\d.]+)%", style).group(1)) for style in styles(bars)]
     assert widths == pytest.approx([100 * score for score in scores], abs=0.1)
-    assert "featurize" in first(page).locator(".times").text_content()
-    assert "version" in page.locator("#model").text_content()
+    assert "featurize" in (first(page).locator(".times").text_content() or "")
+    assert "version" in (page.locator("#model").text_content() or "")
     page.locator("#query").fill("")
     sync_api.expect(first(page).locator(".labels li")).to_have_count(0)
 
@@ -90,7 +90,7 @@ def test_why_shows_parts_that_fill_the_score_and_tokens_of_the_query(server: Ser
     first(page).locator(".labels .why").first.wait_for()
     best = first(page).locator(".labels li").first
     parts = [float(part.split()[1]) for part in best.locator(".key span").all_text_contents()]
-    assert sum(parts) == pytest.approx(float(best.locator(".score").text_content()), abs=0.003)
+    assert sum(parts) == pytest.approx(float(best.locator(".score").text_content() or "nan"), abs=0.003)
     assert any(
         re.fullmatch(r"running -?\d+\.\d\d", token) for token in best.locator(".tokens span").all_text_contents()
     )
@@ -169,6 +169,8 @@ def test_two_queries_stand_side_by_side_with_what_they_share_marked(server: Serv
         assert panel.locator(".both:visible").count() == len(shared)
     sync_api.expect(page.locator("#overlap")).to_have_text(f"{len(shared)} of 5 labels in both")
     one, other = (panel.bounding_box() for panel in (first(page), second))
+    assert one is not None
+    assert other is not None
     assert one["y"] == other["y"]
     assert one["x"] + one["width"] <= other["x"]
     again = open_page(page.url, viewport={"width": 360, "height": 640})

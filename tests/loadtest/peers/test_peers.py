@@ -136,9 +136,9 @@ def test_the_best_of_every_column_is_bold_and_what_failed_has_dashes() -> None:
 
 
 def test_a_comparison_of_nothing_is_a_table_without_rows() -> None:
-    console = Console(width=132, file=StringIO())
-    console.print(comparison_table([]))
-    assert "PSP@5" in console.file.getvalue()
+    printed = StringIO()
+    Console(width=132, file=printed).print(comparison_table([]))
+    assert "PSP@5" in printed.getvalue()
 
 
 def test_a_tool_is_trained_and_asked(shop: Path, tmp_path: Path) -> None:

@@ -153,7 +153,9 @@ async def test_an_attribute_is_of_the_type_that_the_server_relies_on(name: str, 
 @pytest.mark.parametrize("status", [200, 408, 429, 431, 503])
 def test_status_lines_are_bytes_by_status(status: int) -> None:
     line = STATUS_LINE.get(status, b"")
-    assert re.fullmatch(rb"HTTP/1\.1 %d [A-Za-z ]+\r\n" % status, line), problem(f"STATUS_LINE[{status}]", f"is {line}")
+    assert re.fullmatch(rb"HTTP/1\.1 %d [A-Za-z ]+\r\n" % status, line), problem(
+        f"STATUS_LINE[{status}]", f"is {line!r}"
+    )
 
 
 async def test_a_tick_puts_the_configured_headers_into_every_response(objects: dict[str, Any]) -> None:

@@ -74,9 +74,8 @@ def test_features_without_names_make_a_featurizer_of_ids(tmp_path: Path) -> None
     assert isinstance(data.featurizer, IdFeaturizer)
     assert data.featurizer.num_features == 4, "the header's number, not the largest id that occurs"
     assert list(data.label_texts) == ["0", "2"], "labels without names are their ids"
-    np.testing.assert_allclose(
-        data.examples.features(4).toarray(), [[0.6, 0, 0.8, 0], [0, 0, 1, 0], [0, 0, 0, 1]], rtol=1e-6
-    )
+    expected = np.array([[0.6, 0, 0.8, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    np.testing.assert_allclose(data.examples.features(4).toarray(), expected, rtol=1e-6)
 
 
 def test_features_with_names_make_a_featurizer_of_words(tmp_path: Path) -> None:

@@ -124,7 +124,9 @@ def test_the_share_of_the_reranker_is_chosen_for_the_best_mix_of_the_rest(
 
 def two_labels(relevant: int, psp_weight: float, **parts: list[float]) -> ShareChoice:
     """Choose shares for one text with two candidates, one of them relevant; parts not given score both alike."""
-    candidates = Candidates(np.int32([0, 1]), np.zeros(2, np.float32), np.zeros(2, np.float32), np.array([0, 2]))
+    candidates = Candidates(
+        np.array([0, 1], np.int32), np.zeros(2, np.float32), np.zeros(2, np.float32), np.array([0, 2])
+    )
     needed = {"classifier": [0.5, 0.5], "similarity": [0.5, 0.5], "votes": [0.5, 0.5]} | parts
     relevant_RL = csr_matrix(np.eye(2, dtype=np.float32)[[relevant]])
     given = Parts(**{name: np.array(values, np.float32) for name, values in needed.items()})

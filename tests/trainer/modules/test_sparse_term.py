@@ -6,7 +6,6 @@ Shapes: N texts, L labels, V vocabulary, M examples of a label, S negatives of a
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Any
 
 import numpy as np
 import pytest
@@ -139,7 +138,8 @@ def test_labels_that_keep_many_weights_are_pruned_harder() -> None:
     num_texts, tokens_per_text = 60, 20
     num_features = num_texts * tokens_per_text
     assert num_features > MIN_HEAD_WEIGHTS
-    features_NV = np.kron(np.eye(num_texts, dtype=np.float32), np.linspace(0.2, 1, tokens_per_text, dtype=np.float32))
+    weights_T = np.linspace(0.2, 1, tokens_per_text)
+    features_NV = np.kron(np.eye(num_texts), weights_T).astype(np.float32)
     labels_NL = np.zeros((num_texts, 2), np.float32)
     labels_NL[2:, 0], labels_NL[:2, 1] = 1, 1
     train = examples_of(features_NV, labels_NL)

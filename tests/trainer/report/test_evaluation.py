@@ -2,7 +2,7 @@
 
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def shop(texts: TextTable | None) -> TrainingData:
     )
 
 
-def evaluated(data: TrainingData, summary: dict[str, object] | None = None) -> Evaluation:
+def evaluated(data: TrainingData, summary: dict[str, Any] | None = None) -> Evaluation:
     """Candidates red, lamp and shoes for text 4, and none for text 5."""
     candidates = Candidates(
         np.array([0, 1, 2], np.int32),
@@ -95,7 +95,9 @@ def test_an_evaluation_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert again.hits().tolist() == evaluation.hits().tolist()
     assert again.scores.tolist() == evaluation.scores.tolist()
     assert again.metrics() == evaluation.metrics()
-    assert again.samples[0].predictions[0] == RankedLabel("red", pytest.approx(0.8), relevant=True)
+    best = again.samples[0].predictions[0]
+    assert best == RankedLabel("red", best.score, relevant=True)
+    assert best.score == pytest.approx(0.8)
 
 
 def test_a_run_that_did_not_finish_is_named(tmp_path: Path) -> None:

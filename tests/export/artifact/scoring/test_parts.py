@@ -14,7 +14,7 @@ from astec.export.artifact.shortlist.candidates import Candidates
 
 
 def test_a_score_is_the_papers_with_sparse_term_votes_and_reranker_beside_it() -> None:
-    parts = Parts(*(np.float32([value]) for value in (0.9, 0.5, 0.3, 0.7, 0.1)))
+    parts = Parts(*(np.array([value], np.float32) for value in (0.9, 0.5, 0.3, 0.7, 0.1)))
     assert parts.scores(Shares(0.6)) == pytest.approx([0.6 * 0.9 + 0.4 * 0.5])
     y = (1 - 0.2 - 0.1) * (0.6 * 0.9 + 0.4 * 0.5) + 0.2 * 0.7 + 0.1 * 0.3
     assert parts.scores(Shares(0.6, gamma=0.2, delta=0.1)) == pytest.approx([y])
