@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 from collections.abc import Callable
@@ -125,3 +126,15 @@ def seal_manifest() -> Callable[[Path, bytes], None]:
 def write_manifest(folder: Path, content: bytes) -> None:
     (folder / MANIFEST_FILE).write_bytes(content)
     (folder / MANIFEST_CHECKSUM_FILE).write_text(f"{sha256(content).hexdigest()}  {MANIFEST_FILE}\n")
+
+
+def put(path: Path, content: bytes, *, gz: bool = False) -> Path:
+    """Write a file, gzipped or not; return its path."""
+    path.write_bytes(gzip.compress(content) if gz else content)
+    return path
+
+
+@pytest.fixture(name="put", scope="session")
+def put_fixture() -> Callable[..., Path]:
+    """The function `put`."""
+    return put

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.export.conftest import put
 
 TextRow = tuple[str, list[str]]
 SparseRow = tuple[dict[int, float], list[int]]
@@ -42,11 +43,6 @@ def y_bytes(rows: list[SparseRow]) -> bytes:
     return _joined([f"{len(rows)} {NUM_LABELS}", *(" ".join(f"{i}:1.0" for i in labels) for _, labels in rows)])
 
 
-def put(path: Path, content: bytes, *, gz: bool = False) -> Path:
-    path.write_bytes(gzip.compress(content) if gz else content)
-    return path
-
-
 def put_rows(folder: Path, format_name: str, rows: list[Any], *, gz: bool = False) -> Path:
     """Write rows as a training file of `folder`; return the path to open."""
     end = ".gz" if gz else ""
@@ -60,11 +56,6 @@ def put_rows(folder: Path, format_name: str, rows: list[Any], *, gz: bool = Fals
         "xc-old": xc_old_bytes,
     }
     return put(folder / f"train.data{end}", to_bytes[format_name](rows), gz=gz)
-
-
-@pytest.fixture(name="put", scope="session")
-def put_fixture() -> Callable[..., Path]:
-    return put
 
 
 @pytest.fixture(name="put_rows", scope="session")
