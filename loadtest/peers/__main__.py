@@ -1,4 +1,4 @@
-"""Compare public tools with ours on one split: `python -m astec.loadtest.peers.__main__ TRAIN TEST --ours ARTIFACT`.
+"""Compare public tools with ours on one split: `python -m astec.loadtest.peers TRAIN TEST --ours ARTIFACT`.
 
 Tools that read features get the features of our featurizer, so that only the models differ; fastText gets the texts.
 Every tool trains with the settings that its own documentation gives, in a process of its own.
