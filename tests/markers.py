@@ -23,7 +23,7 @@ SLOW_FIXTURES = {"demo_run"}
 """Fixtures that train; a fixture that needs one of them is slow, too."""
 
 _TESTS = Path(__file__).parent
-_MARKED_FILE = re.compile(rf"^pytestmark = pytest\.mark\.({'|'.join(MARKERS)})$", re.MULTILINE)
+_MARKED_FILE = re.compile(rf"^pytestmark = \[?pytest\.mark\.({'|'.join(MARKERS)})\b", re.MULTILINE)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

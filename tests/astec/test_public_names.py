@@ -14,6 +14,8 @@ import astec
 import astec.model
 import astec.server.client
 
+pytestmark = pytest.mark.slow
+
 LIGHT = ["numpy", "numba", "httpx", "torch", "pydantic", "onnxruntime", "hnswlib", "importlib.metadata"]
 
 
@@ -70,7 +72,6 @@ def test_a_missing_package_is_named_with_the_extra_that_has_it(missing: str, nam
     assert f"pip install 'astec[{extra}]'" in done.stderr
 
 
-@pytest.mark.slow
 def test_type_checkers_know_the_names(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(

@@ -245,6 +245,7 @@ def test_a_damaged_run_exits_2_and_names_the_file(run_copy: Path, tmp_path: Path
 
 
 # Too little for the encoder's weights (in the middle of the export), and for the vocabulary (at its start).
+@pytest.mark.e2e
 @pytest.mark.parametrize("max_file_bytes", [700_000, 20_000])
 def test_a_full_disk_exits_2_and_leaves_nothing(demo_run: Path, tmp_path: Path, max_file_bytes: int) -> None:
     result = subprocess.run(
