@@ -46,11 +46,11 @@ def copied_project(tmp_path: Path) -> Path:
             "import astec.export.model.checkpoint",
             "The request path of the server knows the artifact and nothing else of export",
         ),
-        ("export/model/checkpoint.py", "import torch", "Serving and exporting never load torch"),
+        ("export/model/checkpoint.py", "import torch", "Serving, exporting and ranking in process never load torch"),
         (
             "export/model/checkpoint.py",
             "import astec.server.errors",
-            "Imports flow one way: trainer -> export <- server; loadtest may see all",
+            "Imports flow one way: trainer -> export <- server <- model; loadtest may see all",
         ),
     ],
     ids=["checkpoint in the request path", "torch in export", "server in export"],

@@ -117,7 +117,7 @@ def test_the_wheel_holds_neither_tests_nor_benchmarks_nor_results(wheel: Path) -
         assert not {"docs", "results", "tests"} & set(folders), name
         assert folders[:2] != ("astec", "loadtest") or not NOT_SHIPPED & set(folders), name
         assert name.startswith(f"astec-{VERSION}.dist-info/") or name.endswith(".py") or name in DATA, name
-    assert "astec/loadtest/command.py" in files_of(wheel)
+    assert "astec/loadtest/run_command.py" in files_of(wheel)
 
 
 def test_the_wheel_holds_the_data_that_the_package_reads(wheel: Path) -> None:

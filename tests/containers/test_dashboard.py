@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -128,14 +129,16 @@ def ask_for_the_unknown(url: str, stop: threading.Event) -> None:
 
 def await_scrapes(watched: Watched) -> None:
     """Return when there are some scrapes of a server that answers and refuses."""
-    give_up_s = time.monotonic() + PATIENCE_S
+    give_up_s = (
+        time.monotonic() + 3 * PATIENCE_S
+    )  # server, load and Prometheus may share two slow CPUs with other tests
     expression = 'count_over_time(astec_requests_total{route="/predict",status="429"}[60s]) >= 6'
     while True:
-        try:
-            if watched.query(expression):
+        # Prometheus answers 503 while it reads its storage.
+        with suppress(httpx.TransportError):
+            ready = httpx.get(f"{watched.prometheus_url}/-/ready", timeout=PATIENCE_S)
+            if ready.status_code == 200 and watched.query(expression):
                 return
-        except httpx.TransportError:
-            pass
         assert time.monotonic() < give_up_s, "Prometheus saw no refusals"
         time.sleep(0.2)
 

@@ -149,8 +149,8 @@ def test_the_loss_of_int8_is_told_and_the_artifact_ranks_nearly_the_same(
     assert "flat, int8" not in results["float32"].output
     full, rounded = (ranked(open_artifact(tmp_path / weights), demo_queries) for weights in results)
     assert 0.85 < (full[0] == rounded[0]).mean() < 1
-    # With rounded embeddings a few queries get another neighbour, and with it other labels.
-    assert (np.abs(full[1] - rounded[1]).max(axis=1) < 0.02).mean() > 0.98
+    # With rounded embeddings a few queries in a hundred get another neighbour, and with it other votes and labels.
+    assert (np.abs(full[1] - rounded[1]).max(axis=1) < 0.02).mean() > 0.95
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def test_the_artifact_is_the_run(full_checkpoint: Checkpoint, full_indices: Indi
     assert (artifact.manifest.model.name, artifact.manifest.model.version) == ("shoes", "v7")
     scoring = artifact.manifest.scoring
     for share in ("alpha", "beta", "gamma", "delta"):
-        assert getattr(scoring, share) == getattr(full_checkpoint, share) > 0
+        assert getattr(scoring, share) == getattr(full_checkpoint.shares, share) > 0
     sizes = artifact.manifest.dimensions
     assert (sizes.learners, sizes.dim) == (3, full_checkpoint.model.embeddings.shape[1])
     assert (sizes.shortlist_dim, artifact.manifest.weights) == (24, "float32")

@@ -11,6 +11,8 @@ from astec.loadtest.family.members import Member, members
 from astec.trainer.settings.encoder_kinds import ENCODERS
 
 ROOT = Path(__file__).parents[3]
+
+pytestmark = pytest.mark.e2e
 CHEAP = (
     *("model.dim=8", "surrogate.epochs=1", "surrogate.min_steps=4", "surrogate.batch_size=16"),
     *("extreme.epochs=1", "extreme.min_steps=4", "extreme.batch_size=16"),

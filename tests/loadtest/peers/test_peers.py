@@ -190,6 +190,7 @@ def test_a_tool_that_cannot_be_installed_is_a_row_that_says_so(shop: Path, tmp_p
     assert "FileExistsError" in row
 
 
+@pytest.mark.slow
 def test_pips_last_words_are_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     package = Package("no-such-tool", "1.0", ("no-such-need",))
@@ -199,6 +200,7 @@ def test_pips_last_words_are_the_reason(tmp_path: Path, monkeypatch: pytest.Monk
     assert said == [f"installing no-such-tool 1.0 in {next(tmp_path.iterdir())}"]
 
 
+@pytest.mark.slow
 def test_an_environment_is_made_once_and_not_at_all_where_the_tool_is_here(tmp_path: Path) -> None:
     here = Package("numpy", version("numpy"), ())
     assert find_python(here, tmp_path, pytest.fail) == Path(sys.executable)
@@ -208,6 +210,7 @@ def test_an_environment_is_made_once_and_not_at_all_where_the_tool_is_here(tmp_p
     assert find_python(Package("tool", "1.0", ()), tmp_path, pytest.fail) == made / "bin" / "python"
 
 
+@pytest.mark.slow
 def test_a_tool_that_fails_or_takes_too_long_says_why(split: PeerSplit, tmp_path: Path) -> None:
     arguments = ("omikuji-parabel", Path(sys.executable), split, tmp_path, tmp_path, 0.0)
     with pytest.raises(PeerError, match=r"train ended with 1: FileNotFoundError.*train_features\.npz"):
