@@ -9,7 +9,7 @@ from typing import Final
 
 from astec.export.artifact.storage.atomic_files import write_file_atomically
 
-RESULTS: Final = Path(__file__).parents[1] / "results"
+RESULTS: Final = Path(__file__).resolve().parents[1] / "results"
 
 
 @dataclass(frozen=True, slots=True)
