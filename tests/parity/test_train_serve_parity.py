@@ -94,7 +94,10 @@ def logits(x_BD: NDArray[np.float32], arrays: DenseArrays) -> NDArray[np.float32
     return logits_BL
 
 
-@pytest.fixture(scope="module", params=MODELS)
+TRAINED = pytest.param("trained", marks=pytest.mark.slow)
+
+
+@pytest.fixture(scope="module", params=[TRAINED, *(name for name in MODELS if name != "trained")])
 def published(
     request: pytest.FixtureRequest,
     make_checkpoint: Callable[..., Checkpoint],

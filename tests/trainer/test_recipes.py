@@ -10,6 +10,8 @@ from astec.export.model.checkpoint_folder import read_checkpoint
 from astec.trainer.settings.config_file import load_config
 from astec.trainer.settings.listing import changed_settings
 
+pytestmark = pytest.mark.slow
+
 RECIPES = sorted((Path(str(files("astec.trainer"))) / "recipes").glob("*.toml"))
 
 

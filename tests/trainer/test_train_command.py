@@ -25,6 +25,8 @@ from astec.trainer.report.report_page import REPORT_FILE
 from astec.trainer.run.folder import CONFIG_FILE, HISTORY_FILE, ORIGIN_FILE
 from astec.trainer.settings.config_file import load_config
 
+pytestmark = pytest.mark.slow
+
 Train = Callable[..., tuple[int, str]]
 WriteJsonl = Callable[..., Path]
 ShopRows = list[tuple[str, list[str]]]

@@ -33,6 +33,8 @@ from astec.export.packing.pack import pack
 from astec.export.search.indices import Indices
 from tests.artifact_files import FILES
 
+pytestmark = pytest.mark.slow
+
 Reseal = Callable[..., None]
 Damage = Callable[[Any], Any]
 

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from astec.export.artifact.text.bags import Bag
 from astec.export.readers import BadLinesError, DataError, Row, open_dataset, open_queries
 
+pytestmark = pytest.mark.slow
+
 FUZZED = settings(
     derandomize=True, deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -16,6 +16,8 @@ from astec.trainer.bench.synthetic import SHAPES
 from astec.trainer.run.folder import HISTORY_FILE
 from astec.trainer.settings.config_file import load_config
 
+pytestmark = pytest.mark.slow
+
 Train = Callable[..., tuple[int, str]]
 SHAPE = "WikiSeeAlsoTitles-350K"
 MIB = 2**20

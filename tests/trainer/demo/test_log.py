@@ -16,6 +16,8 @@ from astec.trainer.demo import log as demo_log
 from astec.trainer.demo.catalogue import CATEGORIES, FILLERS, INTENTS, PLACES, plural
 from astec.trainer.demo.log import DemoLogConfig, generate, sample_queries, write_demo_log
 
+pytestmark = pytest.mark.slow
+
 SMALL = DemoLogConfig(seed=3, num_queries=3_000, num_test_queries=500, num_phrases=1_200)
 
 

@@ -13,6 +13,8 @@ from astec.trainer.pipeline.frameworks import FRAMEWORKS
 from astec.trainer.settings.config import ConfigError, TrainerConfig
 from astec.trainer.settings.config_file import load_config
 
+pytestmark = pytest.mark.slow
+
 HASHED = ("surrogate.method=hashed", "surrogate.num_clusters=4")
 NUM_LABELS = 9
 

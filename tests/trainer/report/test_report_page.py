@@ -16,6 +16,8 @@ from astec.trainer.report.report_page import REPORT_FILE, write_report
 from astec.trainer.run.folder import Run
 from astec.trainer.settings.config_file import load_config
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = "</td><script>alert('x')</script><img src=x onerror=alert(1)> & \u202etxet"
 EVALUATION = Evaluation(
     ranked=np.array([[0, 1, 2, 3, 4], [5, 0, -1, -1, -1]]),
