@@ -13,7 +13,7 @@ from astec.export.artifact.shortlist.candidates import Candidates
 from astec.trainer.data.examples import Examples, Texts
 from astec.trainer.embeddings.random import random_embeddings
 from astec.trainer.encoders.encoder import Encoder
-from astec.trainer.modules.negatives.sampling import LabelSampler
+from astec.trainer.modules.negatives.label_sampler import LabelSampler
 from astec.trainer.numerics.device import seeded
 from astec.trainer.parallel.world import Mesh
 from astec.trainer.run.folder import Run

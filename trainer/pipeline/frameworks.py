@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from astec.trainer.encoders.encoder import Encoder
+from astec.trainer.modules.negatives.label_sampler import LabelSampler
 from astec.trainer.modules.negatives.rebuilt import RebuiltSampler
-from astec.trainer.modules.negatives.sampling import LabelSampler
 from astec.trainer.modules.surrogate.learn import learn_surrogate
 from astec.trainer.parallel.world import Arrays
 from astec.trainer.pipeline.job import Job

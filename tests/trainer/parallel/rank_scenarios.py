@@ -14,7 +14,7 @@ from astec.export.artifact.text.bags import Bags
 from astec.trainer.data.examples import Texts
 from astec.trainer.embeddings.random import random_embeddings
 from astec.trainer.encoders.encoder import Encoder
-from astec.trainer.modules.negatives.sampling import LabelSampler
+from astec.trainer.modules.negatives.label_sampler import LabelSampler
 from astec.trainer.numerics.device import seeded
 from astec.trainer.parallel.distributed import join_world
 from astec.trainer.parallel.world import Arrays, Mesh, World

@@ -12,7 +12,7 @@ from astec.export.artifact.text.bags import Bags
 from astec.trainer.data.examples import Examples
 from astec.trainer.embeddings.random import random_embeddings
 from astec.trainer.encoders.encoder import Encoder
-from astec.trainer.modules.negatives.sampling import LabelSampler
+from astec.trainer.modules.negatives.label_sampler import LabelSampler
 from astec.trainer.settings.config import ModelSection
 from astec.trainer.settings.section import EncoderSection
 from astec.trainer.training.features import EncodedFeatures, Features, FrozenFeatures

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from astec.trainer.data.examples import Examples
 from astec.trainer.encoders.encoder import Encoder
-from astec.trainer.modules.negatives.sampling import LabelSampler, build_graphs, choose_negatives
+from astec.trainer.modules.negatives.label_sampler import LabelSampler
+from astec.trainer.modules.negatives.sampling import build_graphs, choose_negatives
 from astec.trainer.parallel.world import Arrays, LabelSample
 from astec.trainer.run.folder import Run
 from astec.trainer.settings.config import ShortlistSection

@@ -1,18 +1,15 @@
-"""The two graphs, the negatives mined with them, and the labels that a batch is trained on."""
+"""The two graphs, and the negatives mined with them."""
 
 from typing import Literal
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from astec.trainer.modules.negatives.sampling import (
     Graphs,
-    LabelSampler,
     build_graphs,
     choose_negatives,
     draw_negatives,
@@ -20,21 +17,13 @@ from astec.trainer.modules.negatives.sampling import (
     shortlist_all,
 )
 from astec.trainer.settings.config import HnswSection, ShortlistSection
+from tests.trainer.modules.negatives.random_labels import random_labels
 
 NUM_TEXTS, NUM_LABELS, DIM = 600, 40, 12
 SHORTLIST = ShortlistSection(
     centroids=HnswSection(m=16, ef_construction=200, ef_search=200, neighbours=10),
     points=HnswSection(m=16, ef_construction=200, ef_search=200, neighbours=8),
 )
-
-
-def random_labels(num_texts: int, num_labels: int, seed: int) -> csr_matrix:
-    """Draw between one and three labels for each text."""
-    generator = np.random.default_rng(seed)
-    dense = np.zeros((num_texts, num_labels), np.float32)
-    for row in dense:
-        row[generator.integers(0, num_labels, generator.integers(1, 4))] = 1
-    return csr_matrix(dense)
 
 
 @pytest.fixture(name="v_ND", scope="module")
@@ -174,67 +163,3 @@ def test_the_sampler_is_chosen_by_its_name(
     else:
         expected = draw_negatives(labels_NL, power, 6, 9)
     assert (found == expected).all()
-
-
-@settings(derandomize=True, deadline=None)
-@given(
-    num_texts=st.integers(1, 30),
-    num_labels=st.integers(1, 60),
-    num_negatives=st.integers(1, 8),
-    num_random=st.integers(0, 5),
-    seed=st.integers(0, 2**31 - 1),
-)
-def test_a_batch_is_trained_on_its_positives_its_negatives_and_some_more(
-    num_texts: int, num_labels: int, num_negatives: int, num_random: int, seed: int
-) -> None:
-    labels_NL = random_labels(num_texts, num_labels, seed)
-    generator = np.random.default_rng(seed)
-    negatives_NS = generator.integers(0, num_labels, (num_texts, num_negatives)).astype(np.int32)
-    for row in negatives_NS:
-        row[generator.integers(0, num_negatives + 1) :] = -1
-    sampler = LabelSampler(labels_NL, negatives_NS, num_random, seed)
-    for step in range(2):  # the second batch meets the scratch space of the first
-        rows_B = generator.permutation(num_texts)[: generator.integers(1, num_texts + 1)]
-        labels_U, positive_rows, positive_columns = sampler.sample(rows_B, step)
-        positives = [(i, int(label)) for i, row in enumerate(rows_B) for label in labels_NL[row].indices]
-        negatives = {int(label) for row in rows_B for label in negatives_NS[row] if label >= 0}
-        sampled = labels_U.tolist()
-        required = negatives | {label for _, label in positives}
-        assert len(set(sampled)) == len(sampled), "distinct"
-        assert required <= set(sampled)
-        assert len(sampled) == num_labels, "so few labels are all taken"
-        assert 0 <= min(sampled) <= max(sampled) < num_labels
-        pairs = list(zip(positive_rows.tolist(), labels_U[positive_columns].tolist(), strict=True))
-        assert pairs == positives
-
-
-def test_sampled_labels_follow_the_seed() -> None:
-    labels_NL, negatives_NS = random_labels(20, 500, seed=0), np.full((20, 1), -1, np.int32)
-
-    def draw(seed: int) -> list[list[int]]:
-        sampler = LabelSampler(labels_NL, negatives_NS, 10, seed)
-        return [sampler.sample(np.arange(20), step)[0].tolist() for step in range(2)]
-
-    assert draw(3) == draw(3)
-    assert draw(3) != draw(4)
-    assert draw(3)[0] != draw(3)[1], "every batch draws anew"
-
-
-@pytest.mark.parametrize(("num_labels", "sizes"), [(5_000, {512}), (700, {512}), (300, {300})])
-def test_batches_have_few_sizes_whatever_they_hold(num_labels: int, sizes: set[int]) -> None:
-    """A batch has a multiple of 512 labels, or all labels."""
-    labels_NL = random_labels(60, num_labels, seed=0)
-    negatives_NS = np.random.default_rng(0).integers(0, num_labels, (60, 3)).astype(np.int32)
-    sampler = LabelSampler(labels_NL, negatives_NS, 2, seed=0)
-    drawn = [sampler.sample(np.arange(begin, begin + 20), step)[0] for step, begin in enumerate((0, 20, 40))]
-    assert {len(labels_U) for labels_U in drawn} == sizes
-    assert all(len(set(labels_U.tolist())) == len(labels_U) for labels_U in drawn)
-
-
-def test_a_batch_of_many_labels_is_filled_up_to_the_next_multiple() -> None:
-    labels_NL = random_labels(600, 5_000, seed=0)
-    sampler = LabelSampler(labels_NL, np.full((600, 1), -1, np.int32), 0, seed=0)
-    labels_U, _, _ = sampler.sample(np.arange(600), 0)
-    distinct = len(set(labels_NL.indices.tolist()))
-    assert distinct > 512
-    assert len(labels_U) == -(-distinct // 512) * 512

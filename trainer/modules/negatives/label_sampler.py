@@ -1,0 +1,95 @@
+"""The labels that a batch is trained on: positives, hard negatives and random negatives (paper, section 4).
+
+Shapes: N training texts, L labels, S negatives of a text, B texts of a batch, U distinct labels of a batch.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+# The labels of a batch are filled up to a multiple with further random negatives: torch keeps a kernel for every shape
+# of a product, so that there should be few shapes, not one for each batch.
+_LABELS_MULTIPLE = 512
+
+
+class LabelSampler:
+    """Samples the labels that a batch is trained on: its positives, its hard negatives and random negatives.
+
+    Every text is scored against the labels of the whole batch: one matrix product serves the batch, and each text gets
+    the labels of the other texts as further negatives at no cost.
+    """
+
+    def __init__(self, labels_NL: csr_matrix, negatives_NS: NDArray[np.int32], num_random: int, seed: int) -> None:
+        self._indptr = labels_NL.indptr.astype(np.int64)
+        self._indices = labels_NL.indices.astype(np.int32)
+        self._negatives_NS = negatives_NS
+        self._num_random, self._seed = num_random, seed
+        num_texts, self.num_labels = labels_NL.shape
+        self.prior = labels_NL.nnz / (num_texts * self.num_labels)
+        self._columns = np.full(self.num_labels, -1, np.int64)
+
+    def begin(self, epoch: int) -> None:
+        """Do nothing: the negatives are the same in every epoch."""
+
+    def sample(
+        self, rows_B: NDArray[np.int64], step: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Return the labels of a batch of texts; the same step draws the same random negatives.
+
+        Returns:
+            Distinct labels int64 [U], and for each positive pair its text in the batch and its column in these labels.
+        """
+        generator = np.random.default_rng((self._seed, step))
+        random = generator.integers(0, self.num_labels, self._num_random * len(rows_B))
+        return _collect(
+            rows_B, self._indptr, self._indices, self._negatives_NS, random, self._columns, _LABELS_MULTIPLE, generator
+        )
+
+
+@njit(cache=True, nogil=True)
+def _collect(
+    rows_B: NDArray[np.int64],
+    indptr: NDArray[np.int64],
+    indices: NDArray[np.int32],
+    negatives_NS: NDArray[np.int32],
+    random: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    multiple: int,
+    generator: np.random.Generator,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Collect a batch's labels for `LabelSampler.sample`; `columns` [L] is scratch space, all -1 before and after."""
+    num_positives = 0
+    for row in rows_B:
+        num_positives += indptr[row + 1] - indptr[row]
+    labels = np.empty(num_positives + len(rows_B) * negatives_NS.shape[1] + len(random) + multiple, np.int64)
+    positive_rows, positive_columns = np.empty(num_positives, np.int64), np.empty(num_positives, np.int64)
+    size, positive = 0, 0
+    for position in range(len(rows_B)):
+        row = rows_B[position]
+        for i in range(indptr[row], indptr[row + 1]):
+            size = _add(indices[i], columns, labels, size)
+            positive_rows[positive], positive_columns[positive] = position, columns[indices[i]]
+            positive += 1
+        for label in negatives_NS[row]:
+            if label < 0:
+                break
+            size = _add(label, columns, labels, size)
+    for label in random:
+        size = _add(label, columns, labels, size)
+    while size % multiple and size < len(columns):
+        size = _add(int(generator.integers(0, len(columns))), columns, labels, size)
+    for i in range(size):
+        columns[labels[i]] = -1
+    return labels[:size].copy(), positive_rows, positive_columns
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _add(label: int, columns: NDArray[np.int64], labels: NDArray[np.int64], size: int) -> int:
+    if columns[label] >= 0:
+        return size
+    columns[label] = size
+    labels[size] = label
+    return size + 1
