@@ -22,7 +22,7 @@ from astec.export.console import console
 from astec.trainer.numerics.device import DeviceError, pick_device
 from astec.trainer.parallel.world import Arrays, World
 
-# The first process may mine negatives and build graphs for hours while the others wait for it. If it dies, torchrun
+# The first process may mine negatives for hours while the others wait for it. If it dies, torchrun
 # ends them, not this timeout.
 _TIMEOUT = timedelta(days=7)
 _PIECE_BYTES = 1 << 30

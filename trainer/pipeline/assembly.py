@@ -43,8 +43,8 @@ def describe_held(job: Job, model: TrainedModel, v_RD: NDArray[np.float32]) -> H
         x_tilde=_x_tilde(model.reranker, job.held.bags),
         labels=LabelSets(labels_RL.indptr.astype(np.int64), labels_RL.indices.astype(np.int32)),
         points=job.held_rows[before_refit],
-        centroids=model.graphs.centroids.vectors()[before_refit],
-        centroid_labels=model.graphs.centroid_labels[before_refit],
+        centroids=model.vectors.centroids[before_refit],
+        centroid_labels=model.vectors.centroid_labels[before_refit],
         sparse=None if model.sparse is None else model.sparse.classifier,
         sequences=job.held.sequences,
     )
@@ -59,7 +59,7 @@ def assemble_checkpoint(job: Job, model: TrainedModel, evaluation: Evaluation, h
         evaluation: of the model before the refit, on the held-out texts.
         held_out: what `describe_held` returned.
     """
-    data, graphs, settings = job.data, model.graphs, job.config.shortlist
+    data, vectors, settings = job.data, model.vectors, job.config.shortlist
     metrics = {name: round(value, 2) for name, value in evaluation.metrics().items()}
     recall = {"shortlist recall": round(max(evaluation.recall.values()), 2)}
     return Checkpoint(
@@ -73,11 +73,11 @@ def assemble_checkpoint(job: Job, model: TrainedModel, evaluation: Evaluation, h
         labels=data.label_texts,
         label_counts=data.label_counts(),
         num_texts=data.num_texts,
-        centroids=graphs.centroids.vectors(),
-        centroid_labels=graphs.centroid_labels,
+        centroids=vectors.centroids,
+        centroid_labels=vectors.centroid_labels,
         centroid_neighbours=settings.centroids.neighbours,
-        points=graphs.points.vectors(),
-        point_labels=graphs.point_labels,
+        points=vectors.points,
+        point_labels=vectors.point_labels,
         point_neighbours=settings.points.neighbours,
         reference=_reference(job.held.texts, held_out.v, model.dense, model.reranker),
         held_out=held_out,
@@ -86,7 +86,7 @@ def assemble_checkpoint(job: Job, model: TrainedModel, evaluation: Evaluation, h
 
 
 def _point_texts(job: Job) -> TextTable | None:
-    """Return the texts that the graph of training points is over; None where the data has feature ids."""
+    """Return the texts of the training points; None where the data has feature ids."""
     texts = job.data.texts
     if texts is None or job.config.validation.refit:
         return texts

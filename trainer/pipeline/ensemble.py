@@ -1,4 +1,4 @@
-"""The learners of all seeds, joined into one dense model with its graphs and negatives.
+"""The learners of all seeds, joined into one dense model with its search vectors and negatives.
 
 Shapes: N texts, D dimensions.
 """
@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from astec.trainer.pipeline.frameworks import FRAMEWORKS
 from astec.trainer.pipeline.job import Job
 from astec.trainer.pipeline.learner import Learnt
-from astec.trainer.pipeline.mining import Mined, index_texts, mine_by_one_learner, mine_for_sparse_term
+from astec.trainer.pipeline.mining import Mined, mine_by_one_learner, mine_for_sparse_term, place_texts
 from astec.trainer.training.dense_model import DenseModel
 
 
 @dataclass(frozen=True, slots=True)
 class Ensemble:
-    """The dense model of all learners, and the graphs and negatives over its representations."""
+    """The dense model of all learners, and the search vectors and negatives over its representations."""
 
     model: DenseModel
     mined: Mined
@@ -25,7 +25,7 @@ class Ensemble:
 def train_learners(job: Job) -> list[Learnt]:
     """Run Modules I to IV for every seed; several processes run this together.
 
-    Of several learners the graphs and negatives are dropped: the joined model gets its own.
+    Of several learners the vectors and negatives are dropped: the joined model gets its own.
     """
     framework = FRAMEWORKS[job.config.framework]
     if len(job.config.seeds) == 1:
@@ -42,5 +42,5 @@ def join_learners(job: Job, learners: list[Learnt]) -> Ensemble:
         return Ensemble(model, mined)
     model = DenseModel.join([learnt.model for learnt in learners])
     v_ND = model.encoder.represent(job.train.texts)
-    graphs = index_texts(job, job.train, v_ND, job.config.seed, "joint graphs")
-    return Ensemble(model, Mined(graphs, mine_for_sparse_term(job, job.train, graphs, v_ND, "joint-mining")))
+    vectors = place_texts(job, job.train, v_ND, job.config.seed, "joint vectors")
+    return Ensemble(model, Mined(vectors, mine_for_sparse_term(job, job.train, vectors, v_ND, "joint-mining")))

@@ -39,7 +39,7 @@ def learn_deepxml_ova(job: Job, seed: int) -> Learnt:
 
 
 def learn_deepxml_anns(job: Job, seed: int) -> Learnt:
-    """Learn as DeepXML-ANNS: the encoder of Module I learns on, with shortlists from graphs that are rebuilt for it."""
+    """Learn as DeepXML-ANNS: the encoder of Module I learns on, with negatives mined anew for it."""
 
     def sample(encoder: Encoder) -> Labels:
         return RebuiltSampler(job.train, encoder, job.config.shortlist, seed, job.run)

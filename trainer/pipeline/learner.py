@@ -21,7 +21,7 @@ from astec.trainer.modules.negatives.sampling import candidate_arrays, shortlist
 from astec.trainer.modules.surrogate.learn import learn_surrogate
 from astec.trainer.parallel.world import Arrays
 from astec.trainer.pipeline.job import Job
-from astec.trainer.pipeline.mining import Mined, index_texts, mine_for_learner
+from astec.trainer.pipeline.mining import Mined, mine_for_learner, place_texts, search_in
 from astec.trainer.training.dense_model import DenseModel
 from astec.trainer.training.lesson import ProbeTexts
 from astec.trainer.training.probe import recall_metrics
@@ -38,7 +38,7 @@ class Learnt:
 
     Attributes:
         model: encoder, residual and classifiers; the classifiers on the first process only.
-        mined: graphs and negatives of the model; None: they were not needed to learn it in this process.
+        mined: vectors and negatives of the model; None: they were not needed to learn it in this process.
     """
 
     model: DenseModel
@@ -68,10 +68,10 @@ def learn_classifiers(job: Job, encoder: Encoder, seed: int, sample: Sampling) -
     def mine(v_ND: NDArray[np.float32], v_RD: NDArray[np.float32]) -> Arrays:
         """Return the negatives of the texts and the candidates of the held-out texts, for all processes."""
         nonlocal mined
-        graphs = index_texts(job, job.train, v_ND, seed, "graphs")
-        candidates = shortlist(graphs.shortlister(job.config.shortlist), v_RD, "shortlisting held-out texts")
+        vectors = place_texts(job, job.train, v_ND, seed, "vectors")
+        candidates = shortlist(search_in(job, vectors), v_RD, "shortlisting held-out texts")
         job.run.record("shortlist", **recall_metrics(candidates, probe.labels))
-        mined = Mined(graphs, mine_for_learner(job, graphs, v_ND, seed))
+        mined = Mined(vectors, mine_for_learner(job, vectors, v_ND, seed))
         return {"negatives": mined.negatives, **candidate_arrays(candidates)}
 
     def learn() -> Arrays:

@@ -5,7 +5,7 @@ Shapes: N training texts, B texts of a chunk, S mistakes of a text, C candidates
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from astec.export.artifact.shortlist.candidates import Candidates
 from astec.export.artifact.shortlist.shortlister import Shortlister
 from astec.trainer.encoders.encoder import Encoder
-from astec.trainer.modules.negatives.sampling import Graphs, candidate_arrays, mine_negatives, shortlist
+from astec.trainer.modules.negatives.sampling import candidate_arrays, count_negatives, mine_negatives, shortlist
+from astec.trainer.modules.negatives.search_vectors import SearchVectors
 from astec.trainer.modules.reranker import learn_reranker
 from astec.trainer.numerics.device import to_device
 from astec.trainer.parallel.world import Arrays
 from astec.trainer.pipeline.job import Job
+from astec.trainer.pipeline.mining import search_in
 from astec.trainer.settings.section import EncoderSection
 from astec.trainer.training.dense_model import DenseModel
 from astec.trainer.training.probe import candidate_logits
@@ -46,9 +48,9 @@ def learn_from_mistakes(job: Job, mine: Callable[[], Arrays]) -> DenseModel | No
     return DenseModel.of(Encoder.of(EncoderSection(), arrays, job.device), arrays)
 
 
-def mine_mistakes(job: Job, model: DenseModel, graphs: Graphs) -> Arrays:
+def mine_mistakes(job: Job, model: DenseModel, vectors: SearchVectors) -> Arrays:
     """Find the worst mistakes on the training texts, `mistakes` [N, S], and the candidates of the probe's texts."""
-    shortlister = graphs.shortlister(job.config.shortlist)
+    shortlister = search_in(job, vectors)
     mistakes_NS = _find_mistakes(job, model, shortlister)
     v_RD = model.encoder.represent(job.probe.texts)
     candidates = shortlist(shortlister, v_RD, "shortlisting held-out texts")
@@ -64,6 +66,10 @@ def _find_mistakes(job: Job, model: DenseModel, shortlister: Shortlister) -> NDA
         x_BD = model.transform(to_device(v_ND[rows], job.device))
         return candidate_logits(x_BD, model.classifier, model.bias, candidates)
 
-    mistakes_NS = mine_negatives(shortlister, v_ND, job.train.labels, job.config.reranker.num_negatives, score)
-    job.run.record("mistakes", mistakes_per_text=float((mistakes_NS >= 0).sum(axis=1).mean()))
-    return mistakes_NS
+    num_mistakes = job.config.reranker.num_negatives
+
+    def blocks() -> Iterator[NDArray[np.int32]]:
+        mined = mine_negatives(shortlister, v_ND, job.train.labels, num_mistakes, score)
+        return count_negatives(mined, lambda mean: job.run.record("mistakes", mistakes_per_text=mean))
+
+    return job.run.once_rows(f"mistakes-{job.config.seed}", (len(v_ND), num_mistakes), blocks)

@@ -33,10 +33,10 @@ def train(data: TrainingData, config: TrainerConfig, device: torch.device, run: 
 
     # Modules I to IV of every seed: encoder, negatives, classifiers.
     ensemble = join_learners(job, train_learners(job))
-    dense, graphs = ensemble.model, ensemble.mined.graphs
+    dense, vectors = ensemble.model, ensemble.mined.vectors
 
     held = shortlist_held(job, ensemble)
-    reranker = learn_from_mistakes(job, lambda: mine_mistakes(job, dense, graphs))
+    reranker = learn_from_mistakes(job, lambda: mine_mistakes(job, dense, vectors))
     parts = score_parts(job, dense, reranker, held)
     choice = choose_sparse_and_shares(job, parts, held.candidates, ensemble.mined.negatives)
     evaluation = evaluate_choice(job, choice, held.candidates)
@@ -44,7 +44,7 @@ def train(data: TrainingData, config: TrainerConfig, device: torch.device, run: 
     shares = choice.shares
     model = TrainedModel(
         dense=dense,
-        graphs=graphs,
+        vectors=vectors,
         sparse=choice.sparse if shares.gamma else None,
         reranker=reranker if shares.beta else None,
         shares=shares,

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from astec.export.artifact.scoring.shares import Shares
-from astec.trainer.modules.negatives.sampling import Graphs
+from astec.trainer.modules.negatives.search_vectors import SearchVectors
 from astec.trainer.pipeline.job import Job
-from astec.trainer.pipeline.mining import index_texts, mine_for_sparse_term
+from astec.trainer.pipeline.mining import mine_for_sparse_term, place_texts
 from astec.trainer.pipeline.sparse_terms import SparseTerm, learn_sparse_term
 from astec.trainer.training.dense_model import DenseModel
 
@@ -20,14 +20,14 @@ class TrainedModel:
     """All parts that have a share of a score, with their shares; a part without a share is None: it is not served."""
 
     dense: DenseModel
-    graphs: Graphs
+    vectors: SearchVectors
     sparse: SparseTerm | None
     reranker: DenseModel | None
     shares: Shares
 
 
 def refit(job: Job, model: TrainedModel) -> TrainedModel:
-    """Build the graphs and learn the sparse term again on all texts; unchanged where the settings ask for no refit.
+    """Make the vectors and learn the sparse term again on all texts; unchanged where the settings ask for no refit.
 
     The held-out texts have chosen the shares: now they count as training texts, too.
     """
@@ -35,9 +35,9 @@ def refit(job: Job, model: TrainedModel) -> TrainedModel:
         return model
     examples = job.data.examples
     v_ND = model.dense.encoder.represent(examples.texts)
-    graphs = index_texts(job, examples, v_ND, job.config.seed, "refitted graphs")
+    vectors = place_texts(job, examples, v_ND, job.config.seed, "refitted vectors")
     if model.sparse is None:
-        return replace(model, graphs=graphs)
-    negatives_NS = mine_for_sparse_term(job, examples, graphs, v_ND, "refit-mining")
+        return replace(model, vectors=vectors)
+    negatives_NS = mine_for_sparse_term(job, examples, vectors, v_ND, "refit-mining")
     sparse = learn_sparse_term(job, "refit-sparse", examples, negatives_NS, model.sparse.cost)
-    return replace(model, graphs=graphs, sparse=sparse)
+    return replace(model, vectors=vectors, sparse=sparse)

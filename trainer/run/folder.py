@@ -10,11 +10,12 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
@@ -25,6 +26,7 @@ from astec.export.model.checkpoint_folder import CHECKPOINT_FOLDER
 from astec.trainer.parallel.world import ALONE, Arrays, World
 from astec.trainer.run.history import History
 from astec.trainer.run.origin import Origin
+from astec.trainer.run.row_file import open_rows, write_rows
 from astec.trainer.settings.config import TrainerConfig
 from astec.trainer.settings.config_file import dump_config
 
@@ -160,6 +162,35 @@ class Run:
         # rounded, and an uninterrupted run must continue with the same arrays as a resumed one.
         return _load(path)
 
+    def once_rows(
+        self, stage: str, shape: tuple[int, int], blocks: Callable[[], Iterable[NDArray[np.int32]]]
+    ) -> NDArray[np.int32]:
+        """Do the same as `once` for the rows of one int32 array, which come in blocks and are never all in memory.
+
+        Args:
+            stage: the name of the stage.
+            shape: of the array.
+            blocks: makes the blocks of rows, in order.
+
+        Returns:
+            The array, mapped from its file.
+
+        Raises:
+            RunError: the saved file is damaged.
+            OSError: the disk is full.
+        """
+        path = self._path(stage).with_suffix(".npy")
+        if not path.exists():
+            try:
+                write_rows(path, shape, blocks())
+            except OSError as error:
+                raise _unwritable(path, error) from error
+            self._saved = time.monotonic()
+        try:
+            return open_rows(path)
+        except (OSError, ValueError) as error:
+            raise _damaged(path, error) from error
+
     def together(self, stage: str, learn: Callable[[], Arrays]) -> Arrays:
         """Do the same as `once` for what all processes `learn` together; all continue with the first process's result.
 
@@ -265,7 +296,11 @@ def _load(path: Path) -> Arrays:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise RunError(f"{path} is damaged: {error}. Remove it and resume: that stage is done again") from error
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> RunError:
+    return RunError(f"{path} is damaged: {error}. Remove it and resume: that stage is done again")
 
 
 def _unwritable(path: Path, error: Exception) -> OSError:

@@ -143,24 +143,17 @@ class SurrogateSection(Section):
         return self
 
 
-class HnswSection(Section):
-    """One HNSW graph for approximate nearest-neighbour search."""
+class NeighboursSection(Section):
+    """The search among one kind of vectors. It is exact: the graphs that serve are built by `astec-export`."""
 
-    m: int = Field(ge=2, le=512, description="links of a graph node; more: better recall, more memory, slower to build")
-    ef_construction: int = Field(
-        ge=1, description="candidates that are kept while the graph is built; more: better recall, slower to build"
-    )
-    ef_search: int = Field(
-        ge=1, description="candidates that are kept while the graph is searched; more: better recall, slower"
-    )
     neighbours: int = Field(ge=1, description="nearest neighbours of a text that are used; more: better recall, slower")
 
 
 class ShortlistSection(Section):
-    """Module II: the two nearest-neighbour graphs, which also serve, and the negatives that are mined with them."""
+    """Module II: the search among label representatives and training texts, and the negatives that it mines."""
 
-    centroids: HnswSection = HnswSection(m=32, ef_construction=100, ef_search=300, neighbours=300)
-    points: HnswSection = HnswSection(m=32, ef_construction=100, ef_search=100, neighbours=50)
+    centroids: NeighboursSection = NeighboursSection(neighbours=300)
+    points: NeighboursSection = NeighboursSection(neighbours=50)
     head_labels: int = Field(
         0,
         ge=0,
@@ -282,7 +275,7 @@ class ValidationSection(Section):
     max_texts: int = Field(10_000, ge=1, description="most texts that are held out; fewer: more texts to learn from")
     refit: bool = Field(
         True,
-        description="once the shares are chosen, let the graphs and the sparse term learn from the held-out texts too; "
+        description="once the shares are chosen, let the search and the sparse term learn from the held-out texts too; "
         "more accurate, takes longer",
     )
     psp_weight: float = Field(

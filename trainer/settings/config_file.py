@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Sequence
+from copy import deepcopy
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,11 @@ import tomli_w
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from astec.export.console import console
 from astec.trainer.settings.config import ConfigError, TrainerConfig, explain_problem, problem_key
 from astec.trainer.settings.listing import all_settings
+
+_RETIRED_GRAPH_SETTINGS = ("m", "ef_construction", "ef_search")
 
 
 def load_config(path: Path | None, overrides: Sequence[str]) -> TrainerConfig:
@@ -27,7 +31,7 @@ def load_config(path: Path | None, overrides: Sequence[str]) -> TrainerConfig:
     settings = TrainerConfig().model_dump()
     if path is not None:
         try:
-            _merge(settings, tomllib.loads(path.read_text("utf-8")))
+            _merge(settings, _without_retired(tomllib.loads(path.read_text("utf-8"))))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(f"cannot read the configuration {path}: {error}") from error
     for override in overrides:
@@ -56,6 +60,26 @@ def seed_settings(seed: int | None, seeds: str | None = None) -> list[str]:
 def dump_config(config: TrainerConfig) -> bytes:
     """Return the configuration as TOML, which `load_config` reads back."""
     return tomli_w.dumps(config.model_dump()).encode()
+
+
+def _without_retired(changes: dict[str, Any]) -> dict[str, Any]:
+    """Drop the settings of graphs that training built before it searched exactly, so that old files still load."""
+    kept = deepcopy(changes)
+    dropped = []
+    for side in ("centroids", "points"):
+        section = kept.get("shortlist", {}).get(side, {})
+        for name in _RETIRED_GRAPH_SETTINGS:
+            if name in section:
+                del section[name]
+                dropped.append(f"shortlist.{side}.{name}")
+    if dropped:
+        console.print(
+            f"{', '.join(dropped)} no longer have an effect: training searches exactly, and astec-export chooses the "
+            "graphs that serve",
+            markup=False,
+            soft_wrap=True,
+        )
+    return kept
 
 
 def _merge(settings: dict[str, Any], changes: dict[str, Any]) -> None:

@@ -53,7 +53,7 @@ def test_the_report_holds_cost_figures_machine_and_settings(
 
     stages = {stage["stage"]: stage for stage in report["stages"]}
     assert next(iter(stages)) == "synthetic data"
-    assert {"surrogate", "graphs", "mining", "extreme", "checkpoint"} <= set(stages)
+    assert {"surrogate", "vectors", "mining", "extreme", "checkpoint"} <= set(stages)
     for name, stage in stages.items():
         assert stage["seconds"] >= 0
         assert stage["peak_bytes"] > 10 * MIB

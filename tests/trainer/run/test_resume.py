@@ -149,7 +149,7 @@ def test_a_run_killed_at_every_stage_ends_as_an_uninterrupted_one(trainer: Train
         ("pathlib.Path.unlink", "extreme-0.progress", 1),  # the stage is saved, its progress not yet dropped
         (RECORD, "reranker", 2),
         ("astec.trainer.pipeline.sparse_terms.learn_sparse", "", 2),  # of the second cost; the first is saved
-        (RECORD, "refitted graphs", 1),
+        (RECORD, "refitted vectors", 1),
         ("pathlib.Path.rename", "checkpoint", 1),
         ("astec.trainer.pipeline.stages.write_report", "", 1),
     ]
@@ -164,7 +164,7 @@ def test_an_ensemble_goes_on_in_the_learner_that_was_killed(trainer: Trainer) ->
     kills = [
         (RECORD, "extreme", 2),
         (RECORD, "surrogate", 2),  # of the second learner
-        (RECORD, "joint graphs", 1),
+        (RECORD, "joint vectors", 1),
         ("pathlib.Path.replace", "joint-mining", 1),
     ]
     run = killed_again_and_again(trainer, kills, "seeds=[1,2]")
@@ -232,7 +232,7 @@ def test_a_full_disk_at_the_checkpoint_keeps_every_stage(trainer: Trainer) -> No
     assert "model.safetensors cannot be written: Error while serializing: I/O error: File too large" in said
     assert f"go on with astec-train --resume {run}" in said
     names = {path.name for path in (run / STAGES_FOLDER).iterdir()}
-    assert {"surrogate-0.safetensors", "mining-0.safetensors", "extreme-0.safetensors"} <= names
+    assert {"surrogate-0.safetensors", "mining-0.npy", "extreme-0.safetensors"} <= names
     code, said = trainer.run("--resume", run)
     assert code == 0, said
     assert trainer.begin("whole", *settings)[0] == 0

@@ -44,19 +44,40 @@ def test_a_seed_beside_seeds_is_refused() -> None:
         seed_settings(1, "2,3")
 
 
-def test_one_setting_of_a_graph_leaves_the_others_at_their_defaults(tmp_path: Path) -> None:
+def test_one_setting_of_a_section_leaves_the_others_at_their_defaults(tmp_path: Path) -> None:
     file = tmp_path / "astec.toml"
-    file.write_text("[shortlist.centroids]\nm = 8\n")
+    file.write_text("[shortlist]\nhead_labels = 8\n")
     shortlist = load_config(file, ["shortlist.points.neighbours=10"]).shortlist
     default = TrainerConfig().shortlist
-    assert shortlist.points == default.points.model_copy(update={"neighbours": 10})
-    assert shortlist.centroids == default.centroids.model_copy(update={"m": 8})
+    assert shortlist.points.neighbours == 10
+    assert shortlist.centroids == default.centroids
+    assert shortlist == default.model_copy(update={"head_labels": 8, "points": shortlist.points})
+
+
+def test_settings_of_the_graphs_of_former_versions_are_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "astec.toml"
+    file.write_text(
+        "[shortlist]\ncentroids = { m = 8, ef_construction = 9, neighbours = 7 }\npoints = { ef_search = 3 }\n"
+    )
+    shortlist = load_config(file, []).shortlist
+    assert shortlist.centroids.neighbours == 7
+    assert shortlist.points == TrainerConfig().shortlist.points
+    told = " ".join(capsys.readouterr().err.split()) + " ".join(capsys.readouterr().out.split())
+    for name in ("centroids.m", "centroids.ef_construction", "points.ef_search"):
+        assert f"shortlist.{name}" in told
+
+
+def test_a_graph_setting_on_the_command_line_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"no setting shortlist\.centroids\.m"):
+        load_config(None, ["shortlist.centroids.m=8"])
 
 
 def test_what_is_dumped_is_loaded_again(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     config = load_config(
-        None, ["seeds=[5,6]", "model.dropout=0.1", "shortlist.points.m=5", "featurizer.min_char_ngram=2"]
+        None, ["seeds=[5,6]", "model.dropout=0.1", "shortlist.points.neighbours=5", "featurizer.min_char_ngram=2"]
     )
     file.write_bytes(dump_config(config))
     assert load_config(file, []) == config
@@ -80,7 +101,7 @@ def test_what_is_dumped_is_loaded_again(tmp_path: Path) -> None:
         ("model.spectral_bound=0", ["model.spectral_bound", "greater than 0"]),
         ("extreme.learning_rate=nan", ["extreme.learning_rate", "finite"]),
         ("validation.fraction=0.5", ["validation.fraction", "less than 0.5"]),
-        ("shortlist.points.m=1", ["shortlist.points.m = 1", "greater than or equal to 2"]),
+        ("shortlist.points.neighbours=0", ["shortlist.points.neighbours = 0", "greater than or equal to 1"]),
         ("featurizer.min_char_ngram=5", ["featurizer: min_char_ngram is 5 and max_char_ngram 4"]),
         ("model.precision=float16", ["model.precision = 'float16'", "'auto', 'float32' or 'bfloat16'"]),
         ("model=3", ["model = 3"]),

@@ -1,18 +1,20 @@
-"""Negatives from graphs that are rebuilt while the encoder learns, as DeepXML-ANNS of the paper's code does.
+"""Negatives that are mined again while the encoder learns, as DeepXML-ANNS of the paper's code does.
 
-Shapes: N texts, B texts of a batch.
+Shapes: N texts, B texts of a batch, S negatives of a text.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from astec.trainer.data.examples import Examples
 from astec.trainer.encoders.encoder import Encoder
 from astec.trainer.modules.negatives.label_sampler import LabelSampler
-from astec.trainer.modules.negatives.sampling import build_graphs, choose_negatives
+from astec.trainer.modules.negatives.sampling import choose_negatives, count_negatives
+from astec.trainer.modules.negatives.search_vectors import SearchVectors
 from astec.trainer.parallel.world import Arrays, LabelSample
 from astec.trainer.run.folder import Run
 from astec.trainer.settings.config import ShortlistSection
@@ -26,8 +28,8 @@ class RebuiltSampler:
     Args:
         train: the texts.
         encoder: makes their representations, and learns meanwhile.
-        settings: of the graphs, and the epochs between two rebuilds.
-        seed: of graphs and random negatives.
+        settings: of the search, and the epochs after which negatives are mined again.
+        seed: of representatives and random negatives.
         run: whose folder keeps the negatives.
     """
 
@@ -42,20 +44,25 @@ class RebuiltSampler:
         every = self._settings.rebuild_epochs
         mined_at = epoch - epoch % every if every else 0
         if mined_at != self._mined_at:
-            mined = self._run.world.share(lambda: self._run.once(f"mining-{self._seed}-{mined_at}", self._mine))
+            mined = self._run.world.share(lambda: self._mine(f"mining-{self._seed}-{mined_at}"))
             self._mined_at, self._sampler = mined_at, self._sampler_of(mined["negatives"])
 
     def sample(self, rows_B: NDArray[np.int64], step: int) -> LabelSample:
         """Sample the labels of a batch, with the negatives mined last."""
         return self._sampler.sample(rows_B, step)
 
-    def _mine(self) -> Arrays:
-        v_ND, labels_NL = self._encoder.represent(self._train.texts), self._train.labels
-        graphs = build_graphs(v_ND, labels_NL, self._settings, self._seed)
-        device: torch.device = self._encoder.device
-        negatives_NS = choose_negatives(graphs, v_ND, labels_NL, self._settings, self._seed, device)
-        self._run.record("mining", negatives_per_text=float((negatives_NS >= 0).sum(axis=1).mean()))
-        return {"negatives": negatives_NS}
+    def _mine(self, stage: str) -> Arrays:
+        """Return the negatives `negatives` [N, S]; a resumed run maps them from its folder."""
+        settings, seed, labels_NL = self._settings, self._seed, self._train.labels
+
+        def blocks() -> Iterator[NDArray[np.int32]]:
+            v_ND, device = self._encoder.represent(self._train.texts), self._encoder.device
+            shortlister = SearchVectors.of(v_ND, labels_NL, settings, seed).shortlister(settings, device)
+            mined = choose_negatives(shortlister, v_ND, labels_NL, settings, seed)
+            return count_negatives(mined, lambda mean: self._run.record("mining", negatives_per_text=mean))
+
+        shape = (labels_NL.shape[0], settings.num_hard_negatives)
+        return {"negatives": self._run.once_rows(stage, shape, blocks)}
 
     def _sampler_of(self, negatives_NS: NDArray[np.int32]) -> LabelSampler:
         return LabelSampler(self._train.labels, negatives_NS, self._settings.num_random_negatives, self._seed)

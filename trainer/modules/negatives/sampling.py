@@ -1,4 +1,4 @@
-"""Module II: the two ANN graphs, and the negatives mined with them or drawn (paper, sections 3.2 and 4).
+"""Module II: negatives of the training texts, mined by a search or drawn (paper, sections 3.2 and 4).
 
 Shapes: N training texts, D dimensions, L labels, S negatives of a text, B texts of a batch.
 """
@@ -9,86 +9,49 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
-import torch
 from numba import njit
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from astec.export.artifact.index.base import HnswParams, NeighbourIndex
-from astec.export.artifact.index.hnsw import HnswIndex
-from astec.export.artifact.labels.label_sets import LabelSets
 from astec.export.artifact.shortlist.candidates import Candidates
-from astec.export.artifact.shortlist.label_graph import LabelGraph
-from astec.export.artifact.shortlist.representatives import Representatives
 from astec.export.artifact.shortlist.shortlister import Shortlister
 from astec.export.console import track
-from astec.trainer.modules.negatives.exact_index import ExactIndex
-from astec.trainer.modules.negatives.representatives import label_representatives
 from astec.trainer.parallel.world import Arrays
-from astec.trainer.settings.config import HnswSection, ShortlistSection
+from astec.trainer.settings.config import ShortlistSection
 
+Result = TypeVar("Result")
 _CHUNK_TEXTS = 512
 _SAMPLER_POWERS = {"uniform": 0.0, "unigram": 0.75}
 _DRAWS_PER_NEGATIVE = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Graphs:
-    """The graphs ANNS-mu and ANNS-x, with the labels of their vectors."""
+def shortlist_all(
+    shortlister: Shortlister, v_ND: NDArray[np.float32], description: str, finish: Callable[[Candidates, int], Result]
+) -> Iterator[Result]:
+    """Search the candidates of all texts in chunks of 512, on all CPUs, with few chunks in memory at a time.
 
-    centroids: HnswIndex
-    centroid_labels: NDArray[np.int32]
-    points: HnswIndex
-    point_labels: LabelSets
-    representatives: Representatives
+    Args:
+        shortlister: searches the candidates.
+        v_ND: representations of the texts.
+        description: shown beside the progress bar.
+        finish: makes the result of a chunk out of its candidates and the row of its first text; runs on many threads.
 
-    def shortlister(self, settings: ShortlistSection) -> Shortlister:
-        """Return the search through the graphs."""
-        return self._shortlister(self.centroids, self.points, settings)
+    Yields:
+        The results in the order of the texts.
+    """
 
-    def exact_shortlister(self, settings: ShortlistSection, device: torch.device) -> Shortlister:
-        """Return the exact search, by brute force on `device`."""
-        centroids, points = (ExactIndex(graph.vectors(), device) for graph in (self.centroids, self.points))
-        return self._shortlister(centroids, points, settings)
+    def search(first: int) -> Result:
+        v_BD = v_ND[first : first + _CHUNK_TEXTS]
+        return finish(shortlister.search(v_BD, v_BD), first)
 
-    def _shortlister(
-        self, centroids: NeighbourIndex, points: NeighbourIndex, settings: ShortlistSection
-    ) -> Shortlister:
-        return Shortlister(
-            LabelGraph(centroids, LabelSets.one_each(self.centroid_labels), settings.centroids.neighbours),
-            LabelGraph(points, self.point_labels, settings.points.neighbours),
-            self.representatives,
-        )
-
-
-def build_graphs(v_ND: NDArray[np.float32], labels_NL: csr_matrix, settings: ShortlistSection, seed: int) -> Graphs:
-    """Build the graphs over the label representatives and over the v of the training texts."""
-    mu_LD, centroid_labels = label_representatives(v_ND, labels_NL, settings, seed)
-    with ThreadPoolExecutor(2) as pool:  # one thread builds each graph, so that it is the same every time
-        centroids = pool.submit(HnswIndex.build, mu_LD, _params(settings.centroids), seed)
-        points = pool.submit(HnswIndex.build, v_ND, _params(settings.points), seed)
-        units_LD = centroids.result().vectors()
-        return Graphs(
-            centroids=centroids.result(),
-            centroid_labels=centroid_labels,
-            points=points.result(),
-            point_labels=LabelSets(labels_NL.indptr.astype(np.int64), labels_NL.indices.astype(np.int32)),
-            representatives=Representatives.of(units_LD, centroid_labels, labels_NL.shape[1]),
-        )
-
-
-def shortlist_all(shortlister: Shortlister, v_ND: NDArray[np.float32], description: str) -> Iterator[Candidates]:
-    """Yield the candidates of all texts in chunks of 512, searched on all CPUs, with few chunks in memory at a time."""
-    firsts = range(0, len(v_ND), _CHUNK_TEXTS)
-    ahead: deque[Future[Candidates]] = deque()
+    ahead: deque[Future[Result]] = deque()
     workers = os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:
-        for first in track(firsts, description):
-            v_BD = v_ND[first : first + _CHUNK_TEXTS]
-            ahead.append(pool.submit(shortlister.search, v_BD, v_BD))
+        for first in track(range(0, len(v_ND), _CHUNK_TEXTS), description):
+            ahead.append(pool.submit(search, first))
             if len(ahead) > 2 * workers:
                 yield ahead.popleft().result()
         while ahead:
@@ -97,7 +60,7 @@ def shortlist_all(shortlister: Shortlister, v_ND: NDArray[np.float32], descripti
 
 def shortlist(shortlister: Shortlister, v_ND: NDArray[np.float32], description: str) -> Candidates:
     """Return the candidates of all texts together."""
-    chunks = list(shortlist_all(shortlister, v_ND, description))
+    chunks = list(shortlist_all(shortlister, v_ND, description, lambda candidates, _: candidates))
     lengths = np.concatenate([np.diff(chunk.offsets) for chunk in chunks])
     return Candidates(
         np.concatenate([chunk.labels for chunk in chunks]),
@@ -113,23 +76,16 @@ def candidate_arrays(candidates: Candidates) -> Arrays:
 
 
 def choose_negatives(
-    graphs: Graphs,
+    shortlister: Shortlister,
     v_ND: NDArray[np.float32],
     labels_NL: csr_matrix,
     settings: ShortlistSection,
     seed: int,
-    device: torch.device,
-) -> NDArray[np.int32]:
-    """Return negatives of each text by the sampler of the settings, int32 [N, S], -1 where a text has fewer.
-
-    Hard negatives are mined by brute force on a GPU, and with the graphs on a CPU.
-    """
-    if settings.sampler != "hard":
-        power = _SAMPLER_POWERS[settings.sampler]
-        return draw_negatives(labels_NL, power, settings.num_hard_negatives, seed)
-    on_gpu = device.type == "cuda"
-    shortlister = graphs.exact_shortlister(settings, device) if on_gpu else graphs.shortlister(settings)
-    return mine_negatives(shortlister, v_ND, labels_NL, settings.num_hard_negatives)
+) -> Iterator[NDArray[np.int32]]:
+    """Yield negatives of the texts by the sampler of the settings, block by block, as `mine_negatives` does."""
+    if settings.sampler == "hard":
+        return mine_negatives(shortlister, v_ND, labels_NL, settings.num_hard_negatives)
+    return draw_negatives(labels_NL, _SAMPLER_POWERS[settings.sampler], settings.num_hard_negatives, seed)
 
 
 def nearness(candidates: Candidates, first_row: int) -> NDArray[np.float32]:
@@ -143,7 +99,7 @@ def mine_negatives(
     labels_NL: csr_matrix,
     num_negatives: int,
     hardness: Callable[[Candidates, int], NDArray[np.float32]] = nearness,
-) -> NDArray[np.int32]:
+) -> Iterator[NDArray[np.int32]]:
     """Mine hard negatives: the candidates of each text without its own labels, hardest first.
 
     A text finds itself in ANNS-x, but that brings only its own labels, which are no negatives.
@@ -153,48 +109,54 @@ def mine_negatives(
         v_ND: representations of the texts.
         labels_NL: labels of the texts.
         num_negatives: S.
-        hardness: returns how hard some candidates are, given the candidates and the row of their first text.
+        hardness: returns how hard some candidates are, given the candidates and the row of their first text; runs on
+            many threads.
 
-    Returns:
-        int32 [N, S], -1 where a text has fewer.
+    Yields:
+        The rows of an int32 array [N, S] in blocks, -1 where a text has fewer.
     """
-    negatives_NS = np.full((len(v_ND), num_negatives), -1, np.int32)
     indptr, indices = labels_NL.indptr.astype(np.int64), labels_NL.indices.astype(np.int32)
-    begin = 0
-    for found in shortlist_all(shortlister, v_ND, "mining hard negatives"):
-        end = begin + len(found.offsets) - 1
-        _keep_negatives(
-            found.labels,
-            hardness(found, begin),
-            found.offsets,
-            indptr[begin:],
-            indices,
-            negatives_NS[begin:end],
-        )
-        begin = end
-    return negatives_NS
+
+    def keep(found: Candidates, first: int) -> NDArray[np.int32]:
+        negatives_BS = np.full((len(found.offsets) - 1, num_negatives), -1, np.int32)
+        _keep_negatives(found.labels, hardness(found, first), found.offsets, indptr[first:], indices, negatives_BS)
+        return negatives_BS
+
+    return shortlist_all(shortlister, v_ND, "mining hard negatives", keep)
 
 
-def draw_negatives(labels_NL: csr_matrix, power: float, num_negatives: int, seed: int) -> NDArray[np.int32]:
+def count_negatives(
+    blocks: Iterator[NDArray[np.int32]], record: Callable[[float], None]
+) -> Iterator[NDArray[np.int32]]:
+    """Pass blocks of negatives on, and after the last one record the mean number of negatives of a text."""
+    num_negatives, num_texts = 0, 0
+    for negatives_BS in blocks:
+        num_negatives += int((negatives_BS >= 0).sum())
+        num_texts += len(negatives_BS)
+        yield negatives_BS
+    record(num_negatives / num_texts)
+
+
+def draw_negatives(labels_NL: csr_matrix, power: float, num_negatives: int, seed: int) -> Iterator[NDArray[np.int32]]:
     """Draw distinct negatives of each text with probability proportional to label frequency ** power.
 
     Power 0 is uniform, 0.75 is word2vec's negative sampling: the paper's baselines (Table 6d). A label without a text
     is drawn as if it had one.
 
-    Returns:
-        int32 [N, S], -1 where eight draws for each place did not give enough.
+    Yields:
+        The rows of an int32 array [N, S] in blocks, -1 where eight draws for each place did not give enough.
     """
     num_texts, num_labels = labels_NL.shape
     frequencies = np.maximum(np.bincount(labels_NL.indices, minlength=num_labels), 1)
-    cumulative = np.cumsum(frequencies.astype(np.float64) ** power)
-    negatives_NS = np.full((num_texts, num_negatives), -1, np.int32)
+    cumulative_L = np.cumsum(frequencies.astype(np.float64) ** power)
+    cumulative_L /= cumulative_L[-1]
+    generator = np.random.default_rng(seed)
+    owners_L = np.full(num_labels, -1, np.int64)  # for each label, the last text that has it or was given it
     indptr, indices = labels_NL.indptr.astype(np.int64), labels_NL.indices.astype(np.int32)
-    _draw(indptr, indices, cumulative / cumulative[-1], np.random.default_rng(seed), negatives_NS)
-    return negatives_NS
-
-
-def _params(settings: HnswSection) -> HnswParams:
-    return HnswParams(settings.m, settings.ef_construction, settings.ef_search)
+    for first in range(0, num_texts, _CHUNK_TEXTS):
+        negatives_BS = np.full((min(_CHUNK_TEXTS, num_texts - first), num_negatives), -1, np.int32)
+        _draw(first, indptr, indices, cumulative_L, generator, owners_L, negatives_BS)
+        yield negatives_BS
 
 
 @njit(cache=True, nogil=True)
@@ -222,23 +184,25 @@ def _keep_negatives(
 
 @njit(cache=True, nogil=True)
 def _draw(
+    first: int,
     indptr: NDArray[np.int64],
     indices: NDArray[np.int32],
     cumulative_L: NDArray[np.float64],
     generator: np.random.Generator,
-    negatives_NS: NDArray[np.int32],
+    owners_L: NDArray[np.int64],
+    negatives_BS: NDArray[np.int32],
 ) -> None:
-    """Draw the negatives of all texts, as `draw_negatives` describes."""
-    owners = np.full(len(cumulative_L), -1, np.int64)  # for each label, the last text that has it or was given it
-    for row in range(len(negatives_NS)):
-        for i in range(indptr[row], indptr[row + 1]):
-            owners[indices[i]] = row
+    """Draw the negatives of the texts `first`, `first + 1`, ..., as `draw_negatives` describes."""
+    for position in range(len(negatives_BS)):
+        text = first + position
+        for i in range(indptr[text], indptr[text + 1]):
+            owners_L[indices[i]] = text
         size = 0
-        for _ in range(_DRAWS_PER_NEGATIVE * negatives_NS.shape[1]):
-            if size == negatives_NS.shape[1]:
+        for _ in range(_DRAWS_PER_NEGATIVE * negatives_BS.shape[1]):
+            if size == negatives_BS.shape[1]:
                 break
             label = np.searchsorted(cumulative_L, generator.random(), side="right")
-            if owners[label] != row:
-                owners[label] = row
-                negatives_NS[row, size] = label
+            if owners_L[label] != text:
+                owners_L[label] = text
+                negatives_BS[position, size] = label
                 size += 1

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from astec.export.artifact.shortlist.shortlister import Shortlister
 from astec.trainer.modules.negatives.representatives import label_representatives, spherical_k_means
-from astec.trainer.modules.negatives.sampling import build_graphs
-from astec.trainer.settings.config import HnswSection, ShortlistSection
+from astec.trainer.modules.negatives.search_vectors import SearchVectors
+from astec.trainer.settings.config import NeighboursSection, ShortlistSection
 
 DIM = 6
 
@@ -25,8 +26,8 @@ def two_headed() -> tuple[NDArray[np.float32], csr_matrix]:
 
 def settings(head_labels: int, representatives: int) -> ShortlistSection:
     return ShortlistSection(
-        centroids=HnswSection(m=16, ef_construction=100, ef_search=100, neighbours=1),
-        points=HnswSection(m=16, ef_construction=100, ef_search=100, neighbours=1),
+        centroids=NeighboursSection(neighbours=1),
+        points=NeighboursSection(neighbours=1),
         head_labels=head_labels,
         representatives_per_head=representatives,
     )
@@ -68,8 +69,8 @@ def test_the_shortlist_finds_a_label_by_its_rare_sense() -> None:
     query = np.array([[0, 1, 0.8, 0, 0, 0]], np.float32)
 
     def nearest(chosen: ShortlistSection) -> list[int]:
-        graphs = build_graphs(v_ND, labels_NL, chosen, seed=0)
-        return Shortlister(graphs.shortlister(chosen).centroids, None, None).search(query, query).labels.tolist()
+        shortlister = SearchVectors.of(v_ND, labels_NL, chosen, seed=0).shortlister(chosen, torch.device("cpu"))
+        return Shortlister(shortlister.centroids, None, None).search(query, query).labels.tolist()
 
     assert nearest(settings(0, 2)) == [0]
     assert nearest(settings(1, 2)) == [1]

@@ -1,5 +1,6 @@
-"""The two graphs, and the negatives mined with them."""
+"""The vectors that are searched, and the negatives mined among them or drawn."""
 
+from collections.abc import Iterable
 from typing import Literal
 
 import numpy as np
@@ -8,21 +9,16 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from astec.trainer.modules.negatives.sampling import (
-    Graphs,
-    build_graphs,
-    choose_negatives,
-    draw_negatives,
-    mine_negatives,
-    shortlist_all,
-)
-from astec.trainer.settings.config import HnswSection, ShortlistSection
+from astec.trainer.modules.negatives.sampling import choose_negatives, draw_negatives, mine_negatives, shortlist
+from astec.trainer.modules.negatives.search_vectors import SearchVectors
+from astec.trainer.settings.config import NeighboursSection, ShortlistSection
 from tests.trainer.modules.negatives.random_labels import random_labels
 
 NUM_TEXTS, NUM_LABELS, DIM = 600, 40, 12
+CPU = torch.device("cpu")
 SHORTLIST = ShortlistSection(
-    centroids=HnswSection(m=16, ef_construction=200, ef_search=200, neighbours=10),
-    points=HnswSection(m=16, ef_construction=200, ef_search=200, neighbours=8),
+    centroids=NeighboursSection(neighbours=10),
+    points=NeighboursSection(neighbours=8),
 )
 
 
@@ -37,8 +33,12 @@ def labels_of_texts() -> csr_matrix:
 
 
 @pytest.fixture(scope="module")
-def graphs(v_ND: NDArray[np.float32], labels_NL: csr_matrix) -> Graphs:
-    return build_graphs(v_ND, labels_NL, SHORTLIST, seed=0)
+def vectors(v_ND: NDArray[np.float32], labels_NL: csr_matrix) -> SearchVectors:
+    return SearchVectors.of(v_ND, labels_NL, SHORTLIST, seed=0)
+
+
+def whole(blocks: Iterable[NDArray[np.int32]]) -> NDArray[np.int32]:
+    return np.concatenate(list(blocks))
 
 
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -46,38 +46,31 @@ def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def test_representatives_are_the_normalised_means_of_the_texts_of_a_label(
-    graphs: Graphs, v_ND: NDArray[np.float32], labels_NL: csr_matrix
+    vectors: SearchVectors, v_ND: NDArray[np.float32], labels_NL: csr_matrix
 ) -> None:
     dense = labels_NL.toarray()
     means = np.array([v_ND[dense[:, label] > 0].mean(axis=0) for label in range(NUM_LABELS)])
-    np.testing.assert_allclose(graphs.centroids.vectors(), unit(means), atol=1e-6)
-    assert graphs.centroid_labels.tolist() == list(range(NUM_LABELS))
+    np.testing.assert_allclose(vectors.centroids, unit(means), atol=1e-6)
+    assert vectors.centroid_labels.tolist() == list(range(NUM_LABELS))
 
 
 def test_points_are_the_texts_with_their_labels(
-    graphs: Graphs, v_ND: NDArray[np.float32], labels_NL: csr_matrix
+    vectors: SearchVectors, v_ND: NDArray[np.float32], labels_NL: csr_matrix
 ) -> None:
-    np.testing.assert_allclose(graphs.points.vectors(), unit(v_ND), atol=1e-6)
-    points = graphs.point_labels
+    np.testing.assert_allclose(vectors.points, unit(v_ND), atol=1e-6)
+    points = vectors.point_labels
     for row in (0, 17, NUM_TEXTS - 1):
         own = points.indices[points.indptr[row] : points.indptr[row + 1]]
         assert own.tolist() == np.flatnonzero(labels_NL[row].toarray()).tolist()
 
 
-def test_graphs_follow_their_seed(v_ND: NDArray[np.float32], labels_NL: csr_matrix, graphs: Graphs) -> None:
-    again = build_graphs(v_ND, labels_NL, SHORTLIST, seed=0)
-    for one, other in ((graphs.centroids, again.centroids), (graphs.points, again.points)):
-        found, repeated = one.search(v_ND[:50], 8), other.search(v_ND[:50], 8)
-        assert [array.tolist() for array in found] == [array.tolist() for array in repeated]
-
-
-def test_the_shortlist_is_the_union_of_what_both_graphs_find(
-    graphs: Graphs, v_ND: NDArray[np.float32], labels_NL: csr_matrix
+def test_the_shortlist_is_the_union_of_what_both_searches_find(
+    vectors: SearchVectors, v_ND: NDArray[np.float32], labels_NL: csr_matrix
 ) -> None:
-    """Compare with brute force. A label is as similar as its one representative, whichever graph found the label."""
+    """Compare with brute force. A label is as similar as its one representative, whichever search found the label."""
     queries, dense = v_ND[:40], labels_NL.toarray() > 0
-    (found,) = shortlist_all(graphs.shortlister(SHORTLIST), queries, "")
-    to_labels, to_points = unit(queries) @ graphs.centroids.vectors().T, unit(queries) @ unit(v_ND).T
+    found = shortlist(vectors.shortlister(SHORTLIST, CPU), queries, "")
+    to_labels, to_points = unit(queries) @ vectors.centroids.T, unit(queries) @ unit(v_ND).T
     for query in range(len(queries)):
         near_points = np.argsort(-to_points[query])[:8]
         expected = set(np.argsort(-to_labels[query])[:10].tolist()) | set(
@@ -96,11 +89,11 @@ def test_the_shortlist_is_the_union_of_what_both_graphs_find(
 
 @pytest.mark.parametrize("num_negatives", [4, 60])
 def test_negatives_are_the_shortlist_without_the_positives_best_first(
-    graphs: Graphs, v_ND: NDArray[np.float32], labels_NL: csr_matrix, num_negatives: int
+    vectors: SearchVectors, v_ND: NDArray[np.float32], labels_NL: csr_matrix, num_negatives: int
 ) -> None:
     """There is more than one chunk of texts, and fewer than 60 labels, so that rows of 60 negatives are padded."""
-    shortlister = graphs.shortlister(SHORTLIST)
-    negatives_NS = mine_negatives(shortlister, v_ND, labels_NL, num_negatives)
+    shortlister = vectors.shortlister(SHORTLIST, CPU)
+    negatives_NS = whole(mine_negatives(shortlister, v_ND, labels_NL, num_negatives))
     assert negatives_NS.shape == (NUM_TEXTS, num_negatives)
     dense = labels_NL.toarray() > 0
     for row, negatives in enumerate(negatives_NS):
@@ -114,14 +107,15 @@ def test_negatives_are_the_shortlist_without_the_positives_best_first(
         assert np.all(negatives[len(kept) :] == -1)
 
 
-def test_a_text_without_a_known_token_has_no_negatives(graphs: Graphs, labels_NL: csr_matrix) -> None:
-    negatives_NS = mine_negatives(graphs.shortlister(SHORTLIST), np.zeros((3, DIM), np.float32), labels_NL[:3], 5)
+def test_a_text_without_a_known_token_has_no_negatives(vectors: SearchVectors, labels_NL: csr_matrix) -> None:
+    shortlister = vectors.shortlister(SHORTLIST, CPU)
+    negatives_NS = whole(mine_negatives(shortlister, np.zeros((3, DIM), np.float32), labels_NL[:3], 5))
     assert np.all(negatives_NS == -1)
 
 
 @pytest.mark.parametrize("power", [0, 0.75])
 def test_drawn_negatives_are_distinct_and_no_positives(labels_NL: csr_matrix, power: float) -> None:
-    negatives_NS = draw_negatives(labels_NL, power, 20, seed=3)
+    negatives_NS = whole(draw_negatives(labels_NL, power, 20, seed=3))
     assert negatives_NS.shape == (NUM_TEXTS, 20)
     dense = labels_NL.toarray() > 0
     for row, negatives in enumerate(negatives_NS):
@@ -129,8 +123,8 @@ def test_drawn_negatives_are_distinct_and_no_positives(labels_NL: csr_matrix, po
         assert len(set(kept.tolist())) == len(kept) > 15
         assert not dense[row, kept].any()
         assert np.all(negatives[len(kept) :] == -1)
-    assert (negatives_NS == draw_negatives(labels_NL, power, 20, seed=3)).all()
-    assert (negatives_NS != draw_negatives(labels_NL, power, 20, seed=4)).any()
+    assert (negatives_NS == whole(draw_negatives(labels_NL, power, 20, seed=3))).all()
+    assert (negatives_NS != whole(draw_negatives(labels_NL, power, 20, seed=4))).any()
 
 
 @pytest.mark.parametrize("power", [0, 0.75])
@@ -139,27 +133,29 @@ def test_labels_are_drawn_by_their_frequency_to_a_power(power: float) -> None:
     owners = np.repeat(np.arange(5), 4 ** np.arange(5))
     labels = np.zeros((len(owners) + 20_000, 5), np.float32)
     labels[np.arange(len(owners)), owners] = 1
-    drawn = draw_negatives(csr_matrix(labels), power, 1, seed=0)[len(owners) :, 0]
+    drawn = whole(draw_negatives(csr_matrix(labels), power, 1, seed=0))[len(owners) :, 0]
     expected = (4.0 ** np.arange(5)) ** power
     np.testing.assert_allclose(np.bincount(drawn) / len(drawn), expected / expected.sum(), atol=0.015)
 
 
 def test_more_negatives_than_there_are_are_not_waited_for() -> None:
-    assert draw_negatives(csr_matrix(np.eye(3, dtype=np.float32)), 0, 4, seed=0).min(axis=1).tolist() == [-1] * 3
+    negatives_NS = whole(draw_negatives(csr_matrix(np.eye(3, dtype=np.float32)), 0, 4, seed=0))
+    assert negatives_NS.min(axis=1).tolist() == [-1] * 3
 
 
 @pytest.mark.parametrize(("sampler", "power"), [("uniform", 0), ("unigram", 0.75), ("hard", None)])
 def test_the_sampler_is_chosen_by_its_name(
-    graphs: Graphs,
+    vectors: SearchVectors,
     v_ND: NDArray[np.float32],
     labels_NL: csr_matrix,
     sampler: Literal["uniform", "unigram", "hard"],
     power: float | None,
 ) -> None:
     chosen = SHORTLIST.model_copy(update={"sampler": sampler, "num_hard_negatives": 6})
-    found = choose_negatives(graphs, v_ND, labels_NL, chosen, 9, torch.device("cpu"))
+    shortlister = vectors.shortlister(chosen, CPU)
+    found = choose_negatives(shortlister, v_ND, labels_NL, chosen, 9)
     if power is None:
-        expected = mine_negatives(graphs.shortlister(chosen), v_ND, labels_NL, 6)
+        expected = mine_negatives(shortlister, v_ND, labels_NL, 6)
     else:
         expected = draw_negatives(labels_NL, power, 6, 9)
-    assert (found == expected).all()
+    assert (whole(found) == whole(expected)).all()

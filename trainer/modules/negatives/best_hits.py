@@ -1,0 +1,120 @@
+"""The best hits of some queries so far, while similarities come in blocks of vectors.
+
+Similarities are compared with the k-th best so far: nearly all fall below it, so that a block costs little more than
+reading it.
+
+Shapes: B queries, m vectors of a block, K hits of a query, C hits kept meanwhile.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+_LANES = 16  # similarities that are compared with the threshold at once
+_MIN_SPARE = 64
+
+
+class BestHits:
+    """The k vectors with the highest similarity to each query, among those seen so far.
+
+    Of equal similarities the vectors with the lowest ids are kept.
+
+    Args:
+        num_queries: B.
+        k: K, at most the number of vectors.
+    """
+
+    def __init__(self, num_queries: int, k: int) -> None:
+        self._k = k
+        capacity = k + max(k, _MIN_SPARE)
+        self._similarities_BC = np.empty((num_queries, capacity), np.float32)
+        self._ids_BC = np.empty((num_queries, capacity), np.int64)
+        self._sizes_B = np.zeros(num_queries, np.int64)
+        self._thresholds_B = np.full(num_queries, -np.inf, np.float32)
+
+    def add(self, similarities_Bm: NDArray[np.float32], first_id: int) -> None:
+        """Take in the similarities to the vectors `first_id`, `first_id + 1`, ...; blocks come by ascending id."""
+        state = self._similarities_BC, self._ids_BC, self._sizes_B, self._thresholds_B
+        _add_block(similarities_Bm, first_id, self._k, *state)
+
+    def sorted(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return ids [B, K] and similarities [B, K], best first."""
+        return _sort_rows(self._similarities_BC, self._ids_BC, self._sizes_B, self._k)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _precedes(similarity: np.float32, identity: int, other: np.float32, other_identity: int) -> bool:
+    return similarity > other or (similarity == other and identity < other_identity)
+
+
+@njit(cache=True, nogil=True)
+def _add_block(
+    similarities_Bm: NDArray[np.float32],
+    first_id: int,
+    k: int,
+    best_BC: NDArray[np.float32],
+    ids_BC: NDArray[np.int64],
+    sizes_B: NDArray[np.int64],
+    thresholds_B: NDArray[np.float32],
+) -> None:
+    num_vectors, capacity = similarities_Bm.shape[1], best_BC.shape[1]
+    for query in range(len(sizes_B)):
+        row, best, ids = similarities_Bm[query], best_BC[query], ids_BC[query]
+        size, threshold = sizes_B[query], thresholds_B[query]
+        for begin in range(0, num_vectors, _LANES):
+            end = min(begin + _LANES, num_vectors)
+            highest = row[begin]
+            for i in range(begin + 1, end):
+                highest = max(highest, row[i])
+            if highest <= threshold:
+                continue
+            for i in range(begin, end):
+                if row[i] > threshold:
+                    best[size], ids[size] = row[i], first_id + i
+                    size += 1
+                    if size == capacity:
+                        _select(best, ids, size, k)
+                        size, threshold = k, best[:k].min()
+        sizes_B[query], thresholds_B[query] = size, threshold
+
+
+@njit(cache=True, nogil=True)
+def _select(best: NDArray[np.float32], ids: NDArray[np.int64], size: int, k: int) -> None:
+    """Move the k best of `size` hits to the front, by quickselect."""
+    low, high = 0, size - 1
+    while low < high:
+        middle = (low + high) // 2
+        pivot, pivot_id = best[middle], ids[middle]
+        left, right = low, high
+        while left <= right:
+            while _precedes(best[left], ids[left], pivot, pivot_id):
+                left += 1
+            while _precedes(pivot, pivot_id, best[right], ids[right]):
+                right -= 1
+            if left <= right:
+                best[left], best[right] = best[right], best[left]
+                ids[left], ids[right] = ids[right], ids[left]
+                left += 1
+                right -= 1
+        if k - 1 <= right:
+            high = right
+        elif k - 1 >= left:
+            low = left
+        else:
+            return
+
+
+@njit(cache=True, nogil=True)
+def _sort_rows(
+    best_BC: NDArray[np.float32], ids_BC: NDArray[np.int64], sizes_B: NDArray[np.int64], k: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    ids_BK, sorted_BK = np.empty((len(sizes_B), k), np.int64), np.empty((len(sizes_B), k), np.float32)
+    for query in range(len(sizes_B)):
+        best, ids, size = best_BC[query], ids_BC[query], sizes_B[query]
+        _select(best, ids, size, k)
+        by_id = np.argsort(ids[:k])  # a stable sort by similarity then leaves equal ones in the order of their ids
+        order = by_id[np.argsort(-best[:k][by_id], kind="mergesort")]
+        ids_BK[query], sorted_BK[query] = ids[:k][order], best[:k][order]
+    return ids_BK, sorted_BK
