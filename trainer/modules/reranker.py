@@ -56,7 +56,7 @@ def learn_reranker(
     seed, dim = config.seed, config.reranker.dim
     generator = seeded(seed, _STREAM)  # other starting points than Module I's: the two encoders must differ
     encoder = Encoder.start(EncoderSection(), random_embeddings(num_features, dim, generator).to(device))
-    sampler = LabelSampler(train.labels, mistakes_NS, config.shortlist.num_random_negatives, seed)
+    sampler = LabelSampler(train.labels, mistakes_NS, config.shortlist, seed)
     probe = ProbeTexts(lambda: encoder.represent(Texts(held.bags)), held.labels, held_candidates)
     lesson = Lesson(EncodedFeatures(encoder, Texts(train.bags)), sampler, probe)
     return learn("reranker", encoder, lesson, generator, Mesh(labels=run.world), config, seed, run)

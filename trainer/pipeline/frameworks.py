@@ -101,7 +101,7 @@ def _learn_end_to_end(job: Job, seed: int, start: Callable[[], Encoder], sample:
 
 
 def _sample_shortlists(job: Job, negatives_NS: NDArray[np.int32], seed: int) -> Labels:
-    return LabelSampler(job.train.labels, negatives_NS, job.config.shortlist.num_random_negatives, seed)
+    return LabelSampler(job.train.labels, negatives_NS, job.config.shortlist, seed)
 
 
 def _sample_all(job: Job, negatives_NS: NDArray[np.int32], seed: int) -> Labels:

@@ -183,6 +183,12 @@ class ShortlistSection(Section):
     num_random_negatives: int = Field(
         50, ge=0, description="random negatives of a text, besides the sampler's (paper: 50); more: slower"
     )
+    labels_per_batch: int = Field(
+        8192,
+        ge=512,
+        description="most labels that the texts of a batch are scored against; where their negatives are more, each "
+        "batch takes other ones; fewer: faster, negatives are seen less often",
+    )
 
 
 class ExtremeSection(Section):

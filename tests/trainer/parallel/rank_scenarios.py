@@ -18,7 +18,7 @@ from astec.trainer.modules.negatives.label_sampler import LabelSampler
 from astec.trainer.numerics.device import seeded
 from astec.trainer.parallel.distributed import join_world
 from astec.trainer.parallel.world import Arrays, Mesh, World
-from astec.trainer.settings.config import ModelSection
+from astec.trainer.settings.config import ModelSection, ShortlistSection
 from astec.trainer.settings.section import EncoderSection
 from astec.trainer.training.features import EncodedFeatures, Features, FrozenFeatures
 from astec.trainer.training.task import AllLabels, Labels, OneVsAllTask
@@ -102,7 +102,7 @@ def make_task(name: str, world: World) -> OneVsAllTask:
     labels: Labels = AllLabels(labels_NL)
     if name != "surrogate":
         negatives_NS = np.random.default_rng(2).integers(0, NUM_LABELS, (NUM_TEXTS, 4)).astype(np.int32)
-        labels = LabelSampler(labels_NL, negatives_NS, 2, 0)
+        labels = LabelSampler(labels_NL, negatives_NS, ShortlistSection(num_random_negatives=2), 0)
     model = ModelSection(dim=DIM, dropout=0.3, precision="float32")
     mesh = Mesh(texts=world) if name == "surrogate" else Mesh(labels=world)
     return OneVsAllTask(name, features, labels, DIM, model, generator, CPU, mesh)

@@ -34,5 +34,5 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.npy"
     write_rows(path, (5, 3), [rows(0, 5)])
     path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(ValueError, match="mmap length is greater than file ?size"):
+    with pytest.raises(ValueError, match=r"mmap length is greater than file ?size"):
         open_rows(path)

@@ -13,7 +13,7 @@ from astec.trainer.data.examples import Examples
 from astec.trainer.embeddings.random import random_embeddings
 from astec.trainer.encoders.encoder import Encoder
 from astec.trainer.modules.negatives.label_sampler import LabelSampler
-from astec.trainer.settings.config import ModelSection
+from astec.trainer.settings.config import ModelSection, ShortlistSection
 from astec.trainer.settings.section import EncoderSection
 from astec.trainer.training.features import EncodedFeatures, Features, FrozenFeatures
 from astec.trainer.training.task import AllLabels, Labels, OneVsAllTask
@@ -63,7 +63,7 @@ def bag_features(examples: Examples, seed: int = 0) -> EncodedFeatures:
 
 def sampler(examples: Examples) -> LabelSampler:
     negatives_NS = ((ALL[:, None] + np.array([1, 2])) % NUM_LABELS).astype(np.int32)
-    return LabelSampler(examples.labels, negatives_NS, 1, seed=0)
+    return LabelSampler(examples.labels, negatives_NS, ShortlistSection(num_random_negatives=1), seed=0)
 
 
 def learn(task: OneVsAllTask, steps: range, rate: float = 0.02) -> list[float]:

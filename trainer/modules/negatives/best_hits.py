@@ -46,7 +46,7 @@ class BestHits:
 
 @njit(cache=True, nogil=True, inline="always")
 def _precedes(similarity: np.float32, identity: int, other: np.float32, other_identity: int) -> bool:
-    return similarity > other or (similarity == other and identity < other_identity)
+    return bool(similarity > other or (similarity == other and identity < other_identity))
 
 
 @njit(cache=True, nogil=True)

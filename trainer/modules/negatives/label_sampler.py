@@ -10,23 +10,34 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from astec.trainer.settings.config import ShortlistSection
+
 # The labels of a batch are filled up to a multiple with further random negatives: torch keeps a kernel for every shape
 # of a product, so that there should be few shapes, not one for each batch.
 _LABELS_MULTIPLE = 512
 
 
 class LabelSampler:
-    """Samples the labels that a batch is trained on: its positives, its hard negatives and random negatives.
+    """Samples the labels that a batch is trained on: its positives, and some of its hard and of random negatives.
 
     Every text is scored against the labels of the whole batch: one matrix product serves the batch, and each text gets
-    the labels of the other texts as further negatives at no cost.
+    the labels of the other texts as further negatives at no cost. A batch whose texts have more distinct negatives than
+    fit takes a part of each text's, others in every batch.
+
+    Args:
+        labels_NL: the positive pairs.
+        negatives_NS: hard negatives of each text, -1 where it has fewer.
+        settings: numbers of random negatives of a text and of labels of a batch.
+        seed: of the random numbers.
     """
 
-    def __init__(self, labels_NL: csr_matrix, negatives_NS: NDArray[np.int32], num_random: int, seed: int) -> None:
+    def __init__(
+        self, labels_NL: csr_matrix, negatives_NS: NDArray[np.int32], settings: ShortlistSection, seed: int
+    ) -> None:
         self._indptr = labels_NL.indptr.astype(np.int64)
         self._indices = labels_NL.indices.astype(np.int32)
         self._negatives_NS = negatives_NS
-        self._num_random, self._seed = num_random, seed
+        self._settings, self._seed = settings, seed
         num_texts, self.num_labels = labels_NL.shape
         self.prior = labels_NL.nnz / (num_texts * self.num_labels)
         self._columns = np.full(self.num_labels, -1, np.int64)
@@ -37,16 +48,20 @@ class LabelSampler:
     def sample(
         self, rows_B: NDArray[np.int64], step: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Return the labels of a batch of texts; the same step draws the same random negatives.
+        """Return the labels of a batch of texts; the same step draws the same random numbers.
 
         Returns:
             Distinct labels int64 [U], and for each positive pair its text in the batch and its column in these labels.
         """
         generator = np.random.default_rng((self._seed, step))
-        random = generator.integers(0, self.num_labels, self._num_random * len(rows_B))
-        return _collect(
-            rows_B, self._indptr, self._indices, self._negatives_NS, random, self._columns, _LABELS_MULTIPLE, generator
-        )
+        num_hard, num_random = self._negatives_NS.shape[1], self._settings.num_random_negatives
+        most = self._settings.labels_per_batch
+        # Of a batch that does not take all negatives, the random ones have the same share as of one that does.
+        share = min(num_random * len(rows_B), most * num_random // max(num_hard + num_random, 1))
+        random = generator.integers(0, self.num_labels, share)
+        ranks_S = generator.permutation(num_hard)
+        sources = self._indptr, self._indices, self._negatives_NS
+        return _collect(rows_B, *sources, ranks_S, random, most, self._columns, _LABELS_MULTIPLE, generator)
 
 
 @njit(cache=True, nogil=True)
@@ -55,7 +70,9 @@ def _collect(
     indptr: NDArray[np.int64],
     indices: NDArray[np.int32],
     negatives_NS: NDArray[np.int32],
+    ranks_S: NDArray[np.int64],
     random: NDArray[np.int64],
+    most: int,
     columns: NDArray[np.int64],
     multiple: int,
     generator: np.random.Generator,
@@ -64,7 +81,7 @@ def _collect(
     num_positives = 0
     for row in rows_B:
         num_positives += indptr[row + 1] - indptr[row]
-    labels = np.empty(num_positives + len(rows_B) * negatives_NS.shape[1] + len(random) + multiple, np.int64)
+    labels = np.empty(min(num_positives + most + multiple, len(columns)), np.int64)
     positive_rows, positive_columns = np.empty(num_positives, np.int64), np.empty(num_positives, np.int64)
     size, positive = 0, 0
     for position in range(len(rows_B)):
@@ -73,12 +90,16 @@ def _collect(
             size = _add(indices[i], columns, labels, size)
             positive_rows[positive], positive_columns[positive] = position, columns[indices[i]]
             positive += 1
-        for label in negatives_NS[row]:
-            if label < 0:
-                break
-            size = _add(label, columns, labels, size)
     for label in random:
-        size = _add(label, columns, labels, size)
+        if size < most:
+            size = _add(label, columns, labels, size)
+    for rank in ranks_S:  # rank by rank, so that each text brings as many as the others
+        if size >= most:
+            break
+        for row in rows_B:
+            label = negatives_NS[row, rank]
+            if label >= 0 and size < most:
+                size = _add(label, columns, labels, size)
     while size % multiple and size < len(columns):
         size = _add(int(generator.integers(0, len(columns))), columns, labels, size)
     for i in range(size):

@@ -65,4 +65,4 @@ class RebuiltSampler:
         return {"negatives": self._run.once_rows(stage, shape, blocks)}
 
     def _sampler_of(self, negatives_NS: NDArray[np.int32]) -> LabelSampler:
-        return LabelSampler(self._train.labels, negatives_NS, self._settings.num_random_negatives, self._seed)
+        return LabelSampler(self._train.labels, negatives_NS, self._settings, self._seed)

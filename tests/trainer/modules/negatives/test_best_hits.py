@@ -22,7 +22,7 @@ def test_hits_are_the_first_of_a_stable_sort(
     """Few distinct values make many ties, of which the lowest ids are kept."""
     k = min(k, num_vectors)
     drawn = np.random.default_rng(seed).integers(-num_values, num_values, (num_queries, num_vectors))
-    similarities = drawn.astype(np.float32) / num_values
+    similarities = (drawn / num_values).astype(np.float32)
     hits = BestHits(num_queries, k)
     for begin in range(0, num_vectors, block):
         hits.add(similarities[:, begin : begin + block], begin)
@@ -34,7 +34,7 @@ def test_hits_are_the_first_of_a_stable_sort(
 
 def test_similarities_that_rise_are_all_taken_in() -> None:
     """Each similarity is the best so far: the kept hits are cut down again and again."""
-    similarities = np.linspace(-1, 1, 5_000, dtype=np.float32)[None]
+    similarities = np.linspace(-1, 1, 5_000).astype(np.float32)[None]
     hits = BestHits(1, 10)
     for begin in range(0, 5_000, 512):
         hits.add(similarities[:, begin : begin + 512], begin)
