@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from astec.trainer.pipeline.frameworks import FRAMEWORKS
 from astec.trainer.pipeline.job import Job
 from astec.trainer.pipeline.learner import Learnt
-from astec.trainer.pipeline.mining import Mined, mine_by_one_learner, mine_for_sparse_term, place_texts
+from astec.trainer.pipeline.mining import Mined, mine_by_one_learner, mine_for_ensemble, place_texts
 from astec.trainer.training.dense_model import DenseModel
 
 
@@ -43,4 +43,4 @@ def join_learners(job: Job, learners: list[Learnt]) -> Ensemble:
     model = DenseModel.join([learnt.model for learnt in learners])
     v_ND = model.encoder.represent(job.train.texts)
     vectors = place_texts(job, job.train, v_ND, job.config.seed, "joint vectors")
-    return Ensemble(model, Mined(vectors, mine_for_sparse_term(job, job.train, vectors, v_ND, "joint-mining")))
+    return Ensemble(model, Mined(vectors, mine_for_ensemble(job, vectors, v_ND)))

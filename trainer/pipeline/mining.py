@@ -1,6 +1,7 @@
 """Module II of a run: the vectors of texts and labels, and the negatives mined among them (paper, section 4).
 
-Shapes: N texts, D dimensions, S negatives of a text.
+Shapes: N texts that are learnt from, M texts of the data, R of them that are not learnt from, B texts of a block, D
+dimensions, S negatives of a text.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from astec.trainer.encoders.encoder import Encoder
 from astec.trainer.modules.negatives.sampling import choose_negatives, count_negatives
 from astec.trainer.modules.negatives.search_vectors import SearchVectors
 from astec.trainer.pipeline.job import Job
+
+_BLOCK_TEXTS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,23 +51,58 @@ def search_in(job: Job, vectors: SearchVectors) -> Shortlister:
 
 def mine_for_learner(job: Job, vectors: SearchVectors, v_ND: NDArray[np.float32], seed: int) -> NDArray[np.int32]:
     """Mine the negatives that one learner trains on, [N, S]; a resumed run maps them from its folder."""
-    return _mine(job, f"mining-{seed}", job.train, vectors, v_ND, seed, "mining")
+    return _mine(job, f"mining-{seed}", vectors, v_ND, seed, "mining")
 
 
-def mine_for_sparse_term(
-    job: Job, examples: Examples, vectors: SearchVectors, v_ND: NDArray[np.float32], stage: str
+def mine_for_ensemble(job: Job, vectors: SearchVectors, v_ND: NDArray[np.float32]) -> NDArray[np.int32]:
+    """Mine the negatives of the joined learners, on which the sparse term trains, [N, S]."""
+    return _mine(job, "joint-mining", vectors, v_ND, job.config.seed, "joint-mining")
+
+
+def add_negatives_of_rest(
+    job: Job, negatives_NS: NDArray[np.int32], vectors: SearchVectors, v_MD: NDArray[np.float32], stage: str
 ) -> NDArray[np.int32]:
-    """Mine the negatives of some examples that the sparse term trains on, [N, S], under the name of a stage."""
-    return _mine(job, stage, examples, vectors, v_ND, job.config.seed, stage)
+    """Add the negatives of all texts that were not learnt from, [M, S] in the order of the data, as a stage.
+
+    Those of the texts that were learnt from stay as they are: with the few more texts they would hardly change, and to
+    mine them again takes as long as the first time.
+
+    Args:
+        job: the run.
+        negatives_NS: negatives of the texts that were learnt from.
+        vectors: those of all M texts.
+        v_MD: representations of all texts.
+        stage: its name.
+    """
+    settings, labels_ML = job.config.shortlist, job.data.examples.labels
+    rest_R = np.setdiff1d(np.arange(len(v_MD)), job.train_rows)
+    positions_M = np.empty(len(v_MD), np.int64)
+    positions_M[job.train_rows] = np.arange(len(job.train_rows))
+    positions_M[rest_R] = len(job.train_rows) + np.arange(len(rest_R))
+
+    def blocks() -> Iterator[NDArray[np.int32]]:
+        shortlister = search_in(job, vectors)
+        mined = choose_negatives(shortlister, v_MD[rest_R], labels_ML[rest_R], settings, job.config.seed)
+        rest_RS = np.concatenate([*mined])
+        for begin in range(0, len(positions_M), _BLOCK_TEXTS):
+            positions_B = positions_M[begin : begin + _BLOCK_TEXTS]
+            learnt_B = positions_B < len(negatives_NS)
+            block_BS = np.empty((len(positions_B), settings.num_hard_negatives), np.int32)
+            block_BS[learnt_B] = negatives_NS[positions_B[learnt_B]]
+            block_BS[~learnt_B] = rest_RS[positions_B[~learnt_B] - len(negatives_NS)]
+            yield block_BS
+        job.run.record(stage)
+
+    return job.run.once_rows(stage, (len(v_MD), settings.num_hard_negatives), blocks)
 
 
 def _mine(
-    job: Job, stage: str, examples: Examples, vectors: SearchVectors, v_ND: NDArray[np.float32], seed: int, line: str
+    job: Job, stage: str, vectors: SearchVectors, v_ND: NDArray[np.float32], seed: int, line: str
 ) -> NDArray[np.int32]:
     settings = job.config.shortlist
 
     def blocks() -> Iterator[NDArray[np.int32]]:
-        mined = choose_negatives(search_in(job, vectors), v_ND, examples.labels, settings, seed)
+        mined = choose_negatives(search_in(job, vectors), v_ND, job.train.labels, settings, seed)
         return count_negatives(mined, lambda mean: job.run.record(line, negatives_per_text=mean))
 
     return job.run.once_rows(stage, (len(v_ND), settings.num_hard_negatives), blocks)

@@ -50,7 +50,7 @@ def train(data: TrainingData, config: TrainerConfig, device: torch.device, run: 
         shares=shares,
     )
     held_out = describe_held(job, model, held.v)
-    model = refit(job, model)
+    model = refit(job, model, ensemble.mined.negatives)
 
     checkpoint = assemble_checkpoint(job, model, evaluation, held_out)
     write_evaluation(run.folder, evaluation)

@@ -1,16 +1,19 @@
 """The finished model of a run, and its last stage, the refit on all texts.
 
-Shapes: N texts, D dimensions.
+Shapes: N texts that were learnt from, M texts of the data, D dimensions, S negatives of a text.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from astec.export.artifact.scoring.shares import Shares
 from astec.trainer.modules.negatives.search_vectors import SearchVectors
 from astec.trainer.pipeline.job import Job
-from astec.trainer.pipeline.mining import mine_for_sparse_term, place_texts
+from astec.trainer.pipeline.mining import add_negatives_of_rest, place_texts
 from astec.trainer.pipeline.sparse_terms import SparseTerm, learn_sparse_term
 from astec.trainer.training.dense_model import DenseModel
 
@@ -26,18 +29,23 @@ class TrainedModel:
     shares: Shares
 
 
-def refit(job: Job, model: TrainedModel) -> TrainedModel:
+def refit(job: Job, model: TrainedModel, negatives_NS: NDArray[np.int32]) -> TrainedModel:
     """Make the vectors and learn the sparse term again on all texts; unchanged where the settings ask for no refit.
 
     The held-out texts have chosen the shares: now they count as training texts, too.
+
+    Args:
+        job: the run.
+        model: the model that was learnt from the training texts.
+        negatives_NS: their negatives.
     """
     if not job.config.validation.refit:
         return model
     examples = job.data.examples
-    v_ND = model.dense.encoder.represent(examples.texts)
-    vectors = place_texts(job, examples, v_ND, job.config.seed, "refitted vectors")
+    v_MD = model.dense.encoder.represent(examples.texts)
+    vectors = place_texts(job, examples, v_MD, job.config.seed, "refitted vectors")
     if model.sparse is None:
         return replace(model, vectors=vectors)
-    negatives_NS = mine_for_sparse_term(job, examples, vectors, v_ND, "refit-mining")
-    sparse = learn_sparse_term(job, "refit-sparse", examples, negatives_NS, model.sparse.cost)
+    negatives_MS = add_negatives_of_rest(job, negatives_NS, vectors, v_MD, "refit-mining")
+    sparse = learn_sparse_term(job, "refit-sparse", examples, negatives_MS, model.sparse.cost)
     return replace(model, vectors=vectors, sparse=sparse)
