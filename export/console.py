@@ -25,14 +25,18 @@ console = Console(stderr=True)
 """The console for all messages to people, on stderr; stdout is for results only."""
 
 
-def track(iterable: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+def track(iterable: Iterable[T], description: str, total: int | None = None, *, shown: bool = True) -> Iterator[T]:
     """Yield the items of `iterable` behind a progress bar.
 
     Args:
         iterable: the items; its length is the total where it has one.
         description: the text beside the bar.
         total: number of items, for iterables without a length.
+        shown: whether there is a bar.
     """
+    if not shown:
+        yield from iterable
+        return
     with _progress(MofNCompleteColumn(), shown=True) as progress:
         yield from progress.track(iterable, total=total, description=description)
 

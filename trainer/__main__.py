@@ -14,7 +14,8 @@ from rich.table import Table
 from astec.export.console import console
 from astec.export.readers import DataError
 from astec.trainer.bench.synthetic import SHAPES, ScaleError
-from astec.trainer.demo.log import DemoLogConfig, write_demo_log
+from astec.trainer.demo.log import MAX_QUERIES, DemoLogConfig, default_num_queries, write_demo_log
+from astec.trainer.demo.products import MAX_PHRASES, MAX_SMALL_PHRASES, MIN_PHRASES
 from astec.trainer.failure import fail
 from astec.trainer.run.folder import DEFAULT_SAVE_MINUTES
 from astec.trainer.settings.config import ConfigError
@@ -218,14 +219,36 @@ def bench(
 @app.command()
 def demo_log(
     folder: Annotated[Path, typer.Argument(help="Where train.jsonl.gz and test.jsonl.gz go.", show_default=False)],
+    labels: Annotated[
+        int,
+        typer.Option(
+            help=f"Bid phrases, {MIN_PHRASES:,} to {MAX_PHRASES:,}; some rare ones get no click. More than "
+            f"{MAX_SMALL_PHRASES:,} are from a larger market: more products, makers, models, sizes, colours and so on."
+        ),
+    ] = DemoLogConfig().num_phrases,
     queries: Annotated[
-        int, typer.Option(min=1000, help="Training queries; fewer train faster and match worse.")
-    ] = 100_000,
+        int | None,
+        typer.Option(
+            help=f"Training queries, at most {MAX_QUERIES:,}; fewer train faster and match worse. Default: two for "
+            "each label, at least 100,000; ten for each of fewer than 10,000 labels.",
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same log.")] = 0,
 ) -> None:
     """Write the embedded demo: a made-up click log of a sponsored search engine."""
-    write_demo_log(folder, DemoLogConfig(seed=seed, num_queries=queries))
-    console.print(f"wrote {folder}/train.jsonl.gz and {folder}/test.jsonl.gz", markup=False, soft_wrap=True)
+    try:
+        num_queries = default_num_queries(labels) if queries is None else queries
+        config = DemoLogConfig(seed=seed, num_queries=num_queries, num_phrases=labels)
+    except ValueError as error:
+        fail(str(error))
+    num_clicked = write_demo_log(folder, config)
+    console.print(
+        f"wrote {folder}/train.jsonl.gz and {folder}/test.jsonl.gz: {config.num_queries:,} and "
+        f"{config.num_test_queries:,} queries; {num_clicked:,} of {labels:,} labels have a click in the training file",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 def main() -> None:

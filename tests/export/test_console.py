@@ -69,3 +69,8 @@ def test_a_file_name_is_no_markup(tmp_path, put, terminal):
     path = put(tmp_path / "[red].tsv", b"text\tlabel\n")
     assert list(open_dataset(path, "train").rows())
     assert "reading [red].tsv" in terminal.getvalue()
+
+
+def test_a_hidden_bar_is_not_shown(terminal):
+    assert list(progress.track(range(3), "counting", shown=False)) == [0, 1, 2]
+    assert terminal.getvalue() == ""

@@ -30,16 +30,18 @@ class Category:
     attributes: tuple[Term, ...]
 
 
-def _names(text: str, separator: str = ",") -> tuple[str, ...]:
+def names(text: str, separator: str = ",") -> tuple[str, ...]:
+    """Split a list of names."""
     return tuple(name.strip() for name in text.split(separator))
 
 
-def _terms(text: str) -> tuple[Term, ...]:
-    return tuple(_names(entry, "=") for entry in text.split(","))
+def terms(text: str) -> tuple[Term, ...]:
+    """Read a list of terms, written as in `name=synonym=synonym, name`."""
+    return tuple(names(entry, "=") for entry in text.split(","))
 
 
 def _category(name: str, products: str, brands: str, attributes: str) -> Category:
-    return Category(name, _terms(products), _terms(brands), _terms(attributes))
+    return Category(name, terms(products), terms(brands), terms(attributes))
 
 
 CATEGORIES: Final = (
@@ -280,7 +282,7 @@ CATEGORIES: Final = (
     ),
 )
 
-PLACES: Final = _names(
+PLACES: Final = names(
     "london, new york, chicago, los angeles, houston, toronto, sydney, melbourne, dublin, manchester, boston, "
     "seattle, denver, austin, dallas, miami, atlanta, phoenix, philadelphia, san diego, san francisco, portland, "
     "detroit, minneapolis, vancouver, montreal, birmingham, leeds, glasgow, edinburgh, bristol, liverpool, "
@@ -306,7 +308,7 @@ INTENTS: Final[tuple[Term, ...]] = (
 FILLERS: Final = ("good", "online", "new", "great", "the", "find", "please", "today", "i need", "looking for")
 
 _IRREGULAR_ENDS: Final = {"shelf": "shelves", "man": "men", "mouse": "mice"}
-_UNCOUNTABLE: Final = _names(
+_UNCOUNTABLE: Final = names(
     "food, litter, treatment, control, insurance, oil, wine, tea, beer, sushi, shampoo, prep, mascara, perfume, "
     "sunscreen, whey, sencha, photography"
 )

@@ -1,53 +1,35 @@
-"""The market of the demo click log: its bid phrases, their popularity, and the clicks on them.
+"""The market of the demo click log: its bid phrases and their popularity.
 
-Shapes: P phrases, Q queries, C columns of a concept (the fields of `Concept`).
+Shapes: P phrases, C columns of a concept (the fields of `Concept`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
 from itertools import combinations
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from astec.trainer.demo.catalogue import INTENTS, PLACES
-from astec.trainer.demo.wording import ABSENT, PRODUCTS, Concept, phrase_text
-
-PRODUCT, SURFACE, BRAND, ATTRIBUTE, PLACE, INTENT = range(len(Concept._fields))
-SLOTS: Final = (BRAND, ATTRIBUTE, PLACE, INTENT)
-"""The columns that may be ABSENT."""
-
-MIN_PHRASES: Final = len(PRODUCTS)
-MAX_PHRASES: Final = 1_000 * len(PRODUCTS)
-
-NUM_SURFACES: Final = np.array([len(product) for _, product in PRODUCTS], np.int64)
-"""Number of names of each product, [products]."""
-_SLOT_SIZES: Final = np.array(
-    [[0, 0, len(category.brands), len(category.attributes), len(PLACES), len(INTENTS)] for category, _ in PRODUCTS],
-    np.int64,
+from astec.export.console import track
+from astec.trainer.demo.products import (
+    ABSENT,
+    BRAND,
+    MODEL,
+    PLACE,
+    PRODUCT,
+    SURFACE,
+    Assortment,
+    Concept,
 )
-"""Number of values of each column of SLOTS, [products, C]."""
+from astec.trainer.demo.wording import phrase_text
 
-_MAX_PHRASE_SLOTS: Final = 2
-_SLOT_RARITY: Final = 1.2
 _PRODUCT_EXPONENT: Final = 0.7
-_PHRASE_EXPONENT: Final = 1.0
 _PLURAL_SHARE: Final = 0.7
 _USUAL_SURFACE_SHARE: Final = 0.8
-
-# How much each slot adds to the logit of a click.
-_SAME: Final = 1.5
-_OTHER: Final = -4.0
-_PHRASE_SAYS_MORE: Final = -2.0
-_PHRASE_SAYS_LESS: Final = -1.0
-_SAME_SURFACE: Final = 0.5
-_POPULARITY_PULL: Final = 0.25
-_CLICK_NOISE: Final = 0.7
-_CLICK_BIAS: Final = 0.3
-_NUM_SHOWN: Final = 8
-_STRAY_CLICK_SHARE: Final = 0.03
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,61 +37,53 @@ class Market:
     """The bid phrases.
 
     Attributes:
+        assortment: what the phrases are about.
         texts: the distinct phrases, [P].
-        concepts: the concept of each phrase, int64 [P, C], sorted by product.
+        concepts: the concept of each phrase, int16 [P, C], sorted by product.
         popularity: share of the searchers who have each phrase in mind, Zipfian, float64 [P]; sums to 1.
     """
 
+    assortment: Assortment
     texts: list[str]
-    concepts: NDArray[np.int64]
+    concepts: NDArray[np.int16]
     popularity: NDArray[np.float64]
 
     @classmethod
-    def build(cls, num_phrases: int, rng: np.random.Generator) -> Market:
-        """Draw the phrases that advertisers bid on, the same number for each product."""
-        quotas = np.diff(np.linspace(0, num_phrases, len(PRODUCTS) + 1).astype(np.int64))
-        concepts_PC = np.concatenate([_draw_concepts(p, int(quota), rng) for p, quota in enumerate(quotas)])
-        plural_P = rng.random(num_phrases) < _PLURAL_SHARE
-        texts = [
-            phrase_text(Concept(*concept), in_plural=in_plural)
-            for concept, in_plural in zip(concepts_PC.tolist(), plural_P.tolist(), strict=True)
-        ]
-        return cls(texts, concepts_PC, _draw_popularity(concepts_PC, rng))
+    def build(
+        cls, assortment: Assortment, num_phrases: int, rng: np.random.Generator, *, show_progress: bool = False
+    ) -> Market:
+        """Draw the phrases that advertisers bid on, the same number for each product.
 
-    def clicks(self, queries_QC: NDArray[np.int64], rng: np.random.Generator) -> list[tuple[str, ...]]:
-        """Return the phrases that are clicked for each query, the best fit first; at least one for each query.
-
-        A phrase is more likely to be clicked if it shares more slots with the query, and if it is more popular.
+        Of phrases of different products that read alike only the first is kept, so a few may be missing.
         """
-        clicked: list[tuple[str, ...]] = [()] * len(queries_QC)
-        begins = np.searchsorted(self.concepts[:, PRODUCT], np.arange(len(PRODUCTS) + 1))
-        by_product = np.argsort(queries_QC[:, PRODUCT], kind="stable")
-        bounds = np.searchsorted(queries_QC[by_product, PRODUCT], np.arange(len(PRODUCTS) + 1))
-        for product in range(len(PRODUCTS)):
-            rows = by_product[bounds[product] : bounds[product + 1]]
-            begin, end = int(begins[product]), int(begins[product + 1])
-            logits = _fit(queries_QC[rows], self.concepts[begin:end])
-            logits += _POPULARITY_PULL * np.log(self.popularity[begin:end] * len(self.texts))
-            for row, phrases in zip(rows.tolist(), _draw_clicks(logits, rng), strict=True):
-                clicked[row] = tuple(self.texts[begin + phrase] for phrase in phrases)
-        return self._with_stray_clicks(clicked, rng)
-
-    def _with_stray_clicks(self, clicked: list[tuple[str, ...]], rng: np.random.Generator) -> list[tuple[str, ...]]:
-        strays = rng.choice(len(self.texts), size=len(clicked), p=self.popularity).tolist()
-        stray_Q = (rng.random(len(clicked)) < _STRAY_CLICK_SHARE).tolist()
-        return [
-            tuple(dict.fromkeys((*phrases, self.texts[stray]))) if strayed else phrases
-            for phrases, stray, strayed in zip(clicked, strays, stray_Q, strict=True)
+        num_products = len(assortment.products)
+        quotas = np.diff(np.linspace(0, num_phrases, num_products + 1).astype(np.int64)).tolist()
+        blocks = [
+            _draw_concepts(assortment, product, quota, rng)
+            for product, quota in enumerate(track(quotas, "phrases", shown=show_progress))
         ]
+        concepts_PC = np.concatenate(blocks)
+        plural_P = rng.random(num_phrases) < _PLURAL_SHARE
+        texts, kept = _word(assortment, concepts_PC, plural_P, show_progress=show_progress)
+        concepts_PC = concepts_PC[kept]
+        return cls(assortment, texts, concepts_PC, _draw_popularity(assortment, concepts_PC, rng))
 
 
-def draw_values(slot: int, products: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+def text_key(text: str) -> int:
+    """Return 64 bits of a hash that is the same in all processes; among 5 million texts two agree once in a million."""
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+def draw_values(
+    assortment: Assortment, slot: int, products: NDArray[np.int16], rng: np.random.Generator
+) -> NDArray[np.int64]:
     """Draw a value of `slot` for each of `products` [n], int64 [n]: places by Zipf's law, other slots uniformly."""
     values: NDArray[np.int64]
     if slot == PLACE:
-        values = rng.choice(len(PLACES), size=len(products), p=zipf(len(PLACES)))
+        num_places = int(assortment.num_values[0, PLACE])
+        values = rng.choice(num_places, size=len(products), p=zipf(num_places))
     else:
-        values = rng.integers(_SLOT_SIZES[products, slot])
+        values = rng.integers(assortment.num_values[products, slot])
     return values
 
 
@@ -119,62 +93,78 @@ def zipf(size: int, exponent: float = 1.0) -> NDArray[np.float64]:
     return weights / float(weights.sum())
 
 
-def _draw_concepts(product: int, quota: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Draw distinct concepts of a product, int64 [quota, C]: the one without slots, then general ones more often."""
-    concepts = _all_concepts(product)
-    num_slots = (concepts[:, SLOTS] != ABSENT).sum(axis=1)
+def count_slots(concepts: NDArray[np.int16]) -> NDArray[np.int64]:
+    """Count the slots that are present in each of `concepts` [n, C], int64 [n]."""
+    counts: NDArray[np.int64] = np.count_nonzero(concepts[:, BRAND:] != ABSENT, axis=1)
+    return counts
+
+
+def _draw_concepts(assortment: Assortment, product: int, quota: int, rng: np.random.Generator) -> NDArray[np.int16]:
+    """Draw distinct concepts of a product, int16 [quota, C]: the one without slots, then general ones more often."""
+    concepts = _all_concepts(tuple(assortment.num_values[product].tolist()), assortment.max_phrase_slots)
+    num_slots = count_slots(concepts)
     # Taking the largest values of log weight plus Gumbel noise is a weighted draw without replacement.
     keys = (
-        -_SLOT_RARITY * num_slots - 0.5 * np.log1p(np.maximum(concepts[:, PLACE], 0)) + rng.gumbel(size=len(concepts))
+        -assortment.rarity * num_slots
+        - 0.5 * np.log1p(np.maximum(concepts[:, PLACE], 0).astype(np.float64))
+        + rng.gumbel(size=len(concepts))
     )
     keys[num_slots == 0] = np.inf
-    drawn = concepts[np.sort(np.argsort(-keys, kind="stable")[:quota])]
+    drawn = concepts[np.sort(np.argpartition(-keys, quota - 1)[:quota])]
+    drawn[:, PRODUCT] = product
     usual = rng.random(len(drawn)) < _USUAL_SURFACE_SHARE
-    drawn[:, SURFACE] = np.where(usual, 0, rng.integers(NUM_SURFACES[product], size=len(drawn)))
+    drawn[:, SURFACE] = np.where(usual, 0, rng.integers(assortment.num_surfaces[product], size=len(drawn)))
     return drawn
 
 
-def _all_concepts(product: int) -> NDArray[np.int64]:
-    """List every concept of a product with at most two slots, int64 [n, C]."""
-    bare = np.array([product, 0, *[ABSENT] * len(SLOTS)], np.int64)
+@lru_cache(maxsize=16)  # most products of a category offer as many values
+def _all_concepts(num_values: tuple[int, ...], max_slots: int) -> NDArray[np.int16]:
+    """List every concept of the first product with at most `max_slots` slots, int16 [n, C].
+
+    Args:
+        num_values: number of values of each column; the columns of slots that do not exist have none.
+        max_slots: most slots that are present.
+    """
+    bare = np.full(len(Concept._fields), ABSENT, np.int16)
+    bare[[PRODUCT, SURFACE]] = 0
     blocks = [bare[None, :]]
-    for num_slots in range(1, _MAX_PHRASE_SLOTS + 1):
-        for slots in combinations(SLOTS, num_slots):
-            values = np.indices(tuple(_SLOT_SIZES[product, slots].tolist())).reshape(num_slots, -1).T
+    slots = [slot for slot, size in enumerate(num_values) if size]
+    for num_slots in range(1, max_slots + 1):
+        for chosen in combinations(slots, num_slots):
+            if MODEL in chosen and BRAND not in chosen:  # a number says nothing without the maker
+                continue
+            values = np.indices(tuple(num_values[slot] for slot in chosen)).reshape(num_slots, -1).T
             block = np.tile(bare, (len(values), 1))
-            block[:, slots] = values
+            block[:, chosen] = values
             blocks.append(block)
     return np.concatenate(blocks)
 
 
-def _draw_popularity(concepts_PC: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float64]:
+def _word(
+    assortment: Assortment, concepts_PC: NDArray[np.int16], plural_P: NDArray[np.bool_], *, show_progress: bool
+) -> tuple[list[str], list[int]]:
+    """Return the distinct texts of the phrases, and which concept each is for."""
+    texts: list[str] = []
+    kept: list[int] = []
+    keys: set[int] = set()
+    for row, in_plural in enumerate(track(plural_P.tolist(), "wording of phrases", shown=show_progress)):
+        concept = Concept(*concepts_PC[row].tolist())
+        text = phrase_text(assortment.products[concept.product], concept, in_plural=in_plural)
+        key = text_key(text)
+        if key not in keys:
+            keys.add(key)
+            texts.append(text)
+            kept.append(row)
+    return texts, kept
+
+
+def _draw_popularity(
+    assortment: Assortment, concepts_PC: NDArray[np.int16], rng: np.random.Generator
+) -> NDArray[np.float64]:
     """Draw the popularity of phrases: Zipfian by a rank that depends on their product, generality and chance."""
-    product_popularity = rng.permutation(zipf(len(PRODUCTS), _PRODUCT_EXPONENT))
-    num_slots = (concepts_PC[:, SLOTS] != ABSENT).sum(axis=1)
-    keys = np.log(product_popularity[concepts_PC[:, PRODUCT]]) - _SLOT_RARITY * num_slots
+    product_popularity = rng.permutation(zipf(len(assortment.products), _PRODUCT_EXPONENT))
+    keys = np.log(product_popularity[concepts_PC[:, PRODUCT]]) - assortment.rarity * count_slots(concepts_PC)
     keys += rng.gumbel(size=len(keys))
     popularity = np.empty(len(keys))
-    popularity[np.argsort(-keys, kind="stable")] = zipf(len(keys), _PHRASE_EXPONENT)
+    popularity[np.argsort(-keys, kind="stable")] = zipf(len(keys), assortment.exponent)
     return popularity
-
-
-def _fit(queries_QC: NDArray[np.int64], phrases_PC: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Compute how well the phrases of a product fit queries for it, as logits of a click, float64 [Q, P]."""
-    same_surface = queries_QC[:, None, SURFACE] == phrases_PC[None, :, SURFACE]
-    fit_QP = np.where(same_surface, _SAME_SURFACE, -_SAME_SURFACE)
-    for slot in SLOTS:
-        asked, offered = queries_QC[:, None, slot], phrases_PC[None, :, slot]
-        differing = np.where(asked == ABSENT, _PHRASE_SAYS_MORE, np.where(offered == ABSENT, _PHRASE_SAYS_LESS, _OTHER))
-        same = np.where(asked == ABSENT, 0.0, _SAME)
-        fit_QP += np.where(asked == offered, same, differing)
-    return fit_QP
-
-
-def _draw_clicks(logits_QP: NDArray[np.float64], rng: np.random.Generator) -> list[list[int]]:
-    """Show each searcher the best phrases of a noisy auction, and let them click."""
-    logits_QP = logits_QP + rng.normal(scale=_CLICK_NOISE, size=logits_QP.shape)
-    shown = np.argsort(-logits_QP, axis=1, kind="stable")[:, :_NUM_SHOWN]
-    logits = np.take_along_axis(logits_QP, shown, axis=1) + _CLICK_BIAS
-    clicked = rng.random(logits.shape) < 1 / (1 + np.exp(-logits))
-    clicked[~clicked.any(axis=1), 0] = True
-    return [phrases[chosen].tolist() for phrases, chosen in zip(shown, clicked, strict=True)]

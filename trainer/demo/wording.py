@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from random import Random
-from typing import Final, NamedTuple
+from typing import Final
 
-from astec.trainer.demo.catalogue import CATEGORIES, FILLERS, INTENTS, PLACES, Category, Term, plural
-
-ABSENT: Final = -1
-
-PRODUCTS: Final[tuple[tuple[Category, Term], ...]] = tuple(
-    (category, product) for category in CATEGORIES for product in category.products
+from astec.trainer.demo.catalogue import FILLERS, Term, plural
+from astec.trainer.demo.products import (
+    ABSENT,
+    ATTRIBUTE,
+    AUDIENCE,
+    BRAND,
+    COLOUR,
+    INTENT,
+    MATERIAL,
+    MODEL,
+    PLACE,
+    PRICE,
+    SIZE,
+    Concept,
+    Product,
 )
-"""Every product with its category; a concept refers to a product by its index here."""
 
 _USUAL_WORD_SHARE: Final = 0.6
 _PLURAL_SHARE: Final = 0.5
@@ -21,52 +29,36 @@ _FILLER_SHARE: Final = 0.1
 _TYPO_SHARE: Final = 0.1
 _SHORTEST_MISTYPED: Final = 5
 
-
-class Concept(NamedTuple):
-    """The meaning of a phrase or query, as indices into the catalogue; all but product and surface can be ABSENT.
-
-    Attributes:
-        product: index into PRODUCTS.
-        surface: index into the product's names.
-        brand: index into the brands of the product's category.
-        attribute: index into the attributes of the product's category.
-        place: index into PLACES.
-        intent: index into INTENTS.
-    """
-
-    product: int
-    surface: int
-    brand: int
-    attribute: int
-    place: int
-    intent: int
+_BEFORE: Final = (AUDIENCE, MATERIAL, COLOUR, ATTRIBUTE, MODEL)
+"""The slots whose words stand before the noun, from the nearest to the farthest; the brand is before all of them."""
+_AFTER: Final = (SIZE, PRICE)
+"""The slots whose words stand after the noun; the place is after both."""
 
 
-def phrase_text(concept: Concept, *, in_plural: bool) -> str:
-    """Word a bid phrase: brand, attribute, product, place, each in its usual form."""
-    category, product = PRODUCTS[concept.product]
-    noun = product[concept.surface]
-    parts = (
-        category.brands[concept.brand][0] if concept.brand != ABSENT else "",
-        category.attributes[concept.attribute][0] if concept.attribute != ABSENT else "",
-        plural(noun) if in_plural else noun,
-        PLACES[concept.place] if concept.place != ABSENT else "",
-    )
-    text = " ".join(filter(None, parts))
-    return text if concept.intent == ABSENT else INTENTS[concept.intent][0].format(text)
+def phrase_text(product: Product, concept: Concept, *, in_plural: bool) -> str:
+    """Word a bid phrase: brand, attributes, product, size, price, place, each in its usual form."""
+    noun = product.names[concept.surface]
+    parts = [plural(noun) if in_plural else noun]
+    for slot in (*_BEFORE, BRAND):
+        if concept[slot] != ABSENT:
+            _put(product.offers[slot][concept[slot]][0], slot, parts)
+    parts += [product.offers[slot][concept[slot]][0] for slot in (*_AFTER, PLACE) if concept[slot] != ABSENT]
+    text = " ".join(parts)
+    return text if concept.intent == ABSENT else product.offers[INTENT][concept.intent][0].format(text)
 
 
-def query_text(concept: Concept, random: Random) -> str:
+def query_text(product: Product, concept: Concept, random: Random) -> str:
     """Word a query: with synonyms, plurals, another order of words, filler words and typing errors."""
-    category, product = PRODUCTS[concept.product]
-    noun = product[concept.surface]
+    noun = product.names[concept.surface]
     parts = [plural(noun) if random.random() < _PLURAL_SHARE else noun]
-    if concept.attribute != ABSENT:
-        parts.insert(0, _one_of(category.attributes[concept.attribute], random))
+    for slot in _BEFORE:
+        if concept[slot] != ABSENT:
+            _put(_one_of(product.offers[slot][concept[slot]], random), slot, parts)
     if concept.brand != ABSENT:
-        parts.insert(0, category.brands[concept.brand][0])
+        parts.insert(0, product.offers[BRAND][concept.brand][0])
+    parts += [_one_of(product.offers[slot][concept[slot]], random) for slot in _AFTER if concept[slot] != ABSENT]
     if concept.place != ABSENT:
-        place = PLACES[concept.place]
+        (place,) = product.offers[PLACE][concept.place]
         parts.append(place if random.random() < _USUAL_WORD_SHARE else f"in {place}")
     if random.random() < _REORDERED_SHARE:
         random.shuffle(parts)
@@ -74,8 +66,13 @@ def query_text(concept: Concept, random: Random) -> str:
         parts.insert(0, FILLERS[random.randrange(len(FILLERS))])
     text = " ".join(parts)
     if concept.intent != ABSENT:
-        text = _one_of(INTENTS[concept.intent], random).format(text)
+        text = _one_of(product.offers[INTENT][concept.intent], random).format(text)
     return _mistyped(text, random) if random.random() < _TYPO_SHARE else text
+
+
+def _put(words: str, slot: int, parts: list[str]) -> None:
+    """Put the words of a slot before all parts, and audiences such as `for runners` after them."""
+    parts.insert(len(parts) if slot == AUDIENCE and words.startswith("for ") else 0, words)
 
 
 def _one_of(term: Term, random: Random) -> str:

@@ -1,6 +1,7 @@
 """The demo click log: its size, its determinism, and the properties of real logs that it imitates."""
 
 import hashlib
+import json
 import os
 import re
 import subprocess
@@ -10,11 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from astec.export.readers import open_dataset
+from astec.trainer.__main__ import app
 from astec.trainer.demo import log as demo_log
 from astec.trainer.demo.catalogue import CATEGORIES, FILLERS, INTENTS, PLACES, plural
-from astec.trainer.demo.log import DemoLogConfig, generate, sample_queries, write_demo_log
+from astec.trainer.demo.log import DemoLogConfig, default_num_queries, generate, sample_queries, write_demo_log
 
 pytestmark = pytest.mark.slow
 
@@ -111,6 +114,37 @@ def test_places_and_intents(log):
         assert any(part in text for text in texts), part
 
 
+def test_rows_are_those_of_earlier_versions():
+    """A model and its published figures belong to a log, and the load tests send its queries."""
+    log = generate(SMALL)
+    digests = [
+        hashlib.sha256(json.dumps(drawn).encode()).hexdigest()
+        for drawn in ([log.train, log.test], sample_queries(2_000, seed=5))
+    ]
+    assert digests == [
+        "3904ea16aa735216810cb719ac4444eff0e9142d131922f8b53a29edbddbe7f1",
+        "3ed5b0c91734ecc0055d6b96d3ed81a625ce68144ab260cde295f42276004709",
+    ]
+
+
+def test_a_log_of_the_large_market(assortment, monkeypatch):
+    monkeypatch.setattr(demo_log, "assortment_for", lambda num_phrases: assortment)
+    config = DemoLogConfig(seed=5, num_queries=6_800, num_test_queries=500, num_phrases=3_400)
+    log = generate(config)
+    assert generate(config) == log
+    texts = [text for text, _ in (*log.train, *log.test)]
+    assert (len(log.train), len(log.test), len(set(texts))) == (6_800, 500, 7_300)
+    counts = np.array(list(Counter(label for _, labels in log.train for label in labels).values()))
+    assert len(counts) > 0.8 * 3_400, "most labels have a click"
+    assert np.mean(counts <= 5) > 0.5, "most have few"
+    assert counts.max() > 20
+    per_query = np.array([len(labels) for _, labels in log.train])
+    assert per_query.min() >= 1
+    assert 1.2 < per_query.mean() < 4
+    vocabulary = {word for text in texts for word in text.split()}
+    assert {"size", "under", "for"} <= vocabulary
+
+
 def test_a_seed_is_a_log():
     assert generate(SMALL) == generate(SMALL)
     other = DemoLogConfig(seed=4, num_queries=3_000, num_test_queries=500, num_phrases=1_200)
@@ -139,8 +173,9 @@ def test_files_are_the_same_bytes_whatever_the_hash_seed(tmp_path):
 
 
 def test_written_files_are_read_back(tmp_path):
-    write_demo_log(tmp_path / "new" / "folder", SMALL)
+    num_clicked = write_demo_log(tmp_path / "new" / "folder", SMALL)
     log = generate(SMALL)
+    assert num_clicked == len({label for _, labels in log.train for label in labels})
     folder = tmp_path / "new" / "folder"
     for dataset, rows in ((open_dataset(folder, "train"), log.train), (open_dataset(folder, "test"), log.test)):
         assert [(row.query, row.labels) for row in dataset.rows()] == rows
@@ -177,14 +212,55 @@ def test_sampled_queries_speak_of_the_default_market(log):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_queries": 0}, "num_queries is 0; it must lie between 1 and 1000000"),
-        ({"num_test_queries": 2_000_000}, "num_test_queries is 2000000; it must lie between 1 and 1000000"),
-        ({"num_phrases": 10}, "num_phrases is 10; it must lie between 300 and 300000"),
+        ({"num_queries": 0}, "num_queries is 0; it must lie between 1 and 5000000"),
+        ({"num_test_queries": 6_000_000}, "num_test_queries is 6000000; it must lie between 1 and 5000000"),
+        ({"num_phrases": 10}, "num_phrases is 10; it must lie between 300 and 3000000"),
+        ({"num_phrases": 3_000_001}, "num_phrases is 3000001; it must lie between 300 and 3000000"),
+        (
+            {"num_phrases": 1_000, "num_queries": 50_000, "num_test_queries": 1},
+            "50001 training and test queries are too many for 1000 phrases, which give at most 50000 distinct ones; "
+            "ask for fewer queries or more phrases",
+        ),
     ],
 )
 def test_impossible_sizes_are_refused(options, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
         DemoLogConfig(**options)
+
+
+@pytest.mark.parametrize(
+    ("num_phrases", "num_queries"),
+    [(300, 3_000), (5_000, 50_000), (30_000, 100_000), (1_000_000, 2_000_000), (3_000_000, 5_000_000)],
+)
+def test_the_default_number_of_queries(num_phrases, num_queries):
+    assert default_num_queries(num_phrases) == num_queries
+    DemoLogConfig(num_phrases=num_phrases, num_queries=num_queries)
+
+
+def test_the_command_writes_the_wanted_sizes(tmp_path):
+    result = CliRunner().invoke(app, ["demo-log", str(tmp_path), "--labels", "600", "--seed", "2"])
+    assert result.exit_code == 0
+    assert "6,000 and 10,000 queries" in result.stderr
+    rows = list(open_dataset(tmp_path, "train").rows())
+    num_labels = len({label for row in rows for label in row.labels})
+    assert len(rows) == 6_000
+    assert 500 < num_labels <= 600
+    assert f"{num_labels:,} of 600 labels have a click" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--labels", "10"], "num_phrases is 10; it must lie between 300 and 3000000"),
+        (["--queries", "6000000"], "num_queries is 6000000; it must lie between 1 and 5000000"),
+        (["--labels", "400", "--queries", "20000"], "30000 training and test queries are too many for 400 phrases"),
+    ],
+)
+def test_the_command_refuses_impossible_sizes(tmp_path, options, message):
+    result = CliRunner().invoke(app, ["demo-log", str(tmp_path / "log"), *options])
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
