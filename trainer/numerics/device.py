@@ -17,6 +17,11 @@ def seeded(*seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> 1))
 
 
+def is_accelerator(device: torch.device) -> bool:
+    """Return True for any device but the CPU: it works on its own, and the host should seldom wait for it."""
+    return device.type != "cpu"
+
+
 def to_device(array: NDArray[np.generic], device: torch.device) -> Tensor:
     """Copy `array` to `device`; integers become int64, which torch requires of indices."""
     if array.dtype.kind == "i":

@@ -27,6 +27,7 @@ from astec.export.artifact.shortlist.shortlister import Shortlister
 from astec.export.console import track
 from astec.trainer.modules.negatives.exact_index import ExactIndex
 from astec.trainer.modules.negatives.representatives import label_representatives
+from astec.trainer.numerics.device import is_accelerator
 from astec.trainer.parallel.world import Arrays
 from astec.trainer.settings.config import HnswSection, ShortlistSection
 
@@ -127,8 +128,8 @@ def choose_negatives(
     if settings.sampler != "hard":
         power = _SAMPLER_POWERS[settings.sampler]
         return draw_negatives(labels_NL, power, settings.num_hard_negatives, seed)
-    on_gpu = device.type == "cuda"
-    shortlister = graphs.exact_shortlister(settings, device) if on_gpu else graphs.shortlister(settings)
+    exact = is_accelerator(device)
+    shortlister = graphs.exact_shortlister(settings, device) if exact else graphs.shortlister(settings)
     return mine_negatives(shortlister, v_ND, labels_NL, settings.num_hard_negatives)
 
 

@@ -1,0 +1,47 @@
+"""Training on an accelerator, shown by an emulated one: all tensors are on it, and the host seldom waits for it."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+SCRIPT = "tests.trainer.emulated_training"
+LONGEST_S = 900
+MODULES = ("surrogate", "extreme", "reranker")
+
+
+@pytest.fixture(scope="module")
+def seen(
+    tmp_path_factory: pytest.TempPathFactory,
+    shop_rows: list[tuple[str, list[str]]],
+    write_jsonl: Callable[..., Path],
+) -> dict[str, Any]:
+    """Run all scenarios in a process with the emulated device; return what each of them returned."""
+    folder = tmp_path_factory.mktemp("emulated")
+    data = write_jsonl(folder / "train.jsonl", shop_rows)
+    subprocess.run([sys.executable, "-m", SCRIPT, data, folder], check=True, timeout=LONGEST_S)
+    return json.loads((folder / "seen.json").read_text())
+
+
+def test_the_device_refuses_tensors_of_the_cpu_and_counts_waits(seen: dict[str, Any]) -> None:
+    assert seen["mix"]["said"] == "add has tensors on emulated and on the CPU, the latter of shapes [(3,)]"
+    assert seen["mix"]["waits"] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("framework", ["deepxml", "deepxml-ova", "deepxml-anns", "end-to-end", "mach"])
+def test_a_framework_trains_on_the_device_alone(seen: dict[str, Any], framework: str) -> None:
+    """The device refuses to mix its tensors with the CPU's: a model shows that no tensor was on the wrong device."""
+    assert seen["train_by_every_framework"][framework]["P@1"] > 0
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_learns_on_the_device_what_it_learns_on_the_cpu(seen: dict[str, Any], module: str) -> None:
+    losses = seen["learn_as_on_the_cpu"][module]
+    assert losses["device"] == pytest.approx(losses["cpu"], rel=1e-4)
+    assert len(set(losses["device"])) == 10
