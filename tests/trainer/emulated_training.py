@@ -22,10 +22,12 @@ from astec.trainer.encoders.encoder import Encoder
 from astec.trainer.launch import RunOptions, begin_run
 from astec.trainer.modules.negatives.label_sampler import LabelSampler
 from astec.trainer.numerics.device import pick_device, seeded, to_device
-from astec.trainer.settings.config import ModelSection
+from astec.trainer.run.folder import Run
+from astec.trainer.settings.config import ModelSection, TrainerConfig
 from astec.trainer.settings.config_file import load_config
 from astec.trainer.settings.section import EncoderSection
 from astec.trainer.training.features import EncodedFeatures, Features, FrozenFeatures
+from astec.trainer.training.loop import DivergedError, Loop, Schedule
 from astec.trainer.training.task import AllLabels, Labels, OneVsAllTask, TaskBatch
 from tests.trainer.emulated_device import COUNTS, NAME, install
 
@@ -73,6 +75,40 @@ def learn_as_on_the_cpu(data: Path, folder: Path) -> dict[str, Any]:
     return found
 
 
+def loop(data: Path, folder: Path) -> dict[str, Any]:
+    """Return what a loop of 130 steps does for every module."""
+    found = {}
+    for module in MODULES:
+        task = make_task(module, pick_device(NAME), dropout=0.5)
+        run = Run(folder / module)
+        run.begin(TrainerConfig())
+        COUNTS.reset()
+        Loop(task, Schedule(epochs=1, batch_size=1, learning_rate=0.01), seed=0).run(run)
+        found[module] = {"waits": dict(COUNTS.waits), "kernels": COUNTS.kernels.total(), "steps": NUM_TEXTS}
+    return found
+
+
+def diverge(data: Path, folder: Path) -> dict[str, Any]:
+    """Return the steps that a task took whose loss is infinite at once, and the message of its end."""
+    task = make_task("extreme", pick_device(NAME))
+    task.classifier.biases.weight.fill_(torch.inf)
+    run, steps = Run(folder / "diverged"), 0
+    run.begin(TrainerConfig())
+    original = task.step
+
+    def step(batch: TaskBatch, rate: float) -> torch.Tensor:
+        nonlocal steps
+        steps += 1
+        return original(batch, rate)
+
+    task.step = step  # type: ignore[method-assign]
+    try:
+        Loop(task, Schedule(epochs=1, batch_size=1, learning_rate=0.01), seed=0).run(run)
+    except DivergedError as error:
+        return {"steps": steps, "said": str(error)}
+    return {"steps": steps, "said": ""}
+
+
 def mix(data: Path, folder: Path) -> dict[str, Any]:
     """Return what the device says of a sum with a tensor of the CPU, and the waits that a few operations make."""
     on_device = to_device(np.arange(3.0, dtype=np.float32), pick_device(NAME))
@@ -93,6 +129,8 @@ def mix(data: Path, folder: Path) -> dict[str, Any]:
 SCENARIOS: tuple[Callable[[Path, Path], dict[str, Any]], ...] = (
     mix,
     learn_as_on_the_cpu,
+    loop,
+    diverge,
     train_by_every_framework,
 )
 

@@ -45,3 +45,15 @@ def test_a_module_learns_on_the_device_what_it_learns_on_the_cpu(seen: dict[str,
     losses = seen["learn_as_on_the_cpu"][module]
     assert losses["device"] == pytest.approx(losses["cpu"], rel=1e-4)
     assert len(set(losses["device"])) == 10
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_loop_waits_once_in_a_hundred_steps_and_at_the_end(seen: dict[str, Any], module: str) -> None:
+    did = seen["loop"][module]
+    assert sum(did["waits"].values()) == did["steps"] // 100 + 1, did["waits"]
+    assert all("_local_scalar_dense at loop.py" in place for place in did["waits"])
+
+
+def test_a_loss_that_is_no_number_ends_the_run_after_a_hundred_steps(seen: dict[str, Any]) -> None:
+    assert seen["diverge"]["steps"] == 100
+    assert "--set extreme.learning_rate=0.005" in seen["diverge"]["said"]
