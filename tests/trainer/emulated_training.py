@@ -22,6 +22,7 @@ from astec.trainer.encoders.encoder import Encoder
 from astec.trainer.launch import RunOptions, begin_run
 from astec.trainer.modules.negatives.label_sampler import LabelSampler
 from astec.trainer.numerics.device import pick_device, seeded, to_device
+from astec.trainer.numerics.row_table import RowTable
 from astec.trainer.run.folder import Run
 from astec.trainer.settings.config import ModelSection, TrainerConfig
 from astec.trainer.settings.config_file import load_config
@@ -29,7 +30,7 @@ from astec.trainer.settings.section import EncoderSection
 from astec.trainer.training.features import EncodedFeatures, Features, FrozenFeatures
 from astec.trainer.training.loop import DivergedError, Loop, Schedule
 from astec.trainer.training.task import AllLabels, Labels, OneVsAllTask, TaskBatch
-from tests.trainer.emulated_device import COUNTS, NAME, install
+from tests.trainer.emulated_device import COUNTS, NAME, install, shape_only
 
 CPU = torch.device("cpu")
 MODULES = ("surrogate", "extreme", "reranker")
@@ -47,6 +48,8 @@ RUNS = {
     "end-to-end": ["encoder.kind=attention"],
     "mach": ["surrogate.method=hashed", "surrogate.num_clusters=4", "seeds=[0,1]"],
 }
+PUBLISHED = {"labels": 670_091, "dim": 300, "batch": 256, "sampled": 128_000, "pairs": 1_380}
+"""Sizes of the extreme task on AmazonTitles-670K."""
 
 
 def train_by_every_framework(data: Path, folder: Path) -> dict[str, Any]:
@@ -109,6 +112,41 @@ def diverge(data: Path, folder: Path) -> dict[str, Any]:
     return {"steps": steps, "said": ""}
 
 
+def move_bytes(data: Path, folder: Path) -> dict[str, Any]:
+    """Return the bytes that a step of the extreme task at published sizes moves, and those of Adam on the classifiers.
+
+    Adam is here in separate operations, as on a device without Triton.
+    """
+    num_labels, dim, num_texts, sampled, pairs = PUBLISHED.values()
+    task = make_task("extreme", pick_device(NAME), precision="bfloat16")
+    task.residual.table, task.residual.left = RowTable(shape_only(dim, dim)), shape_only(dim)
+    task.classifier.weights = RowTable(shape_only(num_labels, dim))
+    task.classifier.biases = RowTable(shape_only(num_labels, 1))
+    task.classifier.tables = {"classifier": task.classifier.weights, "bias": task.classifier.biases}
+    indices = (shape_only(size, dtype=torch.int64) for size in (sampled, pairs, pairs))
+    batch = TaskBatch(num_texts, (shape_only(num_texts, dim),), *indices)
+    COUNTS.reset()
+    task.step(batch, 0.01)
+    whole = COUNTS.bytes_moved.total()
+    weights = task.classifier.weights
+    leaf = weights.gather(shape_only(sampled, dtype=torch.int64))
+    leaf.grad = shape_only(sampled, dim)
+    COUNTS.reset()
+    weights.step(0.01)
+    return {"whole": whole, "adam": COUNTS.bytes_moved.total()}
+
+
+def update_every_row(data: Path, folder: Path) -> dict[str, Any]:
+    """Return the operations of a step over a whole table."""
+    table = RowTable(to_device(np.ones((5, 3), np.float32), pick_device(NAME)))
+    COUNTS.reset()
+    leaf = table.gather(None)
+    gathered = COUNTS.kernels.total()
+    leaf.grad = torch.ones_like(leaf)
+    table.step(0.1)
+    return {"gathered": gathered, "kernels": dict(COUNTS.kernels), "weight": table.weight.cpu().tolist()}
+
+
 def mix(data: Path, folder: Path) -> dict[str, Any]:
     """Return what the device says of a sum with a tensor of the CPU, and the waits that a few operations make."""
     on_device = to_device(np.arange(3.0, dtype=np.float32), pick_device(NAME))
@@ -131,6 +169,8 @@ SCENARIOS: tuple[Callable[[Path, Path], dict[str, Any]], ...] = (
     learn_as_on_the_cpu,
     loop,
     diverge,
+    update_every_row,
+    move_bytes,
     train_by_every_framework,
 )
 

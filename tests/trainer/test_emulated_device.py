@@ -57,3 +57,30 @@ def test_the_loop_waits_once_in_a_hundred_steps_and_at_the_end(seen: dict[str, A
 def test_a_loss_that_is_no_number_ends_the_run_after_a_hundred_steps(seen: dict[str, Any]) -> None:
     assert seen["diverge"]["steps"] == 100
     assert "--set extreme.learning_rate=0.005" in seen["diverge"]["said"]
+
+
+@pytest.mark.parametrize(("module", "most"), [("surrogate", 100), ("extreme", 110), ("reranker", 130)])
+def test_a_step_starts_few_kernels(seen: dict[str, Any], module: str, most: int) -> None:
+    """Each takes the host about 5 microseconds to start; a CUDA device with Triton needs fewer for Adam."""
+    did = seen["loop"][module]
+    assert did["kernels"] / did["steps"] < most
+
+
+def test_a_step_on_a_whole_table_indexes_nothing(seen: dict[str, Any]) -> None:
+    did = seen["update_every_row"]
+    assert did["gathered"] == 0
+    assert not [name for name in did["kernels"] if "index" in name or name == "arange"]
+    assert did["weight"] == [[pytest.approx(0.9)] * 3] * 5, "a first step of Adam is the rate"
+
+
+def test_adam_at_published_sizes_moves_few_bytes(seen: dict[str, Any]) -> None:
+    """The extreme task of AmazonTitles-670K: a gather reads and writes each number once, fused Adam moves it 7 times.
+
+    Adam in separate operations moves it 29 times; logits, their loss and the matrix products move 1.5 GB.
+    """
+    row_bytes = 128_000 * 300 * 4
+    gather, fused_adam = 2 * row_bytes, 7 * row_bytes
+    assert gather + fused_adam < 1.6e9
+    did = seen["move_bytes"]
+    assert did["adam"] == pytest.approx(29 * row_bytes, rel=0.01)
+    assert did["whole"] - did["adam"] + fused_adam < 2.9e9
