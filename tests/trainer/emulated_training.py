@@ -20,9 +20,10 @@ from astec.trainer.data.examples import Texts
 from astec.trainer.embeddings.random import random_embeddings
 from astec.trainer.encoders.encoder import Encoder
 from astec.trainer.launch import RunOptions, begin_run
-from astec.trainer.modules.negatives.label_sampler import LabelSampler
+from astec.trainer.modules.negatives.device_sampler import sampler_for
 from astec.trainer.numerics.device import pick_device, seeded, to_device
 from astec.trainer.numerics.row_table import RowTable
+from astec.trainer.parallel.world import ALONE
 from astec.trainer.run.folder import Run
 from astec.trainer.settings.config import ModelSection, TrainerConfig
 from astec.trainer.settings.config_file import load_config
@@ -68,7 +69,7 @@ def learn_as_on_the_cpu(data: Path, folder: Path) -> dict[str, Any]:
     found = {}
     for module in MODULES:
         emulated = pick_device(NAME)
-        on_device, on_cpu = (make_task(module, device) for device in (emulated, CPU))
+        on_device, on_cpu = (make_task(module, device, sampled_on=emulated) for device in (emulated, CPU))
         losses: dict[str, list[float]] = {"device": [], "cpu": []}
         for step, rows in enumerate(np.split(np.random.default_rng(0).permutation(NUM_TEXTS), 10)):
             batch = on_device.prepare(rows, step)
@@ -110,6 +111,20 @@ def diverge(data: Path, folder: Path) -> dict[str, Any]:
     except DivergedError as error:
         return {"steps": steps, "said": str(error)}
     return {"steps": steps, "said": ""}
+
+
+def sample(data: Path, folder: Path) -> dict[str, Any]:
+    """Return a sample of labels from the device and one from the CPU, and what the first one did."""
+    labels_NL, negatives_NS = labels_of(NUM_LABELS), negatives()
+    samplers = [sampler_for(device, ALONE, labels_NL, negatives_NS, 2, 0) for device in (pick_device(NAME), CPU)]
+    rows, samples = np.arange(90, 130), {}
+    COUNTS.reset()
+    on_device = samplers[0].sample(rows, 3)
+    counted = {"waits": dict(COUNTS.waits), "kernels": COUNTS.kernels.total(), "uploads": COUNTS.uploads.total()}
+    for name in ("labels", "rows", "columns"):
+        samples[name] = getattr(on_device, name).cpu().tolist()
+    on_cpu = [array.tolist() for array in samplers[1].sample(rows, 3)]
+    return {"device": samples, "cpu": dict(zip(("labels", "rows", "columns"), on_cpu, strict=True)), **counted}
 
 
 def move_bytes(data: Path, folder: Path) -> dict[str, Any]:
@@ -169,13 +184,16 @@ SCENARIOS: tuple[Callable[[Path, Path], dict[str, Any]], ...] = (
     learn_as_on_the_cpu,
     loop,
     diverge,
+    sample,
     update_every_row,
     move_bytes,
     train_by_every_framework,
 )
 
 
-def make_task(module: str, device: torch.device, **changes: Any) -> OneVsAllTask:
+def make_task(
+    module: str, device: torch.device, sampled_on: torch.device | None = None, **changes: Any
+) -> OneVsAllTask:
     """Make the task of a module on a device; without dropout, in float32, unless `changes` has other settings."""
     torch.manual_seed(0)
     generator = seeded(0, 1)
@@ -187,7 +205,7 @@ def make_task(module: str, device: torch.device, **changes: Any) -> OneVsAllTask
     labels_NL = labels_of(NUM_LABELS)
     labels: Labels = AllLabels(labels_NL)
     if module != "surrogate":
-        labels = LabelSampler(labels_NL, negatives(), 2, 0)
+        labels = sampler_for(sampled_on or device, ALONE, labels_NL, negatives(), 2, 0)
     model = ModelSection(dim=DIM, **{"dropout": 0.0, "precision": "float32", **changes})
     return OneVsAllTask(module, features, labels, DIM, model, generator, device)
 

@@ -54,16 +54,31 @@ def test_the_loop_waits_once_in_a_hundred_steps_and_at_the_end(seen: dict[str, A
     assert all("_local_scalar_dense at loop.py" in place for place in did["waits"])
 
 
-def test_a_loss_that_is_no_number_ends_the_run_after_a_hundred_steps(seen: dict[str, Any]) -> None:
-    assert seen["diverge"]["steps"] == 100
-    assert "--set extreme.learning_rate=0.005" in seen["diverge"]["said"]
-
-
 @pytest.mark.parametrize(("module", "most"), [("surrogate", 100), ("extreme", 110), ("reranker", 130)])
 def test_a_step_starts_few_kernels(seen: dict[str, Any], module: str, most: int) -> None:
     """Each takes the host about 5 microseconds to start; a CUDA device with Triton needs fewer for Adam."""
     did = seen["loop"][module]
     assert did["kernels"] / did["steps"] < most
+
+
+def test_a_loss_that_is_no_number_ends_the_run_after_a_hundred_steps(seen: dict[str, Any]) -> None:
+    assert seen["diverge"]["steps"] == 100
+    assert "--set extreme.learning_rate=0.005" in seen["diverge"]["said"]
+
+
+def test_labels_are_sampled_without_a_wait(seen: dict[str, Any]) -> None:
+    did = seen["sample"]
+    assert did["waits"] == {}
+    assert did["uploads"] == 2
+    assert did["kernels"] < 25
+
+
+def test_the_device_samples_the_labels_that_the_cpu_samples_and_fills_them_up(seen: dict[str, Any]) -> None:
+    on_device, on_cpu = seen["sample"]["device"], seen["sample"]["cpu"]
+    assert len(set(on_device["labels"])) == len(on_device["labels"]) == 1_024
+    assert on_device["rows"] == on_cpu["rows"]
+    positives = [[sample["labels"][column] for column in sample["columns"]] for sample in (on_device, on_cpu)]
+    assert positives[0] == positives[1]
 
 
 def test_a_step_on_a_whole_table_indexes_nothing(seen: dict[str, Any]) -> None:

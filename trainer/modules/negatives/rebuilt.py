@@ -11,15 +11,16 @@ from numpy.typing import NDArray
 
 from astec.trainer.data.examples import Examples
 from astec.trainer.encoders.encoder import Encoder
-from astec.trainer.modules.negatives.label_sampler import LabelSampler
+from astec.trainer.modules.negatives.device_sampler import sampler_for
 from astec.trainer.modules.negatives.sampling import build_graphs, choose_negatives
 from astec.trainer.parallel.world import Arrays, LabelSample
 from astec.trainer.run.folder import Run
 from astec.trainer.settings.config import ShortlistSection
+from astec.trainer.training.task import DeviceSample, Labels
 
 
 class RebuiltSampler:
-    """A `LabelSampler` whose hard negatives are mined again every few epochs.
+    """A sampler of labels whose hard negatives are mined again every few epochs.
 
     The negatives stay in the run folder until the run ends: an interrupted run resumes with the same negatives.
 
@@ -45,7 +46,7 @@ class RebuiltSampler:
             mined = self._run.world.share(lambda: self._run.once(f"mining-{self._seed}-{mined_at}", self._mine))
             self._mined_at, self._sampler = mined_at, self._sampler_of(mined["negatives"])
 
-    def sample(self, rows_B: NDArray[np.int64], step: int) -> LabelSample:
+    def sample(self, rows_B: NDArray[np.int64], step: int) -> LabelSample | DeviceSample:
         """Sample the labels of a batch, with the negatives mined last."""
         return self._sampler.sample(rows_B, step)
 
@@ -57,5 +58,6 @@ class RebuiltSampler:
         self._run.record("mining", negatives_per_text=float((negatives_NS >= 0).sum(axis=1).mean()))
         return {"negatives": negatives_NS}
 
-    def _sampler_of(self, negatives_NS: NDArray[np.int32]) -> LabelSampler:
-        return LabelSampler(self._train.labels, negatives_NS, self._settings.num_random_negatives, self._seed)
+    def _sampler_of(self, negatives_NS: NDArray[np.int32]) -> Labels:
+        num_random, device = self._settings.num_random_negatives, self._encoder.device
+        return sampler_for(device, self._run.world, self._train.labels, negatives_NS, num_random, self._seed)
