@@ -13,7 +13,7 @@ from astec.export.artifact.shortlist.candidates import Candidates
 from astec.trainer.data.examples import Examples, Texts
 from astec.trainer.embeddings.random import random_embeddings
 from astec.trainer.encoders.encoder import Encoder
-from astec.trainer.modules.negatives.label_sampler import LabelSampler
+from astec.trainer.modules.negatives.device_sampler import sampler_for
 from astec.trainer.numerics.device import seeded
 from astec.trainer.parallel.world import Mesh
 from astec.trainer.run.folder import Run
@@ -56,7 +56,7 @@ def learn_reranker(
     seed, dim = config.seed, config.reranker.dim
     generator = seeded(seed, _STREAM)  # other starting points than Module I's: the two encoders must differ
     encoder = Encoder.start(EncoderSection(), random_embeddings(num_features, dim, generator).to(device))
-    sampler = LabelSampler(train.labels, mistakes_NS, config.shortlist, seed)
+    sampler = sampler_for(device, run.world, train.labels, mistakes_NS, config.shortlist, seed)
     probe = ProbeTexts(lambda: encoder.represent(Texts(held.bags)), held.labels, held_candidates)
     lesson = Lesson(EncodedFeatures(encoder, Texts(train.bags)), sampler, probe)
     return learn("reranker", encoder, lesson, generator, Mesh(labels=run.world), config, seed, run)

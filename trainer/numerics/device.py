@@ -7,6 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+_MOST_PINNED_BYTES = 1 << 26
+
 
 class DeviceError(Exception):
     """A device that cannot be used on this machine."""
@@ -17,12 +19,22 @@ def seeded(*seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> 1))
 
 
+def is_accelerator(device: torch.device) -> bool:
+    """Return True for any device but the CPU: it works on its own, and the host should seldom wait for it."""
+    return device.type != "cpu"
+
+
 def to_device(array: NDArray[np.generic], device: torch.device) -> Tensor:
-    """Copy `array` to `device`; integers become int64, which torch requires of indices."""
+    """Copy `array` to `device`; integers become int64, which torch requires of indices.
+
+    The copy of an array of a batch overlaps with a GPU's work. An array of more than 64 MiB has been read when this
+    returns: CUDA's driver copies it through a small pinned buffer of its own. If torch pinned the array itself, the
+    next power of two of bytes would stay occupied in main memory until the process ends.
+    """
     if array.dtype.kind == "i":
         array = array.astype(np.int64, copy=False)
     tensor = torch.from_numpy(np.ascontiguousarray(array))
-    if device.type == "cuda":
+    if device.type == "cuda" and tensor.nbytes <= _MOST_PINNED_BYTES:
         tensor = tensor.pin_memory()  # the copy can overlap with the GPU's work only from pinned memory
     return tensor.to(device, non_blocking=True)
 

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from astec.trainer.encoders.encoder import Encoder
-from astec.trainer.modules.negatives.label_sampler import LabelSampler
+from astec.trainer.modules.negatives.device_sampler import sampler_for
 from astec.trainer.modules.negatives.rebuilt import RebuiltSampler
 from astec.trainer.modules.surrogate.learn import learn_surrogate
 from astec.trainer.parallel.world import Arrays
@@ -101,7 +101,7 @@ def _learn_end_to_end(job: Job, seed: int, start: Callable[[], Encoder], sample:
 
 
 def _sample_shortlists(job: Job, negatives_NS: NDArray[np.int32], seed: int) -> Labels:
-    return LabelSampler(job.train.labels, negatives_NS, job.config.shortlist, seed)
+    return sampler_for(job.device, job.run.world, job.train.labels, negatives_NS, job.config.shortlist, seed)
 
 
 def _sample_all(job: Job, negatives_NS: NDArray[np.int32], seed: int) -> Labels:

@@ -22,12 +22,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from astec.export.console import step_progress
-from astec.trainer.numerics.device import seeded
+from astec.trainer.numerics.device import is_accelerator, seeded
 from astec.trainer.run.folder import Run
 from astec.trainer.settings.config import ExtremeSection, RerankerSection, SurrogateSection
 
 Batch = TypeVar("Batch")
 _BATCHES_AHEAD = 2
+_STEPS_BETWEEN_LOOKS = 100
 _EPOCHS_KEY = "epochs_done"
 
 
@@ -108,21 +109,25 @@ class Loop(Generic[Batch]):
                 run.save_progress(self._stage(), partial(self._progress, epoch + 1))
 
     def _learn(self, epoch: int, total_steps: int, advance: Callable[[str], None]) -> float:
-        """Take one pass over the texts and return their mean loss."""
+        """Take one pass over the texts and return their mean loss.
+
+        The losses are summed on their device. The host looks at the sum after every step on a CPU, but seldom on a GPU,
+        since it has to wait until the GPU has done all its work.
+        """
         schedule, first = self.schedule, epoch * self._steps_per_epoch()
         self.task.begin(epoch)
         torch.manual_seed(seeded(self.seed, epoch).initial_seed())  # for dropout
-        loss_sum = 0.0
-        previous: Tensor | None = None
+        loss_sum = torch.zeros((), dtype=torch.float64)
+        num_texts, status = 0, f"epoch {epoch + 1}/{schedule.epochs}"
         for index, (size, batch) in enumerate(self._batches(epoch)):
             loss = self.task.step(batch, schedule.learning_rate * (1 - (first + index) / total_steps)) * size
-            if previous is not None:  # read one step late: reading it at once would wait for the GPU
-                loss_sum += self._finite(previous, epoch)
-            previous = loss
-            advance(f"epoch {epoch + 1}/{schedule.epochs}, loss {loss_sum / max(index * schedule.batch_size, 1):.3f}")
-        if previous is not None:
-            loss_sum += self._finite(previous, epoch)
-        return loss_sum / self.task.num_texts
+            loss_sum = loss_sum.add_(loss) if index else loss.double()
+            num_texts += size
+            if not is_accelerator(loss.device) or (index + 1) % _STEPS_BETWEEN_LOOKS == 0:
+                mean = self._finite(loss_sum, epoch) / num_texts
+                status = f"epoch {epoch + 1}/{schedule.epochs}, loss {mean:.3f}"
+            advance(status)
+        return self._finite(loss_sum, epoch) / num_texts
 
     def _batches(self, epoch: int) -> Iterator[tuple[int, Batch]]:
         order = np.random.default_rng((self.seed, epoch)).permutation(self.task.num_texts)
@@ -156,8 +161,8 @@ class Loop(Generic[Batch]):
     def _steps_per_epoch(self) -> int:
         return math.ceil(self.task.num_texts / self.schedule.batch_size)
 
-    def _finite(self, loss: Tensor, epoch: int) -> float:
-        value = float(loss)
+    def _finite(self, loss_sum: Tensor, epoch: int) -> float:
+        value = float(loss_sum)
         if not math.isfinite(value):
             setting = f"{self.task.name}.learning_rate"
             rate = self.schedule.learning_rate

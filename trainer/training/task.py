@@ -33,6 +33,21 @@ from astec.trainer.training.layers import Classifier, Residual, one_vs_all_loss
 from astec.trainer.training.probe import progress_metrics
 
 
+@dataclass(frozen=True, slots=True)
+class DeviceSample:
+    """The labels that a batch of one process is trained on, already on the device.
+
+    Attributes:
+        labels: distinct labels, int64 [U].
+        rows: the text in the batch of each positive pair, int64 [P].
+        columns: the column of its label, int64 [P].
+    """
+
+    labels: Tensor
+    rows: Tensor
+    columns: Tensor
+
+
 class Labels(Protocol):
     """Samples the labels that a batch is trained on."""
 
@@ -43,8 +58,11 @@ class Labels(Protocol):
     def begin(self, epoch: int) -> None:
         """Get ready for the batches of an epoch."""
 
-    def sample(self, rows_B: NDArray[np.int64], step: int) -> LabelSample:
-        """Return the labels that some texts are scored against; the same step gives the same sample."""
+    def sample(self, rows_B: NDArray[np.int64], step: int) -> LabelSample | DeviceSample:
+        """Return the labels that some texts are scored against; the same step gives the same sample.
+
+        Labels for several processes are never on the device: each process takes its part of them first.
+        """
 
 
 class AllLabels:
@@ -128,10 +146,14 @@ class OneVsAllTask:
 
     def prepare(self, rows_B: NDArray[np.int64], step: int) -> TaskBatch:
         """Gather the features and sample the labels of a batch of texts; runs on another thread."""
-        labels, rows, columns = self._mesh.own_pairs(self._labels.sample(rows_B, step))
+        features = self._features.prepare(*self._mesh.own_texts_first(rows_B))
+        sample = self._labels.sample(rows_B, step)
+        if isinstance(sample, DeviceSample):
+            return TaskBatch(len(rows_B), features, sample.labels, sample.rows, sample.columns)
+        labels, rows, columns = self._mesh.own_pairs(sample)
         return TaskBatch(
             len(rows_B),
-            self._features.prepare(*self._mesh.own_texts_first(rows_B)),
+            features,
             None if labels is None else to_device(labels, self._device),
             to_device(rows, self._device),
             to_device(columns, self._device),

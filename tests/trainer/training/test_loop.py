@@ -160,6 +160,18 @@ def test_the_history_has_a_line_an_epoch_with_the_mean_loss_of_its_texts(run: Ru
     assert lines[0]["elapsed_s"] <= lines[1]["elapsed_s"]
 
 
+def test_the_mean_loss_is_summed_in_float64(run: Run) -> None:
+    """In float32 the sum would lose each loss of 1 beside the large one."""
+
+    class UnevenTask(RecordingTask):
+        def step(self, batch: list[int], rate: float) -> Tensor:
+            super().step(batch, rate)
+            return torch.tensor(2.0**26 if len(self.stepped) == 1 else 1.0)
+
+    Loop(UnevenTask(9), Schedule(1, 1, 0.1), 0).run(run)
+    assert history(run)[0]["loss"] == (2**26 + 8) / 9
+
+
 def test_figures_of_the_probe_are_recorded(run: Run) -> None:
     Loop(RecordingTask(4), Schedule(1, 4, 0.1), 0, lambda: {"P@1": 12.5}).run(run)
     assert history(run)[0]["P@1"] == 12.5

@@ -14,7 +14,7 @@ from astec.trainer.settings.config import ShortlistSection
 
 # The labels of a batch are filled up to a multiple with further random negatives: torch keeps a kernel for every shape
 # of a product, so that there should be few shapes, not one for each batch.
-_LABELS_MULTIPLE = 512
+LABELS_MULTIPLE = 512
 
 
 class LabelSampler:
@@ -53,15 +53,23 @@ class LabelSampler:
         Returns:
             Distinct labels int64 [U], and for each positive pair its text in the batch and its column in these labels.
         """
-        generator = np.random.default_rng((self._seed, step))
-        num_hard, num_random = self._negatives_NS.shape[1], self._settings.num_random_negatives
-        most = self._settings.labels_per_batch
-        # Of a batch that does not take all negatives, the random ones have the same share as of one that does.
-        share = min(num_random * len(rows_B), most * num_random // max(num_hard + num_random, 1))
-        random = generator.integers(0, self.num_labels, share)
-        ranks_S = generator.permutation(num_hard)
+        generator, settings = np.random.default_rng((self._seed, step)), self._settings
+        num_hard, most = self._negatives_NS.shape[1], settings.labels_per_batch
+        random, ranks_S = draw_for_batch(len(rows_B), num_hard, self.num_labels, settings, generator)
         sources = self._indptr, self._indices, self._negatives_NS
-        return _collect(rows_B, *sources, ranks_S, random, most, self._columns, _LABELS_MULTIPLE, generator)
+        return _collect(rows_B, *sources, ranks_S, random, most, self._columns, LABELS_MULTIPLE, generator)
+
+
+def draw_for_batch(
+    num_texts: int, num_hard: int, num_labels: int, settings: ShortlistSection, generator: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Draw the random negatives of a batch, and the order in which the ranks of hard negatives are taken, int64 [S].
+
+    Of a batch that has no place for all negatives, the random ones get the same share as of one that has.
+    """
+    num_random, most = settings.num_random_negatives, settings.labels_per_batch
+    share = min(num_random * num_texts, most * num_random // max(num_hard + num_random, 1))
+    return generator.integers(0, num_labels, share), generator.permutation(num_hard)
 
 
 @njit(cache=True, nogil=True)

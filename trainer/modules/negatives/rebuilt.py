@@ -12,16 +12,17 @@ from numpy.typing import NDArray
 
 from astec.trainer.data.examples import Examples
 from astec.trainer.encoders.encoder import Encoder
-from astec.trainer.modules.negatives.label_sampler import LabelSampler
+from astec.trainer.modules.negatives.device_sampler import sampler_for
 from astec.trainer.modules.negatives.sampling import choose_negatives, count_negatives
 from astec.trainer.modules.negatives.search_vectors import SearchVectors
 from astec.trainer.parallel.world import Arrays, LabelSample
 from astec.trainer.run.folder import Run
 from astec.trainer.settings.config import ShortlistSection
+from astec.trainer.training.task import DeviceSample, Labels
 
 
 class RebuiltSampler:
-    """A `LabelSampler` whose hard negatives are mined again every few epochs.
+    """A sampler of labels whose hard negatives are mined again every few epochs.
 
     The negatives stay in the run folder until the run ends: an interrupted run resumes with the same negatives.
 
@@ -47,7 +48,7 @@ class RebuiltSampler:
             mined = self._run.world.share(lambda: self._mine(f"mining-{self._seed}-{mined_at}"))
             self._mined_at, self._sampler = mined_at, self._sampler_of(mined["negatives"])
 
-    def sample(self, rows_B: NDArray[np.int64], step: int) -> LabelSample:
+    def sample(self, rows_B: NDArray[np.int64], step: int) -> LabelSample | DeviceSample:
         """Sample the labels of a batch, with the negatives mined last."""
         return self._sampler.sample(rows_B, step)
 
@@ -64,5 +65,6 @@ class RebuiltSampler:
         shape = (labels_NL.shape[0], settings.num_hard_negatives)
         return {"negatives": self._run.once_rows(stage, shape, blocks)}
 
-    def _sampler_of(self, negatives_NS: NDArray[np.int32]) -> LabelSampler:
-        return LabelSampler(self._train.labels, negatives_NS, self._settings, self._seed)
+    def _sampler_of(self, negatives_NS: NDArray[np.int32]) -> Labels:
+        device, world = self._encoder.device, self._run.world
+        return sampler_for(device, world, self._train.labels, negatives_NS, self._settings, self._seed)

@@ -1,7 +1,9 @@
-"""Random positive pairs for the tests of Module II."""
+"""Random positive pairs and settings for the tests of Module II."""
 
 import numpy as np
 from scipy.sparse import csr_matrix
+
+from astec.trainer.settings.config import ShortlistSection
 
 
 def random_labels(num_texts: int, num_labels: int, seed: int) -> csr_matrix:
@@ -11,3 +13,8 @@ def random_labels(num_texts: int, num_labels: int, seed: int) -> csr_matrix:
     for row in dense:
         row[generator.integers(0, num_labels, generator.integers(1, 4))] = 1
     return csr_matrix(dense)
+
+
+def with_random(num_random: int, labels_per_batch: int = 8192) -> ShortlistSection:
+    """Return settings with this number of random negatives of a text."""
+    return ShortlistSection(num_random_negatives=num_random, labels_per_batch=labels_per_batch)

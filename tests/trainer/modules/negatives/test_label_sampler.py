@@ -6,12 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astec.trainer.modules.negatives.label_sampler import LabelSampler
-from astec.trainer.settings.config import ShortlistSection
-from tests.trainer.modules.negatives.random_labels import random_labels
-
-
-def with_random(num_random: int, labels_per_batch: int = 8192) -> ShortlistSection:
-    return ShortlistSection(num_random_negatives=num_random, labels_per_batch=labels_per_batch)
+from tests.trainer.modules.negatives.random_labels import random_labels, with_random
 
 
 @settings(derandomize=True, deadline=None)
