@@ -67,17 +67,14 @@ class Graphs:
 def build_graphs(v_ND: NDArray[np.float32], labels_NL: csr_matrix, settings: ShortlistSection, seed: int) -> Graphs:
     """Build the graphs over the label representatives and over the v of the training texts."""
     mu_LD, centroid_labels = label_representatives(v_ND, labels_NL, settings, seed)
-    with ThreadPoolExecutor(2) as pool:  # one thread builds each graph, so that it is the same every time
-        centroids = pool.submit(HnswIndex.build, mu_LD, _params(settings.centroids), seed)
-        points = pool.submit(HnswIndex.build, v_ND, _params(settings.points), seed)
-        units_LD = centroids.result().vectors()
-        return Graphs(
-            centroids=centroids.result(),
-            centroid_labels=centroid_labels,
-            points=points.result(),
-            point_labels=LabelSets(labels_NL.indptr.astype(np.int64), labels_NL.indices.astype(np.int32)),
-            representatives=Representatives.of(units_LD, centroid_labels, labels_NL.shape[1]),
-        )
+    centroids = HnswIndex.build(mu_LD, _params(settings.centroids), seed)
+    return Graphs(
+        centroids=centroids,
+        centroid_labels=centroid_labels,
+        points=HnswIndex.build(v_ND, _params(settings.points), seed),
+        point_labels=LabelSets(labels_NL.indptr.astype(np.int64), labels_NL.indices.astype(np.int32)),
+        representatives=Representatives.of(centroids.vectors(), centroid_labels, labels_NL.shape[1]),
+    )
 
 
 def shortlist_all(shortlister: Shortlister, v_ND: NDArray[np.float32], description: str) -> Iterator[Candidates]:
