@@ -29,7 +29,7 @@ from astec.export.artifact.index.hnsw_links import group_links_back, link_back, 
 from astec.export.artifact.kernels.weight_rows import read_only
 from astec.export.artifact.storage.checked_arrays import is_finite, require
 
-_BATCH_SHARE = 0.02  # of the nodes in the graph; see docs/decisions/0008
+_BATCH_SHARE = 0.01  # of the nodes in the graph; docs/decisions/0008-own-graph-builder.md has other shares
 _CHUNK_NODES, _CHUNK_LISTS = 32, 512  # some milliseconds of work for a thread
 
 
@@ -79,7 +79,8 @@ def build_graph(
             link = partial(link_nodes, ordered_ND, *lists, first_rows_L, nodes_B, m, ef)
             _divide(pool, link, len(nodes_B), _CHUNK_NODES)
             back = group_links_back(lists.links, lists.similarities, first_rows_L, nodes_B, places_R)
-            _divide(pool, partial(link_back, ordered_ND, *lists, *back), len(back[0]), _CHUNK_LISTS)
+            arguments = (ordered_ND, *lists, *back)
+            _divide(pool, partial(link_back, *arguments), len(back[0]), _CHUNK_LISTS)
     return _in_order_of_ids(lists.links, first_rows_L, order_N, levels_N)
 
 
