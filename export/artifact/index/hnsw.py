@@ -1,21 +1,21 @@
-"""The default index: an HNSW graph built and searched by hnswlib.
+"""The default index: an HNSW graph searched by hnswlib.
 
-Shapes: B queries, N vectors, D dimensions, K neighbours; the shapes of the graph as in `hnsw_graph`.
+Shapes: B queries, N vectors, D dimensions, K neighbours.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import hnswlib
 import numpy as np
 from numpy.typing import NDArray
 
-from astec.export.artifact.index.base import HnswParams
-from astec.export.artifact.index.hnsw_file import link_lists, require_sound_file
-from astec.export.artifact.index.hnsw_graph import NO_LINK, HnswGraph
-from astec.export.artifact.kernels.weight_rows import read_only
+from astec.export.artifact.index.base import HnswParams, unit_rows
+from astec.export.artifact.index.hnsw_build import build_graph
+from astec.export.artifact.index.hnsw_file import require_sound_file, write_file
 
 
 class HnswIndex:
@@ -30,12 +30,20 @@ class HnswIndex:
 
     @classmethod
     def build(cls, vectors_ND: NDArray[np.float32], params: HnswParams, seed: int) -> HnswIndex:
-        """Build the graph on one thread, because only then is it the same every time."""
-        count, dim = vectors_ND.shape
-        graph = hnswlib.Index(space="cosine", dim=dim)
-        graph.init_index(max_elements=count, ef_construction=params.ef_construction, M=params.m, random_seed=seed)
-        graph.add_items(vectors_ND, num_threads=1)
-        return cls(graph, params)
+        """Build the graph on all CPUs, and hand it to hnswlib in a temporary file.
+
+        Raises:
+            ValueError: a vector holds NaN or infinity.
+            OSError: the temporary file was not written completely.
+        """
+        units_ND = unit_rows(vectors_ND)
+        graph = build_graph(units_ND, params, seed)
+        library = hnswlib.Index(space="cosine", dim=vectors_ND.shape[1])
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "graph"
+            write_file(path, units_ND, graph, params.ef_construction)
+            library.load_index(str(path))
+        return cls(library, params)
 
     @classmethod
     def load(cls, path: Path, dim: int, params: HnswParams) -> HnswIndex:
@@ -64,32 +72,6 @@ class HnswIndex:
     def vectors(self) -> NDArray[np.float32]:
         """Return a copy of the vectors."""
         return np.asarray(self._graph.get_items(np.arange(self.count)), np.float32)
-
-    def graph(self) -> HnswGraph:
-        """Return a copy of the links.
-
-        Raises:
-            ValueError: the nodes are not in the order of the vectors, as they are in every graph that `build` makes.
-        """
-        state = self._graph.__getstate__()[0]
-        if not np.array_equal(state["label_lookup_internal"], state["label_lookup_external"]):
-            raise ValueError("the nodes of the graph are in another order than its vectors; build it on one thread")
-        levels_N = state["element_levels"][: self.count]
-        records = state["data_level0"].reshape(-1, state["size_data_per_element"])[: self.count]
-        links_NM = link_lists(records[:, : 4 * (state["max_M0"] + 1)])
-        entry = state["enterpoint_node"]
-        upper_nodes_U = np.union1d(np.flatnonzero(levels_N > 0), [entry]).astype(np.int32)
-        upper_bounds = np.concatenate([[0], np.cumsum(levels_N[upper_nodes_U])]).astype(np.int32)
-        upper_RM = link_lists(state["link_lists"].reshape(-1, state["size_links_per_element"]))
-        numbers_RM = np.searchsorted(upper_nodes_U, upper_RM).astype(np.int32)
-        upper_links_RM = np.where(upper_RM == NO_LINK, np.int32(NO_LINK), numbers_RM)
-        return HnswGraph(
-            read_only(links_NM),
-            read_only(upper_nodes_U),
-            read_only(upper_bounds),
-            read_only(upper_links_RM),
-            int(np.searchsorted(upper_nodes_U, entry)),
-        )
 
     def search(self, queries_BD: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Find the k nearest vectors of each query that the graph reaches."""

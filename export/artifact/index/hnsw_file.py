@@ -1,22 +1,23 @@
-"""The file of an hnswlib index, verified before hnswlib reads it, because hnswlib trusts every number in the file.
+"""The file of an hnswlib index, and its verification, because hnswlib trusts every number that it reads.
 
 The file holds a header, then a record for each node (its links at the lowest level, its vector, its label), then for
 each node the size in bytes of its lists of links in the upper levels and these lists. A list begins with its number of
 links.
 
-Shapes: N nodes, M links of a list at most, R lists of the upper levels.
+Shapes: N nodes, D dimensions, M links of a list at most, R lists of the upper levels.
 """
 
 from __future__ import annotations
 
 import struct
+from math import log
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from astec.export.artifact.index.hnsw_graph import NO_LINK
+from astec.export.artifact.index.hnsw_graph import NO_LINK, HnswGraph
 from astec.export.artifact.storage.checked_arrays import is_finite, require
 
 _HEADER = struct.Struct("<6QiI3QdQ")
@@ -42,6 +43,41 @@ class _Header(NamedTuple):
     ef_construction: int
 
 
+def write_file(path: Path, units_ND: NDArray[np.float32], graph: HnswGraph, ef_construction: int) -> None:
+    """Write vectors of unit norm, or zeros, and the graph over them as hnswlib does, for its metric "cosine".
+
+    Raises:
+        OSError: the file was not written completely.
+    """
+    (count, dim), m = units_ND.shape, graph.upper_links.shape[1]
+    record = np.dtype([("links", "<u4", 1 + 2 * m), ("vector", "<f4", dim), ("label", "<u8")])
+    header = _Header(
+        level0_begin=0,
+        max_nodes=count,
+        num_nodes=count,
+        node_bytes=record.itemsize,
+        label_begin=record.itemsize - 8,
+        vector_begin=4 * (1 + 2 * m),
+        top_level=int(graph.upper_bounds[graph.entry + 1] - graph.upper_bounds[graph.entry]),
+        entry=int(graph.upper_nodes[graph.entry]),
+        max_links=m,
+        max_level0_links=2 * m,
+        m=m,
+        level_factor=1 / log(m),
+        ef_construction=ef_construction,
+    )
+    with path.open("wb") as stream:
+        stream.write(_HEADER.pack(*header))
+        for first in range(0, count, _CHUNK_NODES):
+            nodes = slice(first, first + _CHUNK_NODES)
+            records = np.empty(len(units_ND[nodes]), record)
+            records["links"] = _list_records(graph.links[nodes])
+            records["vector"] = units_ND[nodes]
+            records["label"] = np.arange(first, first + len(records))
+            stream.write(records.data.cast("B"))
+        stream.write(_upper_words(graph).data.cast("B"))
+
+
 def require_sound_file(path: Path, dim: int) -> None:
     """Verify every number of an hnswlib index, so that no search reads outside of its memory.
 
@@ -64,8 +100,29 @@ def require_sound_file(path: Path, dim: int) -> None:
         raise ValueError(f"{path.name} is no whole HNSW graph: {error}; export again") from error
 
 
-def link_lists(records: NDArray[np.generic]) -> NDArray[np.int32]:
-    """Return lists of links, [.., M], filled up with NO_LINK, from records that begin with their number of links."""
+def _list_records(links_RM: NDArray[np.int32]) -> NDArray[np.uint32]:
+    """Return the records of lists of links, [R, 1 + M]: their number of links, then the links."""
+    is_link_RM = links_RM != NO_LINK
+    counts_R1 = np.count_nonzero(is_link_RM, axis=1, keepdims=True)
+    return np.hstack([counts_R1, np.where(is_link_RM, links_RM, 0)]).astype(np.uint32)
+
+
+def _upper_words(graph: HnswGraph) -> NDArray[np.uint32]:
+    """Return for each node the size in bytes of its lists in the upper levels, then these lists."""
+    upper_links_RM = graph.upper_links
+    width = 1 + upper_links_RM.shape[1]
+    levels_U = np.diff(graph.upper_bounds)
+    words = np.zeros(len(graph.links) + len(upper_links_RM) * width, np.uint32)
+    # Before a node come one word for each earlier node, and the earlier lists.
+    words[graph.upper_nodes + graph.upper_bounds[:-1].astype(np.int64) * width] = 4 * width * levels_U
+    ids_RM = np.where(upper_links_RM == NO_LINK, np.int32(NO_LINK), graph.upper_nodes[upper_links_RM])
+    begins_R = 1 + np.repeat(graph.upper_nodes, levels_U) + np.arange(len(ids_RM)) * width
+    words[begins_R[:, None] + np.arange(width)] = _list_records(ids_RM)
+    return words
+
+
+def _link_lists(records: NDArray[np.generic]) -> NDArray[np.int32]:
+    """Return lists of links, [R, M], filled up with NO_LINK, from records that begin with their number of links."""
     numbers = np.ascontiguousarray(records).view(np.uint32)
     counts = numbers[:, :1] & _COUNT_MASK
     links = numbers[:, 1:].astype(np.int32)
@@ -121,7 +178,7 @@ def _require_sound_lists(records: NDArray[np.uint8], num_nodes: int) -> NDArray[
     counts = np.ascontiguousarray(records[:, :4]).view(np.uint32)
     if counts.size and int(counts.max()) > width:
         raise ValueError(f"a node has {int(counts.max())} links, and there is room for {width}")
-    links = link_lists(records)
+    links = _link_lists(records)
     if links.size and not NO_LINK <= int(links.min()) <= int(links.max()) < num_nodes:
         raise ValueError(f"a link leads to none of {num_nodes} nodes")
     if (np.count_nonzero(links != NO_LINK, axis=1)[:, None] != counts).any():

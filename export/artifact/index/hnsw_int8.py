@@ -1,6 +1,6 @@
 """An HNSW graph over vectors in int8, searched in its memory-mapped file: a query reads a quarter of the bytes.
 
-hnswlib builds the graph from the vectors in float32. The file holds codes instead: a vector is about
+The graph is built from the vectors in float32. The file holds codes instead: a vector is about
 `codes * factors * scale`, with a factor for each dimension and a scale for each vector. A factor grows with the square
 root of its dimension's size. Where a few dimensions hold most of the vectors' length, as principal directions do, this
 halves the rounding error compared with equal steps in all dimensions.
@@ -21,7 +21,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from astec.export.artifact.index.base import HnswParams
+from astec.export.artifact.index.base import HnswParams, unit_rows
+from astec.export.artifact.index.hnsw_build import build_graph
 from astec.export.artifact.index.hnsw_graph import HnswGraph
 from astec.export.artifact.index.hnsw_walk import WalkArguments, walk
 from astec.export.artifact.kernels.quantization import quantize_int8
@@ -82,17 +83,19 @@ class Int8Index:
 
     @classmethod
     def build(cls, vectors_ND: NDArray[np.float32], params: HnswParams, seed: int) -> Int8Index:
-        """Let hnswlib build the graph, and round the vectors to int8."""
-        from astec.export.artifact.index.hnsw import HnswIndex  # only here: searching needs no hnswlib
+        """Build the graph over the vectors in float32 on all CPUs, and round the vectors to int8.
 
-        index = HnswIndex.build(vectors_ND, params, seed)
-        units_ND = index.vectors()
+        Raises:
+            ValueError: a vector holds NaN or infinity.
+        """
+        units_ND = unit_rows(vectors_ND)
+        graph = build_graph(units_ND, params, seed)
         squares_D = np.einsum("nd,nd->d", units_ND, units_ND, dtype=np.float64) / len(units_ND)
         factors_D = np.where(squares_D > 0, squares_D**0.25, 1).astype(np.float32)
         codes_ND, _ = quantize_int8(units_ND / factors_D)
         lengths_N = np.linalg.norm(codes_ND * factors_D, axis=1)
         scales_N = np.divide(1, lengths_N, out=np.zeros_like(lengths_N), where=lengths_N > 0)
-        return cls(read_only(codes_ND), read_only(scales_N), read_only(factors_D), index.graph(), params.ef_search)
+        return cls(read_only(codes_ND), read_only(scales_N), read_only(factors_D), graph, params.ef_search)
 
     @classmethod
     def load(cls, path: Path, dim: int, params: HnswParams) -> Int8Index:

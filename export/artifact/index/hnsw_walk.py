@@ -15,7 +15,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from astec.export.artifact.kernels.hashing import first_slot
-from astec.export.artifact.kernels.weight_rows import dot, prefetch_row
+from astec.export.artifact.kernels.weight_rows import Weights, dot, prefetch_row
 
 WalkArguments = tuple[
     NDArray[np.int8],
@@ -34,10 +34,10 @@ WalkArguments = tuple[
 _FREE = -1
 _SLOTS_PER_CANDIDATE = 32  # rarely too few: a search visits about 15 nodes for each candidate
 # Sums may be computed in any order, but NaN must stay NaN: no similarity is higher than NaN, so that a search ends.
-_SUMS = {"reassoc", "contract"}
+SUMS = {"reassoc", "contract"}
 
 
-@njit(cache=True, nogil=True, fastmath=_SUMS)
+@njit(cache=True, nogil=True, fastmath=SUMS)
 def walk(
     queries_BD: NDArray[np.float32],
     codes_ND: NDArray[np.int8],
@@ -59,44 +59,75 @@ def walk(
     similarities_BK = np.full((len(queries_BD), k), -1, np.float32)
     scaled_BD = _scaled(queries_BD, factors_D)
     similarities_E, nodes_E = np.empty(ef, np.float32), np.empty(ef, np.int32)
-    fresh_M = np.empty(links_NM.shape[1], np.int32)
-    capacity = 1
-    while capacity < _SLOTS_PER_CANDIDATE * ef:
-        capacity *= 2
-    visited_T = np.empty(capacity, np.int32)
+    visited_T = table_of_visited(ef)
     for query in range(len(queries_BD)):
-        visited_T[:] = _FREE
         nodes_E[0], similarities_E[0] = _descend(
             scaled_BD, query, codes_ND, scales_N, upper_nodes_U, upper_bounds, upper_links_RM, entry
         )
-        _visit(nodes_E[0], visited_T)
-        # Candidates are sorted, the nearest first. A candidate whose links were followed is stored as ~node.
-        nearest, found, visited = 0, 1, 1
-        while nearest < found:
-            node = nodes_E[nearest]
-            nodes_E[nearest] = ~node
-            while 2 * (visited + len(fresh_M)) > len(visited_T):
-                visited_T = _doubled(visited_T)
-            num_fresh = _visit_links(node, links_NM, visited_T, fresh_M, codes_ND, scales_N)
-            visited += num_fresh
-            for i in range(num_fresh):
-                similarity = dot(codes_ND, scales_N, fresh_M[i], scaled_BD, query)
-                if found < ef:
-                    found += 1
-                elif not similarity > similarities_E[found - 1]:
-                    continue
-                rank = _insert(fresh_M[i], similarity, nodes_E[:found], similarities_E)
-                if rank <= nearest:
-                    nearest = rank
-                    prefetch_row(links_NM, fresh_M[i])
-            while nearest < found and nodes_E[nearest] < 0:
-                nearest += 1
+        found, visited_T = search_level(
+            scaled_BD, query, codes_ND, scales_N, links_NM, nodes_E, similarities_E, visited_T
+        )
         for rank in range(min(k, found)):
             ids_BK[query, rank], similarities_BK[query, rank] = ~nodes_E[rank], similarities_E[rank]
     return ids_BK, similarities_BK
 
 
-@njit(cache=True, nogil=True, fastmath=_SUMS)
+@njit(cache=True, nogil=True)
+def table_of_visited(ef: int) -> NDArray[np.int32]:
+    """Return a table for `search_level` with `ef` candidates, int32 [T]."""
+    capacity = 1
+    while capacity < _SLOTS_PER_CANDIDATE * ef:
+        capacity *= 2
+    return np.empty(capacity, np.int32)
+
+
+@njit(cache=True, nogil=True, fastmath=SUMS)
+def search_level(
+    x_BD: NDArray[np.float32],
+    query: int,
+    vectors_ND: Weights,
+    scales_N: NDArray[np.float32],
+    links_NM: NDArray[np.int32],
+    nodes_E: NDArray[np.int32],
+    similarities_E: NDArray[np.float32],
+    visited_T: NDArray[np.int32],
+) -> tuple[int, NDArray[np.int32]]:
+    """Search one level for the E nodes nearest to a query's x.
+
+    The search begins at the node that comes first in the arrays, with its similarity. The arrays then
+    hold the candidates, the nearest first, each node n as ~n, because its links were followed.
+
+    Returns:
+        The number of candidates found, and the table for the next search, which may be a larger one.
+    """
+    fresh_M = np.empty(links_NM.shape[1], np.int32)
+    visited_T[:] = _FREE
+    _visit(nodes_E[0], visited_T)
+    # Candidates are sorted, the nearest first. A candidate whose links were followed is stored as ~node.
+    nearest, found, visited = 0, 1, 1
+    while nearest < found:
+        node = nodes_E[nearest]
+        nodes_E[nearest] = ~node
+        while 2 * (visited + len(fresh_M)) > len(visited_T):
+            visited_T = _doubled(visited_T)
+        num_fresh = _visit_links(node, links_NM, visited_T, fresh_M, vectors_ND, scales_N)
+        visited += num_fresh
+        for i in range(num_fresh):
+            similarity = dot(vectors_ND, scales_N, fresh_M[i], x_BD, query)
+            if found < len(nodes_E):
+                found += 1
+            elif not similarity > similarities_E[found - 1]:
+                continue
+            rank = insert(fresh_M[i], similarity, nodes_E[:found], similarities_E)
+            if rank <= nearest:
+                nearest = rank
+                prefetch_row(links_NM, fresh_M[i])
+        while nearest < found and nodes_E[nearest] < 0:
+            nearest += 1
+    return found, visited_T
+
+
+@njit(cache=True, nogil=True, fastmath=SUMS)
 def _scaled(queries_BD: NDArray[np.float32], factors_D: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the queries, scaled to unit norm (or zeros), times the factors of the codes."""
     scaled_BD = np.empty(queries_BD.shape, np.float32)
@@ -110,7 +141,7 @@ def _scaled(queries_BD: NDArray[np.float32], factors_D: NDArray[np.float32]) -> 
     return scaled_BD
 
 
-@njit(cache=True, nogil=True, fastmath=_SUMS)
+@njit(cache=True, nogil=True, fastmath=SUMS)
 def _descend(
     scaled_BD: NDArray[np.float32],
     query: int,
@@ -147,7 +178,7 @@ def _visit_links(
     links_NM: NDArray[np.int32],
     visited_T: NDArray[np.int32],
     fresh_M: NDArray[np.int32],
-    codes_ND: NDArray[np.int8],
+    vectors_ND: Weights,
     scales_N: NDArray[np.float32],
 ) -> int:
     """Visit and prefetch the linked nodes; write those not visited before to `fresh_M` and return their number."""
@@ -157,7 +188,7 @@ def _visit_links(
         if linked < 0:
             break
         if _visit(linked, visited_T):
-            prefetch_row(codes_ND, linked)
+            prefetch_row(vectors_ND, linked)
             prefetch_row(scales_N, linked)
             fresh_M[num_fresh] = linked
             num_fresh += 1
@@ -187,7 +218,7 @@ def _doubled(visited_T: NDArray[np.int32]) -> NDArray[np.int32]:
 
 
 @njit(cache=True, nogil=True)
-def _insert(node: int, similarity: np.float32, nodes: NDArray[np.int32], similarities: NDArray[np.float32]) -> int:
+def insert(node: int, similarity: np.float32, nodes: NDArray[np.int32], similarities: NDArray[np.float32]) -> int:
     """Insert a candidate after those that are as near, dropping the last of `nodes`; return its rank."""
     rank = len(nodes) - 1
     while rank > 0 and similarities[rank - 1] < similarity:

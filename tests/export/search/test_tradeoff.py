@@ -29,7 +29,7 @@ SMALL = SearchSpace(
     dims=(4, 16, 32),
     neighbours=(5, 20),
     centroid_neighbours=(30, 100, 200),
-    ms=(4, 8),
+    ms=(2, 8),
     max_candidates=(),
     max_loss=0.5,
     max_psp_loss=1,
@@ -125,7 +125,7 @@ def test_a_graph_is_walked_with_more_and_more_care_until_it_does(choice: Choice)
     for trial in choice.trials:
         if trial.index == "hnswlib" and (centroids := plan_of(trial).centroids) is not None:
             graphs.setdefault((plan_of(trial).dim, centroids.neighbours, centroids.params.m), []).append(trial)
-    assert {m for _, _, m in graphs} == {4, 8}
+    assert {m for _, _, m in graphs} == {2, 8}
     assert max(len(trials) for trials in graphs.values()) > 1
     for trials in graphs.values():
         assert all(one.cost_us < other.cost_us for one, other in pairwise(trials))

@@ -6,7 +6,6 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
-import hnswlib
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -99,14 +98,6 @@ def test_more_nodes_than_the_table_of_visited_ones_was_made_for(index: Int8Index
     star = Int8Index.build(normal(COUNT, DIM, seed=0), HnswParams(COUNT, 2 * COUNT, ef_search=1), seed=0)
     ids_BK, _ = star.search(normal(20, DIM, seed=1), 1)
     assert (ids_BK == FlatIndex.build(star.vectors(), PARAMS, 0).search(normal(20, DIM, seed=1), 1)[0]).mean() > 0.9
-
-
-def test_a_graph_in_another_order_than_its_vectors_is_refused() -> None:
-    library = hnswlib.Index(space="cosine", dim=DIM)
-    library.init_index(max_elements=COUNT, M=M)
-    library.add_items(normal(COUNT, DIM, seed=0), np.arange(COUNT)[::-1], num_threads=1)
-    with pytest.raises(ValueError, match="in another order than its vectors"):
-        HnswIndex(library, PARAMS).graph()
 
 
 def test_vectors_that_are_no_numbers_are_refused() -> None:
