@@ -29,7 +29,7 @@ from astec.export.artifact.index.hnsw_links import group_links_back, link_back, 
 from astec.export.artifact.kernels.weight_rows import read_only
 from astec.export.artifact.storage.checked_arrays import is_finite, require
 
-_BATCH_SHARE = 0.01  # of the nodes in the graph; docs/decisions/0008-own-graph-builder.md has other shares
+_BATCH_SHARE = 0.01  # of the nodes in the graph; docs/decisions/0009-own-graph-builder.md has other shares
 _CHUNK_NODES, _CHUNK_LISTS = 32, 512  # some milliseconds of work for a thread
 
 

@@ -11,6 +11,7 @@ from astec.loadtest.generator.loops import run_load
 from astec.loadtest.generator.server_timing import parse_server_timing
 from astec.loadtest.report.report import build_report
 
+pytestmark = pytest.mark.slow  # loads last as long as they say
 STALL_S = 0.3
 
 

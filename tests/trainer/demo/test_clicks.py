@@ -45,8 +45,8 @@ def fit(query, phrase):
 def test_the_best_are_those_of_a_full_sort(queries_QC, phrases_PC, num_shown, seed):
     rng = np.random.default_rng(seed)
     pulls_P, noise_QP = rng.normal(size=12), rng.normal(size=(3, 12))
-    expected_QP = [[fit(query, phrase) for phrase in phrases_PC.tolist()] for query in queries_QC.tolist()]
-    expected_QP += pulls_P + noise_QP
+    fits_QP = [[fit(query, phrase) for phrase in phrases_PC.tolist()] for query in queries_QC.tolist()]
+    expected_QP = np.array(fits_QP) + pulls_P + noise_QP
     best_QK, logits_QK = find_best(queries_QC, phrases_PC, pulls_P, noise_QP, num_shown)
     assert best_QK.tolist() == np.argsort(-expected_QP, axis=1)[:, :num_shown].tolist()
     np.testing.assert_allclose(logits_QK, np.take_along_axis(expected_QP, best_QK, axis=1))

@@ -57,7 +57,7 @@ def test_the_words_of_a_product_are_in_one_slot_and_not_in_its_name():
 
 
 def test_makers_belong_to_one_category():
-    categories_of = {}
+    categories_of: dict[str, set[int]] = {}
     products_per_category = len(large_market().products) // len(CATEGORIES)
     for row, product in enumerate(large_market().products):
         for (brand,) in product.offers[BRAND]:
