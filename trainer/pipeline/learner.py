@@ -21,7 +21,7 @@ from astec.trainer.modules.negatives.sampling import candidate_arrays, shortlist
 from astec.trainer.modules.surrogate.learn import learn_surrogate
 from astec.trainer.parallel.world import Arrays
 from astec.trainer.pipeline.job import Job
-from astec.trainer.pipeline.mining import Mined, mine_for_learner, place_texts, search_in
+from astec.trainer.pipeline.mining import Mined, mine_for_learner, place_texts, search_exactly
 from astec.trainer.training.dense_model import DenseModel
 from astec.trainer.training.lesson import ProbeTexts
 from astec.trainer.training.probe import recall_metrics
@@ -69,7 +69,7 @@ def learn_classifiers(job: Job, encoder: Encoder, seed: int, sample: Sampling) -
         """Return the negatives of the texts and the candidates of the held-out texts, for all processes."""
         nonlocal mined
         vectors = place_texts(job, job.train, v_ND, seed, "vectors")
-        candidates = shortlist(search_in(job, vectors), v_RD, "shortlisting held-out texts")
+        candidates = shortlist(search_exactly(job, vectors), v_RD, "shortlisting held-out texts")
         job.run.record("shortlist", **recall_metrics(candidates, probe.labels))
         mined = Mined(vectors, mine_for_learner(job, vectors, v_ND, seed))
         return {"negatives": mined.negatives, **candidate_arrays(candidates)}

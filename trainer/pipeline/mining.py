@@ -44,9 +44,14 @@ def place_texts(job: Job, examples: Examples, v_ND: NDArray[np.float32], seed: i
     return vectors
 
 
-def search_in(job: Job, vectors: SearchVectors) -> Shortlister:
-    """Return the search of a run through some vectors."""
+def search_exactly(job: Job, vectors: SearchVectors) -> Shortlister:
+    """Return a run's search for the candidates of held-out texts."""
     return vectors.shortlister(job.config.shortlist, job.device)
+
+
+def search_for_mining(job: Job, vectors: SearchVectors) -> Shortlister:
+    """Return a run's search for the negatives of all texts."""
+    return vectors.mining_shortlister(job.config.shortlist, job.device, job.config.seed)
 
 
 def mine_for_learner(job: Job, vectors: SearchVectors, v_ND: NDArray[np.float32], seed: int) -> NDArray[np.int32]:
@@ -81,7 +86,7 @@ def add_negatives_of_rest(
     positions_M[rest_R] = len(job.train_rows) + np.arange(len(rest_R))
 
     def blocks() -> Iterator[NDArray[np.int32]]:
-        shortlister = search_in(job, vectors)
+        shortlister = search_exactly(job, vectors)
         mined = choose_negatives(shortlister, v_MD[rest_R], labels_ML[rest_R], settings, job.config.seed)
         rest_RS = np.concatenate([*mined])
         for begin in range(0, len(positions_M), _BLOCK_TEXTS):
@@ -102,7 +107,7 @@ def _mine(
     settings = job.config.shortlist
 
     def blocks() -> Iterator[NDArray[np.int32]]:
-        mined = choose_negatives(search_in(job, vectors), v_ND, job.train.labels, settings, seed)
+        mined = choose_negatives(search_for_mining(job, vectors), v_ND, job.train.labels, settings, seed)
         return count_negatives(mined, lambda mean: job.run.record(line, negatives_per_text=mean))
 
     return job.run.once_rows(stage, (len(v_ND), settings.num_hard_negatives), blocks)

@@ -19,7 +19,7 @@ from astec.trainer.modules.reranker import learn_reranker
 from astec.trainer.numerics.device import to_device
 from astec.trainer.parallel.world import Arrays
 from astec.trainer.pipeline.job import Job
-from astec.trainer.pipeline.mining import search_in
+from astec.trainer.pipeline.mining import search_exactly, search_for_mining
 from astec.trainer.settings.section import EncoderSection
 from astec.trainer.training.dense_model import DenseModel
 from astec.trainer.training.probe import candidate_logits
@@ -50,10 +50,9 @@ def learn_from_mistakes(job: Job, mine: Callable[[], Arrays]) -> DenseModel | No
 
 def mine_mistakes(job: Job, model: DenseModel, vectors: SearchVectors) -> Arrays:
     """Find the worst mistakes on the training texts, `mistakes` [N, S], and the candidates of the probe's texts."""
-    shortlister = search_in(job, vectors)
-    mistakes_NS = _find_mistakes(job, model, shortlister)
+    mistakes_NS = _find_mistakes(job, model, search_for_mining(job, vectors))
     v_RD = model.encoder.represent(job.probe.texts)
-    candidates = shortlist(shortlister, v_RD, "shortlisting held-out texts")
+    candidates = shortlist(search_exactly(job, vectors), v_RD, "shortlisting held-out texts")
     return {"mistakes": mistakes_NS, **candidate_arrays(candidates)}
 
 

@@ -20,7 +20,7 @@ from astec.trainer.modules.share_search import ShareChoice, choose_shares
 from astec.trainer.numerics.device import to_device
 from astec.trainer.pipeline.ensemble import Ensemble
 from astec.trainer.pipeline.job import Job
-from astec.trainer.pipeline.mining import search_in
+from astec.trainer.pipeline.mining import search_exactly
 from astec.trainer.pipeline.sparse_terms import SparseTerm, learn_sparse_terms
 from astec.trainer.pipeline.summary import summarize
 from astec.trainer.report.evaluation import Evaluation, evaluate
@@ -59,7 +59,7 @@ class Choice:
 def shortlist_held(job: Job, ensemble: Ensemble) -> HeldCandidates:
     """Represent the held-out texts and search their candidates."""
     v_RD = ensemble.model.encoder.represent(job.held.texts)
-    shortlister = search_in(job, ensemble.mined.vectors)
+    shortlister = search_exactly(job, ensemble.mined.vectors)
     return HeldCandidates(v_RD, shortlist(shortlister, v_RD, "shortlisting held-out texts"))
 
 

@@ -1,9 +1,9 @@
-"""The best hits of some queries so far, while similarities come in blocks of vectors.
+"""The best hits of some queries so far, while similarities to vectors come in blocks.
 
 Similarities are compared with the k-th best so far: nearly all fall below it, so that a block costs little more than
 reading it.
 
-Shapes: B queries, m vectors of a block, K hits of a query, C hits kept meanwhile.
+Shapes: B queries, b of them in a block, m vectors of a block, K hits of a query, C hits kept meanwhile.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _MIN_SPARE = 64
 class BestHits:
     """The k vectors with the highest similarity to each query, among those seen so far.
 
-    Of equal similarities the vectors with the lowest ids are kept.
+    Of equal similarities those that came first are kept, and the lowest ids come first in the result.
 
     Args:
         num_queries: B.
@@ -34,13 +34,13 @@ class BestHits:
         self._sizes_B = np.zeros(num_queries, np.int64)
         self._thresholds_B = np.full(num_queries, -np.inf, np.float32)
 
-    def add(self, similarities_Bm: NDArray[np.float32], first_id: int) -> None:
-        """Take in the similarities to the vectors `first_id`, `first_id + 1`, ...; blocks come by ascending id."""
+    def add(self, similarities_bm: NDArray[np.float32], queries_b: NDArray[np.int64], ids_m: NDArray[np.int64]) -> None:
+        """Take in the similarities of some queries to vectors with these ids, which ascend; no pair comes twice."""
         state = self._similarities_BC, self._ids_BC, self._sizes_B, self._thresholds_B
-        _add_block(similarities_Bm, first_id, self._k, *state)
+        _add_block(similarities_bm, queries_b, ids_m, self._k, *state)
 
     def sorted(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Return ids [B, K] and similarities [B, K], best first."""
+        """Return ids [B, K] and similarities [B, K], best first; -1 where a query has met fewer vectors."""
         return _sort_rows(self._similarities_BC, self._ids_BC, self._sizes_B, self._k)
 
 
@@ -51,17 +51,19 @@ def _precedes(similarity: np.float32, identity: int, other: np.float32, other_id
 
 @njit(cache=True, nogil=True)
 def _add_block(
-    similarities_Bm: NDArray[np.float32],
-    first_id: int,
+    similarities_bm: NDArray[np.float32],
+    queries_b: NDArray[np.int64],
+    ids_m: NDArray[np.int64],
     k: int,
     best_BC: NDArray[np.float32],
     ids_BC: NDArray[np.int64],
     sizes_B: NDArray[np.int64],
     thresholds_B: NDArray[np.float32],
 ) -> None:
-    num_vectors, capacity = similarities_Bm.shape[1], best_BC.shape[1]
-    for query in range(len(sizes_B)):
-        row, best, ids = similarities_Bm[query], best_BC[query], ids_BC[query]
+    num_vectors, capacity = len(ids_m), best_BC.shape[1]
+    for position in range(len(queries_b)):
+        query = queries_b[position]
+        row, best, ids = similarities_bm[position], best_BC[query], ids_BC[query]
         size, threshold = sizes_B[query], thresholds_B[query]
         for begin in range(0, num_vectors, _LANES):
             end = min(begin + _LANES, num_vectors)
@@ -72,7 +74,7 @@ def _add_block(
                 continue
             for i in range(begin, end):
                 if row[i] > threshold:
-                    best[size], ids[size] = row[i], first_id + i
+                    best[size], ids[size] = row[i], ids_m[i]
                     size += 1
                     if size == capacity:
                         _select(best, ids, size, k)
@@ -110,11 +112,14 @@ def _select(best: NDArray[np.float32], ids: NDArray[np.int64], size: int, k: int
 def _sort_rows(
     best_BC: NDArray[np.float32], ids_BC: NDArray[np.int64], sizes_B: NDArray[np.int64], k: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    ids_BK, sorted_BK = np.empty((len(sizes_B), k), np.int64), np.empty((len(sizes_B), k), np.float32)
+    ids_BK = np.full((len(sizes_B), k), -1, np.int64)
+    sorted_BK = np.full((len(sizes_B), k), -1, np.float32)
     for query in range(len(sizes_B)):
         best, ids, size = best_BC[query], ids_BC[query], sizes_B[query]
-        _select(best, ids, size, k)
-        by_id = np.argsort(ids[:k])  # a stable sort by similarity then leaves equal ones in the order of their ids
-        order = by_id[np.argsort(-best[:k][by_id], kind="mergesort")]
-        ids_BK[query], sorted_BK[query] = ids[:k][order], best[:k][order]
+        if size > k:
+            _select(best, ids, size, k)
+            size = k
+        by_id = np.argsort(ids[:size])  # a stable sort by similarity then leaves equal ones in the order of their ids
+        order = by_id[np.argsort(-best[:size][by_id], kind="mergesort")]
+        ids_BK[query, :size], sorted_BK[query, :size] = ids[:size][order], best[:size][order]
     return ids_BK, sorted_BK

@@ -1,6 +1,6 @@
 """Exact nearest neighbours by matrix products in blocks (paper, section 3.2, does so on a GPU).
 
-Shapes: B queries, D dimensions, M indexed vectors, m of a block, K neighbours, C candidates.
+Shapes: B queries, b of a block, D dimensions, M indexed vectors, m of a block, K neighbours, C candidates.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from torch.nn import functional
 from astec.trainer.modules.negatives.best_hits import BestHits
 from astec.trainer.numerics.device import to_device
 
-_CPU_BLOCK = 1 << 12  # the similarities of a block to 512 queries stay in the CPU's caches until they are read
+_CPU_BLOCK = 1 << 12  # the similarities of a block to so few queries stay in the CPU's caches until they are read
+_CPU_QUERIES = 1 << 9
 _DEVICE_BLOCK = 1 << 17
 
 
@@ -52,11 +53,14 @@ class ExactIndex:
 
     def _search_on_cpu(self, queries_BD: Tensor, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Search in blocks; while one thread multiplies, on all cores, others sort out their hits."""
-        hits = BestHits(len(queries_BD), k)
-        for begin in range(0, self.count, _CPU_BLOCK):
-            with self._lock:
-                similarities_Bm = queries_BD @ self._units_MD[begin : begin + _CPU_BLOCK].T
-            hits.add(similarities_Bm.numpy(), begin)
+        hits, ids_M = BestHits(len(queries_BD), k), np.arange(self.count)
+        for first in range(0, len(queries_BD), _CPU_QUERIES):
+            queries_bD = queries_BD[first : first + _CPU_QUERIES]
+            rows_b = np.arange(first, first + len(queries_bD))
+            for begin in range(0, self.count, _CPU_BLOCK):
+                with self._lock:
+                    similarities_bm = queries_bD @ self._units_MD[begin : begin + _CPU_BLOCK].T
+                hits.add(similarities_bm.numpy(), rows_b, ids_M[begin : begin + _CPU_BLOCK])
         return hits.sorted()
 
     def _search_on_device(self, queries_BD: Tensor, halves_MD: Tensor, k: int) -> tuple[Tensor, Tensor]:

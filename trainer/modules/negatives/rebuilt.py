@@ -58,7 +58,7 @@ class RebuiltSampler:
 
         def blocks() -> Iterator[NDArray[np.int32]]:
             v_ND, device = self._encoder.represent(self._train.texts), self._encoder.device
-            shortlister = SearchVectors.of(v_ND, labels_NL, settings, seed).shortlister(settings, device)
+            shortlister = SearchVectors.of(v_ND, labels_NL, settings, seed).mining_shortlister(settings, device, seed)
             mined = choose_negatives(shortlister, v_ND, labels_NL, settings, seed)
             return count_negatives(mined, lambda mean: self._run.record("mining", negatives_per_text=mean))
 

@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from astec.export.artifact.index.base import unit_rows
 from astec.trainer.settings.config import ShortlistSection
 
 _ITERATIONS = 10
+_BLOCK_POINTS = 1 << 13
 _MAX_TEXTS = 16_384  # texts of a label that k-means clusters at most: bounds its time and memory
 _TEXTS_PER_REPRESENTATIVE = 4  # at least, on average: with fewer, ANNS-mu would only repeat ANNS-x
 
@@ -65,13 +67,21 @@ def spherical_k_means(
     centres_KD = points_nD[generator.choice(len(points_nD), count, replace=False)]
     nearest = np.full(len(points_nD), -1)
     for _ in range(_ITERATIONS):
-        previous, nearest = nearest, (points_nD @ centres_KD.T).argmax(axis=1)
+        previous, nearest = nearest, nearest_centres(points_nD, centres_KD)
         if (nearest == previous).all():
             break
         used, nearest = np.unique(nearest, return_inverse=True)
         members_Kn = csr_matrix(
             (np.ones(len(nearest), np.float32), (nearest, np.arange(len(nearest)))), shape=(len(used), len(nearest))
         )
-        centres_KD = np.asarray(members_Kn @ points_nD)
-        centres_KD /= np.linalg.norm(centres_KD, axis=1, keepdims=True)
+        centres_KD = unit_rows(np.asarray(members_Kn @ points_nD))
     return centres_KD
+
+
+def nearest_centres(points_nD: NDArray[np.float32], centres_KD: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return the centre with the largest inner product with each point, [n]; memory grows with K, not with n x K."""
+    nearest_n = np.empty(len(points_nD), np.int64)
+    for begin in range(0, len(points_nD), _BLOCK_POINTS):
+        block = slice(begin, begin + _BLOCK_POINTS)
+        nearest_n[block] = (points_nD[block] @ centres_KD.T).argmax(axis=1)
+    return nearest_n

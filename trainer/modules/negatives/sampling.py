@@ -23,7 +23,7 @@ from astec.trainer.parallel.world import Arrays
 from astec.trainer.settings.config import ShortlistSection
 
 Result = TypeVar("Result")
-_CHUNK_TEXTS = 512
+_CHUNK_TEXTS = 4096
 _SAMPLER_POWERS = {"uniform": 0.0, "unigram": 0.75}
 _DRAWS_PER_NEGATIVE = 8
 
@@ -31,7 +31,7 @@ _DRAWS_PER_NEGATIVE = 8
 def shortlist_all(
     shortlister: Shortlister, v_ND: NDArray[np.float32], description: str, finish: Callable[[Candidates, int], Result]
 ) -> Iterator[Result]:
-    """Search the candidates of all texts in chunks of 512, on all CPUs, with few chunks in memory at a time.
+    """Search the candidates of all texts in chunks, on all CPUs, with few chunks in memory at a time.
 
     Args:
         shortlister: searches the candidates.

@@ -1,6 +1,6 @@
 """The vectors that a shortlist is searched among: label representatives and training points (paper, section 4).
 
-Training searches them exactly; the graphs that serve are built by the export.
+Training searches them exactly, or in clusters where they are very many; the graphs that serve are built by the export.
 
 Shapes: N training texts, D dimensions, L labels, L' representatives.
 """
@@ -14,14 +14,18 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from astec.export.artifact.index.base import unit_rows
+from astec.export.artifact.index.base import NeighbourIndex, unit_rows
 from astec.export.artifact.labels.label_sets import LabelSets
 from astec.export.artifact.shortlist.label_graph import LabelGraph
 from astec.export.artifact.shortlist.representatives import Representatives
 from astec.export.artifact.shortlist.shortlister import Shortlister
+from astec.trainer.modules.negatives.clustered_index import ClusteredIndex
 from astec.trainer.modules.negatives.exact_index import ExactIndex
 from astec.trainer.modules.negatives.representatives import label_representatives
 from astec.trainer.settings.config import ShortlistSection
+
+MOST_SEARCHED_EXACTLY = 100_000
+"""On a CPU, more vectors than these are searched in clusters when negatives are mined."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +57,23 @@ class SearchVectors:
 
     def shortlister(self, settings: ShortlistSection, device: torch.device) -> Shortlister:
         """Return the exact search through the vectors, on `device`."""
+        return self._shortlister(ExactIndex(self.centroids, device), ExactIndex(self.points, device), settings)
+
+    def mining_shortlister(self, settings: ShortlistSection, device: torch.device, seed: int) -> Shortlister:
+        """Return the search for negatives of all texts: exact, except among very many vectors on a CPU."""
+        centroids, points = (
+            ClusteredIndex(units_MD, seed)
+            if device.type == "cpu" and len(units_MD) > MOST_SEARCHED_EXACTLY
+            else ExactIndex(units_MD, device)
+            for units_MD in (self.centroids, self.points)
+        )
+        return self._shortlister(centroids, points, settings)
+
+    def _shortlister(
+        self, centroids: NeighbourIndex, points: NeighbourIndex, settings: ShortlistSection
+    ) -> Shortlister:
         return Shortlister(
-            LabelGraph(
-                ExactIndex(self.centroids, device),
-                LabelSets.one_each(self.centroid_labels),
-                settings.centroids.neighbours,
-            ),
-            LabelGraph(ExactIndex(self.points, device), self.point_labels, settings.points.neighbours),
+            LabelGraph(centroids, LabelSets.one_each(self.centroid_labels), settings.centroids.neighbours),
+            LabelGraph(points, self.point_labels, settings.points.neighbours),
             Representatives.of(self.centroids, self.centroid_labels, self.num_labels),
         )

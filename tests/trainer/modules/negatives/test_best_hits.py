@@ -25,7 +25,8 @@ def test_hits_are_the_first_of_a_stable_sort(
     similarities = (drawn / num_values).astype(np.float32)
     hits = BestHits(num_queries, k)
     for begin in range(0, num_vectors, block):
-        hits.add(similarities[:, begin : begin + block], begin)
+        part = similarities[:, begin : begin + block]
+        hits.add(part, np.arange(num_queries), np.arange(begin, begin + part.shape[1]))
     ids_BK, best_BK = hits.sorted()
     expected_BK = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
     assert ids_BK.tolist() == expected_BK.tolist()
@@ -37,5 +38,14 @@ def test_similarities_that_rise_are_all_taken_in() -> None:
     similarities = np.linspace(-1, 1, 5_000).astype(np.float32)[None]
     hits = BestHits(1, 10)
     for begin in range(0, 5_000, 512):
-        hits.add(similarities[:, begin : begin + 512], begin)
+        part = similarities[:, begin : begin + 512]
+        hits.add(part, np.arange(1), np.arange(begin, begin + part.shape[1]))
     assert hits.sorted()[0][0].tolist() == list(range(4_999, 4_989, -1))
+
+
+def test_a_query_that_met_too_few_vectors_has_fewer_hits() -> None:
+    hits = BestHits(3, 4)
+    hits.add(np.array([[0.5, 0.7]], np.float32), np.array([1]), np.array([5, 9]))
+    ids_BK, best_BK = hits.sorted()
+    assert ids_BK.tolist() == [[-1] * 4, [9, 5, -1, -1], [-1] * 4]
+    assert best_BK[1].tolist() == [np.float32(0.7), np.float32(0.5), -1, -1]

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from astec.trainer.modules.negatives import sampling
 from astec.trainer.modules.negatives.sampling import choose_negatives, draw_negatives, mine_negatives, shortlist
 from astec.trainer.modules.negatives.search_vectors import SearchVectors
 from astec.trainer.settings.config import NeighboursSection, ShortlistSection
@@ -89,9 +90,14 @@ def test_the_shortlist_is_the_union_of_what_both_searches_find(
 
 @pytest.mark.parametrize("num_negatives", [4, 60])
 def test_negatives_are_the_shortlist_without_the_positives_best_first(
-    vectors: SearchVectors, v_ND: NDArray[np.float32], labels_NL: csr_matrix, num_negatives: int
+    vectors: SearchVectors,
+    v_ND: NDArray[np.float32],
+    labels_NL: csr_matrix,
+    num_negatives: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """There is more than one chunk of texts, and fewer than 60 labels, so that rows of 60 negatives are padded."""
+    monkeypatch.setattr(sampling, "_CHUNK_TEXTS", 256)
     shortlister = vectors.shortlister(SHORTLIST, CPU)
     negatives_NS = whole(mine_negatives(shortlister, v_ND, labels_NL, num_negatives))
     assert negatives_NS.shape == (NUM_TEXTS, num_negatives)
