@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import torch
@@ -28,6 +29,8 @@ from astec.trainer.settings.config import SparseSection
 _CHUNK_LABELS = 128
 # After a pass in which no dual variable changes by more than this, a label is done.
 _TOLERANCE = 0.01
+# The most negatives of labels that are sorted in memory at a time: 1 GiB of them.
+_MOST_NEGATIVES = 1 << 28
 # The number of passes that skip an example after a pass that left it unchanged.
 _REST_PASSES = 2
 
@@ -39,8 +42,8 @@ def learn_sparse(
 ) -> SparseClassifier | None:
     """Train every label on its own texts against the texts that have it among their `num_negatives` hardest negatives.
 
-    Memory beyond the result grows with `negatives_NS` and `train`, not with `num_features`. The result does not depend
-    on the number of threads. It is None where pruning leaves no weight.
+    Memory beyond the result grows with `train`, not with `negatives_NS`, which may be mapped, nor with `num_features`.
+    The result does not depend on the number of threads. It is None where pruning leaves no weight.
     """
     tokens_V = np.unique(train.bags.ids)
     ids = np.searchsorted(tokens_V, train.bags.ids).astype(np.int32)
@@ -67,14 +70,17 @@ def _learn_chunks(
     num_labels = train.labels.shape[1]
     by_label = train.labels.tocsc()
     positives = (by_label.indptr.astype(np.int64), by_label.indices.astype(np.int32))
-    negatives = _texts_by_negative(negatives_NS, settings.num_negatives, num_labels)
+    width = min(settings.num_negatives, negatives_NS.shape[1])
+    counts_L = _count_negatives(negatives_NS, width, num_labels)
 
-    def learn(first: int) -> _Chunk:
+    def learn(first: int, last: int, begin: int, indptr: NDArray[np.int64], texts: NDArray[np.int32]) -> _Chunk:
         chunk: _Chunk = _learn_labels(
             first,
-            min(first + _CHUNK_LABELS, num_labels),
+            min(first + _CHUNK_LABELS, last),
             *positives,
-            *negatives,
+            begin,
+            indptr,
+            texts,
             train.bags.offsets,
             ids,
             train.bags.weights,
@@ -87,30 +93,58 @@ def _learn_chunks(
         )
         return chunk
 
-    firsts = range(0, num_labels, _CHUNK_LABELS)
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        yield from track(pool.map(learn, firsts), "sparse", total=len(firsts))
+    def learn_all() -> Iterator[_Chunk]:
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            for begin, last in _label_ranges(counts_L):
+                indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts_L[begin:last])])
+                texts = _texts_by_negative(negatives_NS, width, begin, indptr)
+                firsts = range(begin, last, _CHUNK_LABELS)
+                yield from pool.map(partial(learn, last=last, begin=begin, indptr=indptr, texts=texts), firsts)
+
+    num_chunks = sum(-(-(last - begin) // _CHUNK_LABELS) for begin, last in _label_ranges(counts_L))
+    yield from track(learn_all(), "sparse", total=num_chunks)
+
+
+def _label_ranges(counts_L: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Split the labels into ranges of whole chunks, at least one, whose negatives fit into memory together.
+
+    The negatives of all texts are read once for each range.
+    """
+    ends_L = np.cumsum(counts_L)
+    ranges, begin = [], 0
+    while begin < len(counts_L):
+        before = int(ends_L[begin - 1]) if begin else 0
+        fitting = int(np.searchsorted(ends_L, before + _MOST_NEGATIVES, side="right")) - begin
+        last = min(begin + max(fitting // _CHUNK_LABELS, 1) * _CHUNK_LABELS, len(counts_L))
+        ranges.append((begin, last))
+        begin = last
+    return ranges
+
+
+@njit(cache=True, nogil=True)
+def _count_negatives(negatives_NS: NDArray[np.int32], width: int, num_labels: int) -> NDArray[np.int64]:
+    """Count the texts that have each label among their first `width` negatives, [L]; -1 stands for none."""
+    counts_L = np.zeros(num_labels, np.int64)
+    for text in range(len(negatives_NS)):
+        for label in negatives_NS[text, :width]:
+            if label >= 0:
+                counts_L[label] += 1
+    return counts_L
 
 
 @njit(cache=True, nogil=True)
 def _texts_by_negative(
-    negatives_NS: NDArray[np.int32], num_negatives: int, num_labels: int
-) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Find for each label the texts with it among their first `num_negatives`, by counting sort; -1 stands for none."""
-    width = min(num_negatives, negatives_NS.shape[1])
-    indptr = np.zeros(num_labels + 1, np.int64)
-    for text in range(len(negatives_NS)):
-        for label in negatives_NS[text, :width]:
-            if label >= 0:
-                indptr[label + 1] += 1
-    indptr = np.cumsum(indptr)
+    negatives_NS: NDArray[np.int32], width: int, begin: int, indptr: NDArray[np.int64]
+) -> NDArray[np.int32]:
+    """Find the texts that have each label from `begin` on among their first `width` negatives, by counting sort."""
     filled, texts = indptr[:-1].copy(), np.empty(indptr[-1], np.int32)
     for text in range(len(negatives_NS)):
         for label in negatives_NS[text, :width]:
-            if label >= 0:
-                texts[filled[label]] = text
-                filled[label] += 1
-    return indptr, texts
+            number = label - begin
+            if label >= 0 and 0 <= number < len(filled):
+                texts[filled[number]] = text
+                filled[number] += 1
+    return texts
 
 
 @njit(cache=True, nogil=True)
@@ -119,6 +153,7 @@ def _learn_labels(
     last: int,
     positive_indptr: NDArray[np.int64],
     positive_texts: NDArray[np.int32],
+    negative_begin: int,
     negative_indptr: NDArray[np.int64],
     negative_texts: NDArray[np.int32],
     offsets: NDArray[np.int64],
@@ -139,7 +174,8 @@ def _learn_labels(
     size = 0
     for label in range(first, last):
         positives = positive_texts[positive_indptr[label] : positive_indptr[label + 1]]
-        negatives = negative_texts[negative_indptr[label] : negative_indptr[label + 1]]
+        number = label - negative_begin
+        negatives = negative_texts[negative_indptr[number] : negative_indptr[number + 1]]
         texts_M = np.concatenate((positives, negatives))
         bounds, numbers_E, weights_E, tokens_K = _copy_examples(texts_M, offsets, ids, weights, numbers_V)
         u_K, bias[label - first] = _descend(len(positives), bounds, numbers_E, weights_E, len(tokens_K), cost, epochs)

@@ -18,6 +18,7 @@ from astec.export.artifact.scoring.sparse import MIN_HEAD_WEIGHTS, SparseClassif
 from astec.export.artifact.shortlist.candidates import Candidates
 from astec.export.artifact.text.bags import Bags
 from astec.trainer.data.examples import Examples
+from astec.trainer.modules import sparse_term
 from astec.trainer.modules.sparse_term import learn_sparse
 from astec.trainer.settings.config import SparseSection
 
@@ -235,13 +236,27 @@ def test_frequent_labels_of_many_weights_are_learnt_as_all_others() -> None:
     assert ((2 * labels_NL - 1) * margins_NL).min() > 0.6
 
 
-def test_the_number_of_threads_changes_nothing(noisy: Examples) -> None:
-    """Make labels of several chunks, with a few texts each."""
-    num_labels, num_threads = 700, torch.get_num_threads()
-    rng = np.random.default_rng(4)
+def of_several_chunks(noisy: Examples) -> tuple[Examples, NDArray[np.int32]]:
+    """Make labels of several chunks, with a few texts each, and negatives."""
+    num_labels, rng = 700, np.random.default_rng(4)
     labels_NL = csr_matrix((rng.random((NUM_TEXTS, num_labels)) < 0.05).astype(np.float32))
-    train = Examples(noisy.bags, labels_NL)
-    negatives_NS = rng.integers(-1, num_labels, (NUM_TEXTS, 40)).astype(np.int32)
+    return Examples(noisy.bags, labels_NL), rng.integers(-1, num_labels, (NUM_TEXTS, 40)).astype(np.int32)
+
+
+@pytest.mark.parametrize("most", [1, 900, 1_500])
+def test_negatives_that_do_not_fit_into_memory_together_change_nothing(
+    noisy: Examples, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There are 2,400 negatives, about 440 for each of the chunks."""
+    train, negatives_NS = of_several_chunks(noisy)
+    whole = learn(train, SparseSection(), negatives_NS=negatives_NS)
+    monkeypatch.setattr(sparse_term, "_MOST_NEGATIVES", most)
+    assert_same(learn(train, SparseSection(), negatives_NS=negatives_NS), whole)
+
+
+def test_the_number_of_threads_changes_nothing(noisy: Examples) -> None:
+    num_threads = torch.get_num_threads()
+    train, negatives_NS = of_several_chunks(noisy)
     learnt = []
     try:
         for threads in (1, 3):
