@@ -23,6 +23,7 @@ ALPHAS = BETAS = tuple(round(0.1 * step, 1) for step in range(11))
 GAMMAS = DELTAS = tuple(round(0.05 * step, 2) for step in range(9))
 """Smaller steps: the sparse term and votes range over all of [0, 1], while a similarity varies by about a tenth."""
 _RANKS = (1, 3, 5)
+_NEGLIGIBLE = 0.1 * len(_RANKS)  # 0.1 points of the mean over the ranks, as `astec-export --max-loss` allows by default
 _ALL_PARTS = MixSection()
 
 
@@ -47,7 +48,8 @@ def choose_shares(
 
     The best trial has the highest mean of P@1, P@3 and P@5 plus `psp_weight` times the mean of PSP@1, PSP@3 and PSP@5.
     A trial is judged by the mean of itself and its neighbours on the grid: with few held-out texts, a single high value
-    among low ones is chance.
+    among low ones is chance. Of trials that are at most 0.1 points worse than the best, one with the fewest parts is
+    chosen: a part that is worth less than that is chance, too, and costs every query time.
 
     Args:
         parts: the parts of the candidates' scores.
@@ -63,12 +65,14 @@ def choose_shares(
     grid = [Shares(alpha, gamma=gamma, delta=delta) for alpha, gamma, delta in product(*axes)]
     trials = [_named(shares) | judge.figures(parts.scores(shares)) for shares in grid]
     shape = tuple(len(axis) for axis in axes)
-    position, objective = _plateau(_objectives(trials, psp_weight).reshape(shape))
+    num_parts = np.array([_num_parts(shares) for shares in grid])
+    position, objective = _plateau(_objectives(trials, psp_weight).reshape(shape), num_parts)
     if parts.reranker is None:
         return ShareChoice(grid[position], objective, trials)
     line = [replace(grid[position], beta=beta) for beta in BETAS]
     reranked = [_named(shares) | judge.figures(parts.scores(shares)) for shares in line]
-    position, objective = _plateau(_objectives(reranked, psp_weight))
+    num_parts = np.array([_num_parts(shares) for shares in line])
+    position, objective = _plateau(_objectives(reranked, psp_weight), num_parts)
     return ShareChoice(line[position], objective, trials + reranked)
 
 
@@ -102,11 +106,24 @@ def _objectives(trials: list[dict[str, float]], psp_weight: float) -> NDArray[np
     return np.array([sum(trial[f"P@{k}"] + psp_weight * trial[f"PSP@{k}"] for k in _RANKS) for trial in trials])
 
 
-def _plateau(figures: NDArray[np.float64]) -> tuple[int, float]:
-    """Return the position of the best trial of a grid, each judged by the mean with its neighbours, and that mean."""
+def _num_parts(shares: Shares) -> int:
+    """Count the parts that have a share; the classifiers have one if `alpha` is above 0, the similarity if below 1."""
+    return sum((shares.alpha > 0, shares.alpha < 1, shares.beta > 0, shares.gamma > 0, shares.delta > 0))
+
+
+def _plateau(figures: NDArray[np.float64], num_parts_T: NDArray[np.int64]) -> tuple[int, float]:
+    """Return the position of the best of the simplest trials that are nearly as good as any, and its figure.
+
+    Args:
+        figures: of the trials on their grid; each is judged by the mean with its neighbours.
+        num_parts_T: number of parts of each trial.
+    """
     # Unrounded, the means of equal plateaus would differ in their last bits.
-    means = uniform_filter(figures, size=3, mode="nearest").round(6)
-    return int(means.argmax()), float(means.max())
+    means_T = uniform_filter(figures, size=3, mode="nearest").round(6).ravel()
+    good_T = means_T >= means_T.max() - _NEGLIGIBLE
+    simplest_T = good_T & (num_parts_T == num_parts_T[good_T].min())
+    position = int(np.where(simplest_T, means_T, -np.inf).argmax())
+    return position, float(means_T[position])
 
 
 @njit(cache=True)

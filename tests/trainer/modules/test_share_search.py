@@ -162,6 +162,28 @@ def test_a_plateau_wins_over_a_lone_higher_peak() -> None:
     assert choice.shares.beta == 0.2
 
 
+@pytest.mark.parametrize(("num_better", "has_share"), [(1, False), (9, True)])
+def test_a_part_that_is_worth_less_than_a_tenth_of_a_point_has_no_share(num_better: int, has_share: bool) -> None:
+    """The similarity is right on 2,000 texts; the votes are right on a few more, and say nothing about the others."""
+    num_texts = 2_000
+    candidates = Candidates(
+        np.tile(np.arange(2, dtype=np.int32), num_texts),
+        np.zeros(2 * num_texts, np.float32),
+        np.zeros(2 * num_texts, np.float32),
+        np.arange(0, 2 * num_texts + 1, 2),
+    )
+    similarity, votes = np.tile(np.array([0.6, 0.7], np.float32), num_texts), np.zeros(2 * num_texts, np.float32)
+    similarity[: 2 * num_better] = np.tile(np.array([0.7, 0.6], np.float32), num_better)
+    votes[1 : 2 * num_better : 2] = 1
+    plain = np.full(2 * num_texts, 0.5, np.float32)
+    relevant_RL = csr_matrix(np.tile(np.array([[0, 1]], np.float32), (num_texts, 1)))
+    choice = choose_shares(Parts(plain, similarity, votes), candidates, relevant_RL, np.ones(2), 0.0)
+    best = max(objective(trial, 0.0) for trial in choice.trials)
+    none = max(objective(trial, 0.0) for trial in choice.trials if trial["delta"] == 0)
+    assert best - none == pytest.approx(100 * num_better / num_texts)  # P@1; P@3 and P@5 are the same
+    assert (choice.shares.delta > 0) == has_share
+
+
 def test_texts_without_candidates_find_nothing() -> None:
     nothing = np.empty(0, np.float32)
     candidates = Candidates(np.empty(0, np.int32), nothing, nothing, np.zeros(3, np.int64))
