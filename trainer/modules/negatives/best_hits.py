@@ -12,8 +12,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from astec.export.artifact.kernels.weight_rows import prefetch_row
+
 _LANES = 16  # similarities that are compared with the threshold at once
 _MIN_SPARE = 64
+_AHEAD = 4  # rows that are fetched from memory while others are multiplied
 
 
 class BestHits:
@@ -42,6 +45,31 @@ class BestHits:
     def sorted(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return ids [B, K] and similarities [B, K], best first; -1 where a query has met fewer vectors."""
         return _sort_rows(self._similarities_BC, self._ids_BC, self._sizes_B, self._k)
+
+
+def best_of(
+    ids_BC: NDArray[np.int64], queries_BD: NDArray[np.float32], units_MD: NDArray[np.float32], k: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Compute the similarities of candidates exactly, and return ids [B, k] and similarities [B, k], best first."""
+    similarities_BC = _similarities(ids_BC, queries_BD, units_MD)
+    order_BK = np.argsort(-similarities_BC, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(ids_BC, order_BK, 1), np.take_along_axis(similarities_BC, order_BK, 1)
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _similarities(
+    ids_BC: NDArray[np.int64], queries_BD: NDArray[np.float32], units_MD: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    similarities_BC = np.empty(ids_BC.shape, np.float32)
+    for query in range(len(ids_BC)):
+        for position in range(ids_BC.shape[1]):
+            if position + _AHEAD < ids_BC.shape[1]:
+                prefetch_row(units_MD, ids_BC[query, position + _AHEAD])
+            similarity = np.float32(0)
+            for d in range(units_MD.shape[1]):
+                similarity += queries_BD[query, d] * units_MD[ids_BC[query, position], d]
+            similarities_BC[query, position] = similarity
+    return similarities_BC
 
 
 @njit(cache=True, nogil=True, inline="always")

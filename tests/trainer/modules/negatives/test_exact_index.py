@@ -21,6 +21,7 @@ def random_vectors(count: int, seed: int) -> NDArray[np.float32]:
 @pytest.mark.parametrize("k", [1, 30, 500])
 def test_it_finds_what_an_exhaustive_graph_search_finds(block: int, k: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exact_index, "_CPU_BLOCK", block)
+    monkeypatch.setattr(exact_index, "product_dtype", lambda precision, device: torch.float32)
     vectors_MD, queries_BD = random_vectors(300, seed=0), random_vectors(20, seed=1)
     graph = HnswIndex.build(vectors_MD, HnswParams(m=32, ef_construction=300, ef_search=300), seed=0)
     ids, similarities = ExactIndex(unit_rows(vectors_MD), CPU).search(queries_BD, k)
@@ -29,6 +30,18 @@ def test_it_finds_what_an_exhaustive_graph_search_finds(block: int, k: int, monk
     assert similarities.dtype == expected_similarities.dtype
     assert ids.tolist() == expected_ids.tolist()
     np.testing.assert_allclose(similarities, expected_similarities, atol=1e-5)
+
+
+def test_candidates_of_short_numbers_are_compared_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU that does not multiply bfloat16 natively emulates it."""
+    units_MD, queries_BD = unit_rows(random_vectors(3_000, seed=0)), random_vectors(40, seed=1)
+    found = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        monkeypatch.setattr(exact_index, "product_dtype", lambda precision, device, dtype=dtype: dtype)
+        found[dtype] = ExactIndex(units_MD, CPU).search(queries_BD, 100)
+    (ids_BK, exact_BK), (short_ids_BK, short_BK) = found.values()
+    assert (ids_BK == short_ids_BK).mean() > 0.99
+    np.testing.assert_allclose(short_BK, exact_BK, atol=1e-6)
 
 
 def test_a_query_of_another_size_is_refused() -> None:
