@@ -69,7 +69,7 @@ def _learn_chunks(
     """Yield what `_learn_labels` returns for chunks of labels, in their order; `ids` number the V tokens that occur."""
     num_labels = train.labels.shape[1]
     by_label = train.labels.tocsc()
-    positives = (by_label.indptr.astype(np.int64), by_label.indices.astype(np.int32))
+    positives = (by_label.indptr.astype(np.int64), by_label.indices.astype(np.int32, copy=False))
     width = min(settings.num_negatives, negatives_NS.shape[1])
     counts_L = _count_negatives(negatives_NS, width, num_labels)
 

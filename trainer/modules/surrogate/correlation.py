@@ -53,8 +53,10 @@ def smooth_centroids(centroids_LV: csr_matrix, correlation_LL: csr_matrix) -> cs
     pruned_LV = _prune(centroids_LV)
     with ThreadPoolExecutor() as pool:
         chunks = _chunks(centroids_LV.shape[0])
-        smoothed = list(pool.map(lambda chunk: _prune((correlation_LL[chunk] @ pruned_LV).tocsr()), chunks))
-    return normalize_rows(vstack(smoothed, "csr"))
+        smoothed_LV = vstack(
+            list(pool.map(lambda chunk: _prune((correlation_LL[chunk] @ pruned_LV).tocsr()), chunks)), "csr"
+        )
+    return normalize_rows(smoothed_LV)
 
 
 def _prune(matrix: csr_matrix) -> csr_matrix:
@@ -66,7 +68,7 @@ def _prune(matrix: csr_matrix) -> csr_matrix:
 
 
 def _edges(matrix: csr_matrix) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    return matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32)
+    return matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32, copy=False)
 
 
 def _chunks(num_labels: int) -> Iterator[NDArray[np.int64]]:
