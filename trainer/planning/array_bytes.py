@@ -25,7 +25,7 @@ ADAM_COPIES = 3
 _CHUNK_TEXTS = 4096  # texts that are encoded or searched at once
 _CHUNK_LABELS = 2048
 _DEVICE_VECTORS = 1 << 17  # vectors that a GPU compares with a chunk at once
-_KEPT_WEIGHTS = 2  # weights of the sparse term for each token of a label's own texts
+_KEPT_WEIGHTS = 100  # of a label in the sparse term, and a quarter of the tokens of its texts, seen on made-up data
 _PROBE_BYTES = 64 << 20
 _HIT_BYTES, _CANDIDATE_BYTES = 12, 24
 _BUILD_BYTES, _WEIGHT_BYTES = 48, 12  # of a weight of the sparse term: while all are arranged, and then
@@ -54,6 +54,10 @@ class ArrayBytes:
         sizes = self._sizes
         examples = 8 * sizes.tokens + 8 * sizes.pairs + 12 * self.all_texts
         return 2 * examples + 8 * self.all_texts + sizes.string_bytes
+
+    def split_work(self) -> int:
+        """The fingerprints of all tokens, by which equal texts are held out together."""
+        return 32 * self._sizes.tokens + 64 * self._sizes.texts
 
     @cached_property
     def embeddings(self) -> int:
@@ -141,8 +145,7 @@ class ArrayBytes:
         neighbours = settings.centroids.neighbours + settings.points.neighbours
         one = 3 * _HIT_BYTES * neighbours + _CANDIDATE_BYTES * self.candidates + 4 * settings.num_hard_negatives
         waiting = 2 * cpus * 4 * settings.num_hard_negatives
-        chunks = min(cpus, -(-self.train_texts // _CHUNK_TEXTS))
-        return min(_CHUNK_TEXTS, self.train_texts) * (chunks * one + waiting)
+        return min(cpus * _CHUNK_TEXTS, self.train_texts) * one + min(_CHUNK_TEXTS, self.train_texts) * waiting
 
     def search_on_gpu(self, dim_bytes: int, num_texts: int) -> int:
         """The vectors in float32 and float16 and the work of a search on a GPU.
@@ -158,9 +161,9 @@ class ArrayBytes:
 
     @cached_property
     def candidates(self) -> int:
-        """C, the labels of the neighbours of a text."""
+        """C, the labels of the neighbours of a text; neighbours have many labels in common."""
         settings = self._config.shortlist
-        found = settings.centroids.neighbours + settings.points.neighbours * self._per_text(self._sizes.pairs)
+        found = settings.centroids.neighbours + settings.points.neighbours * self._per_text(self._sizes.pairs) // 2
         return min(found, self._sizes.labels)
 
     def held_candidates(self) -> int:
@@ -211,7 +214,9 @@ class ArrayBytes:
         return min(sizes.pairs * sizes.tokens // self.all_texts, sizes.labels * sizes.features)
 
     def _num_weights(self) -> int:
-        return min(_KEPT_WEIGHTS * self._centroid_entries(), self._sizes.labels * self._sizes.features)
+        entries, num_labels = self._centroid_entries(), self._sizes.labels
+        most = _KEPT_WEIGHTS * num_labels + entries // 4
+        return min(entries * 3 // 2, most, num_labels * self._sizes.features)
 
     def _dense_batch(self, section: SurrogateSection | ExtremeSection, num_labels: int) -> int:
         texts = -(-min(section.batch_size, self.train_texts) // self._setup.processes)

@@ -66,7 +66,11 @@ def resident_bytes(root: Path = _ROOT) -> int:
 def disk_space(folder: Path) -> int:
     """Return the free bytes of the file system of a folder, with those of the files that are in the folder already."""
     existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    own = sum(path.stat().st_blocks * _BYTES_PER_BLOCK for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
+    own = (
+        sum(path.stat().st_blocks * _BYTES_PER_BLOCK for path in folder.rglob("*") if path.is_file())
+        if folder.is_dir()
+        else 0
+    )
     return shutil.disk_usage(existing).free + own
 
 

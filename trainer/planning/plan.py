@@ -95,6 +95,7 @@ class _Planner:
     def stages(self) -> Iterator[StageNeed]:
         """Yield the need of each stage."""
         by_modules = self._config.framework in ("deepxml", "deepxml-ova")
+        yield self._need("split", self._bytes.split_work(), 0)
         if self._config.framework != "end-to-end":
             yield from self._surrogate()
         if by_modules:
@@ -210,17 +211,18 @@ class _Planner:
             yield self._need(f"sparse-{cost}", host + work, models, own.negatives(own.train_texts))
 
     def _refit(self) -> Iterator[StageNeed]:
-        """Yield the needs of making the vectors and the sparse term anew on all texts, beside those before."""
+        """Yield the needs of making the vectors and the sparse term anew on all texts; the old points are dropped."""
         own, (host, models) = self._bytes, self._final()
+        host -= self._learners * own.points(own.train_texts)
         host += own.sparse_weights() if self._config.sparse.enabled else 0
         points, centroids = self._learners * own.points(own.all_texts), self._learners * own.centroids
         placing = points + max(2 * centroids + self._pairs, centroids + points)
         yield self._need("refitted vectors", host + placing, models)
         if not self._config.sparse.enabled:
             return
-        host, mapped = host + 2 * points + centroids, 2 * own.negatives(own.all_texts)
+        host, mapped = host + points + centroids, 2 * own.negatives(own.all_texts)
         gpu = own.search_on_gpu(self._learners * own.row, own.all_texts)
-        yield self._need("refit-mining", host, models, mapped, gpu)
+        yield self._need("refit-mining", host + points, models, mapped, gpu)
         yield self._need("refit-sparse", host + own.sparse_work(), models, mapped // 2)
 
     def _checkpoint(self) -> StageNeed:
@@ -228,7 +230,8 @@ class _Planner:
         own, (host, models) = self._bytes, self._final()
         host += 2 * own.sparse_weights() if self._config.sparse.enabled else 0
         if self._config.validation.refit:
-            host += self._learners * (own.points(own.all_texts) + own.centroids)
+            changed = own.points(own.all_texts) - own.points(own.train_texts)
+            host += self._learners * (changed + own.centroids)
         return self._need("checkpoint", host + (models if self._setup.gpu else 0), models)
 
     def disk_bytes(self) -> int:
