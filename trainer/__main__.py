@@ -101,6 +101,14 @@ def train(
             show_default=False,
         ),
     ] = None,
+    ignore_memory: Annotated[
+        bool,
+        typer.Option(
+            "--ignore-memory",
+            help="Train even if the memory or disk that the sizes of the data call for seems to be missing. What is "
+            "needed is an estimate, which lies rather above than below.",
+        ),
+    ] = False,
     resume: Annotated[
         Path | None,
         typer.Option(
@@ -113,8 +121,8 @@ def train(
 ) -> None:
     """Train on DATA and leave the model in RUN.
 
-    Exit code: 0 trained, or resumed a run that had finished; 2 refused, diverged or out of disk; 130 and 143
-    interrupted by Ctrl-C and by SIGTERM.
+    Exit code: 0 trained, or resumed a run that had finished; 2 refused, for example because memory would not suffice,
+    diverged or out of disk; 130 and 143 interrupted by Ctrl-C and by SIGTERM.
     """
     fixed = {
         "DATA": data is not None,
@@ -130,14 +138,14 @@ def train(
                 fail(f"a resumed run keeps its data and settings: leave out {', '.join(given)}, or begin another run")
             from astec.trainer.launch import RunOptions, resume_run
 
-            resume_run(resume, RunOptions(device, save_minutes, tensorboard))
+            resume_run(resume, RunOptions(device, save_minutes, tensorboard, ignore_memory))
             return
         if data is None or run_folder is None:
             fail("what is to be trained on, and where? Give DATA and RUN, or --resume RUN")
         settings = load_config(config, [*(overrides or []), *seed_settings(seed, seeds)])
         from astec.trainer.launch import RunOptions, begin_run
 
-        options = RunOptions(device, save_minutes, tensorboard)
+        options = RunOptions(device, save_minutes, tensorboard, ignore_memory)
         begin_run(data, run_folder, settings, options, skip_bad_lines=skip_bad_lines)
     except (ConfigError, DataError) as error:
         fail(str(error))
@@ -177,7 +185,7 @@ def settings() -> None:
 def bench(
     shape: Annotated[str, typer.Option(help=f"The data set whose sizes are taken: {', '.join(SHAPES)}.")],
     scale: Annotated[
-        float, typer.Option(min=0, max=10, help="Share of its texts, features and labels; means stay.")
+        float, typer.Option(min=0, max=20, help="Share of its texts, features and labels; means stay.")
     ] = 1.0,
     config: Annotated[Path | None, typer.Option(help="TOML file of settings.", show_default=False)] = None,
     overrides: Annotated[
@@ -190,14 +198,23 @@ def bench(
         Path | None, typer.Option("--run", help="Keep the run in this folder.", show_default=False)
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout instead of a table.")] = False,
+    plan: Annotated[
+        bool,
+        typer.Option(
+            "--plan",
+            help="Train nothing: only work out memory and disk, with --device cuda for a GPU that need not be here.",
+        ),
+    ] = False,
 ) -> None:
     """Measure time, speed and peak memory of every stage of training, on made-up data of a published shape.
 
-    The data has the sizes and frequencies of the paper's Table 3, and labels that can be learnt.
+    The data has the sizes and frequencies of the paper's Table 3, and labels that can be learnt. Beside the measured
+    peaks stand those that were planned, as `astec-train train` does before it begins.
     """
     if shape not in SHAPES:
         fail(f"--shape {shape} is not known; there are {', '.join(SHAPES)}")
     from astec.trainer.bench.cost import paper_settings, run_bench
+    from astec.trainer.bench.planned import plan_shape, plan_table
     from astec.trainer.numerics.device import DeviceError, pick_device
     from astec.trainer.run.folder import RunError
     from astec.trainer.training.loop import DivergedError
@@ -205,6 +222,10 @@ def bench(
     given = [*(overrides or []), *seed_settings(seed)]
     try:
         settings = load_config(config, [*(paper_settings(shape) if paper else []), *given])
+        if plan:
+            planned = plan_shape(SHAPES[shape].scaled(scale), settings, device)
+            console.print(plan_table(f"{shape} at scale {scale:g}, planned", planned))
+            return
         chosen = pick_device(device)
         with TemporaryDirectory(prefix="astec-bench-") as temporary:
             measured = run_bench(shape, scale, settings, chosen, run_folder or Path(temporary) / "run")

@@ -18,6 +18,8 @@ from astec.trainer.numerics.device import DeviceError
 from astec.trainer.parallel.distributed import PeerError, join_world
 from astec.trainer.parallel.world import World
 from astec.trainer.pipeline.stages import train, train_along
+from astec.trainer.planning.need import Need, NeedError
+from astec.trainer.planning.sizes import DataSizes
 from astec.trainer.report.evaluation import EvaluationError
 from astec.trainer.report.report_page import write_report
 from astec.trainer.report.tensorboard import TENSORBOARD_FOLDER, TensorBoard, TensorBoardError, require_tensorboard
@@ -46,11 +48,13 @@ class RunOptions:
         device: auto, cpu, cuda or one GPU such as cuda:1; None: as before, or auto.
         save_minutes: minutes between saves of a module under way; None: as before, or the default.
         tensorboard: write TensorBoard's curves too; a run that was begun with them keeps them.
+        ignore_memory: train even if the machine seems to have too little memory or disk.
     """
 
     device: str | None
     save_minutes: float | None
     tensorboard: bool
+    ignore_memory: bool = False
 
 
 def begin_run(
@@ -69,6 +73,7 @@ def begin_run(
         run = Run(run_folder, save_minutes, world)
         run.require_free()
         loaded = _load(data, settings, skip_bad_lines=skip_bad_lines)
+        _require_room(loaded, settings, chosen, run, options, resumed=False)
         origin = Origin(
             data=data.absolute(),
             skip_bad_lines=skip_bad_lines,
@@ -111,6 +116,7 @@ def resume_run(run_folder: Path, options: RunOptions) -> None:
                     f"{origin.data} was changed since the run {run_folder} began: {difference}; put it back, or begin "
                     "anew with astec-train DATA RUN"
                 )
+            _require_room(loaded, settings, chosen, run, options, resumed=True)
             run.resume()
             _train(loaded, settings, chosen, run, tensorboard=tensorboard)
 
@@ -134,7 +140,16 @@ def _exit_on_failure(run_folder: Path) -> Iterator[None]:
     """End the command with a message on a failure that the user can remedy."""
     try:
         yield
-    except (DeviceError, RunError, PeerError, DivergedError, EvaluationError, HistoryError, TensorBoardError) as error:
+    except (
+        DeviceError,
+        RunError,
+        NeedError,
+        PeerError,
+        DivergedError,
+        EvaluationError,
+        HistoryError,
+        TensorBoardError,
+    ) as error:
         fail(str(error))
     except OSError as error:
         kept = f". The last good state is kept: make room, then go on with astec-train --resume {run_folder}"
@@ -155,6 +170,20 @@ def _load(data: Path, settings: TrainerConfig, *, skip_bad_lines: bool) -> Train
     if dataset.bad_lines or loaded.dropped_rows:
         console.print(f"left out: {dataset.bad_lines:,} bad lines, {loaded.dropped_rows:,} rows without a label")
     return loaded
+
+
+def _require_room(
+    data: TrainingData, settings: TrainerConfig, device: torch.device, run: Run, options: RunOptions, *, resumed: bool
+) -> None:
+    """Print what the training needs and what there is, before anything is written.
+
+    Raises:
+        NeedError: it does not fit into the machine.
+    """
+    need = Need.of(DataSizes.of(data), settings, device, run.folder, run.world, resumed=resumed)
+    console.print(need.announcement(), markup=False, soft_wrap=True)
+    if not options.ignore_memory:
+        need.require()
 
 
 def _train(data: TrainingData, settings: TrainerConfig, device: torch.device, run: Run, *, tensorboard: bool) -> None:

@@ -14,6 +14,8 @@ from rich.table import Table
 from astec.trainer.bench.memory import PeakMemory
 from astec.trainer.bench.synthetic import SHAPES, DataShape, make_training_data
 from astec.trainer.pipeline.stages import train
+from astec.trainer.planning.plan import Plan, StageNeed, plan_training
+from astec.trainer.planning.sizes import DataSizes, Setup
 from astec.trainer.run.folder import Run
 from astec.trainer.settings.config import TrainerConfig
 from astec.trainer.settings.listing import changed_settings
@@ -59,6 +61,8 @@ class StageCost:
         texts_per_s: training texts learnt from per second; None if the stage does not learn in epochs.
         peak_bytes: peak resident memory of the process.
         peak_gpu_bytes: peak memory allocated on the GPU; None on a CPU.
+        planned_bytes: the planned peak of the resident memory, with mapped files; None where none was planned.
+        planned_gpu_bytes: the planned peak on the GPU.
     """
 
     stage: str
@@ -66,6 +70,8 @@ class StageCost:
     texts_per_s: float | None
     peak_bytes: int
     peak_gpu_bytes: int | None
+    planned_bytes: int | None = None
+    planned_gpu_bytes: int | None = None
 
 
 class StageMeter:
@@ -93,14 +99,32 @@ class StageMeter:
 def _add(stage: str, costs: Iterable[StageCost]) -> StageCost:
     costs = list(costs)
     rates = [cost.texts_per_s for cost in costs if cost.texts_per_s is not None]
-    on_gpu = [cost.peak_gpu_bytes for cost in costs if cost.peak_gpu_bytes is not None]
     return StageCost(
         stage,
         round(sum(cost.seconds for cost in costs), 3),
         round(harmonic_mean(rates), 1) if rates else None,  # harmonic, since all epochs have the same number of texts
         max(cost.peak_bytes for cost in costs),
-        max(on_gpu, default=None),
+        _most(cost.peak_gpu_bytes for cost in costs),
+        _most(cost.planned_bytes for cost in costs),
+        _most(cost.planned_gpu_bytes for cost in costs),
     )
+
+
+def _most(figures: Iterable[int | None]) -> int | None:
+    return max((figure for figure in figures if figure is not None), default=None)
+
+
+def beside_plan(costs: Iterable[StageCost], plan: Plan) -> list[StageCost]:
+    """Return the costs with the planned peaks of their stages."""
+    needs = {need.stage: need for need in plan.stages}
+    return [_beside(cost, needs.get(cost.stage)) for cost in costs]
+
+
+def _beside(cost: StageCost, need: StageNeed | None) -> StageCost:
+    if need is None:
+        return cost
+    on_gpu = need.gpu_bytes if cost.peak_gpu_bytes is not None else None
+    return replace(cost, planned_bytes=need.host_bytes + need.mapped_bytes, planned_gpu_bytes=on_gpu)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +169,13 @@ class BenchReport:
             caption_justify="left",
         )
         table.add_column("stage")
-        for heading in ("seconds", "texts/s", "peak memory", "peak GPU memory"):
+        for heading in ("seconds", "texts/s", "peak memory", "planned", "peak GPU memory", "planned"):
             table.add_column(heading, justify="right")
         total = self.total()
         for cost in (*self.stages, total):
             cells = (cost.stage, f"{cost.seconds:,.1f}", _whole(cost.texts_per_s))
-            peaks = (_gibibytes(cost.peak_bytes), _gibibytes(cost.peak_gpu_bytes))
+            on_gpu = cost.peak_gpu_bytes, cost.planned_gpu_bytes
+            peaks = map(_gibibytes, (cost.peak_bytes, cost.planned_bytes, *on_gpu))
             table.add_row(*cells, *peaks, style="bold" if cost is total else None)
         return table
 
@@ -189,13 +214,14 @@ def run_bench(shape: str, scale: float, config: TrainerConfig, device: torch.dev
     run.observers.append(meter)
     data = make_training_data(sizes, config.seed)
     run.record("synthetic data", texts=len(data.examples), pairs=data.examples.labels.nnz)
+    plan = plan_training(DataSizes.of(data), config, Setup.of(config.model.precision, device, run.world))
     checkpoint = train(data, config, device, run)
     run.record("checkpoint")
     return BenchReport(
         shape=shape,
         scale=scale,
         sizes=sizes,
-        stages=meter.stages(),
+        stages=beside_plan(meter.stages(), plan),
         metrics=checkpoint.metrics,
         machine={name: checkpoint.training[name] for name in ("device", "machine", "torch", "products")},
         settings=changed_settings(config),

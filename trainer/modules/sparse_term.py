@@ -30,7 +30,7 @@ _CHUNK_LABELS = 128
 # After a pass in which no dual variable changes by more than this, a label is done.
 _TOLERANCE = 0.01
 # The most negatives of labels that are sorted in memory at a time: 1 GiB of them.
-_MOST_NEGATIVES = 1 << 28
+MOST_NEGATIVES = 1 << 28
 # The number of passes that skip an example after a pass that left it unchanged.
 _REST_PASSES = 2
 
@@ -69,7 +69,7 @@ def _learn_chunks(
     """Yield what `_learn_labels` returns for chunks of labels, in their order; `ids` number the V tokens that occur."""
     num_labels = train.labels.shape[1]
     by_label = train.labels.tocsc()
-    positives = (by_label.indptr.astype(np.int64), by_label.indices.astype(np.int32))
+    positives = (by_label.indptr.astype(np.int64), by_label.indices.astype(np.int32, copy=False))
     width = min(settings.num_negatives, negatives_NS.shape[1])
     counts_L = _count_negatives(negatives_NS, width, num_labels)
 
@@ -114,7 +114,7 @@ def _label_ranges(counts_L: NDArray[np.int64]) -> list[tuple[int, int]]:
     ranges, begin = [], 0
     while begin < len(counts_L):
         before = int(ends_L[begin - 1]) if begin else 0
-        fitting = int(np.searchsorted(ends_L, before + _MOST_NEGATIVES, side="right")) - begin
+        fitting = int(np.searchsorted(ends_L, before + MOST_NEGATIVES, side="right")) - begin
         last = min(begin + max(fitting // _CHUNK_LABELS, 1) * _CHUNK_LABELS, len(counts_L))
         ranges.append((begin, last))
         begin = last

@@ -16,7 +16,8 @@ class RowTable:
 
     `gather` returns rows as a leaf tensor; once that has a gradient, `step` applies Adam to these rows only. The
     moments of a row do not change while the row is not used, as in `torch.optim.SparseAdam`; that optimiser is slower,
-    since it sorts every gradient.
+    since it sorts every gradient. The moments take memory only from the first step on: a table that does not learn has
+    none.
 
     Args:
         weight: the table, float32 [n, D], contiguous; updated in place.
@@ -25,8 +26,7 @@ class RowTable:
 
     def __init__(self, weight: Tensor, rate_share: float = 1.0) -> None:
         self.weight, self._rate_share = weight, rate_share
-        self._mean = torch.zeros_like(weight)
-        self._square = torch.zeros_like(weight)
+        self._moments: tuple[Tensor, Tensor] | None = None
         self._steps = 0
         self._used: tuple[Tensor | None, Tensor] | None = None
 
@@ -55,17 +55,23 @@ class RowTable:
         self._used = None
         self._steps += 1
         rate = self._rate_share * learning_rate
-        step_rows(self.weight, self._mean, self._square, rows_U, gradient, rate, self._steps)
+        step_rows(self.weight, *self._mean_and_square(), rows_U, gradient, rate, self._steps)
 
     def state(self) -> dict[str, Tensor]:
         """Return what `restore` needs to continue training unchanged; views, not copies."""
-        return {"weight": self.weight, "mean": self._mean, "square": self._square, "steps": torch.tensor(self._steps)}
+        mean, square = self._mean_and_square()
+        return {"weight": self.weight, "mean": mean, "square": square, "steps": torch.tensor(self._steps)}
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Copy what `state` returned into this table, on its device."""
-        for own, saved in ((self.weight, "weight"), (self._mean, "mean"), (self._square, "square")):
+        for own, saved in zip((self.weight, *self._mean_and_square()), ("weight", "mean", "square"), strict=True):
             own.copy_(state[saved])
         self._steps = int(state["steps"])
+
+    def _mean_and_square(self) -> tuple[Tensor, Tensor]:
+        if self._moments is None:
+            self._moments = torch.zeros_like(self.weight), torch.zeros_like(self.weight)
+        return self._moments
 
     def _last_used(self) -> tuple[Tensor | None, Tensor]:
         rows_U, leaf = self._used or (None, None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 
 from astec.export.console import console
@@ -36,7 +38,7 @@ def train(data: TrainingData, config: TrainerConfig, device: torch.device, run: 
     dense, vectors = ensemble.model, ensemble.mined.vectors
 
     held = shortlist_held(job, ensemble)
-    reranker = learn_from_mistakes(job, lambda: mine_mistakes(job, dense, vectors))
+    reranker = learn_from_mistakes(job, partial(mine_mistakes, job, dense, vectors))
     parts = score_parts(job, dense, reranker, held)
     choice = choose_sparse_and_shares(job, parts, held.candidates, ensemble.mined.negatives)
     evaluation = evaluate_choice(job, choice, held.candidates)
@@ -50,7 +52,11 @@ def train(data: TrainingData, config: TrainerConfig, device: torch.device, run: 
         shares=shares,
     )
     held_out = describe_held(job, model, held.v)
-    model = refit(job, model, ensemble.mined.negatives)
+    if config.validation.refit:
+        model = model.without_points()
+    negatives_NS = ensemble.mined.negatives
+    del ensemble, vectors  # the memory of their points is needed for the refit
+    model = refit(job, model, negatives_NS)
 
     checkpoint = assemble_checkpoint(job, model, evaluation, held_out)
     write_evaluation(run.folder, evaluation)

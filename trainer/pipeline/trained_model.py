@@ -28,6 +28,11 @@ class TrainedModel:
     reranker: DenseModel | None
     shares: Shares
 
+    def without_points(self) -> TrainedModel:
+        """Return the model without the vectors of its training texts, which a refit makes anew."""
+        no_points = self.vectors.points[:0].copy()  # a slice alone would keep the others in memory
+        return replace(self, vectors=replace(self.vectors, points=no_points))
+
 
 def refit(job: Job, model: TrainedModel, negatives_NS: NDArray[np.int32]) -> TrainedModel:
     """Make the vectors and learn the sparse term again on all texts; unchanged where the settings ask for no refit.
@@ -47,5 +52,6 @@ def refit(job: Job, model: TrainedModel, negatives_NS: NDArray[np.int32]) -> Tra
     if model.sparse is None:
         return replace(model, vectors=vectors)
     negatives_MS = add_negatives_of_rest(job, negatives_NS, vectors, v_MD, "refit-mining")
+    del v_MD  # as large as the vectors
     sparse = learn_sparse_term(job, "refit-sparse", examples, negatives_MS, model.sparse.cost)
     return replace(model, vectors=vectors, sparse=sparse)

@@ -57,7 +57,7 @@ class HnswParams:
 def unit_rows(vectors_ND: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the rows scaled to unit norm, float32 [N, D]; rows of zeros stay zeros."""
     norms_N1 = np.linalg.norm(vectors_ND, axis=1, keepdims=True)
-    units_ND: NDArray[np.float32] = (vectors_ND / np.where(norms_N1 > 0, norms_N1, 1)).astype(np.float32)
+    units_ND: NDArray[np.float32] = (vectors_ND / np.where(norms_N1 > 0, norms_N1, 1)).astype(np.float32, copy=False)
     return units_ND
 
 

@@ -250,7 +250,7 @@ def test_negatives_that_do_not_fit_into_memory_together_change_nothing(
     """There are 2,400 negatives, about 440 for each of the chunks."""
     train, negatives_NS = of_several_chunks(noisy)
     whole = learn(train, SparseSection(), negatives_NS=negatives_NS)
-    monkeypatch.setattr(sparse_term, "_MOST_NEGATIVES", most)
+    monkeypatch.setattr(sparse_term, "MOST_NEGATIVES", most)
     assert_same(learn(train, SparseSection(), negatives_NS=negatives_NS), whole)
 
 

@@ -73,7 +73,7 @@ class DeviceSampler:
         device: torch.device,
     ) -> None:
         self._indptr = labels_NL.indptr.astype(np.int64)
-        self._indices = labels_NL.indices.astype(np.int32)
+        self._indices = labels_NL.indices.astype(np.int32, copy=False)
         self._negatives_NS = negatives_NS
         self._settings, self._seed, self._device = settings, seed, device
         num_texts, self.num_labels = labels_NL.shape

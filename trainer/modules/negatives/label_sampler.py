@@ -35,7 +35,7 @@ class LabelSampler:
         self, labels_NL: csr_matrix, negatives_NS: NDArray[np.int32], settings: ShortlistSection, seed: int
     ) -> None:
         self._indptr = labels_NL.indptr.astype(np.int64)
-        self._indices = labels_NL.indices.astype(np.int32)
+        self._indices = labels_NL.indices.astype(np.int32, copy=False)
         self._negatives_NS = negatives_NS
         self._settings, self._seed = settings, seed
         num_texts, self.num_labels = labels_NL.shape

@@ -30,6 +30,8 @@ def label_representatives(
     means_LD = np.asarray(labels_LN @ v_ND, np.float32)
     by_frequency = np.argsort(-np.diff(labels_LN.indptr), kind="stable")
     vectors, labels = [means_LD], [np.arange(len(means_LD), dtype=np.int32)]
+    if not settings.head_labels:
+        return means_LD, labels[0]
     for label in by_frequency[: settings.head_labels].tolist():
         texts = labels_LN.indices[labels_LN.indptr[label] : labels_LN.indptr[label + 1]]
         generator = np.random.default_rng((seed, label))

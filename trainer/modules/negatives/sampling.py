@@ -115,7 +115,7 @@ def mine_negatives(
     Yields:
         The rows of an int32 array [N, S] in blocks, -1 where a text has fewer.
     """
-    indptr, indices = labels_NL.indptr.astype(np.int64), labels_NL.indices.astype(np.int32)
+    indptr, indices = labels_NL.indptr.astype(np.int64), labels_NL.indices.astype(np.int32, copy=False)
 
     def keep(found: Candidates, first: int) -> NDArray[np.int32]:
         negatives_BS = np.full((len(found.offsets) - 1, num_negatives), -1, np.int32)
@@ -152,7 +152,7 @@ def draw_negatives(labels_NL: csr_matrix, power: float, num_negatives: int, seed
     cumulative_L /= cumulative_L[-1]
     generator = np.random.default_rng(seed)
     owners_L = np.full(num_labels, -1, np.int64)  # for each label, the last text that has it or was given it
-    indptr, indices = labels_NL.indptr.astype(np.int64), labels_NL.indices.astype(np.int32)
+    indptr, indices = labels_NL.indptr.astype(np.int64), labels_NL.indices.astype(np.int32, copy=False)
     for first in range(0, num_texts, _CHUNK_TEXTS):
         negatives_BS = np.full((min(_CHUNK_TEXTS, num_texts - first), num_negatives), -1, np.int32)
         _draw(first, indptr, indices, cumulative_L, generator, owners_L, negatives_BS)

@@ -51,9 +51,10 @@ class SearchVectors:
         cls, v_ND: NDArray[np.float32], labels_NL: csr_matrix, settings: ShortlistSection, seed: int
     ) -> SearchVectors:
         """Make the vectors of some texts with representations v and these labels; the seed is that of k-means."""
-        mu_LD, centroid_labels = label_representatives(v_ND, labels_NL, settings, seed)
-        point_labels = LabelSets(labels_NL.indptr.astype(np.int64), labels_NL.indices.astype(np.int32))
-        return cls(unit_rows(mu_LD), centroid_labels, unit_rows(v_ND), point_labels, labels_NL.shape[1])
+        centroids, centroid_labels = label_representatives(v_ND, labels_NL, settings, seed)
+        centroids = unit_rows(centroids)  # frees the means before the points are computed
+        point_labels = LabelSets(labels_NL.indptr.astype(np.int64), labels_NL.indices.astype(np.int32, copy=False))
+        return cls(centroids, centroid_labels, unit_rows(v_ND), point_labels, labels_NL.shape[1])
 
     def shortlister(self, settings: ShortlistSection, device: torch.device) -> Shortlister:
         """Return the exact search through the vectors, on `device`."""

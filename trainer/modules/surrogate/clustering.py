@@ -27,10 +27,13 @@ def label_centroids(features_NV: csr_matrix, labels_NL: csr_matrix) -> csr_matri
 
 def normalize_rows(matrix: csr_matrix) -> csr_matrix:
     """Return `matrix` with rows of L2 norm 1; empty rows stay empty."""
-    norms = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel())
+    # The squares share the indices of the matrix: `matrix.multiply(matrix)` needs three times the memory of both.
+    squares = csr_matrix((matrix.data * matrix.data, matrix.indices, matrix.indptr), shape=matrix.shape)
+    norms = np.sqrt(np.asarray(squares.sum(axis=1)).ravel())
+    del squares
     norms[norms == 0] = 1
-    lengths = np.diff(matrix.indptr)
-    data = (matrix.data / np.repeat(norms, lengths)).astype(np.float32)
+    data = np.repeat(norms, np.diff(matrix.indptr)).astype(np.float32, copy=False)
+    np.divide(matrix.data, data, out=data, casting="same_kind")
     return csr_matrix((data, matrix.indices, matrix.indptr), shape=matrix.shape)
 
 

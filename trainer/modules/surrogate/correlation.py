@@ -18,9 +18,9 @@ from astec.trainer.modules.surrogate.clustering import normalize_rows
 _WALK_STEPS = 128
 # Most steps restart at the label itself: neighbours of neighbours count, but far less than neighbours.
 _RESTART_PROBABILITY = 0.8
-_NEIGHBOURS = 16
+NEIGHBOURS = 16
 # A smoothed centroid has the tokens of all its neighbours; without a bound it would need the memory of all of them.
-_TOKENS_OF_A_CENTROID = 256
+TOKENS_OF_A_CENTROID = 256
 _CHUNK_LABELS = 2048
 
 
@@ -53,20 +53,22 @@ def smooth_centroids(centroids_LV: csr_matrix, correlation_LL: csr_matrix) -> cs
     pruned_LV = _prune(centroids_LV)
     with ThreadPoolExecutor() as pool:
         chunks = _chunks(centroids_LV.shape[0])
-        smoothed = list(pool.map(lambda chunk: _prune((correlation_LL[chunk] @ pruned_LV).tocsr()), chunks))
-    return normalize_rows(vstack(smoothed, "csr"))
+        smoothed_LV = vstack(
+            list(pool.map(lambda chunk: _prune((correlation_LL[chunk] @ pruned_LV).tocsr()), chunks)), "csr"
+        )
+    return normalize_rows(smoothed_LV)
 
 
 def _prune(matrix: csr_matrix) -> csr_matrix:
     """Keep the 256 largest entries of each row."""
     matrix.sort_indices()  # otherwise the order of computation would decide which of equal entries are kept
-    kept = _largest(matrix.indptr, matrix.data, _TOKENS_OF_A_CENTROID)
+    kept = _largest(matrix.indptr, matrix.data, TOKENS_OF_A_CENTROID)
     indptr = np.concatenate([[0], np.cumsum(kept)])[matrix.indptr]
     return csr_matrix((matrix.data[kept], matrix.indices[kept], indptr), shape=matrix.shape)
 
 
 def _edges(matrix: csr_matrix) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    return matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32)
+    return matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32, copy=False)
 
 
 def _chunks(num_labels: int) -> Iterator[NDArray[np.int64]]:
@@ -84,8 +86,8 @@ def _walk(
     generator: np.random.Generator,
 ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int64]]:
     """Return the rows `chunk_M` of C: labels [E], their shares of the visits [E], entries of each row [M]."""
-    labels = np.empty(len(chunk_M) * _NEIGHBOURS, np.int32)
-    shares = np.empty(len(chunk_M) * _NEIGHBOURS, np.float32)
+    labels = np.empty(len(chunk_M) * NEIGHBOURS, np.int32)
+    shares = np.empty(len(chunk_M) * NEIGHBOURS, np.float32)
     lengths = np.empty(len(chunk_M), np.int64)
     met = np.empty(_WALK_STEPS + 1, np.int32)
     size = 0
@@ -100,7 +102,7 @@ def _walk(
             text = _pick(text_indptr, text_indices, label, generator)
             label = _pick(label_indptr, label_indices, text, generator)
             met[step] = label
-        length = _most_met(met, labels[size : size + _NEIGHBOURS], shares[size : size + _NEIGHBOURS])
+        length = _most_met(met, labels[size : size + NEIGHBOURS], shares[size : size + NEIGHBOURS])
         lengths[row] = length
         size += length
     return labels[:size].copy(), shares[:size].copy(), lengths

@@ -16,7 +16,7 @@ from astec.trainer.settings.config import SurrogateSection
 
 # Above this many labels, clusters have at least `labels_per_cluster` labels: a rare label alone has too few texts to
 # teach tokens their meaning, and embeddings would only memorise them. Below, telling labels apart is worth more.
-_FEW_LABELS = 4096
+FEW_LABELS = 4096
 
 
 def surrogate_membership(train: Examples, num_features: int, settings: SurrogateSection, seed: int) -> csr_matrix:
@@ -54,7 +54,7 @@ def hash_labels(num_labels: int, num_buckets: int, seed: int) -> NDArray[np.int6
 def _clusters(train: Examples, num_features: int, settings: SurrogateSection, seed: int) -> NDArray[np.int64]:
     num_labels = train.labels.shape[1]
     num_clusters = settings.num_clusters
-    if num_labels > _FEW_LABELS:
+    if num_labels > FEW_LABELS:
         num_clusters = min(num_clusters, num_labels // settings.labels_per_cluster)
     if num_clusters >= num_labels:
         return np.arange(num_labels)
