@@ -30,7 +30,7 @@ def learn_reranker(
     held: Examples,
     held_candidates: Candidates,
     num_features: int,
-    mistakes_NS: NDArray[np.int32],
+    mistakes_NS: NDArray[np.int32] | None,
     config: TrainerConfig,
     device: torch.device,
     run: Run,
@@ -44,7 +44,7 @@ def learn_reranker(
         held: held-out texts, whose precision is recorded after every epoch.
         held_candidates: the labels that the held-out texts are scored against.
         num_features: the size of the vocabulary.
-        mistakes_NS: wrong labels of each training text, -1 where it has fewer.
+        mistakes_NS: wrong labels of each training text, -1 where it has fewer; None on all processes but the first.
         config: all settings.
         device: where the re-ranker lives.
         run: where it is recorded.

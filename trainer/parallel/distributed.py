@@ -35,23 +35,28 @@ class PeerError(Exception):
 
 
 class ProcessGroup(World):
-    """The processes of torch's default process group, which must be initialised."""
+    """All processes of torch's default process group, which must be initialised.
 
-    def __init__(self) -> None:
+    Args:
+        group: a group of all processes, for messages that do not mix with those of other groups; None: the default.
+    """
+
+    def __init__(self, group: distributed.ProcessGroup | None = None) -> None:
         super().__init__(distributed.get_rank(), distributed.get_world_size())
-        self._alone = False
+        self._group, self._alone = group, False
+        self._apart: ProcessGroup | None = None
 
     def sum_(self, *tensors: Tensor) -> None:
         """Replace each tensor by its sum over the processes; all sums are computed at the same time."""
         with self._together():
-            for work in [distributed.all_reduce(tensor, async_op=True) for tensor in tensors]:
+            for work in [distributed.all_reduce(tensor, group=self._group, async_op=True) for tensor in tensors]:
                 work.wait()
 
     def agree(self, answer: bool) -> bool:
         """Return the first process's answer on every process."""
         with self._together():
             answers = torch.tensor([answer])
-            distributed.broadcast(answers, 0)
+            distributed.broadcast(answers, 0, group=self._group)
         return bool(answers)
 
     def share(self, compute: Callable[[], Arrays]) -> Arrays:
@@ -59,12 +64,12 @@ class ProcessGroup(World):
         computed = self._compute_alone(compute) if self.leads else {}
         with self._together():
             header: list[Any] = [[(name, array.dtype, array.shape) for name, array in computed.items()]]
-            distributed.broadcast_object_list(header, 0, device=_CPU)
+            distributed.broadcast_object_list(header, 0, group=self._group, device=_CPU)
             arrays = {}
             for name, dtype, shape in header[0]:
                 array = np.require(computed[name], requirements=["C", "W"]) if self.leads else np.empty(shape, dtype)
                 for piece in _pieces(torch.from_numpy(array.reshape(-1).view(np.uint8))):
-                    distributed.broadcast(piece, 0)
+                    distributed.broadcast(piece, 0, group=self._group)
                 arrays[name] = array
         return arrays
 
@@ -95,6 +100,13 @@ class ProcessGroup(World):
         """Wait until all processes have called this."""
         self.sum_(torch.zeros(1))
 
+    def apart(self) -> ProcessGroup:
+        """Return the same processes with messages of their own between main memories; always the same ones."""
+        if self._apart is None:
+            with self._together():
+                self._apart = ProcessGroup(distributed.new_group(backend="gloo", timeout=_TIMEOUT))
+        return self._apart
+
     def _own_rows(self, block: slice) -> slice:
         """Return where this process's rows of a block of all rows lie among its own rows."""
         return slice(block.start // self.size, -(-(block.stop - self.rank) // self.size))
@@ -104,14 +116,14 @@ class ProcessGroup(World):
         own_b = own_n[self._own_rows(block)].cpu().contiguous()
         if not self.leads:
             if len(own_b):
-                distributed.send(own_b, 0)
+                distributed.send(own_b, 0, group=self._group)
             return own_b
         all_b = own_b.new_empty(block.stop - block.start, *own_b.shape[1:])
         all_b[:: self.size] = own_b
         for rank in range(1, min(self.size, len(all_b))):
             theirs = all_b[rank :: self.size]
             received = theirs.new_empty(theirs.shape)
-            distributed.recv(received, rank)
+            distributed.recv(received, rank, group=self._group)
             theirs.copy_(received)
         return all_b
 
@@ -120,11 +132,11 @@ class ProcessGroup(World):
         if all_b is None:
             received = torch.empty(own_b.shape, dtype=own_b.dtype)
             if len(received):
-                distributed.recv(received, 0)
+                distributed.recv(received, 0, group=self._group)
             own_b.copy_(received)
             return
         for rank in range(1, min(self.size, len(all_b))):
-            distributed.send(all_b[rank :: self.size].contiguous(), rank)
+            distributed.send(all_b[rank :: self.size].contiguous(), rank, group=self._group)
         own_b.copy_(all_b[:: self.size])
 
     def _compute_alone(self, compute: Callable[[], Arrays]) -> Arrays:

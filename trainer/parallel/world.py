@@ -84,6 +84,13 @@ class World:
     def barrier(self) -> None:
         """Wait until all processes have called this."""
 
+    def apart(self) -> World:
+        """Return the same processes with messages of their own, which another thread may exchange at the same time.
+
+        All processes call this at the same point.
+        """
+        return self
+
     def _blocks(self, num_rows: int, own_n: Tensor) -> Iterator[slice]:
         """Split rows into blocks that fit into `BLOCK_BYTES` and begin with a row of the first process."""
         row_bytes = own_n[:1].numel() * own_n.element_size() or own_n.element_size()

@@ -101,9 +101,9 @@ def _learn_end_to_end(job: Job, seed: int, start: Callable[[], Encoder], sample:
     return Learnt(DenseModel.of(Encoder.of(config.encoder, arrays, job.device), arrays, job.labels_device))
 
 
-def _sample_shortlists(job: Job, negatives_NS: NDArray[np.int32], seed: int) -> Labels:
+def _sample_shortlists(job: Job, negatives_NS: NDArray[np.int32] | None, seed: int) -> Labels:
     return sampler_for(job.device, job.run.world, job.train.labels, negatives_NS, job.config.shortlist, seed)
 
 
-def _sample_all(job: Job, negatives_NS: NDArray[np.int32], seed: int) -> Labels:
+def _sample_all(job: Job, negatives_NS: NDArray[np.int32] | None, seed: int) -> Labels:
     return AllLabels(job.train.labels)

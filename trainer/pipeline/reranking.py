@@ -37,8 +37,15 @@ def learn_from_mistakes(job: Job, mine: Callable[[], Arrays]) -> DenseModel | No
     num_features, probe = job.data.featurizer.num_features, job.probe
 
     def learn() -> SplitArrays:
-        mined = job.run.world.share(mine)
-        mistakes_NS, candidates = mined.pop("mistakes"), Candidates(**mined)
+        mistakes_NS = None
+
+        def mine_candidates() -> Arrays:
+            nonlocal mistakes_NS
+            mined = mine()
+            mistakes_NS = mined.pop("mistakes")
+            return mined
+
+        candidates = Candidates(**job.run.world.share(mine_candidates))
         return learn_reranker(job.train, probe, candidates, num_features, mistakes_NS, job.config, job.device, job.run)
 
     arrays = job.run.together(f"reranker-{job.config.seed}", learn, LABEL_ARRAYS)

@@ -15,7 +15,7 @@ from astec.export.artifact.text.bags import Bags
 from astec.trainer.data.examples import Texts
 from astec.trainer.embeddings.random import random_embeddings
 from astec.trainer.encoders.encoder import Encoder
-from astec.trainer.modules.negatives.label_sampler import LabelSampler
+from astec.trainer.modules.negatives.device_sampler import sampler_for
 from astec.trainer.numerics.device import seeded
 from astec.trainer.parallel import world as world_module
 from astec.trainer.parallel.distributed import join_world
@@ -150,7 +150,8 @@ def make_task(name: str, world: World) -> OneVsAllTask:
     labels: Labels = AllLabels(labels_NL)
     if name != "surrogate":
         negatives_NS = np.random.default_rng(2).integers(0, NUM_LABELS, (NUM_TEXTS, 4)).astype(np.int32)
-        labels = LabelSampler(labels_NL, negatives_NS, ShortlistSection(num_random_negatives=2), 0)
+        negatives = negatives_NS if world.leads else None
+        labels = sampler_for(CPU, world, labels_NL, negatives, ShortlistSection(num_random_negatives=2), 0)
     model = ModelSection(dim=DIM, dropout=0.3, precision="float32")
     mesh = Mesh(texts=world) if name == "surrogate" else Mesh(labels=world)
     return OneVsAllTask(name, features, labels, DIM, model, generator, CPU, mesh)
