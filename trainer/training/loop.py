@@ -149,14 +149,13 @@ class Loop(Generic[Batch]):
         if saved is None:
             return 0
         done = int(saved.pop(_EPOCHS_KEY))
-        self.task.restore({name: torch.from_numpy(array) for name, array in saved.items()} | split)
+        self.task.restore({**{name: torch.from_numpy(array) for name, array in saved.items()}, **split})
         return done
 
     def _progress(self, epochs_done: int) -> SplitArrays:
-        state: SplitArrays = {_EPOCHS_KEY: np.array(epochs_done)}
-        for name, value in self.task.state().items():
-            state[name] = value if isinstance(value, SplitRows) else value.cpu().numpy()
-        return state
+        state = self.task.state().items()
+        arrays = {name: value if isinstance(value, SplitRows) else value.cpu().numpy() for name, value in state}
+        return {**arrays, _EPOCHS_KEY: np.array(epochs_done)}
 
     def _stage(self) -> str:
         return f"{self.task.name}-{self.seed}"

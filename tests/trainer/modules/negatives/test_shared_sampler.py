@@ -30,6 +30,7 @@ def test_all_get_the_sample_of_a_single_process() -> None:
     )
     for sampler in (first, other):
         for found, array in zip(sampler.sample(rows_B, 5), expected, strict=True):
+            assert found is not None
             assert np.array_equal(found, array)
         assert (sampler.num_labels, sampler.prior) == (700, labels_NL.nnz / (50 * 700))
 
