@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from astec.trainer.encoders.encoder import Encoder
 from astec.trainer.numerics.device import seeded
-from astec.trainer.parallel.world import Mesh
+from astec.trainer.parallel.world import Mesh, SplitArrays
 from astec.trainer.run.folder import Run
 from astec.trainer.settings.config import TrainerConfig
-from astec.trainer.training.dense_model import DenseModel
 from astec.trainer.training.features import FrozenFeatures
 from astec.trainer.training.lesson import Lesson, ProbeTexts, learn
 from astec.trainer.training.task import Labels
@@ -29,10 +28,10 @@ def learn_extreme(
     config: TrainerConfig,
     seed: int,
     run: Run,
-) -> DenseModel:
+) -> SplitArrays:
     """Run Modules III and IV over representations that do not change, on the labels that `labels` samples.
 
-    Several processes split the labels; at the end the first has all classifiers, the others have none.
+    Several processes split the labels; at the end each has the classifiers of its own. The result is that of `learn`.
 
     Raises:
         DivergedError: the loss became NaN or infinite.

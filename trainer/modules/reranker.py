@@ -15,11 +15,10 @@ from astec.trainer.embeddings.random import random_embeddings
 from astec.trainer.encoders.encoder import Encoder
 from astec.trainer.modules.negatives.device_sampler import sampler_for
 from astec.trainer.numerics.device import seeded
-from astec.trainer.parallel.world import Mesh
+from astec.trainer.parallel.world import Mesh, SplitArrays
 from astec.trainer.run.folder import Run
 from astec.trainer.settings.config import TrainerConfig
 from astec.trainer.settings.section import EncoderSection
-from astec.trainer.training.dense_model import DenseModel
 from astec.trainer.training.features import EncodedFeatures
 from astec.trainer.training.lesson import Lesson, ProbeTexts, learn
 
@@ -31,24 +30,27 @@ def learn_reranker(
     held: Examples,
     held_candidates: Candidates,
     num_features: int,
-    mistakes_NS: NDArray[np.int32],
+    mistakes_NS: NDArray[np.int32] | None,
     config: TrainerConfig,
     device: torch.device,
     run: Run,
-) -> DenseModel:
+) -> SplitArrays:
     """Train on the labels of the texts and on the wrong labels that the model ranks high.
 
-    Several processes split the labels; at the end the first has all classifiers, the others have none.
+    Several processes split the labels; at the end each has the classifiers of its own.
 
     Args:
         train: texts to learn from.
         held: held-out texts, whose precision is recorded after every epoch.
         held_candidates: the labels that the held-out texts are scored against.
         num_features: the size of the vocabulary.
-        mistakes_NS: wrong labels of each training text, -1 where it has fewer.
+        mistakes_NS: wrong labels of each training text, -1 where it has fewer; None on all processes but the first.
         config: all settings.
         device: where the re-ranker lives.
         run: where it is recorded.
+
+    Returns:
+        The arrays of the encoder, the residual and the classifiers, as `DenseModel.of` and `Encoder.of` take them.
 
     Raises:
         DivergedError: the loss became NaN or infinite.
@@ -59,4 +61,5 @@ def learn_reranker(
     sampler = sampler_for(device, run.world, train.labels, mistakes_NS, config.shortlist, seed)
     probe = ProbeTexts(lambda: encoder.represent(Texts(held.bags)), held.labels, held_candidates)
     lesson = Lesson(EncodedFeatures(encoder, Texts(train.bags)), sampler, probe)
-    return learn("reranker", encoder, lesson, generator, Mesh(labels=run.world), config, seed, run)
+    learnt = learn("reranker", encoder, lesson, generator, Mesh(labels=run.world), config, seed, run)
+    return {**learnt, **encoder.arrays()}

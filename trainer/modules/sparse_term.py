@@ -38,17 +38,27 @@ _Chunk = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32], NDArra
 
 
 def learn_sparse(
-    train: Examples, negatives_NS: NDArray[np.int32], num_features: int, settings: SparseSection, cost: float, seed: int
+    train: Examples,
+    negatives_NS: NDArray[np.int32],
+    num_features: int,
+    settings: SparseSection,
+    cost: float,
+    seed: int,
+    num_threads: int | None = None,
 ) -> SparseClassifier | None:
     """Train every label on its own texts against the texts that have it among their `num_negatives` hardest negatives.
 
     Memory beyond the result grows with `train`, not with `negatives_NS`, which may be mapped, nor with `num_features`.
-    The result does not depend on the number of threads. It is None where pruning leaves no weight.
+    The result does not depend on `num_threads`, by default torch's number of threads. It is None where pruning leaves
+    no weight.
     """
     tokens_V = np.unique(train.bags.ids)
     ids = np.searchsorted(tokens_V, train.bags.ids).astype(np.int32)
     sizes, indices, values, bias = zip(
-        *_learn_chunks(train, ids, len(tokens_V), negatives_NS, settings, cost, seed), strict=True
+        *_learn_chunks(
+            train, ids, len(tokens_V), negatives_NS, settings, cost, seed, num_threads or torch.get_num_threads()
+        ),
+        strict=True,
     )
     indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.concatenate(sizes))])
     if not indptr[-1]:
@@ -65,6 +75,7 @@ def _learn_chunks(
     settings: SparseSection,
     cost: float,
     seed: int,
+    num_threads: int,
 ) -> Iterator[_Chunk]:
     """Yield what `_learn_labels` returns for chunks of labels, in their order; `ids` number the V tokens that occur."""
     num_labels = train.labels.shape[1]
@@ -94,7 +105,7 @@ def _learn_chunks(
         return chunk
 
     def learn_all() -> Iterator[_Chunk]:
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        with ThreadPoolExecutor(num_threads) as pool:
             for begin, last in _label_ranges(counts_L):
                 indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts_L[begin:last])])
                 texts = _texts_by_negative(negatives_NS, width, begin, indptr)

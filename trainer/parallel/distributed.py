@@ -16,6 +16,7 @@ from typing import Any
 import numba
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, distributed
 
 from astec.export.console import console
@@ -34,23 +35,28 @@ class PeerError(Exception):
 
 
 class ProcessGroup(World):
-    """The processes of torch's default process group, which must be initialised."""
+    """All processes of torch's default process group, which must be initialised.
 
-    def __init__(self) -> None:
+    Args:
+        group: a group of all processes, for messages that do not mix with those of other groups; None: the default.
+    """
+
+    def __init__(self, group: distributed.ProcessGroup | None = None) -> None:
         super().__init__(distributed.get_rank(), distributed.get_world_size())
-        self._alone = False
+        self._group, self._alone = group, False
+        self._apart: ProcessGroup | None = None
 
     def sum_(self, *tensors: Tensor) -> None:
         """Replace each tensor by its sum over the processes; all sums are computed at the same time."""
         with self._together():
-            for work in [distributed.all_reduce(tensor, async_op=True) for tensor in tensors]:
+            for work in [distributed.all_reduce(tensor, group=self._group, async_op=True) for tensor in tensors]:
                 work.wait()
 
     def agree(self, answer: bool) -> bool:
         """Return the first process's answer on every process."""
         with self._together():
             answers = torch.tensor([answer])
-            distributed.broadcast(answers, 0)
+            distributed.broadcast(answers, 0, group=self._group)
         return bool(answers)
 
     def share(self, compute: Callable[[], Arrays]) -> Arrays:
@@ -58,36 +64,80 @@ class ProcessGroup(World):
         computed = self._compute_alone(compute) if self.leads else {}
         with self._together():
             header: list[Any] = [[(name, array.dtype, array.shape) for name, array in computed.items()]]
-            distributed.broadcast_object_list(header, 0, device=_CPU)
+            distributed.broadcast_object_list(header, 0, group=self._group, device=_CPU)
             arrays = {}
             for name, dtype, shape in header[0]:
                 array = np.require(computed[name], requirements=["C", "W"]) if self.leads else np.empty(shape, dtype)
                 for piece in _pieces(torch.from_numpy(array.reshape(-1).view(np.uint8))):
-                    distributed.broadcast(piece, 0)
+                    distributed.broadcast(piece, 0, group=self._group)
                 arrays[name] = array
         return arrays
 
-    def gather_rows(self, own_n: Tensor, num_rows: int) -> Tensor:
-        """Return all of `num_rows` split rows in order on the first process, in main memory; no rows on the others."""
-        own_n = own_n.cpu().contiguous()
-        with self._together():
-            if not self.leads:
-                for piece in _pieces(own_n):
-                    distributed.send(piece, 0)
-                return own_n[:0]
-            all_n = own_n.new_empty(num_rows, *own_n.shape[1:])
-            all_n[self.own] = own_n
-            for rank in range(1, self.size):
-                theirs = all_n[rank :: self.size]
-                received = theirs.new_empty(theirs.shape)
-                for piece in _pieces(received):
-                    distributed.recv(piece, rank)
-                theirs.copy_(received)
-        return all_n
+    def gather_rows(self, own_n: Tensor, num_rows: int, take: Callable[[Tensor], object]) -> None:
+        """Pass all of `num_rows` split rows to `take` on the first process, in order, in blocks in main memory."""
+        for block in self._blocks(num_rows, own_n):
+            with self._together():
+                all_b = self._receive_block(block, own_n)
+            if self.leads:
+                take(all_b)
+
+    def scatter_rows(self, all_n: NDArray[Any] | None, own_n: Tensor) -> None:
+        """Copy this process's rows into `own_n`, out of all rows, which only the first process has.
+
+        Raises:
+            ValueError: the rows are of another number than the processes have together.
+        """
+        (num_rows,) = self.share(lambda: {"rows": np.array([0 if all_n is None else len(all_n)])})["rows"].tolist()
+        if len(range(num_rows)[self.own]) != len(own_n):
+            raise ValueError(f"of {num_rows} rows this process does not own {len(own_n)}")
+        for block in self._blocks(num_rows, own_n):
+            with self._together():
+                self._send_block(
+                    None if all_n is None else torch.from_numpy(all_n[block]), own_n[self._own_rows(block)]
+                )
 
     def barrier(self) -> None:
         """Wait until all processes have called this."""
         self.sum_(torch.zeros(1))
+
+    def apart(self) -> ProcessGroup:
+        """Return the same processes with messages of their own between main memories; always the same ones."""
+        if self._apart is None:
+            with self._together():
+                self._apart = ProcessGroup(distributed.new_group(backend="gloo", timeout=_TIMEOUT))
+        return self._apart
+
+    def _own_rows(self, block: slice) -> slice:
+        """Return where this process's rows of a block of all rows lie among its own rows."""
+        return slice(block.start // self.size, -(-(block.stop - self.rank) // self.size))
+
+    def _receive_block(self, block: slice, own_n: Tensor) -> Tensor:
+        """Return a block of all rows on the first process; the others send their rows of it, and return them."""
+        own_b = own_n[self._own_rows(block)].cpu().contiguous()
+        if not self.leads:
+            if len(own_b):
+                distributed.send(own_b, 0, group=self._group)
+            return own_b
+        all_b = own_b.new_empty(block.stop - block.start, *own_b.shape[1:])
+        all_b[:: self.size] = own_b
+        for rank in range(1, min(self.size, len(all_b))):
+            theirs = all_b[rank :: self.size]
+            received = theirs.new_empty(theirs.shape)
+            distributed.recv(received, rank, group=self._group)
+            theirs.copy_(received)
+        return all_b
+
+    def _send_block(self, all_b: Tensor | None, own_b: Tensor) -> None:
+        """Send each process its rows of a block, which the first process has; copy this process's into `own_b`."""
+        if all_b is None:
+            received = torch.empty(own_b.shape, dtype=own_b.dtype)
+            if len(received):
+                distributed.recv(received, 0, group=self._group)
+            own_b.copy_(received)
+            return
+        for rank in range(1, min(self.size, len(all_b))):
+            distributed.send(all_b[rank :: self.size].contiguous(), rank, group=self._group)
+        own_b.copy_(all_b[:: self.size])
 
     def _compute_alone(self, compute: Callable[[], Arrays]) -> Arrays:
         self._alone = True

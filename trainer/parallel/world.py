@@ -5,7 +5,7 @@ Shapes: n rows, B texts of a batch, U labels of a batch, P positive pairs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:  # torch takes seconds to load, too long for --help
     from torch import Tensor
 
 Arrays = dict[str, NDArray[Any]]
+BLOCK_BYTES = 1 << 26
+"""The most bytes of split rows that a process holds besides its own, while the first process reads or writes them."""
 LabelSample = tuple[NDArray[np.int64] | None, NDArray[np.int64], NDArray[np.int64]]
 """The labels that a batch is trained on.
 
@@ -62,15 +64,73 @@ class World:
         """Run `compute` on the first process, while the others wait, and return its result on every process."""
         return compute()
 
-    def gather_rows(self, own_n: Tensor, num_rows: int) -> Tensor:
-        """Return all of `num_rows` split rows in order on the first process, and no rows on the others."""
-        return own_n
+    def gather_rows(self, own_n: Tensor, num_rows: int, take: Callable[[Tensor], object]) -> None:
+        """Pass all of `num_rows` split rows to `take` on the first process, in order, in blocks in main memory.
+
+        Args:
+            own_n: the rows of this process.
+            num_rows: of all processes together.
+            take: is called on the first process only; a block is valid until it returns.
+        """
+        for rows in self._blocks(num_rows, own_n):
+            take(own_n[rows].cpu())
+
+    def scatter_rows(self, all_n: NDArray[Any] | None, own_n: Tensor) -> None:
+        """Copy this process's rows into `own_n`, out of all rows, which only the first process has."""
+        if all_n is not None:
+            for rows in self._blocks(len(all_n), own_n):
+                own_n[rows] = own_n.new_tensor(all_n[rows])
 
     def barrier(self) -> None:
         """Wait until all processes have called this."""
 
+    def apart(self) -> World:
+        """Return the same processes with messages of their own, which another thread may exchange at the same time.
+
+        All processes call this at the same point.
+        """
+        return self
+
+    def _blocks(self, num_rows: int, own_n: Tensor) -> Iterator[slice]:
+        """Split rows into blocks that fit into `BLOCK_BYTES` and begin with a row of the first process."""
+        row_bytes = own_n[:1].numel() * own_n.element_size() or own_n.element_size()
+        step = max(1, BLOCK_BYTES // (row_bytes * self.size)) * self.size
+        return (slice(begin, min(begin + step, num_rows)) for begin in range(0, num_rows, step))
+
 
 ALONE = World()
+
+
+@dataclass(frozen=True, slots=True)
+class SplitRows:
+    """An array [n, ...] of which each process holds the rows that it owns.
+
+    Attributes:
+        own: the rows of this process.
+        num_rows: n.
+        owners: the processes.
+    """
+
+    own: Tensor
+    num_rows: int
+    owners: World
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the whole array."""
+        return (self.num_rows, *self.own.shape[1:])
+
+    def gather(self, take: Callable[[Tensor], object]) -> None:
+        """Pass all rows to `take` on the first process, block by block; all processes call this."""
+        self.owners.gather_rows(self.own, self.num_rows, take)
+
+    def fill(self, all_n: NDArray[Any] | None) -> None:
+        """Copy the rows of each process into `own`, out of the array of the first process; all processes call this."""
+        self.owners.scatter_rows(all_n, self.own)
+
+
+SplitArrays = Mapping[str, NDArray[Any] | SplitRows]
+"""Arrays of which every process has the same, or its own rows."""
 
 
 @dataclass(frozen=True, slots=True)

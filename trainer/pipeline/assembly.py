@@ -102,10 +102,10 @@ def _reference(texts: Texts, v_RD: NDArray[np.float32], model: DenseModel, reran
     rows = np.arange(min(len(texts), _REFERENCE_TEXTS))
     chosen = _with_empty_text(texts.take(rows))
     v_RD = np.concatenate([v_RD[rows], np.zeros((1, v_RD.shape[1]), np.float32)])
-    x_RD = model.transform(to_device(v_RD, model.bias.device))
+    x_RD = model.transform(to_device(v_RD, model.residuals.device))
     count = min(_REFERENCE_LABELS, len(model.bias))
     # Text by text: with millions of labels the logits of all would fill the memory.
-    best = [torch.addmv(model.bias, model.classifier, x_D).topk(count) for x_D in x_RD]
+    best = [torch.addmv(model.bias, model.classifier, x_D).topk(count) for x_D in x_RD.to(model.bias.device)]
     logits_RK, labels_RK = torch.stack([one.values for one in best]), torch.stack([one.indices for one in best])
     return Reference(
         bags=chosen.bags,
@@ -129,7 +129,7 @@ def _with_empty_text(texts: Texts) -> Texts:
 
 def _transform(model: DenseModel, v_RD: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the final representations x-hat, on the CPU."""
-    return model.transform(to_device(v_RD, model.bias.device)).cpu().numpy()
+    return model.transform(to_device(v_RD, model.residuals.device)).cpu().numpy()
 
 
 def _x_tilde(reranker: DenseModel | None, bags: Bags) -> NDArray[np.float32]:

@@ -17,10 +17,10 @@ from astec.trainer.encoders.encoder import Encoder
 from astec.trainer.modules.negatives.device_sampler import sampler_for
 from astec.trainer.modules.negatives.rebuilt import RebuiltSampler
 from astec.trainer.modules.surrogate.learn import learn_surrogate
-from astec.trainer.parallel.world import Arrays
+from astec.trainer.parallel.world import SplitArrays
 from astec.trainer.pipeline.job import Job
 from astec.trainer.pipeline.learner import Learnt, learn_classifiers, learn_encoder
-from astec.trainer.training.dense_model import DenseModel
+from astec.trainer.training.dense_model import LABEL_ARRAYS, DenseModel
 from astec.trainer.training.joint import learn_jointly
 from astec.trainer.training.start import start_encoder
 from astec.trainer.training.task import AllLabels, Labels
@@ -64,11 +64,11 @@ def learn_mach(job: Job, seed: int) -> Learnt:
     """
     config, featurizer = job.config, job.data.featurizer
 
-    def learn() -> Arrays:
+    def learn() -> SplitArrays:
         encoder = start_encoder(job.train, featurizer, config, seed, job.device, job.run)
         num_features = featurizer.num_features
-        model, membership_LK = learn_surrogate(job.train, job.probe, encoder, num_features, config, seed, job.run)
-        return _arrays(model) | {"buckets": membership_LK.indices.astype(np.int64)}
+        learnt, membership_LK = learn_surrogate(job.train, job.probe, encoder, num_features, config, seed, job.run)
+        return {**encoder.arrays(), **learnt, "buckets": membership_LK.indices.astype(np.int64)}
 
     arrays = job.run.together(f"surrogate-{seed}", learn)
     buckets_L = torch.from_numpy(arrays["buckets"]).to(job.device)
@@ -91,22 +91,19 @@ def _learn_end_to_end(job: Job, seed: int, start: Callable[[], Encoder], sample:
     """Train the encoder that `start` returns together with classifiers, on the labels that `sample` draws."""
     config, probe = job.config, job.probe
 
-    def learn() -> Arrays:
+    def learn() -> SplitArrays:
         encoder = start()
         held = (probe.texts, probe.labels)
-        return _arrays(learn_jointly("extreme", encoder, job.train.texts, sample(encoder), held, config, seed, job.run))
+        learnt = learn_jointly("extreme", encoder, job.train.texts, sample(encoder), held, config, seed, job.run)
+        return {**encoder.arrays(), **learnt}
 
-    arrays = job.run.together(f"extreme-{seed}", learn)
-    return Learnt(DenseModel.of(Encoder.of(config.encoder, arrays, job.device), arrays))
+    arrays = job.run.together(f"extreme-{seed}", learn, LABEL_ARRAYS)
+    return Learnt(DenseModel.of(Encoder.of(config.encoder, arrays, job.device), arrays, job.labels_device))
 
 
-def _sample_shortlists(job: Job, negatives_NS: NDArray[np.int32], seed: int) -> Labels:
+def _sample_shortlists(job: Job, negatives_NS: NDArray[np.int32] | None, seed: int) -> Labels:
     return sampler_for(job.device, job.run.world, job.train.labels, negatives_NS, job.config.shortlist, seed)
 
 
-def _sample_all(job: Job, negatives_NS: NDArray[np.int32], seed: int) -> Labels:
+def _sample_all(job: Job, negatives_NS: NDArray[np.int32] | None, seed: int) -> Labels:
     return AllLabels(job.train.labels)
-
-
-def _arrays(model: DenseModel) -> Arrays:
-    return model.encoder.arrays() | model.classifier_arrays()

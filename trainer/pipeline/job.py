@@ -49,6 +49,14 @@ class Job:
         """The held-out examples that show the progress of a module after every epoch."""
         return self.held.take(np.arange(min(len(self.held), PROBE_TEXTS)))
 
+    @property
+    def labels_device(self) -> torch.device:
+        """The device of the finished classifiers: main memory where several processes split them to learn them.
+
+        They need not fit on the first process's GPU, and its stage file is mapped.
+        """
+        return self.device if self.run.world.size == 1 else torch.device("cpu")
+
 
 def split(data: TrainingData, config: TrainerConfig, device: torch.device, run: Run) -> Job:
     """Split the texts into those to learn from and those held out, and print how many there are of each.

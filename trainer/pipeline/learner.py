@@ -19,17 +19,18 @@ from astec.trainer.encoders.encoder import Encoder
 from astec.trainer.modules.extreme import learn_extreme
 from astec.trainer.modules.negatives.sampling import candidate_arrays, shortlist
 from astec.trainer.modules.surrogate.learn import learn_surrogate
-from astec.trainer.parallel.world import Arrays
+from astec.trainer.parallel.world import Arrays, SplitArrays
 from astec.trainer.pipeline.job import Job
 from astec.trainer.pipeline.mining import Mined, mine_for_learner, place_texts, search_exactly
-from astec.trainer.training.dense_model import DenseModel
+from astec.trainer.training.dense_model import LABEL_ARRAYS, DenseModel
 from astec.trainer.training.lesson import ProbeTexts
 from astec.trainer.training.probe import recall_metrics
 from astec.trainer.training.start import start_encoder
 from astec.trainer.training.task import Labels
 
-Sampling = Callable[[Job, NDArray[np.int32], int], Labels]
-"""Makes the labels that batches are scored against, out of the negatives [N, S] and the seed."""
+Sampling = Callable[[Job, NDArray[np.int32] | None, int], Labels]
+"""Makes the labels that batches are scored against, out of the negatives [N, S], which only the first process has, and
+the seed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,20 +67,20 @@ def learn_classifiers(job: Job, encoder: Encoder, seed: int, sample: Sampling) -
     probe, mined = job.probe, None
 
     def mine(v_ND: NDArray[np.float32], v_RD: NDArray[np.float32]) -> Arrays:
-        """Return the negatives of the texts and the candidates of the held-out texts, for all processes."""
+        """Mine the negatives of the texts, and return the candidates of the held-out texts for all processes."""
         nonlocal mined
         vectors = place_texts(job, job.train, v_ND, seed, "vectors")
         candidates = shortlist(search_exactly(job, vectors), v_RD, "shortlisting held-out texts")
         job.run.record("shortlist", **recall_metrics(candidates, probe.labels))
         mined = Mined(vectors, mine_for_learner(job, vectors, v_ND, seed))
-        return {"negatives": mined.negatives, **candidate_arrays(candidates)}
+        return candidate_arrays(candidates)
 
-    def learn() -> Arrays:
+    def learn() -> SplitArrays:
         v_RD, v_ND = encoder.represent(probe.texts), encoder.represent(job.train.texts)
-        shared = job.run.world.share(lambda: mine(v_ND, v_RD))
-        labels = sample(job, shared.pop("negatives"), seed)
-        probe_texts = ProbeTexts(lambda: v_RD, probe.labels, Candidates(**shared))
-        return learn_extreme(encoder, v_ND, labels, probe_texts, job.config, seed, job.run).classifier_arrays()
+        candidates = Candidates(**job.run.world.share(lambda: mine(v_ND, v_RD)))
+        labels = sample(job, None if mined is None else mined.negatives, seed)
+        probe_texts = ProbeTexts(lambda: v_RD, probe.labels, candidates)
+        return learn_extreme(encoder, v_ND, labels, probe_texts, job.config, seed, job.run)
 
-    arrays = job.run.together(f"extreme-{seed}", learn)
-    return Learnt(DenseModel.of(encoder, arrays), mined)
+    arrays = job.run.together(f"extreme-{seed}", learn, LABEL_ARRAYS)
+    return Learnt(DenseModel.of(encoder, arrays, job.labels_device), mined)

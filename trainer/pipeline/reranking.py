@@ -17,11 +17,11 @@ from astec.trainer.modules.negatives.sampling import candidate_arrays, count_neg
 from astec.trainer.modules.negatives.search_vectors import SearchVectors
 from astec.trainer.modules.reranker import learn_reranker
 from astec.trainer.numerics.device import to_device
-from astec.trainer.parallel.world import Arrays
+from astec.trainer.parallel.world import Arrays, SplitArrays
 from astec.trainer.pipeline.job import Job
 from astec.trainer.pipeline.mining import search_exactly, search_for_mining
 from astec.trainer.settings.section import EncoderSection
-from astec.trainer.training.dense_model import DenseModel
+from astec.trainer.training.dense_model import LABEL_ARRAYS, DenseModel
 from astec.trainer.training.probe import candidate_logits
 
 
@@ -36,16 +36,20 @@ def learn_from_mistakes(job: Job, mine: Callable[[], Arrays]) -> DenseModel | No
         return None
     num_features, probe = job.data.featurizer.num_features, job.probe
 
-    def learn() -> Arrays:
-        mined = job.run.world.share(mine)
-        mistakes_NS, candidates = mined.pop("mistakes"), Candidates(**mined)
-        learnt = learn_reranker(
-            job.train, probe, candidates, num_features, mistakes_NS, job.config, job.device, job.run
-        )
-        return learnt.classifier_arrays() | learnt.encoder.arrays()
+    def learn() -> SplitArrays:
+        mistakes_NS = None
 
-    arrays = job.run.together(f"reranker-{job.config.seed}", learn)
-    return DenseModel.of(Encoder.of(EncoderSection(), arrays, job.device), arrays)
+        def mine_candidates() -> Arrays:
+            nonlocal mistakes_NS
+            mined = mine()
+            mistakes_NS = mined.pop("mistakes")
+            return mined
+
+        candidates = Candidates(**job.run.world.share(mine_candidates))
+        return learn_reranker(job.train, probe, candidates, num_features, mistakes_NS, job.config, job.device, job.run)
+
+    arrays = job.run.together(f"reranker-{job.config.seed}", learn, LABEL_ARRAYS)
+    return DenseModel.of(Encoder.of(EncoderSection(), arrays, job.device), arrays, job.labels_device)
 
 
 def mine_mistakes(job: Job, model: DenseModel, vectors: SearchVectors) -> Arrays:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from astec.export.artifact.scoring.sparse import SparseClassifier
 from astec.trainer.data.examples import Examples
 from astec.trainer.modules.sparse_term import learn_sparse
+from astec.trainer.parallel.threads import lone_threads
 from astec.trainer.parallel.world import Arrays
 from astec.trainer.pipeline.job import Job
 
@@ -42,7 +43,8 @@ def learn_sparse_term(
 
     def learn() -> Arrays:
         num_features, settings = job.data.featurizer.num_features, job.config.sparse
-        learnt = learn_sparse(examples, negatives_NS, num_features, settings, cost, job.config.seed)
+        threads = lone_threads(job.run.world)
+        learnt = learn_sparse(examples, negatives_NS, num_features, settings, cost, job.config.seed, threads)
         return {} if learnt is None else {field.name: getattr(learnt, field.name) for field in fields(learnt)}
 
     arrays = job.run.once(stage, learn)

@@ -107,5 +107,5 @@ def evaluate_choice(job: Job, choice: Choice, candidates: Candidates) -> Evaluat
 
 def _probabilities(model: DenseModel, v_RD: NDArray[np.float32], candidates: Candidates) -> NDArray[np.float32]:
     """Return the probability that the classifiers of a model give to each candidate, float32 [C]."""
-    x_RD = model.transform(to_device(v_RD, model.bias.device))
+    x_RD = model.transform(to_device(v_RD, model.residuals.device))
     return sigmoids(candidate_logits(x_RD, model.classifier, model.bias, candidates))

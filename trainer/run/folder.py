@@ -7,10 +7,9 @@ writes `run.json`, without which a run cannot be resumed, last.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
 from astec.export.artifact.storage.atomic_files import write_file_atomically
 from astec.export.console import console
 from astec.export.model.checkpoint_folder import CHECKPOINT_FOLDER
-from astec.trainer.parallel.world import ALONE, Arrays, World
+from astec.trainer.parallel.world import ALONE, Arrays, SplitArrays, SplitRows, World
+from astec.trainer.run.array_file import map_arrays, send_rows, write_arrays
 from astec.trainer.run.history import History
 from astec.trainer.run.origin import Origin
 from astec.trainer.run.row_file import open_rows, write_rows
@@ -149,15 +148,15 @@ class Run:
     def once(self, stage: str, compute: Callable[[], Arrays]) -> Arrays:
         """Return what `compute` returns, and save it; if it was saved before an interruption, load it instead.
 
+        The arrays are mapped from the file: changes to them do not reach it.
+
         Raises:
             RunError: the saved file is damaged.
             OSError: the disk is full.
         """
         path = self._path(stage)
         if not path.exists():
-            _save(path, compute())
-            self._progress_path(stage).unlink(missing_ok=True)
-            self._saved = time.monotonic()
+            self._complete(stage, compute())
         # The arrays are read back even if they were just computed: their place in memory may decide how a product is
         # rounded, and an uninterrupted run must continue with the same arrays as a resumed one.
         return _load(path)
@@ -191,38 +190,64 @@ class Run:
         except (OSError, ValueError) as error:
             raise _damaged(path, error) from error
 
-    def together(self, stage: str, learn: Callable[[], Arrays]) -> Arrays:
-        """Do the same as `once` for what all processes `learn` together; all continue with the first process's result.
+    def together(self, stage: str, learn: Callable[[], SplitArrays], first_only: Collection[str] = ()) -> Arrays:
+        """Do the same as `once` for what all processes `learn` together.
+
+        Args:
+            stage: the name of the stage.
+            learn: returns the arrays, of which those with split rows reach the first process's file block by block.
+            first_only: names of arrays that only the first process gets; the others get none of their rows.
+
+        Returns:
+            The arrays of the first process, mapped from its file there.
 
         Raises:
             RunError: the saved file is damaged.
             OSError: the disk is full.
             PeerError: another process stopped.
         """
-        learnt = [] if self.world.agree(self._path(stage).exists()) else [learn()]
-        return self.world.share(lambda: self.once(stage, learnt.pop))  # popped: freed before the file is read back
+        path = self._path(stage)
+        if not self.world.agree(path.exists()):
+            self._complete(stage, learn())
+        arrays = _load(path) if self.world.leads else {}
+        shared = self.world.share(
+            lambda: {name: array[:0] if name in first_only else array for name, array in arrays.items()}
+        )
+        return arrays if self.world.leads else shared
 
-    def save_progress(self, stage: str, state: Callable[[], Arrays]) -> None:
+    def save_progress(self, stage: str, state: Callable[[], SplitArrays]) -> None:
         """Save the state of a stage that is under way, if the last save was at least `save_minutes` ago.
 
+        Of split rows each process sends its own to the first one, which writes them block by block.
+
         Raises:
+            PeerError: another process stopped.
             OSError: the disk is full; the state that was saved before is kept.
         """
         if not self.world.agree(time.monotonic() - self._saved >= self._save_s):
             return
-        arrays = state()
-        if self.world.leads:
-            _save(self._progress_path(stage), arrays)
+        self._save(self._progress_path(stage), state())
         self._saved = time.monotonic()
 
-    def load_progress(self, stage: str) -> Arrays | None:
+    def load_progress(self, stage: str, split: Mapping[str, SplitRows] | None = None) -> Arrays | None:
         """Load the state of a stage that was interrupted; None if there is none.
+
+        Args:
+            stage: the name of the stage.
+            split: arrays of the state of which each process gets its own rows, in place; of the others, which are
+                returned, every process gets the same.
 
         Raises:
             RunError: the saved file is damaged.
+            PeerError: another process stopped.
         """
         path = self._progress_path(stage)
-        return self.world.share(lambda: _load(path)) if self.world.agree(path.exists()) else None
+        if not self.world.agree(path.exists()):
+            return None
+        saved = _load(path) if self.world.leads else {}
+        for name, rows in (split or {}).items():
+            rows.fill(saved.pop(name, None))
+        return self.world.share(lambda: saved)
 
     def finish(self) -> None:
         """Delete what only an interrupted run needs."""
@@ -248,6 +273,23 @@ class Run:
                 shutil.rmtree(path)
             else:
                 path.unlink()
+
+    def _complete(self, stage: str, arrays: SplitArrays) -> None:
+        """Save the result of a stage, and drop what was saved while it was under way."""
+        self._save(self._path(stage), arrays)
+        if self.world.leads:
+            self._progress_path(stage).unlink(missing_ok=True)
+        self._saved = time.monotonic()
+
+    def _save(self, path: Path, arrays: SplitArrays) -> None:
+        """Write arrays, whose split rows the other processes send."""
+        if not self.world.leads:
+            send_rows(arrays)
+            return
+        try:
+            write_arrays(path, arrays)
+        except OSError as error:
+            raise _unwritable(path, error) from error
 
     def _path(self, stage: str) -> Path:
         return self.folder / STAGES_FOLDER / f"{stage}.safetensors"
@@ -276,25 +318,9 @@ def read_origin(folder: Path) -> Origin:
         ) from error
 
 
-def _save(path: Path, arrays: Arrays) -> None:
-    """Write under another name, then rename: a kill at any moment leaves the old file or the new one."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, partial)
-        descriptor = os.open(partial, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        partial.replace(path)
-    except (OSError, SafetensorError) as error:  # a full disk can raise SafetensorError, which is no OSError
-        partial.unlink(missing_ok=True)
-        raise _unwritable(path, error) from error
-
-
 def _load(path: Path) -> Arrays:
     try:
-        return load_file(path)
+        return map_arrays(path)
     except (OSError, SafetensorError) as error:
         raise _damaged(path, error) from error
 

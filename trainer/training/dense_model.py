@@ -16,6 +16,9 @@ from astec.export.model.checkpoint import DenseArrays
 from astec.trainer.encoders.encoder import Encoder
 from astec.trainer.parallel.world import Arrays
 
+LABEL_ARRAYS = ("classifier", "bias")
+"""The arrays of a model that have a row for each label."""
+
 
 @dataclass(frozen=True, slots=True)
 class DenseModel:
@@ -43,10 +46,16 @@ class DenseModel:
         )
 
     @classmethod
-    def of(cls, encoder: Encoder, arrays: Arrays) -> DenseModel:
-        """Make a model of an encoder and the arrays that `classifier_arrays` returned."""
-        rest = (torch.from_numpy(arrays[name]).to(encoder.device) for name in cls.__slots__[1:])
-        return cls(encoder, *rest)
+    def of(cls, encoder: Encoder, arrays: Arrays, labels_device: torch.device | None = None) -> DenseModel:
+        """Make a model of an encoder and the arrays that `classifier_arrays` returned.
+
+        Args:
+            encoder: of the model.
+            arrays: residuals, classifiers and biases.
+            labels_device: where `LABEL_ARRAYS` live; None: where the encoder does.
+        """
+        residuals, *labels = (torch.from_numpy(arrays[name]) for name in cls.__slots__[1:])
+        return cls(encoder, residuals.to(encoder.device), *(one.to(labels_device or encoder.device) for one in labels))
 
     @torch.no_grad()
     def transform(self, v_BD: Tensor) -> Tensor:

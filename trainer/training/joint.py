@@ -15,10 +15,9 @@ from scipy.sparse import csr_matrix
 from astec.trainer.data.examples import Texts
 from astec.trainer.encoders.encoder import Encoder
 from astec.trainer.numerics.device import seeded
-from astec.trainer.parallel.world import Mesh
+from astec.trainer.parallel.world import Mesh, SplitArrays
 from astec.trainer.run.folder import Run
 from astec.trainer.settings.config import TrainerConfig
-from astec.trainer.training.dense_model import DenseModel
 from astec.trainer.training.features import EncodedFeatures
 from astec.trainer.training.lesson import Lesson, ProbeTexts, learn
 from astec.trainer.training.task import Labels
@@ -35,11 +34,11 @@ def learn_jointly(
     config: TrainerConfig,
     seed: int,
     run: Run,
-) -> DenseModel:
+) -> SplitArrays:
     """Train the encoder, in place, a residual and classifiers of labels.
 
     The schedule is that of the module `name`. Several processes split the texts of a batch. Precision on `held`,
-    held-out texts and their labels [R, L], is recorded after every epoch.
+    held-out texts and their labels [R, L], is recorded after every epoch. The result is that of `learn`.
 
     Raises:
         DivergedError: the loss became NaN or infinite.

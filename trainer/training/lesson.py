@@ -18,10 +18,9 @@ from scipy.sparse import csr_matrix
 
 from astec.export.artifact.shortlist.candidates import Candidates
 from astec.trainer.encoders.encoder import Encoder
-from astec.trainer.parallel.world import Mesh
+from astec.trainer.parallel.world import Mesh, SplitArrays
 from astec.trainer.run.folder import Run
 from astec.trainer.settings.config import ExtremeSection, RerankerSection, SurrogateSection, TrainerConfig
-from astec.trainer.training.dense_model import DenseModel
 from astec.trainer.training.features import Features
 from astec.trainer.training.loop import Loop, Schedule
 from astec.trainer.training.task import Labels, OneVsAllTask
@@ -69,7 +68,7 @@ def learn(
     config: TrainerConfig,
     seed: int,
     run: Run,
-) -> DenseModel:
+) -> SplitArrays:
     """Train a residual and 1-vs-all classifiers of all labels, and the encoder in place if the features learn.
 
     Args:
@@ -83,7 +82,7 @@ def learn(
         run: records every epoch; an interrupted training continues from its last saved state.
 
     Returns:
-        The model; where processes split the labels, only the first one gets classifiers.
+        Residual and classifiers, as `DenseModel.of` takes them; where processes split the labels, each has its rows.
 
     Raises:
         DivergedError: the loss became NaN or infinite.
@@ -96,4 +95,4 @@ def learn(
         return task.precision(probe.represent(), probe.labels, probe.candidates)
 
     Loop(task, Schedule.of(section, features.num_texts), seed, measure).run(run)
-    return task.finish(encoder)
+    return task.learnt()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +23,7 @@ from torch import Tensor
 
 from astec.export.console import step_progress
 from astec.trainer.numerics.device import is_accelerator, seeded
+from astec.trainer.parallel.world import SplitArrays, SplitRows
 from astec.trainer.run.folder import Run
 from astec.trainer.settings.config import ExtremeSection, RerankerSection, SurrogateSection
 
@@ -70,10 +71,10 @@ class Task(Protocol[Batch]):
     def step(self, batch: Batch, rate: float) -> Tensor:
         """Learn from a batch at a learning rate, and return the mean loss of its texts, still on its device."""
 
-    def state(self) -> dict[str, Tensor]:
-        """Return everything that learning changes, by name."""
+    def state(self) -> Mapping[str, Tensor | SplitRows]:
+        """Return everything that learning changes, by name; views, not copies, of rows that processes split."""
 
-    def restore(self, state: dict[str, Tensor]) -> None:
+    def restore(self, state: Mapping[str, Tensor | SplitRows]) -> None:
         """Continue from a state that `state` returned."""
 
 
@@ -143,17 +144,18 @@ class Loop(Generic[Batch]):
 
     def _restore(self, run: Run) -> int:
         """Restore the saved state, if there is one, and return the number of epochs that are done."""
-        saved = run.load_progress(self._stage())
+        split = {name: rows for name, rows in self.task.state().items() if isinstance(rows, SplitRows)}
+        saved = run.load_progress(self._stage(), split)
         if saved is None:
             return 0
-        state = {name: torch.from_numpy(array) for name, array in saved.items()}
-        done = int(state.pop(_EPOCHS_KEY))
-        self.task.restore(state)
+        done = int(saved.pop(_EPOCHS_KEY))
+        self.task.restore({**{name: torch.from_numpy(array) for name, array in saved.items()}, **split})
         return done
 
-    def _progress(self, epochs_done: int) -> dict[str, NDArray[np.generic]]:
-        state = {name: tensor.cpu().numpy() for name, tensor in self.task.state().items()}
-        return state | {_EPOCHS_KEY: np.array(epochs_done)}
+    def _progress(self, epochs_done: int) -> SplitArrays:
+        state = self.task.state().items()
+        arrays = {name: value if isinstance(value, SplitRows) else value.cpu().numpy() for name, value in state}
+        return {**arrays, _EPOCHS_KEY: np.array(epochs_done)}
 
     def _stage(self) -> str:
         return f"{self.task.name}-{self.seed}"

@@ -69,7 +69,10 @@ def recall_metrics(candidates: Candidates, relevant_RL: csr_matrix) -> dict[str,
 
 @torch.no_grad()
 def candidate_logits(x_RD: Tensor, weight_LD: Tensor, bias_L: Tensor, candidates: Candidates) -> NDArray[np.float32]:
-    """Return w_l . x + b_l of every candidate of every text, float32 [C]."""
+    """Return w_l . x + b_l of every candidate of every text, float32 [C].
+
+    Where the classifiers are in main memory and `x_RD` on a GPU, only the candidates' rows go there.
+    """
     return _pair_logits(x_RD, weight_LD, bias_L, _rows(candidates), candidates.labels)
 
 
@@ -98,8 +101,9 @@ def _pair_logits(
     logits_C = np.empty(len(rows_C), np.float32)
     for begin in range(0, len(rows_C), _PAIRS_AT_ONCE):
         some = slice(begin, begin + _PAIRS_AT_ONCE)
-        rows, labels = to_device(rows_C[some], device), to_device(labels_C[some], device)
-        logits_C[some] = ((weight_LD[labels] * x_RD[rows]).sum(dim=1) + bias_L[labels]).cpu().numpy()
+        rows, labels = to_device(rows_C[some], device), to_device(labels_C[some], weight_LD.device)
+        weight_PD, bias_P = weight_LD[labels].to(device), bias_L[labels].to(device)
+        logits_C[some] = ((weight_PD * x_RD[rows]).sum(dim=1) + bias_P).cpu().numpy()
     return logits_C
 
 

@@ -11,6 +11,7 @@ Shapes: N texts, B texts of a batch, D dimensions, L labels, U labels of a batch
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,12 +23,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from astec.export.artifact.shortlist.candidates import Candidates
-from astec.trainer.encoders.encoder import Encoder
 from astec.trainer.numerics.device import product_dtype, to_device
 from astec.trainer.numerics.row_table import RowTable
-from astec.trainer.parallel.world import ONE_PROCESS, LabelSample, Mesh
+from astec.trainer.parallel.world import ONE_PROCESS, LabelSample, Mesh, SplitArrays, SplitRows
 from astec.trainer.settings.config import ModelSection
-from astec.trainer.training.dense_model import DenseModel
 from astec.trainer.training.features import Features
 from astec.trainer.training.layers import Classifier, Residual, one_vs_all_loss
 from astec.trainer.training.probe import progress_metrics
@@ -183,30 +182,31 @@ class OneVsAllTask:
         classifier = self.classifier.weights.weight, self.classifier.biases.weight.squeeze(1)
         return progress_metrics(x_RD, *classifier, relevant_RL, candidates, self._mesh.labels)
 
-    def finish(self, encoder: Encoder) -> DenseModel:
-        """Return the model that was learnt, over this encoder; the classifiers on the first process only."""
-        weight_LD, bias_L1 = (self._whole(table.weight) for table in self.classifier.tables.values())
-        return DenseModel(encoder, self.residual.exact()[None], weight_LD, bias_L1.squeeze(1))
+    def learnt(self) -> SplitArrays:
+        """Return the residual and the classifiers, as `DenseModel.of` takes them; views where they are on the CPU."""
+        labels = {"classifier": self.classifier.weights.weight, "bias": self.classifier.biases.weight.squeeze(1)}
+        learnt: dict[str, Tensor | SplitRows] = {"residuals": self.residual.exact()[None]}
+        learnt |= {name: self._split(one) for name, one in labels.items()}
+        return {name: one if isinstance(one, SplitRows) else one.cpu().numpy() for name, one in learnt.items()}
 
-    def state(self) -> dict[str, Tensor]:
-        """Return everything that learning changes, by name.
+    def state(self) -> dict[str, Tensor | SplitRows]:
+        """Return everything that learning changes, by name: views, not copies.
 
-        On the first process it is the same for any number of processes; on the others the classifiers are missing.
+        Its arrays are the same for any number of processes; of the classifiers each process has its own rows.
         """
-        state = {"residual.left": self.residual.left}
+        state: dict[str, Tensor | SplitRows] = {"residual.left": self.residual.left}
         for name, table in self._shared_tables().items():
             state |= {f"{name}.{key}": value for key, value in table.state().items()}
         for name, table in self.classifier.tables.items():
-            state |= {f"{name}.{key}": self._whole(value) for key, value in table.state().items()}
+            state |= {f"{name}.{key}": self._split(value) for key, value in table.state().items()}
         return state
 
-    def restore(self, state: dict[str, Tensor]) -> None:
-        """Continue from a state that `state` returned on the first process; called on all processes."""
-        self.residual.left.copy_(state["residual.left"])
-        for name, table in self._shared_tables().items():
-            table.restore({key: state[f"{name}.{key}"] for key in table.state()})
-        for name, table in self.classifier.tables.items():
-            table.restore({key: self._part(state[f"{name}.{key}"]) for key in table.state()})
+    def restore(self, state: Mapping[str, Tensor | SplitRows]) -> None:
+        """Continue from a state that `state` returned; called on all processes."""
+        own = {name: value.own if isinstance(value, SplitRows) else value for name, value in state.items()}
+        self.residual.left.copy_(own["residual.left"])
+        for name, table in (self._shared_tables() | self.classifier.tables).items():
+            table.restore({key: own[f"{name}.{key}"] for key in table.state()})
 
     def _drop(self, x_BD: Tensor, num_texts: int) -> Tensor:
         """Apply dropout; a text gets the same mask on any process."""
@@ -219,10 +219,7 @@ class OneVsAllTask:
         """Return the tables that all processes hold in full: the features' and the residual's."""
         return self._features.tables | {"residual": self.residual.table}
 
-    def _whole(self, rows: Tensor) -> Tensor:
-        """Gather the rows of all labels on the first process; a scalar is the same on all and returned as it is."""
-        return self._mesh.labels.gather_rows(rows, self._labels.num_labels) if rows.dim() else rows
-
-    def _part(self, rows: Tensor) -> Tensor:
-        """Return this process's rows out of the rows of all labels; a scalar as it is."""
-        return rows[self._mesh.labels.own] if rows.dim() else rows
+    def _split(self, rows: Tensor) -> Tensor | SplitRows:
+        """Return rows of labels as those of this process; a scalar, or the rows of a single process, as they are."""
+        owners = self._mesh.labels
+        return SplitRows(rows, self._labels.num_labels, owners) if owners.size > 1 and rows.dim() else rows

@@ -1,8 +1,9 @@
 """Training scenarios for processes that torchrun starts: each rank writes its arrays to FOLDER/rank.npz."""
 
 import sys
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,13 +15,17 @@ from astec.export.artifact.text.bags import Bags
 from astec.trainer.data.examples import Texts
 from astec.trainer.embeddings.random import random_embeddings
 from astec.trainer.encoders.encoder import Encoder
-from astec.trainer.modules.negatives.label_sampler import LabelSampler
+from astec.trainer.modules.negatives.device_sampler import sampler_for
 from astec.trainer.numerics.device import seeded
+from astec.trainer.parallel import world as world_module
 from astec.trainer.parallel.distributed import join_world
-from astec.trainer.parallel.world import Arrays, Mesh, World
-from astec.trainer.settings.config import ModelSection, ShortlistSection
+from astec.trainer.parallel.world import Arrays, Mesh, SplitRows, World
+from astec.trainer.run.folder import Run
+from astec.trainer.settings.config import ModelSection, ShortlistSection, TrainerConfig
 from astec.trainer.settings.section import EncoderSection
+from astec.trainer.training.dense_model import LABEL_ARRAYS
 from astec.trainer.training.features import EncodedFeatures, Features, FrozenFeatures
+from astec.trainer.training.loop import Loop, Schedule
 from astec.trainer.training.task import AllLabels, Labels, OneVsAllTask
 
 CPU = torch.device("cpu")
@@ -34,30 +39,66 @@ def learn_all(world: World) -> Arrays:
         task = make_task(name, world)
         losses = [float(task.step(task.prepare(rows, step), 0.01)) for step, rows in enumerate(batches(3))]
         figures = task.precision(some_v(), labels_of(NUM_LABELS), some_candidates() if name != "surrogate" else None)
-        model = task.finish(cast("Encoder", torch.zeros(0)))
         arrays = {f"own.{key}": tensor.numpy().copy() for key, tensor in own_state(task).items()}
-        arrays |= {f"all.{key}": tensor.numpy().copy() for key, tensor in task.state().items()}
-        arrays |= {f"model.{key}": array for key, array in model.classifier_arrays().items()}
+        arrays |= {f"all.{key}": whole(value) for key, value in task.state().items()}
+        arrays |= {f"model.{key}": whole(value) for key, value in task.learnt().items()}
         arrays |= {"losses": np.array(losses), "precision": np.array([figures[f"P@{k}"] for k in (1, 3, 5)])}
         learnt |= {f"{name}.{key}": array for key, array in arrays.items()}
     return learnt
 
 
 def go_on(world: World) -> Arrays:
-    """Train Module IV, save it halfway, and continue with another task object."""
-    first, second = make_task("extreme", world), make_task("extreme", world)
-    steps = list(enumerate(batches(4)))
-    for step, rows in steps[:6]:
-        first.step(first.prepare(rows, step), 0.01)
-    state = first.state()  # by all
-    saved = world.share(lambda: {name: tensor.numpy() for name, tensor in state.items()})
-    second.restore({name: torch.from_numpy(array) for name, array in saved.items()})
-    for task in (first, second):
-        torch.manual_seed(1)
-        for step, rows in steps[6:]:
-            task.step(task.prepare(rows, step), 0.01)
-    states = {"straight": first.state(), "resumed": second.state()}
-    return {f"{which}.{key}": tensor.numpy() for which, state in states.items() for key, tensor in state.items()}
+    """Train Module IV without interruption, and by one task object that is interrupted and another that goes on."""
+    folder = Path(sys.argv[1])
+    straight = follow(make_task("extreme", world), Run(folder / "straight", 1_000, world))
+    with suppress(InterruptedError):
+        follow(make_task("extreme", world), Run(folder / "interrupted", 0, world), interrupted=True)
+    # Its save is kept for the test that goes on with another number of processes.
+    resumed = follow(make_task("extreme", world), resume(folder / "interrupted", world))
+    states = {"straight": straight.state(), "resumed": resumed.state()}
+    return {f"{which}.{key}": whole(value) for which, state in states.items() for key, value in state.items()}
+
+
+def resume(folder: Path, world: World) -> Run:
+    run = Run(folder, 1_000, world)
+    run.resume()
+    return run
+
+
+def follow(task: OneVsAllTask, run: Run, interrupted: bool = False) -> OneVsAllTask:
+    """Train four epochs, of which two are saved if the training is interrupted in the third."""
+    probed: list[None] = []
+
+    def probe() -> dict[str, float]:
+        probed.append(None)
+        if interrupted and len(probed) == 3:
+            raise InterruptedError
+        return {}
+
+    if not run.folder.exists():
+        run.begin(TrainerConfig())
+    Loop(task, Schedule(4, BATCH, 0.01), 0, probe).run(run)
+    return task
+
+
+def finish(world: World) -> Arrays:
+    """Let the first process write what all have learnt, and say what each gets of it."""
+    run = Run(Path(sys.argv[1]) / "finished", 0, world)
+    run.begin(TrainerConfig())
+    task = make_task("extreme", world)
+    arrays = run.together("extreme", task.learnt, LABEL_ARRAYS)
+    again = run.together("extreme", dict, LABEL_ARRAYS)
+    assert again.keys() == arrays.keys()
+    return {**arrays, **{f"again.{name}": array for name, array in again.items()}}
+
+
+def whole(value: torch.Tensor | NDArray[Any] | SplitRows) -> NDArray[Any]:
+    """Return all rows on the first process, none on the others."""
+    if not isinstance(value, SplitRows):
+        return np.array(value.numpy() if isinstance(value, torch.Tensor) else value)
+    blocks = [value.own[:0].numpy()]
+    value.gather(lambda block: blocks.append(block.numpy().copy()))
+    return np.concatenate(blocks)
 
 
 def talk(world: World) -> Arrays:
@@ -78,9 +119,16 @@ def talk(world: World) -> Arrays:
         **{f"shared.{name}": array for name, array in shared.items()},
         "summed": torch.cat([tensor.reshape(-1) for tensor in summed]).numpy(),
         "agreed": np.array([world.agree(world.leads), world.agree(not world.leads)]),
-        "gathered": world.gather_rows(torch.from_numpy(own), 7).numpy(),
+        "gathered": whole(SplitRows(torch.from_numpy(own), 7, world)),
+        "scattered": scatter(np.arange(2_100, dtype=np.float32).reshape(700, 3), world),
         "refused": np.array(refused),
     }
+
+
+def scatter(all_n: NDArray[np.float32], world: World) -> NDArray[np.float32]:
+    own_n = torch.empty(len(range(700)[world.own]), 3)
+    world.scatter_rows(all_n if world.leads else None, own_n)
+    return own_n.numpy()
 
 
 def speaks_out_of_turn(world: World) -> bool:
@@ -102,7 +150,8 @@ def make_task(name: str, world: World) -> OneVsAllTask:
     labels: Labels = AllLabels(labels_NL)
     if name != "surrogate":
         negatives_NS = np.random.default_rng(2).integers(0, NUM_LABELS, (NUM_TEXTS, 4)).astype(np.int32)
-        labels = LabelSampler(labels_NL, negatives_NS, ShortlistSection(num_random_negatives=2), 0)
+        negatives = negatives_NS if world.leads else None
+        labels = sampler_for(CPU, world, labels_NL, negatives, ShortlistSection(num_random_negatives=2), 0)
     model = ModelSection(dim=DIM, dropout=0.3, precision="float32")
     mesh = Mesh(texts=world) if name == "surrogate" else Mesh(labels=world)
     return OneVsAllTask(name, features, labels, DIM, model, generator, CPU, mesh)
@@ -145,6 +194,7 @@ def some_candidates() -> Candidates:
 
 
 if __name__ == "__main__":
+    world_module.BLOCK_BYTES = 1 << 12  # many blocks, of which the last is shorter
     with join_world("cpu") as (joined, _):
-        for scenario in (learn_all, go_on, talk):
+        for scenario in (learn_all, go_on, finish, talk):
             np.savez(Path(sys.argv[1]) / f"{scenario.__name__}-{joined.rank}.npz", **dict[str, Any](scenario(joined)))

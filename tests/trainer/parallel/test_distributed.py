@@ -47,9 +47,15 @@ def scenarios(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, s
 
 
 @pytest.fixture(scope="module")
-def alone() -> dict[str, NDArray[np.generic]]:
+def rank_scenarios() -> dict[str, Any]:
+    """Load the functions of the scenarios into this process."""
+    return runpy.run_path(str(SCENARIOS))
+
+
+@pytest.fixture(scope="module")
+def alone(rank_scenarios: dict[str, Any]) -> dict[str, NDArray[np.generic]]:
     """Run the training scenario in a single process."""
-    learn_all: Callable[[World], dict[str, NDArray[np.generic]]] = runpy.run_path(str(SCENARIOS))["learn_all"]
+    learn_all: Callable[[World], dict[str, NDArray[np.generic]]] = rank_scenarios["learn_all"]
     return learn_all(ALONE)
 
 
@@ -105,6 +111,31 @@ def test_a_state_that_was_saved_goes_on_as_if_nothing_had_happened(scenarios: Ca
             np.testing.assert_array_equal(array, arrays[name.replace("straight", "resumed")], name)
 
 
+def test_a_state_that_two_saved_goes_on_in_one(
+    tmp_path_factory: pytest.TempPathFactory, scenarios: Callable[[str], Ranks], rank_scenarios: dict[str, Any]
+) -> None:
+    two = scenarios("go_on")[0]
+    folder = tmp_path_factory.getbasetemp() / "ranks0" / "interrupted"
+    run = rank_scenarios["resume"](folder, ALONE)
+    task = rank_scenarios["follow"](rank_scenarios["make_task"]("extreme", ALONE), run)
+    for name, tensor in task.state().items():
+        np.testing.assert_allclose(two[f"straight.{name}"], tensor, rtol=1e-5, atol=1e-5, err_msg=name)
+    lines = [json.loads(line) for line in (folder / HISTORY_FILE).read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2, 3, 4, 3, 4], "the first two epochs are not done again"
+
+
+def test_only_the_first_process_gets_the_classifiers_of_a_finished_stage(
+    scenarios: Callable[[str], Ranks], rank_scenarios: dict[str, Any]
+) -> None:
+    first, second = scenarios("finish")
+    learnt = rank_scenarios["make_task"]("extreme", ALONE).learnt()
+    for name, array in learnt.items():
+        for found in (name, f"again.{name}"):
+            np.testing.assert_array_equal(first[found], array, found)
+            assert len(second[found]) == (1 if name == "residuals" else 0)
+            assert second[found].shape[1:] == array.shape[1:]
+
+
 def test_what_processes_tell_one_another(scenarios: Callable[[str], Ranks]) -> None:
     first, second = scenarios("talk")
     for arrays in (first, second):
@@ -116,6 +147,8 @@ def test_what_processes_tell_one_another(scenarios: Callable[[str], Ranks]) -> N
         assert arrays["agreed"].tolist() == [True, False], "what the first says"
     assert first["gathered"].tolist() == [0, 1, 2, 3, 4, 5, 6]
     assert len(second["gathered"]) == 0
+    scattered = np.concatenate([first["scattered"], second["scattered"]])
+    assert np.array_equal(scattered, np.concatenate([np.arange(2_100).reshape(700, 3)[rank::2] for rank in (0, 1)]))
     assert first["refused"], "to talk while the others wait would hang"
 
 

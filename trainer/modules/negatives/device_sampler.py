@@ -17,6 +17,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from astec.trainer.modules.negatives.label_sampler import LABELS_MULTIPLE, LabelSampler, draw_for_batch
+from astec.trainer.modules.negatives.shared_sampler import SharedSampler
 from astec.trainer.numerics.device import is_accelerator, to_device
 from astec.trainer.parallel.world import World
 from astec.trainer.settings.config import ShortlistSection
@@ -27,11 +28,11 @@ def sampler_for(
     device: torch.device,
     world: World,
     labels_NL: csr_matrix,
-    negatives_NS: NDArray[np.int32],
+    negatives_NS: NDArray[np.int32] | None,
     settings: ShortlistSection,
     seed: int,
-) -> LabelSampler | DeviceSampler:
-    """Return the sampler of the labels of batches: a `DeviceSampler` for one process on a GPU, else a `LabelSampler`.
+) -> LabelSampler | DeviceSampler | SharedSampler:
+    """Return the sampler of the labels of batches, on the GPU for a process of its own that trains there.
 
     Several processes split the labels of a batch, each into a number that is known only after the split: on a GPU they
     would have to wait for that number.
@@ -40,11 +41,13 @@ def sampler_for(
         device: where the labels are scored.
         world: the processes that train together.
         labels_NL: the positive pairs.
-        negatives_NS: the hard negatives of each text, -1 where it has fewer.
+        negatives_NS: the hard negatives of each text, -1 where it has fewer; None on all processes but the first.
         settings: numbers of random negatives of a text and of labels of a batch.
         seed: of the random numbers.
     """
-    if is_accelerator(device) and world.size == 1:
+    if world.size > 1 or negatives_NS is None:
+        return SharedSampler(world, labels_NL, negatives_NS, settings, seed)
+    if is_accelerator(device):
         return DeviceSampler(labels_NL, negatives_NS, settings, seed, device)
     return LabelSampler(labels_NL, negatives_NS, settings, seed)
 

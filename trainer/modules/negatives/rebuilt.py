@@ -15,7 +15,7 @@ from astec.trainer.encoders.encoder import Encoder
 from astec.trainer.modules.negatives.device_sampler import sampler_for
 from astec.trainer.modules.negatives.sampling import choose_negatives, count_negatives
 from astec.trainer.modules.negatives.search_vectors import SearchVectors
-from astec.trainer.parallel.world import Arrays, LabelSample
+from astec.trainer.parallel.world import LabelSample
 from astec.trainer.run.folder import Run
 from astec.trainer.settings.config import ShortlistSection
 from astec.trainer.training.task import DeviceSample, Labels
@@ -45,15 +45,15 @@ class RebuiltSampler:
         every = self._settings.rebuild_epochs
         mined_at = epoch - epoch % every if every else 0
         if mined_at != self._mined_at:
-            mined = self._run.world.share(lambda: self._mine(f"mining-{self._seed}-{mined_at}"))
-            self._mined_at, self._sampler = mined_at, self._sampler_of(mined["negatives"])
+            mined = self._mine(f"mining-{self._seed}-{mined_at}") if self._run.world.leads else None
+            self._mined_at, self._sampler = mined_at, self._sampler_of(mined)
 
     def sample(self, rows_B: NDArray[np.int64], step: int) -> LabelSample | DeviceSample:
         """Sample the labels of a batch, with the negatives mined last."""
         return self._sampler.sample(rows_B, step)
 
-    def _mine(self, stage: str) -> Arrays:
-        """Return the negatives `negatives` [N, S]; a resumed run maps them from its folder."""
+    def _mine(self, stage: str) -> NDArray[np.int32]:
+        """Return the negatives [N, S], mapped from the run's folder, on the first process; the others wait."""
         settings, seed, labels_NL = self._settings, self._seed, self._train.labels
 
         def blocks() -> Iterator[NDArray[np.int32]]:
@@ -63,8 +63,8 @@ class RebuiltSampler:
             return count_negatives(mined, lambda mean: self._run.record("mining", negatives_per_text=mean))
 
         shape = (labels_NL.shape[0], settings.num_hard_negatives)
-        return {"negatives": self._run.once_rows(stage, shape, blocks)}
+        return self._run.once_rows(stage, shape, blocks)
 
-    def _sampler_of(self, negatives_NS: NDArray[np.int32]) -> Labels:
+    def _sampler_of(self, negatives_NS: NDArray[np.int32] | None) -> Labels:
         device, world = self._encoder.device, self._run.world
         return sampler_for(device, world, self._train.labels, negatives_NS, self._settings, self._seed)

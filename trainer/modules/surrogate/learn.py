@@ -13,10 +13,9 @@ from scipy.sparse import csr_matrix
 from astec.trainer.data.examples import Examples
 from astec.trainer.encoders.encoder import Encoder
 from astec.trainer.modules.surrogate.labels import surrogate_labels, surrogate_membership
-from astec.trainer.parallel.world import Arrays, World
+from astec.trainer.parallel.world import Arrays, SplitArrays, World
 from astec.trainer.run.folder import Run
 from astec.trainer.settings.config import TrainerConfig
-from astec.trainer.training.dense_model import DenseModel
 from astec.trainer.training.joint import learn_jointly
 from astec.trainer.training.task import AllLabels
 
@@ -29,13 +28,14 @@ def learn_surrogate(
     config: TrainerConfig,
     seed: int,
     run: Run,
-) -> tuple[DenseModel, csr_matrix]:
+) -> tuple[SplitArrays, csr_matrix]:
     """Run Module I: train `encoder`, in place, with classifiers of label clusters.
 
     The precision of the cluster classifiers on `held` is recorded after every epoch.
 
     Returns:
-        The model of the clusters, over `encoder`, and the cluster of each label, sparse [L, K].
+        Residual and classifiers of the clusters, as `DenseModel.of` takes them, and the cluster of each label,
+        sparse [L, K].
 
     Raises:
         DivergedError: the loss became NaN or infinite.

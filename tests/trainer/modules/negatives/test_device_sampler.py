@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from astec.trainer.modules.negatives.device_sampler import DeviceSampler, sampler_for
 from astec.trainer.modules.negatives.label_sampler import LabelSampler
+from astec.trainer.modules.negatives.shared_sampler import SharedSampler
 from astec.trainer.parallel.world import ALONE, World
 from tests.trainer.modules.negatives.random_labels import random_labels, with_random
 
@@ -97,4 +98,4 @@ def test_only_one_process_on_a_gpu_samples_there() -> None:
     gpu = torch.device("cuda")
     assert isinstance(sampler_for(gpu, ALONE, *data), DeviceSampler)
     assert isinstance(sampler_for(CPU, ALONE, *data), LabelSampler)
-    assert isinstance(sampler_for(gpu, World(0, 2), *data), LabelSampler)
+    assert isinstance(sampler_for(gpu, World(0, 2), *data), SharedSampler)
