@@ -67,7 +67,7 @@ container: artifacts/demo/manifest.json ## build the server image, run it with n
 # each of several processes makes all of them slower.
 PYTEST_PARALLEL := --dist loadfile --numprocesses
 # The markers are explained in pyproject.toml. Fast tests do without the plugin of schemathesis, which takes long to import.
-FAST := not slow and not e2e and not browser
+FAST := not slow and not e2e and not browser and not gpu
 
 test: $(VENV)/.ready ## run the tests, several files at once (PYTEST='--cov --cov-report=term' for coverage)
 	PATH="$(CURDIR)/$(PROMETHEUS):$$PATH" OMP_NUM_THREADS=1 $(BIN)/pytest $(PYTEST_PARALLEL) auto --maxprocesses 4 $(PYTEST)
