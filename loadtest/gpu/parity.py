@@ -27,6 +27,7 @@ They differ in the number formats of their products, in the labels that fill a b
 METRICS: Final = ("P@1", "PSP@1")
 _SHOWN: Final = ("P@1", "P@5", "PSP@1", "PSP@5")
 _SETTINGS = (
+    "validation.fraction=0.2",  # many texts, so that chance decides little
     *("model.dim=64", "surrogate.epochs=6", "extreme.epochs=6", "sparse.costs=[0.5]"),
     *("shortlist.num_hard_negatives=100", "shortlist.num_random_negatives=10"),
     *("reranker.enabled=true", "reranker.dim=64", "reranker.epochs=4", "reranker.num_negatives=50"),

@@ -56,10 +56,10 @@ class GpuPlan:
     def _tests(self) -> Step:
         files = [str(path) for path in sorted((_ROOT / "tests").rglob("test_*.py")) if _MARKER in path.read_text()]
         # Neither the settings nor the fixtures of all tests: they need packages that a machine for training lacks.
-        options = ("-c", "/dev/null", "--rootdir", str(_ROOT), "--noconftest", "--import-mode=importlib")
-        options += ("--continue-on-collection-errors",)
+        settings = ("-c", "/dev/null", "--rootdir", str(_ROOT), "--noconftest", "--import-mode=importlib")
         plugins = ("-p", "tests.markers", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestUnknownMarkWarning")
-        command = _python("pytest", *options, *plugins, "-m", "gpu", "-v", "-rs", "--tb=short", "--durations=5", *files)
+        output = ("-v", "-rs", "--tb=short", "--durations=5", "--continue-on-collection-errors")
+        command = _python("pytest", *settings, *plugins, *output, "-m", "gpu", *files)
         return Step("GPU tests", "tests", command, self._limit_s("tests"), _last_lines)
 
     def _parity(self, folder: Path) -> Step:
