@@ -22,7 +22,7 @@ LOCK = $(TOOLS)/bin/uv pip compile --no-config --quiet --universal --python-vers
 	--excludes locks/excluded.in --custom-compile-command 'make lock' $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo smoke container test test-fast lint docs docs-serve prometheus bench family soak lock audit sbom clean
+.PHONY: help setup demo smoke container test test-fast lint docs docs-serve prometheus bench family gpu soak lock audit sbom clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -67,7 +67,7 @@ container: artifacts/demo/manifest.json ## build the server image, run it with n
 # each of several processes makes all of them slower.
 PYTEST_PARALLEL := --dist loadfile --numprocesses
 # The markers are explained in pyproject.toml. Fast tests do without the plugin of schemathesis, which takes long to import.
-FAST := not slow and not e2e and not browser
+FAST := not slow and not e2e and not browser and not gpu
 
 test: $(VENV)/.ready ## run the tests, several files at once (PYTEST='--cov --cov-report=term' for coverage)
 	PATH="$(CURDIR)/$(PROMETHEUS):$$PATH" OMP_NUM_THREADS=1 $(BIN)/pytest $(PYTEST_PARALLEL) auto --maxprocesses 4 $(PYTEST)
@@ -100,6 +100,10 @@ bench: | $(VENV)/.ready ## measure in process, over HTTP, beside peers and as la
 family: | $(VENV)/.ready ## train, serve and compare every encoder, framework and system on DATA (FAMILY='--only encoder-mlp')
 	test -d $(DATA) || $(BIN)/astec-train demo-log $(DATA)
 	$(BIN)/python -m astec.loadtest.family $(DATA) $(FAMILY)
+
+# PY is any Python that has the packages, for a machine where the environment cannot be made.
+gpu: | $(if $(PY),,$(VENV)/.ready) ## check and measure training on a GPU, in nine minutes (PY=python3 needs no environment, GPU=--help)
+	PYTHONPATH="$(CURDIR)/src:$$PYTHONPATH" $(or $(PY),$(BIN)/python) -m astec.loadtest.gpu $(GPU)
 
 soak: | $(VENV)/.ready ## good and bad load and killed workers, every answer checked (SOAK_SECONDS=600, ARTIFACT=, SOAK=)
 	test -f $(ARTIFACT)/manifest.json || $(MAKE) artifacts/demo/manifest.json

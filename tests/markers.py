@@ -1,7 +1,8 @@
-"""Pytest plugin of the markers `slow`, `e2e` and `browser`, which `make test-fast` leaves out.
+"""Pytest plugin of the markers `slow`, `e2e`, `browser` and `gpu`, which `make test-fast` leaves out.
 
 A marker comes from the folder of the test, from a fixture that needs a trained model, or from the test file. A test
-without any of them must not start a process: this plugin makes the attempt an error.
+without any of them must not start a process: this plugin makes the attempt an error. It skips the tests marked `gpu` on
+a machine without a GPU.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Never
 
 import pytest
 
-MARKERS = ("slow", "e2e", "browser")
+MARKERS = ("slow", "e2e", "browser", "gpu")
 FAST = " and ".join(f"not {marker}" for marker in MARKERS)
 """The value of pytest's option `-m` that selects the fast tests; the same text is in the Makefile."""
 MARKER_OF_FOLDER = {"playground": "browser", "e2e": "e2e"}
@@ -43,6 +45,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(marker)
         if SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker("slow")
+        if item.get_closest_marker("gpu") and not _has_gpu():
+            item.add_marker(pytest.mark.skip(reason="this machine has no GPU"))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -53,6 +57,13 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
             patch.setattr(subprocess.Popen, "__init__", _refuse_process)
             patch.setattr(os, "fork", _refuse_process)
         return (yield)
+
+
+@cache
+def _has_gpu() -> bool:
+    import torch  # takes seconds to load, and few files have such tests
+
+    return torch.cuda.is_available()
 
 
 def _refuse_process(*_arguments: object, **_options: object) -> Never:

@@ -7,10 +7,17 @@ from collections.abc import Iterable, Sequence
 from astec.loadtest.report.machine import describe_machine
 
 
-def front_matter(title: str, stamp: str, settings: Iterable[str]) -> str:
-    """Return the title with the time of the measurement, then a list of the machine and the settings."""
+def front_matter(title: str, stamp: str, settings: Iterable[str], machine: str | None = None) -> str:
+    """Return the title with the time of the measurement, then a list of the machine and the settings.
+
+    Args:
+        title: the words before the time.
+        stamp: UTC time of the measurement.
+        settings: further items of the list.
+        machine: the first items of the list, a line each; None: those of `describe_machine`.
+    """
     items = "\n".join(f"- {setting}" for setting in settings)
-    return f"# {title} {stamp} UTC\n\n{describe_machine()}{items}"
+    return f"# {title} {stamp} UTC\n\n{machine or describe_machine()}{items}"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

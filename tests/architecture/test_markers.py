@@ -22,9 +22,9 @@ def test_the_fast_tests_are_those_without_a_marker() -> None:
 
 
 def test_a_test_without_a_marker_starts_no_process() -> None:
-    with pytest.raises(pytest.fail.Exception, match="mark it as one of slow, e2e, browser"):
+    with pytest.raises(pytest.fail.Exception, match="mark it as one of slow, e2e, browser, gpu"):
         subprocess.run([sys.executable, "--version"], check=True)
-    with pytest.raises(pytest.fail.Exception, match="mark it as one of slow, e2e, browser"):
+    with pytest.raises(pytest.fail.Exception, match="mark it as one of slow, e2e, browser, gpu"):
         os.fork()
 
 

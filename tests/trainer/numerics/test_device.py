@@ -7,7 +7,6 @@ import torch
 from astec.trainer.numerics.device import DeviceError, is_accelerator, pick_device, product_dtype, to_device
 
 CPU = torch.device("cpu")
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
 
 
 def test_integers_become_indices_and_floats_stay_what_they_are() -> None:
@@ -16,7 +15,7 @@ def test_integers_become_indices_and_floats_stay_what_they_are() -> None:
     assert to_device(np.arange(6).reshape(2, 3).T, CPU).tolist() == [[0, 3], [1, 4], [2, 5]]
 
 
-@needs_gpu
+@pytest.mark.gpu
 @pytest.mark.parametrize("megabytes", [1, 200])
 def test_large_arrays_are_copied_without_pinning_them(megabytes: int) -> None:
     array = np.random.default_rng(0).random((megabytes, 1 << 18), np.float32)

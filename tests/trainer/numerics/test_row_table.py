@@ -7,10 +7,8 @@ from torch.nn import functional
 
 from astec.trainer.numerics.row_table import RowTable
 
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
 
-
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_gpu)])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def test_a_table_steps_as_sparse_adam_does(device: str) -> None:
     generator = torch.Generator().manual_seed(0)
     start = torch.randn(20, 4, generator=generator)
@@ -80,7 +78,7 @@ def test_a_step_needs_rows_with_a_gradient() -> None:
         table.step(0.1)
 
 
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_gpu)])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def test_a_restored_table_goes_on_as_if_nothing_had_happened(device: str) -> None:
     """The table continues from a copy of its state to the same bits."""
     start = torch.randn(20, 4, generator=torch.Generator().manual_seed(0)).to(device)

@@ -99,3 +99,16 @@ def test_only_one_process_on_a_gpu_samples_there() -> None:
     assert isinstance(sampler_for(gpu, ALONE, *data), DeviceSampler)
     assert isinstance(sampler_for(CPU, ALONE, *data), LabelSampler)
     assert isinstance(sampler_for(gpu, World(0, 2), *data), SharedSampler)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("num_labels", [900, 50_000])
+def test_a_gpu_takes_the_labels_that_a_cpu_would_take(num_labels: int) -> None:
+    labels_NL = random_labels(60, num_labels, seed=0)
+    negatives_NS = np.random.default_rng(0).integers(-1, num_labels, (60, 100)).astype(np.int32)
+    samples = [
+        DeviceSampler(labels_NL, negatives_NS, with_random(5), 0, device).sample(np.arange(20, 60), 3)
+        for device in (torch.device("cuda"), CPU)
+    ]
+    on_gpu, on_cpu = ([part.tolist() for part in (one.labels, one.rows, one.columns)] for one in samples)
+    assert on_gpu == on_cpu

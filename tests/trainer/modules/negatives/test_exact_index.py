@@ -48,3 +48,13 @@ def test_a_query_of_another_size_is_refused() -> None:
     index = ExactIndex(unit_rows(random_vectors(5, seed=0)), CPU)
     with pytest.raises(ValueError, match="the queries have 3 dimensions, the index 12"):
         index.search(np.ones((1, 3), np.float32), 2)
+
+
+@pytest.mark.gpu
+def test_a_gpu_finds_what_the_cpu_finds() -> None:
+    """There are more vectors than fit into one block of the GPU's, which compares them in float16 first."""
+    units_MD, queries_BD = unit_rows(random_vectors(200_000, seed=0)), random_vectors(40, seed=1)
+    ids, similarities = ExactIndex(units_MD, torch.device("cuda")).search(queries_BD, 50)
+    expected_ids, expected_similarities = ExactIndex(units_MD, CPU).search(queries_BD, 50)
+    np.testing.assert_allclose(similarities, expected_similarities, atol=1e-5)
+    assert (ids == expected_ids).mean() > 0.98, "only neighbours of nearly equal similarity may swap places"
