@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import threading
+from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from astec.trainer.parallel.world import SplitRows
 from astec.trainer.run.folder import HISTORY_FILE, Run
 from astec.trainer.settings.config import SurrogateSection, TrainerConfig
 from astec.trainer.training.loop import DivergedError, Loop, Schedule
@@ -51,8 +53,10 @@ class RecordingTask:
     def state(self) -> dict[str, Tensor]:
         return {"steps": torch.tensor(len(self.stepped))}
 
-    def restore(self, state: dict[str, Tensor]) -> None:
-        self.stepped = [[] for _ in range(int(state["steps"]))]
+    def restore(self, state: Mapping[str, Tensor | SplitRows]) -> None:
+        steps = state["steps"]
+        assert isinstance(steps, Tensor)
+        self.stepped = [[] for _ in range(int(steps))]
 
 
 class DivergingTask(RecordingTask):
