@@ -168,7 +168,7 @@ class BenchReport:
             caption="\n".join(self._notes()),
             caption_justify="left",
         )
-        table.add_column("stage")
+        table.add_column("stage", no_wrap=True)
         for heading in ("seconds", "texts/s", "peak memory", "planned", "peak GPU memory", "planned"):
             table.add_column(heading, justify="right")
         total = self.total()
