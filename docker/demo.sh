@@ -13,8 +13,8 @@ if [ -f "$artifact/manifest.json" ]; then
 fi
 cd "$1"
 rm -rf runs artifacts
-astec-train demo-log runs/demo-log
-recipes=$(python -c 'import trainer; print(trainer.__path__[0])')/recipes
+astec-train demo-log runs/demo-log --queries 30000
+recipes=$(python -c 'import astec.trainer; print(astec.trainer.__path__[0])')/recipes
 astec-train runs/demo-log runs/demo --config "$recipes/demo.toml"
 astec-export runs/demo artifacts/demo --training-texts
 # A volume cannot be replaced by a rename. Therefore the manifest, which makes a folder a model, is moved there last and

@@ -21,6 +21,8 @@ from astec.server.api.label_filter import to_selection
 from astec.server.engine.label_masks import LabelMasks
 from astec.trainer.demo.log import sample_queries
 
+pytestmark = pytest.mark.slow  # each test opens a model and a server around it
+
 Serve = Callable[..., AbstractAsyncContextManager[tuple[FastAPI, httpx.AsyncClient]]]
 QUERIES = list(dict.fromkeys(sample_queries(60, seed=5)))[:20]
 

@@ -30,6 +30,8 @@ from astec.server.client import (
 from astec.server.client.errors import read_retry_after_s
 from tests.server.client.conftest import ANSWER, PATIENCE_S, RESET, Reply, problem
 
+pytestmark = pytest.mark.slow  # clients wait between their attempts
+
 SECRET = "xyzzyplugh"
 
 
