@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import stat
 import subprocess
 import sys
@@ -131,7 +132,11 @@ def test_an_interruption_leaves_a_page_of_the_steps_so_far(monkeypatch, tmp_path
     interrupt = "import os, signal, time; os.kill(os.getppid(), signal.SIGINT); time.sleep(60)"
     plans = [python("print('first')"), python(interrupt), python("print('third')")]
     monkeypatch.setattr(GpuPlan, "steps", lambda plan, folder: plans)
-    ended = CliRunner().invoke(app, ["--device", "cpu", "--output", str(tmp_path)])
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background processes ignore it
+    try:
+        ended = CliRunner().invoke(app, ["--device", "cpu", "--output", str(tmp_path)])
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert ended.exit_code == 130
     (page,) = tmp_path.glob("*-gpu.md")
     assert "\nfirst\n" in page.read_text()
