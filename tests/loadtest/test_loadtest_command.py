@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 from astec.loadtest.__main__ import app
 from astec.loadtest.report.report import Report
 
+pytestmark = pytest.mark.slow  # loads last as long as they say
+
 QUICK = ["--duration", "0.3", "--warmup", "0", "--timeout", "2"]
 
 

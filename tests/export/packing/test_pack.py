@@ -27,6 +27,8 @@ from astec.export.search.plan import IndexPlan, ShortlistKind
 from astec.export.search.tradeoff import Trial
 from tests.artifact_files import FILES
 
+pytestmark = pytest.mark.slow  # an artifact is exported for each test
+
 
 def test_the_artifact_is_the_run(full_checkpoint: Checkpoint, full_indices: Indices, tmp_path: Path) -> None:
     report = pack(full_checkpoint, full_indices, tmp_path / "artifact", "shoes", PackOptions(version="v7"))
