@@ -123,11 +123,18 @@ class IndexDescription(Frozen):
     neighbours: Positive
 
 
+class Logistic(Frozen):
+    """A logistic regression over the logits of a score's parts: the sum of their weights, and the bias."""
+
+    slope: float = Field(gt=0)
+    bias: float
+
+
 class Scoring(Frozen):
     """The shares of a score's parts, and the size of its sparse term.
 
     `astec.export.artifact.scoring.shares.Shares` has the formula (paper, section 4). `sparse_weights` counts the
-    weights of all labels together; 0: there is no sparse term.
+    weights of all labels together; 0: there is no sparse term. `logistic`: logits are mixed, not probabilities.
     """
 
     alpha: Fraction
@@ -135,6 +142,7 @@ class Scoring(Frozen):
     gamma: Fraction
     delta: Fraction
     sparse_weights: Count
+    logistic: Logistic | None = None
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:

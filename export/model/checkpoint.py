@@ -106,11 +106,13 @@ class Checkpoint:
 
     Attributes:
         shares: the shares of the parts of a score.
+        sparse: the sparse term, with the labels' own texts in it.
         centroids: label representatives, unit rows [L', D] in label order, and `centroid_labels`, the label of each.
         points: training points, unit rows [N, D], and `point_labels`, the labels of each.
         centroid_neighbours, point_neighbours: numbers of hits among either with which the shares were chosen.
         point_texts: the texts of the training points, as far as the featurizer reads them; None for runs on feature
             ids, and for runs made before texts were kept.
+        label_text_share: the share of the labels' own texts within the sparse term.
     """
 
     shares: Shares
@@ -132,6 +134,7 @@ class Checkpoint:
     reference: Reference
     held_out: HeldOutTexts
     point_texts: TextTable | None = None
+    label_text_share: float = 0.0
 
     def before_refit(self) -> Checkpoint:
         """Return the model from before it learnt the held-out texts; itself where it never learnt them."""

@@ -17,7 +17,7 @@ from safetensors.numpy import load_file, save_file
 
 from astec.export.artifact.labels.label_sets import LabelSets
 from astec.export.artifact.labels.text_table import TextTable, text_files
-from astec.export.artifact.manifest import EncoderDescription, FileName, FileRecord, Frozen
+from astec.export.artifact.manifest import EncoderDescription, FileName, FileRecord, Frozen, Logistic
 from astec.export.artifact.scoring.shares import Shares
 from astec.export.artifact.scoring.sparse import SparseClassifier
 from astec.export.artifact.storage.atomic_files import sha256_of, write_folder_atomically
@@ -55,6 +55,8 @@ class CheckpointSummary(Frozen):
     beta: float
     gamma: float
     delta: float
+    logistic: Logistic | None = None
+    label_text_share: float = 0.0
     num_texts: int
     centroid_neighbours: int
     point_neighbours: int
@@ -85,6 +87,7 @@ def write_checkpoint(run: Path, checkpoint: Checkpoint) -> Path:
             vocabulary_sha256=checkpoint.featurizer.vocabulary_sha256(),
             encoder=front.description,
             **asdict(checkpoint.shares),
+            label_text_share=checkpoint.label_text_share,
             num_texts=checkpoint.num_texts,
             centroid_neighbours=checkpoint.centroid_neighbours,
             point_neighbours=checkpoint.point_neighbours,
@@ -246,7 +249,8 @@ def _load(folder: Path, summary: CheckpointSummary) -> Checkpoint:
         if len(point_texts) != len(arrays["points"]):
             raise ValueError(f"there are {len(point_texts)} texts of {len(arrays['points'])} training points")
     return Checkpoint(
-        shares=Shares(summary.alpha, summary.beta, summary.gamma, summary.delta),
+        shares=Shares(summary.alpha, summary.beta, summary.gamma, summary.delta, summary.logistic),
+        label_text_share=summary.label_text_share,
         sparse=_optional_part(SparseClassifier, arrays, _SPARSE_PREFIX),
         metrics=summary.metrics,
         training=summary.training,

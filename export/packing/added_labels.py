@@ -26,6 +26,7 @@ from astec.export.artifact.shortlist.candidates import Candidates
 from astec.export.artifact.text.bags import Bags
 from astec.export.artifact.text.featurizer import TextFeaturizer
 from astec.export.artifact.text.sequence_reader import open_reader
+from astec.export.calibration.logistic_regression import fit_logistic_regression
 from astec.export.model.checkpoint import Checkpoint, DenseArrays
 from astec.export.model.encoder_graph import encoder_graph, run_encoder
 
@@ -33,7 +34,6 @@ _FIT_TEXTS, _FIT_LABELS = 1_000, 20_000
 """The most texts and labels from which the length and bias of the classifiers are learnt."""
 _DRAWN = 200
 """About how many wrong labels are drawn for a text."""
-_NEWTON_STEPS, _LONGEST_STEP, _MAX_LOGIT = 60, 2.0, 30.0
 _RIDGE = 1e-3
 
 
@@ -105,12 +105,18 @@ def _extend(checkpoint: Checkpoint, featurizer: TextFeaturizer, texts: Sequence[
     first, count = len(checkpoint.labels), len(texts)
     ids = np.arange(first, first + count, dtype=np.int32)
     points = checkpoint.point_labels
+
+    def with_weights(own: SparseClassifier | None) -> SparseClassifier | None:
+        if own is None:
+            return None
+        return _with_weights(own, added.bags, sparse, checkpoint.label_text_share, featurizer.num_features)
+
     return replace(
         checkpoint,
         labels=TextTable.from_texts([*checkpoint.labels, *texts]),
         label_counts=np.append(checkpoint.label_counts, np.zeros(count, np.int64)),
         model=_with_classifiers(checkpoint.model, added.x_hat, dense),
-        sparse=None if checkpoint.sparse is None else _with_weights(checkpoint.sparse, added.bags, sparse, featurizer),
+        sparse=with_weights(checkpoint.sparse),
         centroids=np.concatenate([checkpoint.centroids, added.v]),
         centroid_labels=np.append(checkpoint.centroid_labels, ids),
         points=np.concatenate([checkpoint.points, added.v]),
@@ -121,9 +127,7 @@ def _extend(checkpoint: Checkpoint, featurizer: TextFeaturizer, texts: Sequence[
             checkpoint.held_out,
             centroids=_and(checkpoint.held_out.centroids, added.v),
             centroid_labels=_and(checkpoint.held_out.centroid_labels, ids),
-            sparse=None
-            if checkpoint.held_out.sparse is None
-            else _with_weights(checkpoint.held_out.sparse, added.bags, sparse, featurizer),
+            sparse=with_weights(checkpoint.held_out.sparse),
         ),
         training=checkpoint.training | {"added_labels": count},
         point_texts=None if checkpoint.point_texts is None else TextTable.from_texts([*checkpoint.point_texts, *texts]),
@@ -133,23 +137,12 @@ def _extend(checkpoint: Checkpoint, featurizer: TextFeaturizer, texts: Sequence[
 def fit_line(
     similarities_P: NDArray[np.float32], hits_P: NDArray[np.bool_], worth_P: NDArray[np.float64] | None = None
 ) -> Line:
-    """Fit a logistic regression of hits on similarities by Newton's method, with a small penalty on the slope.
+    """Fit a logistic regression of hits on similarities, with a small penalty on the slope.
 
     `worth_P` is the weight of each pair; without it all pairs have the same weight.
     """
-    features_P2 = np.stack([similarities_P, np.ones(len(similarities_P))], axis=1).astype(np.float64)
-    counted_P = np.ones(len(hits_P)) if worth_P is None else worth_P
-    # Begin with the bias that is right without any slope; from elsewhere Newton's steps may diverge.
-    share = np.clip((counted_P * hits_P).sum() / counted_P.sum(), 1e-9, 1 - 1e-9)
-    weights_2, ridge_22 = np.array([0.0, np.log(share / (1 - share))]), _RIDGE * np.diag([1.0, 0.0])
-    for _ in range(_NEWTON_STEPS):
-        probabilities_P = 1 / (1 + np.exp(-np.clip(features_P2 @ weights_2, -_MAX_LOGIT, _MAX_LOGIT)))
-        gradient_2 = features_P2.T @ (counted_P * (probabilities_P - hits_P)) + ridge_22 @ weights_2
-        curvature_P = counted_P * probabilities_P * (1 - probabilities_P)
-        hessian_22 = (features_P2 * curvature_P[:, None]).T @ features_P2 + ridge_22 + 1e-9 * np.eye(2)
-        step_2 = np.linalg.solve(hessian_22, gradient_2)
-        weights_2 = weights_2 - step_2 * min(1, _LONGEST_STEP / max(np.abs(step_2).max(), 1e-9))
-    return Line(float(weights_2[0]), float(weights_2[1]))
+    fit = fit_logistic_regression(similarities_P[:, None].astype(np.float64), hits_P, worth_P, ridge=_RIDGE)
+    return Line(float(fit.weights[0]), fit.bias)
 
 
 def _encode(checkpoint: Checkpoint, featurizer: TextFeaturizer, texts: Sequence[str]) -> _Encoded:
@@ -220,14 +213,18 @@ def _with_classifiers(model: DenseArrays, units_AD: NDArray[np.float32], line: L
     )
 
 
-def _with_weights(sparse: SparseClassifier, bags: Bags, line: Line, featurizer: TextFeaturizer) -> SparseClassifier:
+def _with_weights(
+    sparse: SparseClassifier, bags: Bags, line: Line, label_text_share: float, num_features: int
+) -> SparseClassifier:
+    """Add the weights of labels known by their text: those of the line and their own bags, by their shares."""
     indptr, indices, values = sparse.by_label()
+    learnt = (1 - label_text_share) / SPARSE_SLOPE
     return SparseClassifier.build(
         np.append(indptr, indptr[-1] + bags.offsets[1:]),
         np.append(indices, bags.ids),
-        np.append(values, np.float32(line.slope / SPARSE_SLOPE) * bags.weights),
-        np.append(sparse.bias, np.full(len(bags), line.bias / SPARSE_SLOPE, np.float32)),
-        featurizer.num_features,
+        np.append(values, np.float32(learnt * line.slope + label_text_share) * bags.weights),
+        np.append(sparse.bias, np.full(len(bags), learnt * line.bias, np.float32)),
+        num_features,
     )
 
 

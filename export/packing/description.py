@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, astuple
+from dataclasses import asdict
 from datetime import UTC, datetime
 from hashlib import sha256
 
@@ -98,7 +98,10 @@ def _content_version(
     # The model card holds the name and the training time, which change no answer. Neither do quoted texts.
     without = (MODEL_CARD_FILE, *text_files(POINT_TEXTS_STEM))
     hashes = {name: record.sha256 for name, record in sorted(files.items()) if name not in without}
-    parts: list[object] = [hashes, asdict(plan), astuple(checkpoint.shares)]
+    shares = checkpoint.shares
+    parts: list[object] = [hashes, asdict(plan), [shares.alpha, shares.beta, shares.gamma, shares.delta]]
+    if shares.logistic is not None:
+        parts.append(shares.logistic.model_dump())
     if options.fit is not None:
         parts.append(options.fit.calibration.model_dump())
     if options.label_metadata is not None and options.label_metadata.columns:

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from astec.export.artifact.scoring.scorer import Classifiers, rank
-from astec.export.artifact.scoring.shares import PartWeights, Shares
+from astec.export.artifact.scoring.scorer import Classifiers, rank_by_sum
+from astec.export.artifact.scoring.shares import Shares
 from astec.export.artifact.shortlist.candidates import Candidates
 from astec.export.artifact.store import Artifact
 from astec.export.artifact.text.bags import Bags, Query
@@ -79,22 +79,21 @@ class Explainer:
         return Candidates(labels_K, shortlister.similarities(labels_K, offsets, representations.v), votes_K, offsets)
 
     def _parts(self, labels: Candidates, bags: Bags, representations: Representations) -> list[ScoreParts]:
-        """Return what each part adds to the score of each label; the parts add up to the score."""
+        """Return what each part adds to the score of each label, or to its logit."""
         artifact = self._artifact
         classifier = Classifiers(representations.x_hat, *artifact.classifier.arrays())
         reranker = None
         if artifact.reranker is not None:
             reranker = Classifiers(representations.x_tilde, *artifact.reranker.arrays())
         logits_K = None if artifact.sparse is None else artifact.sparse.logits(labels, bags)
-        no_weights = PartWeights(0.0, 0.0, 0.0, 0.0, 0.0)
+        weights = Shares.of(artifact.manifest.scoring).weights()
         added: dict[str, dict[int, float]] = {}
-        for part, weight in Shares.of(artifact.manifest.scoring).weights()._asdict().items():
+        for part in weights.parts():
             # The scorer itself, with the weight of one part at a time.
-            alone = no_weights._replace(**{part: weight})
-            ranked = rank(labels, alone, len(labels.labels), classifier, reranker, logits_K)
+            ranked = rank_by_sum(labels, weights.alone(part), len(labels.labels), classifier, reranker, logits_K)
             added[part] = dict(zip(ranked[0][0].tolist(), ranked[1][0].tolist(), strict=True))
         return [
-            ScoreParts(**{part: added_by[label] for part, added_by in added.items()})
+            ScoreParts(**{part: added_by[label] for part, added_by in added.items()}, bias=weights.bias)
             for label in labels.labels.tolist()
         ]
 

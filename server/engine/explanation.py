@@ -13,13 +13,18 @@ class TokenWeight(BaseModel):
 
 
 class ScoreParts(BaseModel):
-    """The amount that each part adds to a score; the parts add up to the score."""
+    """The amount that each part adds to a score.
+
+    The parts add up to the score; where the model mixes logits (`logistic` in the manifest's `scoring`), they and
+    `bias` add up to the score's logit, log(score / (1 - score)).
+    """
 
     classifier: float
     similarity: float
     sparse: float
     votes: float
     reranker: float
+    bias: float = 0.0
 
 
 class LabelExplanation(BaseModel):

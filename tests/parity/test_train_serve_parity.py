@@ -179,14 +179,18 @@ def test_served_scores_and_order_are_those_of_torch(
     checkpoint = trained.checkpoint
     similarities_BL, votes_BL = shortlist(trained, artifact)
     reranker = checkpoint.reranker
-    shares = checkpoint.shares
-    dense_BL = shares.alpha * sigmoid(trained.logits) + (1 - shares.alpha) * sigmoid(similarities_BL)
-    scores_BL = (1 - shares.gamma - shares.delta) * dense_BL + shares.delta * votes_BL
+    weights = checkpoint.shares.weights()
+    part = np.asarray if weights.as_logits else sigmoid
+    scores_BL = weights.classifier * part(trained.logits) + weights.votes * votes_BL
+    scores_BL += weights.similarity * part(np.where(np.isfinite(similarities_BL), similarities_BL, np.float32(0)))
     if checkpoint.sparse is not None:
-        scores_BL += shares.gamma * sigmoid(SPARSE_SLOPE * sparse_logits(trained))
+        slope = 1 if weights.as_logits else SPARSE_SLOPE
+        scores_BL += weights.sparse * part(slope * sparse_logits(trained))
     if reranker is not None:
         x_tilde_BD = trained.representations["x_tilde"]
-        scores_BL = (1 - shares.beta) * scores_BL + shares.beta * sigmoid(logits(x_tilde_BD, reranker))
+        scores_BL += weights.reranker * part(logits(x_tilde_BD, reranker))
+    if weights.as_logits:
+        scores_BL = sigmoid(scores_BL + weights.bias)
     for row, ranking in enumerate(rankings):
         shortlisted = np.flatnonzero(np.isfinite(similarities_BL[row]))
         expected_K = np.sort(scores_BL[row, shortlisted])[::-1][:TOP_K]

@@ -64,6 +64,7 @@ def assemble_checkpoint(job: Job, model: TrainedModel, evaluation: Evaluation, h
     recall = {"shortlist recall": round(max(evaluation.recall.values()), 2)}
     return Checkpoint(
         shares=model.shares,
+        label_text_share=model.label_text_share,
         model=model.dense.arrays(),
         reranker=None if model.reranker is None else model.reranker.arrays(),
         sparse=None if model.sparse is None else model.sparse.classifier,

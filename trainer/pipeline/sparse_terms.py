@@ -21,10 +21,10 @@ from astec.trainer.pipeline.job import Job
 
 @dataclass(frozen=True, slots=True)
 class SparseTerm:
-    """The sparse term and the cost that it was trained with."""
+    """The sparse term and the cost that it was trained with; None: it holds label texts alone and was not trained."""
 
     classifier: SparseClassifier
-    cost: float
+    cost: float | None
 
 
 def learn_sparse_terms(job: Job, negatives_NS: NDArray[np.int32]) -> Iterator[SparseTerm | None]:

@@ -47,7 +47,8 @@ def train(data: TrainingData, config: TrainerConfig, device: torch.device, run: 
     model = TrainedModel(
         dense=dense,
         vectors=vectors,
-        sparse=choice.sparse if shares.gamma else None,
+        sparse=choice.sparse,
+        label_text_share=choice.label_text_share,
         reranker=reranker if shares.beta else None,
         shares=shares,
     )
@@ -81,7 +82,8 @@ def train_along(data: TrainingData, config: TrainerConfig, device: torch.device,
 
 def _announce(run: Run, checkpoint: Checkpoint) -> None:
     shares = checkpoint.shares
-    chosen = f"alpha {shares.alpha}, beta {shares.beta}, gamma {shares.gamma}, delta {shares.delta}"
+    named = {"alpha": shares.alpha, "beta": shares.beta, "gamma": shares.gamma, "delta": shares.delta}
+    chosen = ", ".join(f"{name} {share:.3g}" for name, share in named.items())
     figures = ", ".join(f"{name} {value:.2f}" for name, value in checkpoint.metrics.items())
     console.print(f"on held-out texts, {chosen}: {figures}", soft_wrap=True)
     done = f"trained in {run.elapsed_s():.0f} s; look at {run.folder}/report.html; export it: "

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from astec.export.artifact.scoring.shares import Shares
 from astec.trainer.modules.negatives.search_vectors import SearchVectors
 from astec.trainer.pipeline.job import Job
+from astec.trainer.pipeline.label_texts import add_label_texts
 from astec.trainer.pipeline.mining import add_negatives_of_rest, place_texts
 from astec.trainer.pipeline.sparse_terms import SparseTerm, learn_sparse_term
 from astec.trainer.training.dense_model import DenseModel
@@ -20,11 +21,15 @@ from astec.trainer.training.dense_model import DenseModel
 
 @dataclass(frozen=True, slots=True)
 class TrainedModel:
-    """All parts that have a share of a score, with their shares; a part without a share is None: it is not served."""
+    """All parts that have a share of a score, with their shares; a part without a share is None: it is not served.
+
+    The sparse term has the labels' own texts in it, whose share of the term is `label_text_share`.
+    """
 
     dense: DenseModel
     vectors: SearchVectors
     sparse: SparseTerm | None
+    label_text_share: float
     reranker: DenseModel | None
     shares: Shares
 
@@ -49,9 +54,9 @@ def refit(job: Job, model: TrainedModel, negatives_NS: NDArray[np.int32]) -> Tra
     examples = job.data.examples
     v_MD = model.dense.encoder.represent(examples.texts)
     vectors = place_texts(job, examples, v_MD, job.config.seed, "refitted vectors")
-    if model.sparse is None:
+    if model.sparse is None or model.sparse.cost is None:
         return replace(model, vectors=vectors)
     negatives_MS = add_negatives_of_rest(job, negatives_NS, vectors, v_MD, "refit-mining")
     del v_MD  # as large as the vectors
-    sparse = learn_sparse_term(job, "refit-sparse", examples, negatives_MS, model.sparse.cost)
-    return replace(model, vectors=vectors, sparse=sparse)
+    learnt = learn_sparse_term(job, "refit-sparse", examples, negatives_MS, model.sparse.cost)
+    return replace(model, vectors=vectors, sparse=add_label_texts(job, learnt, model.label_text_share))

@@ -38,6 +38,8 @@ _MODULES = {
     "reranker": "Re-ranker",
 }
 
+_MIXED_METRICS = ("P@1", "P@3", "P@5", "PSP@1", "PSP@3", "PSP@5")
+
 
 @dataclass(frozen=True, slots=True)
 class Charts:
@@ -89,6 +91,8 @@ def write_report(run_folder: Path) -> Path:
             quantiles=quantiles,
             fit=fit,
             charts=_draw(evaluation, history, quantiles, fit),
+            parts_left_out=_first_round(history.of_stage("mix-parts")),
+            mixed_metrics=_MIXED_METRICS,
             settings=settings,
             changed=[setting for setting in settings if setting.value != setting.default],
         )
@@ -138,6 +142,12 @@ def _draw_mixes(trials: Sequence[Line], chosen: dict[str, float]) -> list[str]:
             drawn.append(draw_share(search, varied[0], chosen[varied[0]]))
         drawn += [draw_shares(search, (x, y), (chosen[x], chosen[y])) for x, y in combinations(varied, 2)]
     return drawn
+
+
+def _first_round(lines: Sequence[Line]) -> list[Line]:
+    """Return the lines of the fit of a mix up to the first part that is named again, which begins the second round."""
+    named = [line["without"] for line in lines]
+    return [line for number, line in enumerate(lines) if named[number] not in named[:number]]
 
 
 def _picture(svg: str) -> Markup:

@@ -255,7 +255,19 @@ class SparseSection(Section):
 
 
 class MixSection(Section):
-    """The parts that may have a share of a score, besides the classifiers."""
+    """How a score is mixed of its parts, and which may have a share, besides the classifiers."""
+
+    method: Literal["logits", "shares"] = Field(
+        "logits",
+        description="what is mixed. logits: those of the parts, weighed by a regression on held-out texts, which is "
+        "more accurate and faster to serve; shares: the parts' probabilities, with the alpha and beta of the paper, "
+        "and shares of the sparse term and of votes beside them",
+    )
+    label_text: bool = Field(
+        True,
+        description="let a label's score contain the lexical match of its own text with the query, within the sparse "
+        "term; more accurate where labels are phrases, and costs a query nothing (logits only)",
+    )
 
     similarity: bool = Field(
         True, description="let a label's score contain the similarity to its texts; more accurate, a little slower"

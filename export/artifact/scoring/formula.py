@@ -1,12 +1,14 @@
-"""The formula of a score, for one candidate label: the weighted sum of the probabilities that the parts give.
+"""The formula of a score, for one candidate label: the weighted sum of what its parts give.
 
-| part | probability |
-|---|---|
-| classifier | sigmoid(w_l . x-hat + b_l) |
-| similarity | sigmoid(s_l) |
-| sparse term | sigmoid(2 (u_l . x + c_l)) |
-| votes | the vote, which is between 0 and 1 already |
-| re-ranker | sigmoid(w~_l . x-tilde + b~_l) |
+| part | logit | probability |
+|---|---|---|
+| classifier | w_l . x-hat + b_l | sigmoid of it |
+| similarity | s_l | sigmoid of it |
+| sparse term | u_l . x + c_l | sigmoid of twice as much |
+| votes | the vote itself | the vote, which is between 0 and 1 already |
+| re-ranker | w~_l . x-tilde + b~_l | sigmoid of it |
+
+The paper weighs probabilities. Where logits are weighed, the score is the sigmoid of their sum and a bias.
 
 `astec.export.artifact.scoring.shares` has the weights (paper, section 4). The kernels that serve and the trainer's
 choice of the shares inline these functions.
@@ -37,7 +39,19 @@ def sparse_probability(logit: np.float32) -> np.float32:
 
 
 @njit(nogil=True, fastmath=True, inline="always")
-def weighted(weight: float, probability: np.float32) -> np.float32:
-    """Return what a part adds to the score. The sum begins with the votes, which every candidate has."""
-    addend: np.float32 = np.float32(weight) * probability
+def value_of(logit: np.float32, as_logits: bool) -> np.float32:
+    """Return what a part gives to the sum: its logit, or its probability."""
+    return logit if as_logits else sigmoid(logit)
+
+
+@njit(nogil=True, fastmath=True, inline="always")
+def sparse_value_of(logit: np.float32, as_logits: bool) -> np.float32:
+    """Return what the sparse term gives to the sum."""
+    return logit if as_logits else sparse_probability(logit)
+
+
+@njit(nogil=True, fastmath=True, inline="always")
+def weighted(weight: float, value: np.float32) -> np.float32:
+    """Return what a part adds to the sum, which begins with the votes, as every candidate has them."""
+    addend: np.float32 = np.float32(weight) * value
     return addend

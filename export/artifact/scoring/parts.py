@@ -1,25 +1,25 @@
-"""The parts of the scores of many candidates at once, for the trainer to choose the shares by.
+"""The parts of the scores of many candidates at once, for the trainer to choose their weights by.
 
 Shapes: C candidates of all texts together.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from astec.export.artifact.scoring.formula import sigmoid, sparse_probability, weighted
-from astec.export.artifact.scoring.shares import Shares
+from astec.export.artifact.scoring.shares import PartWeights
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The probability that each part of a score gives to each candidate, float32 [C]; None: the model lacks the part.
+    """The logit that each part of a score gives to each candidate, float32 [C]; None: the model lacks the part.
 
-    They do not depend on the shares: computed once, they serve all trials of a search for the best shares.
+    They do not depend on the weights: computed once, they serve all trials of a search for the best weights.
     """
 
     classifier: NDArray[np.float32]
@@ -28,8 +28,24 @@ class Parts:
     sparse: NDArray[np.float32] | None = None
     reranker: NDArray[np.float32] | None = None
 
-    def scores(self, shares: Shares) -> NDArray[np.float32]:
-        """Return the scores of the candidates, float32 [C]."""
+    def probabilities(self) -> Parts:
+        """Return the probability that each part gives to each candidate."""
+        return replace(
+            self,
+            classifier=sigmoids(self.classifier),
+            similarity=sigmoids(self.similarity),
+            sparse=None if self.sparse is None else _sparse_probabilities(self.sparse),
+            reranker=None if self.reranker is None else sigmoids(self.reranker),
+        )
+
+    def scores(self, weights: PartWeights) -> NDArray[np.float32]:
+        """Return the scores of the candidates, float32 [C]; unless logits are weighed, of their probabilities."""
+        if not weights.as_logits:
+            return self.probabilities().sums(weights)
+        return sigmoids(self.sums(weights) + np.float32(weights.bias))
+
+    def sums(self, weights: PartWeights) -> NDArray[np.float32]:
+        """Return the weighted sums of what is held here, float32 [C]."""
         absent_C = np.zeros_like(self.votes)
         return _weigh(
             self.classifier,
@@ -37,7 +53,7 @@ class Parts:
             absent_C if self.sparse is None else self.sparse,
             self.votes,
             absent_C if self.reranker is None else self.reranker,
-            *shares.weights(),
+            *weights.parts().values(),
         )
 
 
@@ -51,7 +67,7 @@ def sigmoids(x_C: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def sparse_probabilities(logits_C: NDArray[np.float32]) -> NDArray[np.float32]:
+def _sparse_probabilities(logits_C: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the probabilities of the sparse term's logits, float32 [C]."""
     probabilities_C = np.empty_like(logits_C)
     for candidate in range(len(logits_C)):

@@ -13,7 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from astec.export.artifact.kernels.weight_rows import NO_SCALES, Weights, read_only
-from astec.export.artifact.scoring.scorer import best_labels, require_parts
+from astec.export.artifact.scoring.scorer import best_labels, require_parts, to_scores
 from astec.export.artifact.scoring.shares import PartWeights
 from astec.export.artifact.scoring.sparse import SparseClassifier
 from astec.export.artifact.scoring.sparse_logits import SparseArrays, sparse_logits
@@ -29,7 +29,7 @@ RankerArguments = tuple[
     SparseArrays,
     LabelWeights,
     LabelWeights,
-    tuple[float, float, float, float, float],
+    tuple[float, float, float, float, float, float, bool],
 ]
 
 _NO_ROWS = read_only(np.empty((0, 0), np.float32))
@@ -81,7 +81,15 @@ class Ranker:
         self._classifier = classifier
         self._reranker = _NO_LABEL_WEIGHTS if reranker is None else reranker
         # A plain tuple: to numba a named tuple is another type, which it would compile another kernel for.
-        self._weights = weights.classifier, weights.similarity, weights.sparse, weights.votes, weights.reranker
+        self._weights = (
+            weights.classifier,
+            weights.similarity,
+            weights.sparse,
+            weights.votes,
+            weights.reranker,
+            weights.bias,
+            weights.as_logits,
+        )
 
     def rank(
         self,
@@ -129,11 +137,11 @@ def rank_labels(
     sparse: SparseArrays,
     classifier: LabelWeights,
     reranker: LabelWeights,
-    weights: tuple[float, float, float, float, float],
+    weights: tuple[float, float, float, float, float, float, bool],
     top_k: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Compute the parts of the scores of the shortlisted labels and rank the labels, as `Ranker.rank` describes."""
-    _, similarity_weight, sparse_weight, _, _ = weights
+    classifier_weight, similarity_weight, sparse_weight, votes_weight, reranker_weight, bias, as_logits = weights
     if similarity_weight > 0 and len(representatives[0]) > 1:
         similarities_C = best_similarities(labels_C, offsets, v_BD, *representatives)
     else:
@@ -141,5 +149,11 @@ def rank_labels(
     logits_C = np.empty(0, np.float32)
     if sparse_weight > 0:
         logits_C = sparse_logits(labels_C, offsets, token_ids, token_weights, token_offsets, *sparse)
-    parts = (x_hat_BD, *classifier, x_tilde_BD, *reranker, logits_C, *weights)
-    return best_labels(labels_C, similarities_C, votes_C, offsets, *parts, top_k)
+    parts = (x_hat_BD, *classifier, x_tilde_BD, *reranker, logits_C)
+    part_weights = (classifier_weight, similarity_weight, sparse_weight, votes_weight, reranker_weight)
+    best_BK, scores_BK = best_labels(
+        labels_C, similarities_C, votes_C, offsets, *parts, *part_weights, as_logits, top_k
+    )
+    if as_logits:
+        to_scores(best_BK, scores_BK, bias)
+    return best_BK, scores_BK

@@ -13,7 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from astec.export.artifact.kernels.weight_rows import NO_SCALES, ROWS_AHEAD, Weights, dot, prefetch_row, read_only
-from astec.export.artifact.scoring.formula import sigmoid, sparse_probability, weighted
+from astec.export.artifact.scoring.formula import sigmoid, sparse_value_of, value_of, weighted
 from astec.export.artifact.scoring.shares import PartWeights
 from astec.export.artifact.shortlist.candidates import Candidates
 
@@ -55,6 +55,21 @@ def rank(
         ValueError: a part has a weight and is not given.
     """
     require_parts(weights, sparse=sparse_logits_C is not None, reranker=reranker is not None)
+    labels_BK, sums_BK = rank_by_sum(candidates, weights, top_k, classifier, reranker, sparse_logits_C)
+    if weights.as_logits:
+        to_scores(labels_BK, sums_BK, weights.bias)
+    return labels_BK, sums_BK
+
+
+def rank_by_sum(
+    candidates: Candidates,
+    weights: PartWeights,
+    top_k: int,
+    classifier: Classifiers,
+    reranker: Classifiers | None = None,
+    sparse_logits_C: NDArray[np.float32] | None = None,
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Rank as `rank` does, and return the sums of the parts: with weights of logits, those before bias and sigmoid."""
     return best_labels(
         candidates.labels,
         candidates.similarities,
@@ -63,7 +78,12 @@ def rank(
         *classifier,
         *(_NO_CLASSIFIERS if reranker is None else reranker),
         _NO_LOGITS if sparse_logits_C is None else sparse_logits_C,
-        *weights,
+        weights.classifier,
+        weights.similarity,
+        weights.sparse,
+        weights.votes,
+        weights.reranker,
+        weights.as_logits,
         top_k,
     )
 
@@ -95,9 +115,10 @@ def best_labels(
     sparse_weight: float,
     votes_weight: float,
     reranker_weight: float,
+    as_logits: bool,
     top_k: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Score the candidates of each query and keep the best, as `rank` describes."""
+    """Score the candidates of each query and keep the best, as `rank_by_sum` describes."""
     num_queries = len(offsets) - 1
     best = np.full((num_queries, top_k), -1, np.int64)
     scores = np.zeros((num_queries, top_k), np.float32)
@@ -113,16 +134,16 @@ def best_labels(
                 if len(classifier_scales):
                     prefetch_row(classifier_scales, ahead)
                 logit = dot(classifier_LD, classifier_scales, label, x_hat_BD, query) + classifier_bias_L[label]
-                score += weighted(classifier_weight, sigmoid(logit))
+                score += weighted(classifier_weight, value_of(logit, as_logits))
             if similarity_weight > 0:
-                score += weighted(similarity_weight, sigmoid(similarities_C[candidate]))
+                score += weighted(similarity_weight, value_of(similarities_C[candidate], as_logits))
             if sparse_weight > 0:
-                score += weighted(sparse_weight, sparse_probability(sparse_logits_C[candidate]))
+                score += weighted(sparse_weight, sparse_value_of(sparse_logits_C[candidate], as_logits))
             if reranker_weight > 0:
                 prefetch_row(reranker_LD, ahead)
                 prefetch_row(reranker_bias_L, ahead)
                 logit = dot(reranker_LD, reranker_scales, label, x_tilde_BD, query) + reranker_bias_L[label]
-                score += weighted(reranker_weight, sigmoid(logit))
+                score += weighted(reranker_weight, value_of(logit, as_logits))
             if found < top_k:
                 rank_ = found
                 found += 1
@@ -138,3 +159,12 @@ def best_labels(
             scores[query, rank_] = score
             best[query, rank_] = label
     return best, scores
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def to_scores(labels_BK: NDArray[np.int64], sums_BK: NDArray[np.float32], bias: float) -> None:
+    """Turn sums of weighted logits into scores, in place; those after the last label of a query stay 0."""
+    for query in range(len(labels_BK)):
+        for rank_ in range(labels_BK.shape[1]):
+            if labels_BK[query, rank_] >= 0:
+                sums_BK[query, rank_] = sigmoid(sums_BK[query, rank_] + np.float32(bias))

@@ -1,12 +1,15 @@
 """Explanations of rankings: the parts of scores and the tokens behind them."""
 
 import asyncio
+from dataclasses import replace
 
 import httpx
 import numpy as np
 import pytest
 
+from astec.export.artifact.manifest import Scoring
 from astec.export.artifact.scoring.shares import Shares
+from astec.export.artifact.store import Artifact
 from astec.server.engine.explainer import MAX_TOKENS
 from astec.server.engine.predictor import Predictor
 from astec.server.engine.service import MAX_EXPLAINING
@@ -21,14 +24,26 @@ async def ask(client: httpx.AsyncClient, **request: object) -> dict:
 
 
 @pytest.mark.parametrize("query", QUERIES)
-async def test_the_parts_of_a_score_add_up_to_it(serve, query: str) -> None:
+async def test_the_parts_of_a_score_add_up_to_its_logit(serve, query: str) -> None:
     async with serve() as (_, client):
         answer = await ask(client, query=query, top_k=10, explain=True)
     labels = answer["explanation"]["labels"]
     assert len(labels) == len(answer["predictions"])
     for prediction, explained in zip(answer["predictions"], labels, strict=True):
-        assert sum(explained["parts"].values()) == pytest.approx(prediction["score"], abs=1e-5)
-        assert all(part >= 0 for part in explained["parts"].values())
+        parts = explained["parts"]
+        assert 1 / (1 + np.exp(-sum(parts.values()))) == pytest.approx(prediction["score"], abs=1e-5)
+        assert {name for name, added in parts.items() if added} >= {"sparse", "bias"}
+
+
+def test_the_parts_of_mixed_probabilities_add_up_to_the_score(opened_artifact: Artifact) -> None:
+    scoring = Scoring(alpha=0.4, beta=0.0, gamma=0.3, delta=0.2, sparse_weights=1)
+    manifest = opened_artifact.manifest.model_copy(update={"scoring": scoring})
+    predictor = Predictor(replace(opened_artifact, manifest=manifest))
+    (ranking,), _ = predictor.predict(["running shoes"], 5)
+    explained = predictor.explainer.explain("running shoes", ranking.label_ids.tolist())
+    sums = [sum(label.parts.model_dump().values()) for label in explained.labels]
+    assert sums == pytest.approx(ranking.scores.tolist(), abs=1e-5)
+    assert all(part >= 0 for label in explained.labels for part in label.parts.model_dump().values())
 
 
 async def test_an_explained_answer_is_the_same_answer(serve) -> None:
@@ -61,12 +76,13 @@ def test_what_tokens_add_to_a_label_is_its_sparse_term(opened_artifact) -> None:
     explained = predictor.explainer.explain(query, ranking.label_ids.tolist())
     bags = opened_artifact.featurizer.transform([query])
     assert len(bags.ids) <= MAX_TOKENS or len(explained.labels[0].tokens) == MAX_TOKENS
-    weight = Shares.of(opened_artifact.manifest.scoring).weights().sparse
+    weights = Shares.of(opened_artifact.manifest.scoring).weights()
+    assert weights.as_logits
     for label_id, label in zip(ranking.label_ids.tolist(), explained.labels, strict=True):
         if len(label.tokens) == MAX_TOKENS:  # Some may have been left out.
             continue
         logit = sum(token.weight for token in label.tokens) + float(sparse.bias[label_id])
-        assert label.parts.sparse == pytest.approx(weight / (1 + np.exp(-2 * logit)), abs=1e-5)
+        assert label.parts.sparse == pytest.approx(weights.sparse * logit, abs=1e-5)
 
 
 async def test_a_query_without_a_known_token_has_nothing_to_explain(serve) -> None:

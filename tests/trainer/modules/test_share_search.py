@@ -86,9 +86,9 @@ def test_trials_are_a_grid_with_the_figures_of_evaluation(
     trials = choose_shares(parts, candidates, relevant_RL, weights_L, 0.5).trials
     gammas = GAMMAS if sparse else (0.0,)
     grid = [(alpha, 0.0, gamma, delta) for alpha in ALPHAS for gamma in gammas for delta in DELTAS]
-    assert [astuple(shares_of(trial)) for trial in trials] == grid
+    assert [astuple(shares_of(trial))[:4] for trial in trials] == grid
     for trial in trials:
-        expected = expected_figures(parts.scores(shares_of(trial)), candidates, relevant_RL, weights_L)
+        expected = expected_figures(parts.scores(shares_of(trial).weights()), candidates, relevant_RL, weights_L)
         assert {name: trial[name] for name in FIGURES} == pytest.approx(expected)
     assert len({trial["PSP@3"] for trial in trials}) > 5
 
@@ -116,7 +116,7 @@ def test_the_share_of_the_reranker_is_chosen_for_the_best_mix_of_the_rest(
     best = without.shares
     assert [shares_of(trial) for trial in tried] == [replace(best, beta=beta) for beta in BETAS]
     for trial in tried:
-        expected = expected_figures(parts.scores(shares_of(trial)), candidates, relevant_RL, weights_L)
+        expected = expected_figures(parts.scores(shares_of(trial).weights()), candidates, relevant_RL, weights_L)
         assert {name: trial[name] for name in FIGURES} == pytest.approx(expected)
     means = smoothed(np.array([objective(trial, 0.5) for trial in tried]))
     assert means[BETAS.index(choice.shares.beta)] == pytest.approx(means.max())
@@ -172,8 +172,9 @@ def test_a_part_that_is_worth_less_than_a_tenth_of_a_point_has_no_share(num_bett
         np.zeros(2 * num_texts, np.float32),
         np.arange(0, 2 * num_texts + 1, 2),
     )
-    similarity, votes = np.tile(np.array([0.6, 0.7], np.float32), num_texts), np.zeros(2 * num_texts, np.float32)
-    similarity[: 2 * num_better] = np.tile(np.array([0.7, 0.6], np.float32), num_better)
+    odds = np.log(np.array([0.6 / 0.4, 0.7 / 0.3], np.float32))
+    similarity, votes = np.tile(odds, num_texts), np.zeros(2 * num_texts, np.float32)
+    similarity[: 2 * num_better] = np.tile(odds[::-1], num_better)
     votes[1 : 2 * num_better : 2] = 1
     plain = np.full(2 * num_texts, 0.5, np.float32)
     relevant_RL = csr_matrix(np.tile(np.array([[0, 1]], np.float32), (num_texts, 1)))

@@ -1,6 +1,6 @@
 """The report page of a run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -62,14 +62,16 @@ def svgs(html: str) -> list[ElementTree.Element]:
 def finish_run_fixture(tmp_path: Path) -> Callable[..., Path]:
     """Make a run folder with an evaluation, the epochs of two modules, and the given trials."""
 
-    def finish_run(evaluation: Evaluation, trials: list[dict[str, float]]) -> Path:
+    def finish_run(
+        evaluation: Evaluation, trials: Sequence[Mapping[str, float | str]], stage: str = "validation"
+    ) -> Path:
         run = Run(tmp_path / "my run")
         run.begin(load_config(None, ["model.dim=64"]))
         for module in ("surrogate", "extreme"):
             for epoch in (1, 2, 3):
                 run.record(module, epoch=epoch, loss=9 / epoch, **{f"P@{k}": 60.0 / k for k in (1, 3, 5)})
         for trial in trials:
-            run.record("validation", **trial)
+            run.record(stage, **trial)
         write_evaluation(run.folder, evaluation)
         return run.folder
 
@@ -150,6 +152,16 @@ def test_a_second_search_is_drawn_beside_the_first(finish_run: Callable[..., Pat
     assert sum({"alpha", "gamma"} <= some and "beta" not in some for some in texts) == 1
     assert sum("beta" in some and "alpha" not in some for some in texts) == 1
     assert len(found) == 7
+
+
+def test_the_worth_of_each_part_is_a_table_of_the_first_round(finish_run: Callable[..., Path]) -> None:
+    names = ("", "classifier", "votes", "classifier")
+    rounds = [trial(60 - number) | {"without": name} for number, name in enumerate(names)]
+    text = " ".join(Page(write_report(finish_run(EVALUATION, rounds, "mix-parts")).read_text("utf-8")).text.split())
+    assert "none 60.00 20.00 12.00 60.00" in text
+    assert "votes 58.00" in text
+    assert text.count("classifier ") == 1
+    assert "classifier 59.00" in text
 
 
 def test_a_map_shows_the_best_of_what_it_hides() -> None:

@@ -1,0 +1,114 @@
+"""The fit of the weights of a score's parts, on made-up candidates whose right weights are known.
+
+Shapes: R texts, C candidates of all texts together, L labels.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from astec.export.artifact.scoring.parts import Parts
+from astec.export.artifact.shortlist.candidates import Candidates
+from astec.trainer.modules.candidate_judge import CandidateJudge
+from astec.trainer.modules.mix_fit import MixFit, fit_mix, with_label_text
+from astec.trainer.settings.config import MixSection
+
+NUM_TEXTS, NUM_LABELS, PSP_WEIGHT = 400, 60, 0.25
+WEIGHTS_L = np.linspace(1, 4, NUM_LABELS)
+
+
+class MadeUp:
+    """Texts whose candidates are all labels; a label is relevant by a logistic model of the parts in `told`."""
+
+    def __init__(self, told: dict[str, float]) -> None:
+        generator = np.random.default_rng(0)
+        labels_C = np.tile(np.arange(NUM_LABELS, dtype=np.int32), NUM_TEXTS)
+        names = ("classifier", "similarity", "votes", "sparse", "label_text")
+        drawn = {name: generator.standard_normal(len(labels_C)).astype(np.float32) for name in names}
+        logits_C = sum(weight * drawn[name] for name, weight in told.items()) - 4.0
+        relevant_C = generator.random(len(labels_C)) < 1 / (1 + np.exp(-logits_C))
+        relevant_RL = relevant_C.reshape(NUM_TEXTS, NUM_LABELS)
+        relevant_RL[:, 0] |= ~relevant_RL.any(axis=1)
+        self.relevant_RL = csr_matrix(relevant_RL.astype(np.float32))
+        self.label_text_C: NDArray[np.float32] = drawn.pop("label_text")
+        self.parts = Parts(**drawn)
+        offsets = NUM_LABELS * np.arange(NUM_TEXTS + 1)
+        self.candidates = Candidates(labels_C, self.parts.similarity, self.parts.votes, offsets)
+
+    def fit(self, allowed: MixSection = MixSection(), *, label_text: bool = True) -> MixFit:  # noqa: B008 - frozen
+        label_text_C = self.label_text_C if label_text else None
+        return fit_mix(
+            self.parts, label_text_C, self.candidates, self.relevant_RL, WEIGHTS_L, PSP_WEIGHT, allowed, seed=0
+        )
+
+
+def test_parts_that_tell_get_their_weights_and_others_none() -> None:
+    fit = MadeUp({"classifier": 1.0, "sparse": 2.0}).fit()
+    weights = fit.shares.weights()
+    assert weights.as_logits
+    assert weights.similarity == weights.votes == weights.reranker == fit.label_text_share == 0
+    assert weights.sparse / weights.classifier == pytest.approx(2, abs=0.4)
+
+
+def test_label_texts_share_the_sparse_term() -> None:
+    fit = MadeUp({"sparse": 1.0, "label_text": 3.0}).fit()
+    assert fit.label_text_share == pytest.approx(0.75, abs=0.06)
+    assert fit.shares.gamma == 1, "nothing else tells"
+
+
+def test_label_texts_alone_are_the_whole_sparse_term() -> None:
+    made_up = MadeUp({"label_text": 2.0})
+    made_up.parts = replace(made_up.parts, sparse=None)
+    fit = made_up.fit()
+    assert fit.label_text_share == 1
+    assert fit.shares.gamma == 1
+    mixed = with_label_text(made_up.parts, made_up.label_text_C, 1.0)
+    assert mixed.sparse is made_up.label_text_C
+
+
+def test_the_parts_with_label_texts_are_those_that_were_fitted() -> None:
+    made_up = MadeUp({"sparse": 1.0, "label_text": 3.0})
+    fit = made_up.fit()
+    mixed = with_label_text(made_up.parts, made_up.label_text_C, fit.label_text_share)
+    judge = CandidateJudge(made_up.candidates, made_up.relevant_RL, WEIGHTS_L)
+    figures = judge.figures(mixed.scores(fit.shares.weights()))
+    best = next(trial for trial in fit.rounds if trial["objective"] == fit.objective)
+    assert figures["P@1"] == pytest.approx(float(best["P@1"]), abs=3), "weights of other texts rank about as well"
+
+
+@pytest.mark.parametrize("part", ["similarity", "votes"])
+def test_a_part_that_the_settings_leave_out_has_no_weight(part: str) -> None:
+    told = MadeUp({part: 2.0, "classifier": 1.0})
+    assert getattr(told.fit().shares.weights(), part) > 0
+    assert getattr(told.fit(MixSection(**{part: False})).shares.weights(), part) == 0
+
+
+def test_label_texts_that_the_settings_leave_out_have_no_share() -> None:
+    told = MadeUp({"label_text": 2.0, "classifier": 1.0})
+    assert told.fit().label_text_share > 0
+    assert told.fit(MixSection(label_text=False)).label_text_share == 0
+
+
+def test_parts_that_say_nothing_leave_an_order_all_the_same() -> None:
+    made_up = MadeUp({"classifier": 1.0})
+    nothing_C = np.zeros_like(made_up.parts.votes)
+    made_up.parts = Parts(nothing_C, nothing_C, nothing_C)
+    fit = made_up.fit(label_text=False)
+    assert sum(fit.shares.weights().parts().values()) > 0
+
+
+def test_texts_without_candidates_are_no_obstacle() -> None:
+    empty = np.empty(0, np.float32)
+    candidates = Candidates(np.empty(0, np.int32), empty, empty, np.zeros(4, np.int64))
+    relevant_RL = csr_matrix(np.eye(3, NUM_LABELS, dtype=np.float32))
+    parts = Parts(empty, empty, empty)
+    fit = fit_mix(parts, None, candidates, relevant_RL, WEIGHTS_L, PSP_WEIGHT, MixSection(), seed=0)
+    assert fit.objective == 0
+
+
+def test_the_same_seed_gives_the_same_fit() -> None:
+    made_up = MadeUp({"classifier": 1.0, "votes": 1.0})
+    assert made_up.fit() == made_up.fit()

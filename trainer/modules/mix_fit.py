@@ -1,0 +1,185 @@
+"""The fit of the weights of a score's parts: a logistic regression on held-out texts, over the parts' logits.
+
+The regression is fitted twice: on all candidates, and then on the best of each text by the first fit, among which the
+ranking is decided. It is judged by cross-fitting, each text by weights that were fitted on other texts, and parts that
+are worth too little are left out one by one.
+
+Shapes: R held-out texts, C their candidates, B the best of these, F parts, L labels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from astec.export.artifact.scoring.parts import Parts
+from astec.export.artifact.scoring.shares import PartWeights, Shares
+from astec.export.artifact.shortlist.candidates import Candidates
+from astec.export.calibration.logistic_regression import LogisticRegression, fit_logistic_regression
+from astec.trainer.modules.candidate_judge import NEGLIGIBLE, CandidateJudge, objective
+from astec.trainer.settings.config import MixSection
+
+LABEL_TEXT = "label_text"
+_BEST = 50
+_FOLDS = 5
+_RIDGE = 1e-3  # for each unit of worth, on weights of features with a standard deviation of 1
+
+
+@dataclass(frozen=True, slots=True)
+class MixFit:
+    """Fitted weights.
+
+    Attributes:
+        shares: the weights, as shares of logits.
+        label_text_share: the share of the label texts within the sparse term.
+        objective: what the parts reach on texts that their weights were not fitted on.
+        rounds: what each set of parts reached: the one that was kept, and those with one part less; a line names the
+            part that it leaves out, its figures and its objective.
+    """
+
+    shares: Shares
+    label_text_share: float
+    objective: float
+    rounds: list[dict[str, float | str]]
+
+
+def fit_mix(
+    parts: Parts,
+    label_text_C: NDArray[np.float32] | None,
+    candidates: Candidates,
+    relevant_RL: csr_matrix,
+    weights_L: NDArray[np.float64],
+    psp_weight: float,
+    allowed: MixSection,
+    seed: int,
+) -> MixFit:
+    """Fit the weights of the parts that help.
+
+    Args:
+        parts: the logits of the candidates.
+        label_text_C: the cosine of each candidate's own text and the query; None where labels have no texts.
+        candidates: of the R texts.
+        relevant_RL: the labels of the texts.
+        weights_L: inverse propensities.
+        psp_weight: how many points of P a point of PSP is worth.
+        allowed: the parts that may have a weight.
+        seed: of the folds.
+    """
+    columns = _columns(parts, label_text_C, allowed)
+    judge = CandidateJudge(candidates, relevant_RL, weights_L)
+    fitter = _Fitter(columns, candidates, judge, psp_weight, seed)
+    kept, rounds = list(columns), [fitter.judge_without(list(columns), None)]
+    reached = float(rounds[0]["objective"])
+    while len(kept) > 1:
+        trials = [fitter.judge_without(kept, name) for name in kept]
+        rounds += trials
+        best = max(trials, key=lambda trial: float(trial["objective"]))
+        if float(best["objective"]) < reached - NEGLIGIBLE:
+            break
+        kept.remove(str(best["without"]))
+        reached = float(best["objective"])
+    fit = fitter.fit(kept)
+    weights = dict(zip(kept, fit.weights.tolist(), strict=True))
+    if not any(weights.values()):
+        weights[kept[0]] = 1.0  # no part says anything: any order is as good
+    label_text = weights.pop(LABEL_TEXT, 0.0)
+    sparse = weights.get("sparse", 0.0) + label_text
+    none = PartWeights(0.0, 0.0, 0.0, 0.0, 0.0, fit.bias, as_logits=True)
+    shares = Shares.of_logits(none._replace(**weights | {"sparse": sparse}))
+    return MixFit(shares, label_text / sparse if sparse else 0.0, reached, rounds)
+
+
+def with_label_text(parts: Parts, label_text_C: NDArray[np.float32] | None, share: float) -> Parts:
+    """Return the parts with the label texts in the sparse term, as `astec.export.model.label_text_term` mixes them."""
+    if label_text_C is None or not share:
+        return parts
+    if parts.sparse is None:
+        return replace(parts, sparse=label_text_C)
+    return replace(parts, sparse=np.float32(1 - share) * parts.sparse + np.float32(share) * label_text_C)
+
+
+def _columns(
+    parts: Parts, label_text_C: NDArray[np.float32] | None, allowed: MixSection
+) -> dict[str, NDArray[np.float32]]:
+    """Return the logits of each part that may have a weight, by its name."""
+    columns = {
+        "classifier": parts.classifier,
+        "similarity": parts.similarity if allowed.similarity else None,
+        "sparse": parts.sparse,
+        "votes": parts.votes if allowed.votes else None,
+        "reranker": parts.reranker,
+        LABEL_TEXT: label_text_C if allowed.label_text else None,
+    }
+    return {name: column_C for name, column_C in columns.items() if column_C is not None}
+
+
+class _Fitter:
+    """Fits and judges sets of parts on the best candidates of each text, which all parts together choose."""
+
+    def __init__(
+        self,
+        columns: dict[str, NDArray[np.float32]],
+        candidates: Candidates,
+        judge: CandidateJudge,
+        psp_weight: float,
+        seed: int,
+    ) -> None:
+        self._psp_weight, self._judge, self._num_candidates = psp_weight, judge, len(candidates.labels)
+        worth_C = np.ones(len(judge.hits))
+        if judge.hits.any():
+            # A point of PSP@k is a relevant label of the mean gain.
+            worth_C += psp_weight * judge.gains * (judge.hits.sum() / judge.gains.sum())
+        features_CF = np.stack([column_C.astype(np.float64) for column_C in columns.values()], axis=1)
+        first = _regress(features_CF, judge.hits, worth_C)
+        self._best_B = _best_of_each(features_CF @ first.weights, candidates.offsets)
+        self._columns = {name: features_CF[self._best_B, number] for number, name in enumerate(columns)}
+        self._hits_B, self._worth_B = judge.hits[self._best_B], worth_C[self._best_B]
+        folds_R = np.random.default_rng(seed).permutation(len(candidates.offsets) - 1) % _FOLDS
+        self._folds_B = np.repeat(folds_R, np.diff(candidates.offsets))[self._best_B]
+
+    def fit(self, kept: list[str]) -> LogisticRegression:
+        """Fit the weights of some parts on all texts."""
+        return _regress(self._features(kept), self._hits_B, self._worth_B)
+
+    def judge_without(self, kept: list[str], left_out: str | None) -> dict[str, float | str]:
+        """Return the figures of some parts but one, each text ranked by weights that were fitted on other texts."""
+        features_BF = self._features([name for name in kept if name != left_out])
+        sums_B = np.empty(len(features_BF))
+        for fold in range(_FOLDS):
+            judged_B = self._folds_B == fold
+            # Where texts of a single fold have candidates, there are no others to fit on.
+            learnt_B = judged_B if judged_B.all() else ~judged_B
+            fit = _regress(features_BF[learnt_B], self._hits_B[learnt_B], self._worth_B[learnt_B])
+            sums_B[judged_B] = features_BF[judged_B] @ fit.weights
+        scores_C = np.full(self._num_candidates, -np.inf, np.float32)
+        scores_C[self._best_B] = sums_B
+        figures = self._judge.figures(scores_C)
+        return {"without": left_out or "", **figures, "objective": objective(figures, self._psp_weight)}
+
+    def _features(self, names: list[str]) -> NDArray[np.float64]:
+        return np.stack([self._columns[name] for name in names], axis=1)
+
+
+def _regress(
+    features_PF: NDArray[np.float64], hits_P: NDArray[np.bool_], worth_P: NDArray[np.float64]
+) -> LogisticRegression:
+    """Fit weights that are at least 0; their penalty is the same whatever the units of the features."""
+    if not len(hits_P):
+        return LogisticRegression(np.zeros(features_PF.shape[1]), 0.0)
+    spread_F = features_PF.std(axis=0)
+    spread_F[spread_F == 0] = 1
+    fit = fit_logistic_regression(
+        features_PF / spread_F, hits_P, worth_P, ridge=_RIDGE * float(worth_P.sum()), nonnegative=True
+    )
+    return LogisticRegression(fit.weights / spread_F, fit.bias)
+
+
+def _best_of_each(sums_C: NDArray[np.float64], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the candidates that are among the best of their text, ascending; equal ones in the order they come."""
+    rows_C = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    order_C = np.lexsort((-sums_C, rows_C))
+    ranks_C = np.arange(len(sums_C)) - offsets[rows_C]
+    return np.sort(order_C[ranks_C < _BEST])
