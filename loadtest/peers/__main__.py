@@ -27,7 +27,7 @@ from astec.loadtest.peers.comparison_table import comparison_table
 from astec.loadtest.peers.environments import PACKAGES, InstallError, find_python
 from astec.loadtest.peers.peer_measurement import PeerError, PeerResult, measure_ours, measure_peer
 from astec.loadtest.peers.peer_split import PeerSplit
-from astec.loadtest.peers.tools import TOOLS
+from astec.loadtest.peers.tools.catalogue import TOOLS
 
 _COMMAND = "peers"
 _TABLE_WIDTH = 132

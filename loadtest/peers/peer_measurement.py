@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from astec.export.artifact.store import Artifact
 from astec.loadtest.child_output import last_line
-from astec.loadtest.peers import tools as peer_tools
 from astec.loadtest.peers.peer_split import PeerSplit
-from astec.loadtest.peers.tools import RANKED_FILE, TIMES_FILE, TOOLS, TOP_K, TRAINING_FILE
+from astec.loadtest.peers.tools import run_tool
+from astec.loadtest.peers.tools.catalogue import TOOLS
+from astec.loadtest.peers.tools.tool import RANKED_FILE, TIMES_FILE, TOP_K, TRAINING_FILE
 from astec.loadtest.report.disk_size import disk_size_bytes
 from astec.server.engine.predictor import Predictor
 
@@ -127,11 +128,11 @@ def measure_peer(
 def _run_tool(
     python: Path, job: str, name: str, data: Path, model: Path, environment: dict[str, str], timeout_s: float
 ) -> None:
-    """Run a job of `tools.py`, which is started by its path.
+    """Run a job of `run_tool.py`, which is started by its path.
 
     `-P` keeps the folder of that file out of the import path: modules beside it would hide packages of the same name.
     """
-    command = [str(python), "-P", peer_tools.__file__, job, name, str(data), str(model)]
+    command = [str(python), "-P", run_tool.__file__, job, name, str(data), str(model)]
     try:
         done = subprocess.run(
             command, env=environment, capture_output=True, text=True, errors="replace", timeout=timeout_s, check=False

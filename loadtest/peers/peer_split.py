@@ -18,7 +18,7 @@ from astec.export.artifact.text.bags import Query
 from astec.export.artifact.text.folding import fold
 from astec.export.ranking_metrics import RankingMetrics, inverse_propensities
 from astec.export.readers import open_dataset
-from astec.loadtest.peers.tools import (
+from astec.loadtest.peers.tools.tool import (
     FEATURIZER,
     TEST_FEATURES,
     TEST_TEXTS,

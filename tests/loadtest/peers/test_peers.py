@@ -24,7 +24,7 @@ from astec.loadtest.peers.environments import OMIKUJI, InstallError, Package, fi
 from astec.loadtest.peers.peer_measurement import PeerError, PeerResult, measure_ours, measure_peer
 from astec.loadtest.peers.peer_server import NotServableError, open_responder
 from astec.loadtest.peers.peer_split import PeerSplit
-from astec.loadtest.peers.tools import TEST_FEATURES, TEST_TEXTS, TRAIN_FEATURES, TRAIN_LABELS, TRAIN_TEXTS
+from astec.loadtest.peers.tools.tool import TEST_FEATURES, TEST_TEXTS, TRAIN_FEATURES, TRAIN_LABELS, TRAIN_TEXTS
 from astec.server.offline.evaluate import measure
 
 PROPENSITY = (0.55, 1.5)
