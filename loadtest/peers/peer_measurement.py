@@ -48,6 +48,7 @@ class PeerResult:
         model_bytes: size of that model.
         query_us: microseconds for one query given as features, the median.
         text_query_us: microseconds for one query given as a text, the median.
+        errors: the standard errors of the metrics over the test texts, in percent.
     """
 
     name: str
@@ -57,6 +58,7 @@ class PeerResult:
     model_bytes: int | None = None
     query_us: float | None = None
     text_query_us: float | None = None
+    errors: dict[str, float] = field(default_factory=dict)
 
 
 def measure_ours(artifact: Artifact, split: PeerSplit) -> PeerResult:
@@ -77,11 +79,13 @@ def measure_ours(artifact: Artifact, split: PeerSplit) -> PeerResult:
         times_R[row] = perf_counter() - begun
         featurize_R[row] = stages.featurize_s
         ranked_RK[row, : len(ranking.label_ids)] = ranking.label_ids
+    accuracy = split.measure(label_ids[ranked_RK])
     seconds = artifact.manifest.training.get("seconds")
     return PeerResult(
         name="astec",
         note=f"{artifact.manifest.model.name} {artifact.manifest.model.version}",
-        metrics=split.measure(label_ids[ranked_RK]),
+        metrics=accuracy.metrics,
+        errors=accuracy.errors,
         train_s=float(seconds) if isinstance(seconds, int | float) else None,
         model_bytes=disk_size_bytes(artifact.path),
         query_us=_median_us(times_R - featurize_R),
@@ -114,10 +118,12 @@ def measure_peer(
     _run_tool(python, "ask", name, data, model, {**os.environ, **ONE_THREAD}, timeout_s)
     training = json.loads((folder / TRAINING_FILE).read_text())
     query_us = _median_us(np.load(folder / TIMES_FILE))
+    accuracy = split.measure(np.load(folder / RANKED_FILE))
     return PeerResult(
-        name=name,
+        name=split.row_name(name),
         note=f"{tool.distribution} {training['version']}",
-        metrics=split.measure(np.load(folder / RANKED_FILE)),
+        metrics=accuracy.metrics,
+        errors=accuracy.errors,
         train_s=training["train_s"] + (0.0 if tool.reads_texts else split.prepare_s),
         model_bytes=disk_size_bytes(model),
         query_us=None if tool.reads_texts else query_us,
