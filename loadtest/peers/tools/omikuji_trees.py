@@ -29,14 +29,17 @@ class OmikujiParabel(TextTool[list[tuple[int, float]], list[tuple[int, float]]])
     changes: ClassVar[dict[str, int | bool]] = {}
 
     def load(self) -> None:
-        """Write the training data in the XC repository's format, the only one that the library reads."""
+        """Write the training data in the XC repository's format, the only one that the library reads.
+
+        It refuses a line that ends with a space, so a text without any known token is its labels alone.
+        """
         features_NV, labels_NL = self._features(TRAIN_FEATURES), self._features(TRAIN_LABELS)
         self._file = self._data / "train.xc.txt"
         with self._file.open("w") as stream:
             print(*features_NV.shape, labels_NL.shape[1], file=stream)
             for row in range(len(features_NV.indptr) - 1):
-                pairs = " ".join(f"{feature}:{weight:.7g}" for feature, weight in _pairs(features_NV, row))
-                print(",".join(str(label) for label, _ in _pairs(labels_NL, row)), pairs, file=stream)
+                pairs = (f"{feature}:{weight:.7g}" for feature, weight in _pairs(features_NV, row))
+                print(",".join(str(label) for label, _ in _pairs(labels_NL, row)), *pairs, file=stream)
 
     def train(self) -> None:
         """Train on all CPUs and write the model to disk."""

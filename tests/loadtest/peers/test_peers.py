@@ -24,6 +24,7 @@ from astec.loadtest.peers.environments import OMIKUJI, InstallError, Package, fi
 from astec.loadtest.peers.peer_measurement import PeerError, PeerResult, measure_ours, measure_peer
 from astec.loadtest.peers.peer_server import NotServableError, open_responder
 from astec.loadtest.peers.peer_split import PeerSplit
+from astec.loadtest.peers.tools.omikuji_trees import OmikujiParabel
 from astec.loadtest.peers.tools.one_vs_rest import BIASES_FILE, WEIGHTS_FILE, OneVsRest
 from astec.loadtest.peers.tools.tool import TEST_FEATURES, TEST_TEXTS, TRAIN_FEATURES, TRAIN_LABELS, TRAIN_TEXTS
 from astec.server.offline.evaluate import measure
@@ -180,6 +181,18 @@ def test_a_tool_is_trained_and_asked(shop: Path, tmp_path: Path) -> None:
     assert row["train_s"] > 0
     assert 0 < row["query_us"] < row["text_query_us"]
     assert f"{row['metrics']['PSP@5']:.2f}" in result.output
+
+
+def test_a_text_without_a_known_token_is_its_labels_alone_for_omikuji(shop: Path, tmp_path: Path) -> None:
+    """omikuji refuses a file with a line that ends with a space."""
+    with (shop / "train.jsonl").open("a") as stream:
+        stream.write(json.dumps({"text": "?!", "labels": ["red", "shoes"]}) + "\n")
+    split = PeerSplit.read(shop, shop, PROPENSITY)
+    split.write(tmp_path)
+    OmikujiParabel(tmp_path, tmp_path / "model").load()
+    lines = (tmp_path / "train.xc.txt").read_text().splitlines()
+    assert lines[-1] == ",".join(str(label) for label in sorted(label_ids(split, "red", "shoes")))
+    assert not [line for line in lines if line.endswith(" ")]
 
 
 def test_one_vs_rest_ranks_by_weights_and_biases(split: PeerSplit, tmp_path: Path) -> None:
