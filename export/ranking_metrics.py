@@ -90,9 +90,9 @@ class RankingMetrics:
         self._inv_L = None if inv_propensities_L is None else inv_propensities_L.astype(np.float64)
         self._depth = max(ranks)
         self._discounts_K: _Float = 1.0 / np.log2(np.arange(self._depth) + 2.0)
-        self._precision, self._ndcg, self._psp, self._psndcg = np.zeros((4, len(self._ks)))
-        self._best_psp, self._best_psndcg = np.zeros((2, len(self._ks)))
-        self._recall = np.zeros(len(self._recall_ks))
+        weighted = () if inv_propensities_L is None else ("PSP", "PSnDCG")
+        self._ratios = {name: _RatioOfSums(self._ks) for name in ("P", "nDCG", *weighted)}
+        self._ratios["R"] = _RatioOfSums(self._recall_ks)
 
     def update(self, predicted_BK: NDArray[np.int64], relevant: Sequence[NDArray[np.integer]]) -> None:
         """Add a batch to the metrics.
@@ -130,30 +130,49 @@ class RankingMetrics:
         Raises:
             ValueError: there was no row with a relevant label.
         """
+        self._require_points()
+        return self._by_name([ratio.value() for ratio in self._ratios.values()])
+
+    def standard_errors(self) -> dict[str, float]:
+        """Return the standard error of each metric over the rows, in percent.
+
+        PSP@k and PSnDCG@k are ratios of two sums over rows, so theirs are approximate (delta method). NaN with one row.
+
+        Returns:
+            The same keys as `result`.
+
+        Raises:
+            ValueError: there was no row with a relevant label.
+        """
+        self._require_points()
+        return self._by_name([ratio.standard_error(self.points) for ratio in self._ratios.values()])
+
+    def _require_points(self) -> None:
         if not self.points:
             raise ValueError(
                 f"There is nothing to measure: none of {self.skipped} rows has a relevant label that the model knows."
             )
-        metrics = {"P": self._precision / self._ks / self.points, "nDCG": self._ndcg / self.points}
-        if self._inv_L is not None:
-            metrics["PSP"] = self._psp / self._best_psp
-            metrics["PSnDCG"] = self._psndcg / self._best_psndcg
-        named = {f"{name}@{k}": values[i] for name, values in metrics.items() for i, k in enumerate(self._ks)}
-        named |= {f"R@{k}": self._recall[i] / self.points for i, k in enumerate(self._recall_ks)}
-        return {name: 100.0 * float(value) for name, value in named.items()}
+
+    def _by_name(self, fractions: Sequence[_Float]) -> dict[str, float]:
+        return {
+            f"{name}@{k}": 100.0 * float(fraction)
+            for (name, ratio), values in zip(self._ratios.items(), fractions, strict=True)
+            for k, fraction in zip(ratio.ks.tolist(), values, strict=True)
+        }
 
     def _add_plain(self, hits_BK: _Float, truth: "_Truth") -> None:
-        self._precision += self._gains(hits_BK).sum(axis=0)
-        self._ndcg += (self._gains(hits_BK * self._discounts_K) / self._ideal(truth.sizes)).sum(axis=0)
-        hits_to_BK = np.cumsum(hits_BK, axis=1)
-        self._recall += (hits_to_BK[:, self._recall_ks - 1] / truth.sizes[:, None]).sum(axis=0)
+        self._ratios["P"].add(self._gains(hits_BK), np.broadcast_to(self._ks, (len(hits_BK), len(self._ks))))
+        ndcg_Bk = self._gains(hits_BK * self._discounts_K) / self._ideal(truth.sizes)
+        self._ratios["nDCG"].add(ndcg_Bk, np.ones_like(ndcg_Bk))
+        recall_Bk = np.cumsum(hits_BK, axis=1)[:, self._recall_ks - 1] / truth.sizes[:, None]
+        self._ratios["R"].add(recall_Bk, np.ones_like(recall_Bk))
 
     def _add_weighted(self, weights_BK: _Float, best_BK: _Float, truth: "_Truth") -> None:
         ideal_Bk = self._ideal(truth.sizes)
-        self._psp += self._gains(weights_BK).sum(axis=0)
-        self._best_psp += self._gains(best_BK).sum(axis=0)
-        self._psndcg += (self._gains(weights_BK * self._discounts_K) / ideal_Bk).sum(axis=0)
-        self._best_psndcg += (self._gains(best_BK * self._discounts_K) / ideal_Bk).sum(axis=0)
+        self._ratios["PSP"].add(self._gains(weights_BK), self._gains(best_BK))
+        self._ratios["PSnDCG"].add(
+            self._gains(weights_BK * self._discounts_K) / ideal_Bk, self._gains(best_BK * self._discounts_K) / ideal_Bk
+        )
 
     def _gains(self, gains_BK: _Float) -> _Float:
         """Sum gains up to each k: [B, K] -> [B, len(ks)]."""
@@ -179,6 +198,42 @@ def _check_range(what: str, ids: _Int, low: int, limit: int | None) -> None:
         wrong = ids.min() if ids.min() < low else ids.max()
         until = "" if limit is None else f" and below {limit}, the number of labels with a propensity"
         raise ValueError(f"The id {wrong} of a {what} is out of range; it must be at least {low}{until}.")
+
+
+class _RatioOfSums:
+    """The sum of a numerator over rows, divided by the sum of a denominator, at each rank k."""
+
+    def __init__(self, ks: _Int) -> None:
+        self.ks = ks
+        self._above, self._below = np.zeros((2, len(ks)))
+        self._above_squared, self._below_squared, self._product = np.zeros((3, len(ks)))
+
+    def add(self, above_Bk: _Float, below_Bk: NDArray[np.number]) -> None:
+        """Add the numerators and denominators of a batch, [B, len(ks)]."""
+        self._above += above_Bk.sum(axis=0)
+        self._below += below_Bk.sum(axis=0)
+        self._above_squared += (above_Bk**2).sum(axis=0)
+        self._below_squared += (below_Bk**2).sum(axis=0)
+        self._product += (above_Bk * below_Bk).sum(axis=0)
+
+    def value(self) -> _Float:
+        """Return the ratio, [len(ks)]."""
+        ratio_k: _Float = self._above / self._below
+        return ratio_k
+
+    def standard_error(self, num_rows: int) -> _Float:
+        """Return the standard error of the ratio over `num_rows` rows, [len(ks)].
+
+        A row's deviation is its numerator less the ratio times its denominator (delta method); where all denominators
+        are equal, this is the standard error of a mean.
+        """
+        if num_rows < 2:
+            return np.full(len(self.ks), np.nan)
+        ratio_k = self.value()
+        deviations_k = self._above_squared - 2 * ratio_k * self._product + ratio_k**2 * self._below_squared
+        variance_k = np.maximum(deviations_k, 0.0) * num_rows / (num_rows - 1)  # rounding may leave less than 0
+        error_k: _Float = np.sqrt(variance_k) / self._below
+        return error_k
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,8 +43,9 @@ def train(
     data: Annotated[
         Path | None,
         typer.Argument(
-            help="A file, or a folder with train.* in it: JSON Lines, TSV, fastText or the XC repository's sparse "
-            "format, plain or .gz, found by content; or .npy vectors with their labels beside them.",
+            help="A file, or a folder with train.* in it, and valid.* if that is to be held out: JSON Lines, TSV, "
+            "fastText or the XC repository's sparse format, plain or .gz, found by content; or .npy vectors with their "
+            "labels beside them.",
             show_default=False,
         ),
     ] = None,

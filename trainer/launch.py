@@ -13,6 +13,7 @@ from astec.export.console import console
 from astec.export.readers import open_dataset
 from astec.trainer.data.loading import load_training_data
 from astec.trainer.data.training_data import TrainingData
+from astec.trainer.data.validation_file import open_validation_file
 from astec.trainer.failure import fail
 from astec.trainer.numerics.device import DeviceError
 from astec.trainer.parallel.distributed import PeerError, join_world
@@ -165,10 +166,11 @@ def _join_world(device: str, *, tensorboard: bool) -> Iterator[tuple[World, torc
 
 
 def _load(data: Path, settings: TrainerConfig, *, skip_bad_lines: bool) -> TrainingData:
-    dataset = open_dataset(data, "train")
-    loaded = load_training_data(dataset, settings, skip_bad_lines=skip_bad_lines)
-    if dataset.bad_lines or loaded.dropped_rows:
-        console.print(f"left out: {dataset.bad_lines:,} bad lines, {loaded.dropped_rows:,} rows without a label")
+    dataset, valid = open_dataset(data, "train"), open_validation_file(data, settings.validation)
+    loaded = load_training_data(dataset, settings, skip_bad_lines=skip_bad_lines, valid=valid)
+    bad_lines = dataset.bad_lines + (0 if valid is None else valid.bad_lines)
+    if bad_lines or loaded.dropped_rows:
+        console.print(f"left out: {bad_lines:,} bad lines, {loaded.dropped_rows:,} rows without a label")
     return loaded
 
 

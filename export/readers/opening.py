@@ -13,7 +13,7 @@ from astec.export.readers.split_file import Split, find_file
 
 
 def open_dataset(path: Path, split: Split) -> Dataset:
-    """Open the rows of a file, or of the training or test file of a folder.
+    """Open the rows of a file, or of the training, validation or test file of a folder.
 
     Args:
         path: a file, or a folder with files such as `train.jsonl.gz`, `trn_X_Xf.txt` or `train.npy`.

@@ -11,6 +11,7 @@ import os
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -27,10 +28,10 @@ from astec.loadtest.peers.comparison_table import comparison_table
 from astec.loadtest.peers.environments import PACKAGES, InstallError, find_python
 from astec.loadtest.peers.peer_measurement import PeerError, PeerResult, measure_ours, measure_peer
 from astec.loadtest.peers.peer_split import PeerSplit
-from astec.loadtest.peers.tools import TOOLS
+from astec.loadtest.peers.tools.catalogue import TOOLS
 
 _COMMAND = "peers"
-_TABLE_WIDTH = 132
+_TABLE_WIDTH = 180
 
 app = typer.Typer(add_completion=False)
 
@@ -44,6 +45,13 @@ def peers(
         typer.Option(help="Artifact of a model trained on TRAIN, to compare with the tools.", show_default=False),
     ] = None,
     names: Annotated[str, typer.Option("--peers", help="The tools to compare, separated by commas.")] = ",".join(TOOLS),
+    label_texts: Annotated[
+        bool,
+        typer.Option(
+            help="Train each tool a second time, with every label's text as one more training text that carries this "
+            "label: what a tool without a setting for it can be given too. Twice the time."
+        ),
+    ] = True,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Also write all figures to this file.", show_default=False)
     ] = None,
@@ -67,43 +75,61 @@ def peers(
     if json_file is not None and not json_file.parent.is_dir():
         fail(_COMMAND, f"--json: there is no folder {json_file.parent}; make it first")
     try:
-        split = PeerSplit.read(train, test, (propensity_a, propensity_b))
-        results = [] if ours is None else [measure_ours(open_artifact(ours), split)]
+        splits = _read_splits(train, test, (propensity_a, propensity_b), label_texts=label_texts)
+        results = [] if ours is None else [measure_ours(open_artifact(ours), splits[0])]
     except (DataError, ArtifactError, ValueError) as error:
         fail(_COMMAND, str(error))
     with TemporaryDirectory(prefix="astec-peers-") as temporary:
-        interrupted = _compare(chosen, split, Path(temporary), environments.expanduser(), 60 * timeout_minutes, results)
+        interrupted = _compare(
+            chosen, splits, Path(temporary), environments.expanduser(), 60 * timeout_minutes, results
+        )
     Console(width=_TABLE_WIDTH).print(comparison_table(results))
     if json_file is not None:
-        json_file.write_text(json.dumps(_record(split, results), indent=1) + "\n")
+        json_file.write_text(json.dumps(_record(splits[0], results), indent=1) + "\n")
     if interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
 
 
+def _read_splits(train: Path, test: Path, propensity: tuple[float, float], *, label_texts: bool) -> list[PeerSplit]:
+    """Return the split and, where it is asked for and the data has texts, the same with labels' own texts."""
+    splits = [PeerSplit.read(train, test, propensity)]
+    if label_texts and splits[0].has_texts:
+        splits.append(PeerSplit.read(train, test, propensity, label_texts=True))
+    return splits
+
+
 def _compare(
     names: Sequence[str],
-    split: PeerSplit,
+    splits: Sequence[PeerSplit],
     work: Path,
     environments: Path,
     timeout_s: float,
     results: list[PeerResult],
 ) -> bool:
-    """Append a result for every tool; return whether the user interrupted the comparison."""
+    """Append a result for every tool on every split; return whether the user interrupted the comparison."""
     try:
-        split.write(work)
-        featurize_us = split.featurize_us()
-        for name in names:
-            folder = work / name
+        written = [(split, _write(split, work), split.featurize_us()) for split in splits]
+        for name, (split, data, featurize_us) in product(names, written):
+            row_name = split.row_name(name)
+            folder = work / row_name
             folder.mkdir()
             try:
                 python = find_python(PACKAGES[name], environments, _say)
-                _say(f"training and asking {name}")
-                results.append(measure_peer(name, python, split, work, folder, featurize_us, timeout_s))
+                _say(f"training and asking {row_name}")
+                results.append(measure_peer(name, python, split, data, folder, featurize_us, timeout_s))
             except (InstallError, PeerError, OSError) as error:
-                results.append(PeerResult(name, f"{type(error).__name__}: {error}"))
+                results.append(PeerResult(row_name, f"{type(error).__name__}: {error}"))
     except KeyboardInterrupt:
         return True
     return False
+
+
+def _write(split: PeerSplit, work: Path) -> Path:
+    """Write a split to a folder of its own."""
+    data = work / split.row_name("data")
+    data.mkdir()
+    split.write(data)
+    return data
 
 
 def _record(split: PeerSplit, results: Sequence[PeerResult]) -> dict[str, Any]:

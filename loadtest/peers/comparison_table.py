@@ -14,16 +14,21 @@ _MIB = 1 << 20
 
 def comparison_table(results: Sequence[PeerResult]) -> Table:
     """Return a table with one row per model, the best figure of each column in bold."""
-    columns = [[result.metrics.get(name) for result in results] for name in metric_names()]
+    accuracy = [_accuracy_cells(results, name) for name in metric_names()]
     costs = [[getattr(result, name) for result in results] for name in ("train_s", "query_us", "text_query_us")]
     sizes = [None if result.model_bytes is None else result.model_bytes / _MIB for result in results]
-    cells = [_cells(column, 2, max) for column in columns]
-    cells += [_cells(costs[0], 1, min), _cells(sizes, 1, min), *(_cells(column, 0, min) for column in costs[1:])]
+    cells = [
+        *accuracy,
+        _cells(costs[0], 1, min),
+        _cells(sizes, 1, min),
+        *(_cells(column, 0, min) for column in costs[1:]),
+    ]
     table = Table(
         box=None,
-        caption="P@k and PSP@k in percent. train s: from the training file to a model on disk, featurising included. "
-        "query us: one query at a time on one thread, the median over the test texts; first from features, then from "
-        "the text (fastText reads nothing else).",
+        caption="P@k and PSP@k in percent, each with its standard error over the test texts. + label texts: with every "
+        "label's text as one more training text. train s: from the training file to a model on disk, featurising "
+        "included. query us: one query at a time on one thread, the median over the test texts; first from features, "
+        "then from the text (fastText reads nothing else).",
         caption_justify="left",
     )
     table.add_column("model")
@@ -33,6 +38,15 @@ def comparison_table(results: Sequence[PeerResult]) -> Table:
     for result, *row in zip(results, *cells, strict=True):
         table.add_row(result.name, *row, result.note)
     return table
+
+
+def _accuracy_cells(results: Sequence[PeerResult], name: str) -> list[str]:
+    """Return the cells of a metric, each with its standard error where that is known."""
+    figures = _cells([result.metrics.get(name) for result in results], 2, max)
+    errors = [result.errors.get(name) for result in results]
+    return [
+        figure if error is None else f"{figure} ±{error:.1f}" for figure, error in zip(figures, errors, strict=True)
+    ]
 
 
 def _cells(values: Sequence[float | None], decimals: int, better: Callable[[list[float]], float]) -> list[str]:

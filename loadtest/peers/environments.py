@@ -44,6 +44,7 @@ PECOS = Package("libpecos", "1.2.8", ("numpy<2", "scipy<1.14", "scikit-learn", *
 PACKAGES = {
     "omikuji-parabel": OMIKUJI,
     "omikuji-bonsai": OMIKUJI,
+    "dismec": Package("scikit-learn", "1.7.2", ("numpy", "scipy", "joblib", "threadpoolctl")),
     "pecos": PECOS,
     "pecos-text": PECOS,
     "napkinxc": Package("napkinxc", "0.7.2", ("numpy", "scipy", "gdown")),

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from astec.export.artifact.store import Artifact
 from astec.loadtest.child_output import last_line
-from astec.loadtest.peers import tools as peer_tools
 from astec.loadtest.peers.peer_split import PeerSplit
-from astec.loadtest.peers.tools import RANKED_FILE, TIMES_FILE, TOOLS, TOP_K, TRAINING_FILE
+from astec.loadtest.peers.tools import run_tool
+from astec.loadtest.peers.tools.catalogue import TOOLS
+from astec.loadtest.peers.tools.tool import RANKED_FILE, TIMES_FILE, TOP_K, TRAINING_FILE
 from astec.loadtest.report.disk_size import disk_size_bytes
 from astec.server.engine.predictor import Predictor
 
@@ -47,6 +48,7 @@ class PeerResult:
         model_bytes: size of that model.
         query_us: microseconds for one query given as features, the median.
         text_query_us: microseconds for one query given as a text, the median.
+        errors: the standard errors of the metrics over the test texts, in percent.
     """
 
     name: str
@@ -56,6 +58,7 @@ class PeerResult:
     model_bytes: int | None = None
     query_us: float | None = None
     text_query_us: float | None = None
+    errors: dict[str, float] = field(default_factory=dict)
 
 
 def measure_ours(artifact: Artifact, split: PeerSplit) -> PeerResult:
@@ -76,11 +79,13 @@ def measure_ours(artifact: Artifact, split: PeerSplit) -> PeerResult:
         times_R[row] = perf_counter() - begun
         featurize_R[row] = stages.featurize_s
         ranked_RK[row, : len(ranking.label_ids)] = ranking.label_ids
+    accuracy = split.measure(label_ids[ranked_RK])
     seconds = artifact.manifest.training.get("seconds")
     return PeerResult(
         name="astec",
         note=f"{artifact.manifest.model.name} {artifact.manifest.model.version}",
-        metrics=split.measure(label_ids[ranked_RK]),
+        metrics=accuracy.metrics,
+        errors=accuracy.errors,
         train_s=float(seconds) if isinstance(seconds, int | float) else None,
         model_bytes=disk_size_bytes(artifact.path),
         query_us=_median_us(times_R - featurize_R),
@@ -113,10 +118,12 @@ def measure_peer(
     _run_tool(python, "ask", name, data, model, {**os.environ, **ONE_THREAD}, timeout_s)
     training = json.loads((folder / TRAINING_FILE).read_text())
     query_us = _median_us(np.load(folder / TIMES_FILE))
+    accuracy = split.measure(np.load(folder / RANKED_FILE))
     return PeerResult(
-        name=name,
+        name=split.row_name(name),
         note=f"{tool.distribution} {training['version']}",
-        metrics=split.measure(np.load(folder / RANKED_FILE)),
+        metrics=accuracy.metrics,
+        errors=accuracy.errors,
         train_s=training["train_s"] + (0.0 if tool.reads_texts else split.prepare_s),
         model_bytes=disk_size_bytes(model),
         query_us=None if tool.reads_texts else query_us,
@@ -127,11 +134,11 @@ def measure_peer(
 def _run_tool(
     python: Path, job: str, name: str, data: Path, model: Path, environment: dict[str, str], timeout_s: float
 ) -> None:
-    """Run a job of `tools.py`, which is started by its path.
+    """Run a job of `run_tool.py`, which is started by its path.
 
     `-P` keeps the folder of that file out of the import path: modules beside it would hide packages of the same name.
     """
-    command = [str(python), "-P", peer_tools.__file__, job, name, str(data), str(model)]
+    command = [str(python), "-P", run_tool.__file__, job, name, str(data), str(model)]
     try:
         done = subprocess.run(
             command, env=environment, capture_output=True, text=True, errors="replace", timeout=timeout_s, check=False

@@ -1,7 +1,7 @@
 """A public tool behind `POST /predict` on the stack of our server: `peer_server.py TOOL DATA MODEL PORT WORKERS`.
 
-It is started by its path in an environment of the tool's own, like `astec.loadtest.peers.tools`. A query is a folded
-text; the response has label ids and scores.
+It is started by its path in an environment of the tool's own, like
+`astec.loadtest.peers.tools.run_tool`. A query is a folded text; the response has label ids and scores.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ sys.path.append(str(Path(__file__).parents[3]))
 import orjson
 
 from astec.loadtest.peers.endpoint import Respond, serve_endpoint
-from astec.loadtest.peers.tools import TOOLS, TextTool
+from astec.loadtest.peers.tools.catalogue import TOOLS
+from astec.loadtest.peers.tools.tool import TextTool
 
 
 class NotServableError(Exception):

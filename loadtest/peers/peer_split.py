@@ -18,7 +18,7 @@ from astec.export.artifact.text.bags import Query
 from astec.export.artifact.text.folding import fold
 from astec.export.ranking_metrics import RankingMetrics, inverse_propensities
 from astec.export.readers import open_dataset
-from astec.loadtest.peers.tools import (
+from astec.loadtest.peers.tools.tool import (
     FEATURIZER,
     TEST_FEATURES,
     TEST_TEXTS,
@@ -29,10 +29,18 @@ from astec.loadtest.peers.tools import (
 )
 from astec.trainer.data.loading import load_training_data
 from astec.trainer.data.training_data import TrainingData
-from astec.trainer.settings.config import FeaturizerSection, TrainerConfig
+from astec.trainer.settings.config import FeaturizerSection, LabelsSection, TrainerConfig
 
 RANKS = (1, 3, 5)
 _WARM_UP_QUERIES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """P@k and PSP@k in percent, by name, and the standard error of each over the test texts."""
+
+    metrics: dict[str, float]
+    errors: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +48,7 @@ class PeerSplit:
     """A training file and a test file.
 
     Attributes:
-        train: the training file, featurised.
+        train: the training file, featurised; after its texts may come the labels' own texts.
         queries: the queries of the test file, [R].
         relevant: the labels of each query that occur in training, [R].
         inverse_propensities: float64 [L].
@@ -54,27 +62,44 @@ class PeerSplit:
     prepare_s: float
 
     @classmethod
-    def read(cls, train: Path, test: Path, propensity: tuple[float, float]) -> PeerSplit:
+    def read(cls, train: Path, test: Path, propensity: tuple[float, float], *, label_texts: bool = False) -> PeerSplit:
         """Read both files.
+
+        Args:
+            train: the training file, or its folder.
+            test: the test file, or its folder.
+            propensity: A and B of the propensities, which count the training file's texts alone.
+            label_texts: add the text of each label as one more training text that carries this label, where the data
+                has texts; labels have the same ids either way.
 
         Raises:
             DataError: a file cannot be read, or has a bad line.
         """
         begun = perf_counter()
-        data = load_training_data(open_dataset(train, "train"), TrainerConfig(), skip_bad_lines=False)
+        config = TrainerConfig(labels=LabelsSection(as_texts=label_texts))
+        data = load_training_data(open_dataset(train, "train"), config, skip_bad_lines=False)
         prepare_s = perf_counter() - begun
         label_ids = {text: label for label, text in enumerate(data.label_texts)}
         queries, relevant = [], []
         for row in open_dataset(test, "test").rows():
             queries.append(row.query)
             relevant.append(np.array([label_ids[label] for label in row.labels if label in label_ids], np.int64))
-        weights_L = inverse_propensities(data.examples.label_counts(), len(data.examples), *propensity)
+        weights_L = inverse_propensities(data.label_counts(), data.num_texts, *propensity)
         return cls(data, queries, relevant, weights_L, prepare_s)
 
     @property
     def has_texts(self) -> bool:
         """Whether the queries are texts, not feature ids."""
         return self.train.texts is not None
+
+    @property
+    def has_label_texts(self) -> bool:
+        """Whether labels' own texts are among the training texts."""
+        return self.train.num_label_texts > 0
+
+    def row_name(self, name: str) -> str:
+        """Return the name of a tool's row, which says whether the tool learns from labels' own texts."""
+        return f"{name} + label texts" if self.has_label_texts else name
 
     def write(self, folder: Path) -> None:
         """Write all files that the tools read to `folder`."""
@@ -101,16 +126,17 @@ class PeerSplit:
         """Return the test queries folded, in the form in which tools that read texts get them."""
         return [_folded(str(query)) for query in self.queries]
 
-    def measure(self, ranked_RK: NDArray[np.int64]) -> dict[str, float]:
-        """Compute P@k and PSP@k in percent from label ids, best first, padded with -1.
+    def measure(self, ranked_RK: NDArray[np.int64]) -> Accuracy:
+        """Compute P@k and PSP@k from label ids, best first, padded with -1.
 
         Raises:
             ValueError: no test text has a label that occurs in training.
         """
         metrics = RankingMetrics(RANKS, self.inverse_propensities)
         metrics.update(ranked_RK, self.relevant)
-        result = metrics.result()
-        return {name: result[name] for name in metric_names()}
+        result, errors = metrics.result(), metrics.standard_errors()
+        names = metric_names()
+        return Accuracy({name: result[name] for name in names}, {name: errors[name] for name in names})
 
     def label_ids_of(self, label_texts: Sequence[str]) -> NDArray[np.int64]:
         """Map the labels of another model to the split's ids: int64 [number of labels + 1].

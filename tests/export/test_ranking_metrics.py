@@ -216,3 +216,38 @@ def test_neither_row_order_nor_chunking_matters(case, random, chunk):
         rows = order[start : start + chunk]
         metrics.update(predicted[rows], [relevant[row] for row in rows])
     assert metrics.result() == pytest.approx(measure(predicted, relevant, inv_propensities_L=inv_L))
+
+
+def test_the_standard_error_of_precision_is_that_of_a_mean():
+    relevant, predicted = [ids(0), ids(1), ids(2), ids(3, 4)], [[0, 5], [5, 1], [6, 7], [4, 3]]
+    metrics = RankingMetrics(ks=(1, 2), recall_ks=(1,))
+    metrics.update(np.array(predicted[:3], np.int64), relevant[:3])
+    metrics.update(np.array(predicted[3:], np.int64), relevant[3:])
+    errors = metrics.standard_errors()
+    assert errors.keys() == metrics.result().keys()
+    for name, values in (("P@1", [1, 0, 0, 1]), ("P@2", [0.5, 0.5, 0, 1]), ("R@1", [1, 0, 0, 0.5])):
+        assert errors[name] == pytest.approx(100 * np.std(values, ddof=1) / 2), name
+
+
+def test_the_standard_error_of_a_propensity_scored_metric_is_its_spread_over_samples():
+    """Samples of 400 rows are drawn from one distribution 300 times."""
+    rng = np.random.default_rng(3)
+    weights_L = 1 + 9 * rng.random(NUM_LABELS)
+    values, errors = [], []
+    for _ in range(300):
+        metrics = RankingMetrics(ks=(1, 3), inv_propensities_L=weights_L)
+        order = rng.permuted(np.tile(np.arange(NUM_LABELS), (400, 1)), axis=1)
+        relevant = [row[:count] for row, count in zip(order, rng.integers(1, 5, 400), strict=True)]
+        predicted = np.where(rng.random((400, 1)) < 0.4, order[:, :3], order[:, 6:9])
+        metrics.update(predicted, relevant)
+        values.append(metrics.result())
+        errors.append(metrics.standard_errors())
+    for name in ("PSP@1", "PSP@3", "PSnDCG@3"):
+        spread = np.std([value[name] for value in values], ddof=1)
+        assert np.mean([error[name] for error in errors]) == pytest.approx(spread, rel=0.15), name
+
+
+def test_one_row_has_no_standard_error():
+    metrics = RankingMetrics()
+    metrics.update(np.array([[0]], np.int64), [ids(0)])
+    assert math.isnan(metrics.standard_errors()["P@1"])

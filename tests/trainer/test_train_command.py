@@ -295,3 +295,64 @@ def test_another_seed_gives_another_model(
         assert astec_train(shop_file, run, "--seed", seed, *cheap_settings)[0] == 0
         models.append(torch.from_numpy(read_checkpoint(run).model.classifier))
     assert not torch.equal(models[0], models[1])
+
+
+@pytest.mark.parametrize("refit", ["true", "false"])
+def test_a_validation_file_is_held_out_and_learnt_from_in_the_refit(
+    astec_train: Train,
+    shop_file: Path,
+    write_jsonl: WriteJsonl,
+    tmp_path: Path,
+    cheap_settings: tuple[str, ...],
+    refit: str,
+) -> None:
+    valid = [("yellow shoes", ["shoes", "yellow"]), ("red lamp", ["lamp"]), ("lost", [])]
+    write_jsonl(shop_file.parent / "valid.jsonl", valid)
+    settings = "--set", f"validation.refit={refit}", "--set", "labels.as_texts=true"
+    code, said = astec_train(shop_file.parent, tmp_path / "run", *cheap_settings, *settings)
+    assert code == 0, said
+    assert "80 texts to learn from, 2 held out" in said
+    assert "held out: the validation file (validation.split auto); 0.0% of the training file's rows repeat" in said
+    assert "1 labels occur in held-out rows alone" in said
+    assert "1 rows without a label" in said
+    checkpoint = read_checkpoint(tmp_path / "run")
+    training = checkpoint.training
+    assert (training["validation_split"], training["texts"], training["held_out_texts"]) == ("file", 80, 2)
+    assert list(checkpoint.held_out.bags.lengths()) == list(
+        checkpoint.featurizer.transform(["yellow shoes", "red lamp"]).lengths()
+    )
+    assert "yellow" in list(checkpoint.labels)
+    assert checkpoint.point_texts is not None
+    learnt = list(checkpoint.point_texts)
+    assert ("yellow shoes" in learnt, "yellow" in learnt) == (refit == "true", refit == "true")
+    assert learnt[:2] == ["red shoes", "red shoes cheap"]
+
+
+def test_the_last_rows_are_held_out_by_time(
+    astec_train: Train, shop_file: Path, shop_rows: ShopRows, tmp_path: Path, cheap_settings: tuple[str, ...]
+) -> None:
+    code, said = astec_train(shop_file, tmp_path / "run", *cheap_settings, "--set", "validation.split=time")
+    assert code == 0, said
+    assert "held out: the last rows (validation.split time)" in said
+    checkpoint = read_checkpoint(tmp_path / "run")
+    assert (checkpoint.training["validation_split"], checkpoint.training["repeated_texts_percent"]) == ("time", 0.0)
+    last = checkpoint.featurizer.transform([text for text, _ in shop_rows[-8:]])
+    assert checkpoint.held_out.bags.ids.tolist() == last.ids.tolist()
+    assert checkpoint.held_out.points.tolist() == list(range(72, 80))
+
+
+def test_a_log_with_repeated_texts_is_split_by_rows(
+    astec_train: Train, shop_rows: ShopRows, write_jsonl: WriteJsonl, tmp_path: Path, cheap_settings: tuple[str, ...]
+) -> None:
+    log = write_jsonl(tmp_path / "train.jsonl", [*shop_rows[::4], *shop_rows[::4], *shop_rows[::4]])
+    code, said = astec_train(log, tmp_path / "run", *cheap_settings)
+    assert code == 0, said
+    assert "held out: rows, as texts repeat in traffic (validation.split auto); 100.0% of the training file's" in said
+    assert read_checkpoint(tmp_path / "run").training["validation_split"] == "rows"
+
+
+def test_a_split_that_is_not_possible_is_refused_before_the_run_begins(
+    astec_train: Train, shop_file: Path, tmp_path: Path
+) -> None:
+    answer = astec_train(shop_file, tmp_path / "run", "--set", "validation.split=file")
+    assert_refused(answer, tmp_path / "run", "train.jsonl: is no folder", "valid.*", "validation.split=auto")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, vstack
@@ -10,28 +12,34 @@ from astec.export.readers import DataError, Dataset
 from astec.trainer.data.columns import BagColumn, LabelColumn, TextColumn
 from astec.trainer.data.examples import Examples
 from astec.trainer.data.training_data import TrainingData
+from astec.trainer.data.validation_file import require_held_rows, require_same_form
 from astec.trainer.settings.config import TrainerConfig
 
 _MIN_ROWS = 2
 
 
-def load_training_data(dataset: Dataset, config: TrainerConfig, *, skip_bad_lines: bool) -> TrainingData:
+def load_training_data(
+    dataset: Dataset, config: TrainerConfig, *, skip_bad_lines: bool, valid: Dataset | None = None
+) -> TrainingData:
     """Read a training file, number its labels, fit the featurizer and featurise the texts.
 
-    Rows without a label are dropped and counted. With `labels.as_texts`, the labels' own texts follow the file's texts,
+    Rows without a label are dropped and counted. With `labels.as_texts`, the labels' own texts follow the files' texts,
     where the data has texts; a label is left out of these if the featurizer knows no token of it.
 
+    Args:
+        dataset: the training file.
+        config: all settings.
+        skip_bad_lines: count malformed lines and go on.
+        valid: the validation file, if it is to be held out. Its labels and tokens are known too, as those of held-out
+            rows of the training file are.
+
     Raises:
-        DataError: a malformed line (unless they are skipped), or too little data to learn from.
+        DataError: a malformed line (unless they are skipped), too little data to learn from or to judge by, or files
+            that do not fit together.
     """
     labels = LabelColumn()
     queries = TextColumn(config.featurizer) if dataset.num_features is None else BagColumn(dataset.num_features)
-    num_rows = 0
-    for row in dataset.rows(skip_bad_lines=skip_bad_lines):
-        num_rows += 1
-        if row.labels:
-            queries.append(row.query)
-            labels.append(row.labels)
+    num_rows = _read_rows(dataset, queries, labels, skip_bad_lines=skip_bad_lines)
     if len(labels) < _MIN_ROWS:
         raise DataError(
             dataset.paths[0],
@@ -39,12 +47,42 @@ def load_training_data(dataset: Dataset, config: TrainerConfig, *, skip_bad_line
             f"has {len(labels)} rows with a label out of {num_rows}, and at least {_MIN_ROWS} are needed",
             "Bring a file whose rows have a text and labels",
         )
-    dropped = num_rows - len(labels)
+    num_learnt = len(labels)
+    if valid is not None:
+        require_same_form(dataset, valid)
+        num_rows += _read_rows(valid, queries, labels, skip_bad_lines=skip_bad_lines)
+        if len(labels) == num_learnt:
+            remedy = "Bring rows with labels, or set validation.split=texts, which does not read the file"
+            raise DataError(valid.paths[0], None, "has no row with a label to judge by", remedy)
+    data = _featurize(dataset, queries, labels, num_rows - len(labels), labels_as_texts=config.labels.as_texts)
+    data = replace(data, num_valid_texts=len(labels) - num_learnt)
+    require_held_rows(data, config.validation, dataset.paths[0] if valid is None else valid.paths[0])
+    return data
+
+
+def _read_rows(dataset: Dataset, queries: TextColumn | BagColumn, labels: LabelColumn, *, skip_bad_lines: bool) -> int:
+    """Add the rows that have a label to the columns; return the number of all rows.
+
+    Raises:
+        DataError: a malformed line (unless they are skipped).
+    """
+    num_rows = 0
+    for row in dataset.rows(skip_bad_lines=skip_bad_lines):
+        num_rows += 1
+        if row.labels:
+            queries.append(row.query)
+            labels.append(row.labels)
+    return num_rows
+
+
+def _featurize(
+    dataset: Dataset, queries: TextColumn | BagColumn, labels: LabelColumn, dropped: int, *, labels_as_texts: bool
+) -> TrainingData:
     if isinstance(queries, BagColumn):
         names, labels_NL = labels.by_frequency()
         featurizer, bags = queries.featurize(dataset)
         return TrainingData(featurizer, names, Examples(bags, labels_NL), dropped)
-    return _featurize_texts(dataset, queries, labels, dropped, labels_as_texts=config.labels.as_texts)
+    return _featurize_texts(dataset, queries, labels, dropped, labels_as_texts=labels_as_texts)
 
 
 def _featurize_texts(

@@ -32,10 +32,12 @@ class TrainingData:
     Attributes:
         featurizer: turns texts into bags of features.
         label_texts: the text of each label.
-        examples: the texts of the file; after them the labels' own texts, each of which carries that label alone.
+        examples: the texts of the training file; after them those of a validation file, then the labels' own texts,
+            each of which carries that label alone.
         dropped_rows: number of rows without a label, which were left out.
         texts: each text of `examples`, cut to what the featurizer reads; None if the data came as feature ids.
         num_label_texts: how many of the last examples are labels' own texts.
+        num_valid_texts: how many texts are of a validation file; 0 if there is none.
     """
 
     featurizer: Featurizer
@@ -44,10 +46,11 @@ class TrainingData:
     dropped_rows: int
     texts: TextTable | None = None
     num_label_texts: int = 0
+    num_valid_texts: int = 0
 
     @property
     def num_texts(self) -> int:
-        """Number of texts in the file; labels' own texts are not counted."""
+        """Number of texts in the files; labels' own texts are not counted."""
         return len(self.examples) - self.num_label_texts
 
     @property
@@ -56,7 +59,7 @@ class TrainingData:
         return len(self.label_texts)
 
     def label_counts(self, left_out: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
-        """Count the file's texts that carry each label, int64 [L]; the rows `left_out` are not counted."""
+        """Count the files' texts that carry each label, int64 [L]; the rows `left_out` are not counted."""
         labels_NL = self.examples.labels
         counts_L = np.bincount(labels_NL.indices[: labels_NL.indptr[self.num_texts]], minlength=self.num_labels)
         if left_out is None:

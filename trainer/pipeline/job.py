@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from astec.export.console import console
 from astec.trainer.data.examples import Examples
 from astec.trainer.data.training_data import TrainingData
-from astec.trainer.data.validation_split import split_validation
+from astec.trainer.data.validation_split import ValidationSplit, split_validation
 from astec.trainer.run.folder import Run
 from astec.trainer.settings.config import TrainerConfig
 from astec.trainer.training.probe import PROBE_TEXTS
@@ -30,7 +30,7 @@ class Job:
         device: where the models live.
         run: the run folder, and the processes that train together.
         train_rows: rows of `data.examples` to learn from, int64 [N]: texts, then labels' own texts.
-        held_rows: rows of `data.examples` that are held out, int64 [R].
+        split: the validation split.
         train: the examples at `train_rows`.
         held: the examples at `held_rows`, on which the shares are chosen and the model is evaluated.
     """
@@ -40,9 +40,14 @@ class Job:
     device: torch.device
     run: Run
     train_rows: NDArray[np.int64]
-    held_rows: NDArray[np.int64]
+    split: ValidationSplit
     train: Examples
     held: Examples
+
+    @property
+    def held_rows(self) -> NDArray[np.int64]:
+        """Rows of `data.examples` that are held out, int64 [R]."""
+        return self.split.held
 
     @property
     def probe(self) -> Examples:
@@ -65,14 +70,32 @@ def split(data: TrainingData, config: TrainerConfig, device: torch.device, run: 
         ConfigError: the encoder cannot read this data.
     """
     data = data.read_for(config.encoder, config.model.dim)
-    texts = data.examples.bags.take(np.arange(data.num_texts))
-    learnt, held = split_validation(texts, config.validation.size(data.num_texts), config.seed)
+    validation = split_validation(data, config.validation, config.seed)
+    learnt, held = validation.learnt, validation.held
     train_rows = np.append(learnt, data.label_text_rows(held))
     console.print(
         f"{len(learnt):,} texts to learn from, {len(held):,} held out, {data.num_labels:,} labels, "
         f"{data.featurizer.num_features:,} tokens, on {device}",
         soft_wrap=True,
     )
+    console.print(_describe(validation, data, config), soft_wrap=True)
     if data.num_label_texts:
         console.print(f"{data.num_label_texts:,} labels are learnt from as texts, too", soft_wrap=True)
-    return Job(data, config, device, run, train_rows, held, data.examples.take(train_rows), data.examples.take(held))
+    train, held_out = data.examples.take(train_rows), data.examples.take(held)
+    return Job(data, config, device, run, train_rows, validation, train, held_out)
+
+
+def _describe(split: ValidationSplit, data: TrainingData, config: TrainerConfig) -> str:
+    """Return one line that says what is held out, and why."""
+    how = {
+        "texts": "new texts, with all their rows",
+        "rows": "rows, as texts repeat in traffic",
+        "time": "the last rows",
+        "file": "the validation file",
+    }[split.kind]
+    repeated = f"{100 * split.repeated_share:.1f}% of the training file's rows repeat the text of another row"
+    line = f"held out: {how} (validation.split {config.validation.split}); {repeated}"
+    if unseen := int(np.sum(data.label_counts(split.held) == 0)):
+        until = "the refit learns them" if config.validation.refit else "they are not learnt without validation.refit"
+        line += f"; {unseen:,} labels occur in held-out rows alone: {until}"
+    return line

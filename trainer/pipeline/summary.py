@@ -19,6 +19,8 @@ def summarize(job: Job) -> Summary:
         "texts": job.data.num_texts - len(job.held),
         "label_texts": job.data.num_label_texts,
         "held_out_texts": len(job.held),
+        "validation_split": job.split.kind,
+        "repeated_texts_percent": round(100 * job.split.repeated_share, 1),
         "dropped_texts_without_label": job.data.dropped_rows,
         "seconds": round(job.run.elapsed_s(), 1),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({os.cpu_count()} cores)",

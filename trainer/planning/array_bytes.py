@@ -43,7 +43,7 @@ class ArrayBytes:
     def __init__(self, sizes: DataSizes, config: TrainerConfig, setup: Setup) -> None:
         self._sizes, self._config, self._setup = sizes, config, setup
         self.all_texts = sizes.texts + sizes.label_texts
-        self.held = config.validation.size(sizes.texts)
+        self.held = config.validation.size(sizes.texts, sizes.valid_texts)
         self.train_texts = self.all_texts - self.held
         self.row = 4 * config.model.dim
         self.reranker_row = 4 * config.reranker.dim
@@ -56,7 +56,7 @@ class ArrayBytes:
         return 2 * examples + 8 * self.all_texts + sizes.string_bytes
 
     def split_work(self) -> int:
-        """The fingerprints of all tokens, by which equal texts are held out together."""
+        """The fingerprints of all tokens, by which equal texts are found."""
         return 32 * self._sizes.tokens + 64 * self._sizes.texts
 
     @cached_property

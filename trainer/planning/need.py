@@ -128,6 +128,9 @@ class Need:
         for key in _SWITCHES:
             if _setting(self.config, key):
                 yield f"--set {key}=false", self._with(key, False)
+        if self.sizes.valid_texts:
+            unread = replace(self.sizes, texts=self.sizes.texts - self.sizes.valid_texts, valid_texts=0)
+            yield "--set validation.split=texts", replace(self, sizes=unread)
         if len(self.config.seeds) > 1:
             one = self.config.model_copy(update={"seeds": self.config.seeds[:1]})
             yield "one seed", replace(self, config=one)

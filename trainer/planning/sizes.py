@@ -20,7 +20,7 @@ class DataSizes:
     """The sizes of training data.
 
     Attributes:
-        texts: texts of the file that have a label.
+        texts: texts of the files that have a label.
         label_texts: labels' own texts that are learnt from, too.
         tokens: tokens of all texts together.
         pairs: pairs of a text and a label.
@@ -28,6 +28,7 @@ class DataSizes:
         labels: L.
         string_bytes: bytes of the texts, the labels' texts and the vocabulary, with their offsets.
         label_bytes: the part of these that is the labels' texts.
+        valid_texts: how many of the texts are of a validation file.
     """
 
     texts: int
@@ -38,6 +39,7 @@ class DataSizes:
     labels: int
     string_bytes: int
     label_bytes: int
+    valid_texts: int = 0
 
     @classmethod
     def of(cls, data: TrainingData) -> DataSizes:
@@ -55,6 +57,7 @@ class DataSizes:
             labels=data.num_labels,
             string_bytes=sum(table.blob.nbytes + table.offsets.nbytes for table in tables),
             label_bytes=labels.blob.nbytes + labels.offsets.nbytes,
+            valid_texts=data.num_valid_texts,
         )
 
 

@@ -15,12 +15,16 @@ from astec.trainer.settings.config_file import dump_config
 
 
 class Fingerprint(Frozen):
-    """The identity of a training file: number of texts, and the SHA-256 of labels, vocabulary and featurised texts."""
+    """The identity of the data: numbers of texts, and the SHA-256 of labels, vocabulary and featurised texts.
+
+    Settings and data decide which texts are held out; `valid_texts` says how many are of a validation file.
+    """
 
     texts: int
     labels: str
     vocabulary: str
     examples: str
+    valid_texts: int = 0
 
     @classmethod
     def of(cls, data: TrainingData) -> Self:
@@ -34,12 +38,15 @@ class Fingerprint(Frozen):
             labels=data.label_texts.sha256(),
             vocabulary=data.featurizer.vocabulary_sha256(),
             examples=examples.hexdigest(),
+            valid_texts=data.num_valid_texts,
         )
 
     def difference(self, now: Fingerprint) -> str | None:
         """Describe for people how the data of `now` differs from this data; None if it is the same."""
         if now.texts != self.texts:
             return f"it had {self.texts:,} texts with labels then and has {now.texts:,} now"
+        if now.valid_texts != self.valid_texts:
+            return f"{self.valid_texts:,} of its texts were of a validation file then and {now.valid_texts:,} are now"
         changed = [name for name, value in self if value != getattr(now, name)]
         return f"other {' and '.join(changed)} than then" if changed else None
 

@@ -278,23 +278,33 @@ class MixSection(Section):
 
 
 class ValidationSection(Section):
-    """The validation split: training texts that are held out to choose the shares of a score; never a test file."""
+    """The validation split: texts that are held out to choose the shares of a score; never a test file."""
 
+    split: Literal["auto", "texts", "rows", "time", "file"] = Field(
+        "auto",
+        description="what is held out, which should be like the queries to come. texts: new queries, all rows of a "
+        "text or none; rows: traffic in which queries repeat, rows drawn one by one; time: the last rows of the file; "
+        "file: the valid.* of the data folder, all of it; auto: file where there is one, else rows where a quarter of "
+        "the rows repeat the text of another row, else texts. With rows, the shares trust texts that were seen "
+        "before; with texts, they suit new ones",
+    )
     fraction: float = Field(
         0.04,
         gt=0,
         lt=0.5,
-        description="share of the training texts that is held out; more: a more reliable choice, fewer texts to learn "
-        "from",
+        description="share of the training file's texts that is held out (a valid.* is held out whole); more: a more "
+        "reliable choice, fewer texts to learn from",
     )
     min_texts: int = Field(
         1_000, ge=1, description="fewest texts that are held out; but never more than a tenth of a small file for this"
     )
-    max_texts: int = Field(10_000, ge=1, description="most texts that are held out; fewer: more texts to learn from")
+    max_texts: int = Field(
+        10_000, ge=1, description="most texts of the training file that are held out; fewer: more texts to learn from"
+    )
     refit: bool = Field(
         True,
-        description="once the shares are chosen, let the search and the sparse term learn from the held-out texts too; "
-        "more accurate, takes longer",
+        description="once the shares are chosen, let the search and the sparse term learn from the held-out texts too, "
+        "also those of a valid.*; more accurate, takes longer",
     )
     psp_weight: float = Field(
         0.25,
@@ -304,8 +314,15 @@ class ValidationSection(Section):
         "frequent ones; 0: P@k alone counts",
     )
 
-    def size(self, num_texts: int) -> int:
-        """Return the number of texts to hold out of `num_texts`: at least one, and not all."""
+    def size(self, num_texts: int, valid_texts: int = 0) -> int:
+        """Return the number of texts to hold out: at least one, and not all.
+
+        Args:
+            num_texts: texts of all files.
+            valid_texts: how many of them are of a validation file, which is then all that is held out.
+        """
+        if valid_texts:
+            return valid_texts
         wanted = max(round(self.fraction * num_texts), min(self.min_texts, num_texts // 10))
         return max(1, min(wanted, self.max_texts, num_texts - 1))
 

@@ -69,6 +69,7 @@ def tune(
     try:
         # torch and optuna take seconds to load, and optuna is an extra.
         from astec.trainer.data.loading import load_training_data
+        from astec.trainer.data.validation_file import open_validation_file
         from astec.trainer.numerics.device import DeviceError, pick_device
         from astec.trainer.run.folder import RunError
         from astec.trainer.tuning.search import Search, SearchError, check_folder, open_storage
@@ -77,7 +78,8 @@ def tune(
     try:
         settings, chosen = load_config(config, given), pick_device(device)
         check_folder(folder)
-        loaded = load_training_data(open_dataset(data, "train"), settings, skip_bad_lines=skip_bad_lines)
+        dataset, valid = open_dataset(data, "train"), open_validation_file(data, settings.validation)
+        loaded = load_training_data(dataset, settings, skip_bad_lines=skip_bad_lines, valid=valid)
         held = [override.partition("=")[0] for override in given]
         with open_storage(folder) as storage:
             search = Search(folder, loaded, settings, held, metric.value, chosen, storage)

@@ -136,7 +136,7 @@ class Search:
         self._folder = folder
         self._data, self._config, self._device = data, config, device
         self.judged = [f"{metric}@{k}" for k in (1, 3, 5)]
-        self._num_texts = len(data.examples) - config.validation.size(data.num_texts)
+        self._num_texts = len(data.examples) - config.validation.size(data.num_texts, data.num_valid_texts)
         self.space = search_space(config, self._num_texts, held)
         if not self.space:
             raise SearchError("every knob is held by --set; leave one to choose")
@@ -241,6 +241,7 @@ class Search:
         """
         subject = {
             "texts": self._data.num_texts,
+            "texts of a validation file": self._data.num_valid_texts,
             "labels": self._data.label_texts.sha256(),
             "vocabulary": self._data.featurizer.vocabulary_sha256(),
             "settings": self._config.model_dump(),

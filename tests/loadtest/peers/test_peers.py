@@ -10,7 +10,7 @@ from urllib.request import urlopen
 import numpy as np
 import pytest
 from rich.console import Console
-from scipy.sparse import load_npz
+from scipy.sparse import csr_matrix, load_npz, save_npz
 from typer.testing import CliRunner
 
 from astec.export.artifact.store import open_artifact
@@ -24,7 +24,9 @@ from astec.loadtest.peers.environments import OMIKUJI, InstallError, Package, fi
 from astec.loadtest.peers.peer_measurement import PeerError, PeerResult, measure_ours, measure_peer
 from astec.loadtest.peers.peer_server import NotServableError, open_responder
 from astec.loadtest.peers.peer_split import PeerSplit
-from astec.loadtest.peers.tools import TEST_FEATURES, TEST_TEXTS, TRAIN_FEATURES, TRAIN_LABELS, TRAIN_TEXTS
+from astec.loadtest.peers.tools.omikuji_trees import OmikujiParabel
+from astec.loadtest.peers.tools.one_vs_rest import BIASES_FILE, WEIGHTS_FILE, OneVsRest
+from astec.loadtest.peers.tools.tool import TEST_FEATURES, TEST_TEXTS, TRAIN_FEATURES, TRAIN_LABELS, TRAIN_TEXTS
 from astec.server.offline.evaluate import measure
 
 PROPENSITY = (0.55, 1.5)
@@ -83,11 +85,30 @@ def test_all_tools_get_the_same_features_labels_and_texts(split: PeerSplit, tmp_
     assert (tmp_path / TEST_TEXTS).read_text() == "red lamp\ngreen car \na boat\n"
 
 
+def test_label_texts_are_one_more_training_text_each_and_change_no_measurement(
+    split: PeerSplit, shop: Path, tmp_path: Path
+) -> None:
+    richer = PeerSplit.read(shop, shop, PROPENSITY, label_texts=True)
+    richer.write(tmp_path)
+    num_texts, num_labels = split.train.num_texts, split.train.num_labels
+    labels_NL = load_npz(tmp_path / TRAIN_LABELS)
+    assert labels_NL.shape == (num_texts + num_labels, num_labels)
+    assert (labels_NL[num_texts:] != np.eye(num_labels)).sum() == 0, "each label's text carries this label alone"
+    lines = (tmp_path / TRAIN_TEXTS).read_text().splitlines()
+    (red,) = label_ids(split, "red")
+    assert lines[num_texts + red] == f"__label__{red} red"
+    assert list(richer.train.label_texts) == list(split.train.label_texts)
+    assert richer.inverse_propensities.tolist() == split.inverse_propensities.tolist()
+    assert [row.tolist() for row in richer.relevant] == [row.tolist() for row in split.relevant]
+    assert (split.row_name("pecos"), richer.row_name("pecos")) == ("pecos", "pecos + label texts")
+
+
 def test_answers_are_measured_on_the_labels_that_occur_in_training(split: PeerSplit) -> None:
     """Only two texts count: the third has no label that occurs in training."""
     red, lamp, car, blue = label_ids(split, "red", "lamp", "car", "blue")
     ranked_RK = np.array([[lamp, blue, red, -1, -1], [red, car, -1, -1, -1], [red, -1, -1, -1, -1]])
-    figures = split.measure(ranked_RK)
+    accuracy = split.measure(ranked_RK)
+    figures = accuracy.metrics
     assert figures["P@1"] == pytest.approx(100 * (1 + 0) / 2)
     assert figures["P@3"] == pytest.approx(100 * (2 / 3 + 1 / 3) / 2)
     assert figures["P@5"] == pytest.approx(100 * (2 / 5 + 1 / 5) / 2)
@@ -96,6 +117,8 @@ def test_answers_are_measured_on_the_labels_that_occur_in_training(split: PeerSp
     best = weights[[red, lamp]].max() + weights[car]
     assert figures["PSP@1"] == pytest.approx(100 * weights[lamp] / best)
     assert figures["PSP@3"] == pytest.approx(100)
+    assert accuracy.errors["P@1"] == pytest.approx(100 * np.std([1, 0], ddof=1) / np.sqrt(2))
+    assert accuracy.errors.keys() == figures.keys()
 
 
 def test_ours_is_measured_as_astec_evaluate_does(demo_artifact: Path, demo_data: Path) -> None:
@@ -121,13 +144,13 @@ def test_labels_of_a_model_of_other_data_are_matched_by_text(split: PeerSplit) -
 def test_the_best_of_every_column_is_bold_and_what_failed_has_dashes() -> None:
     metrics = {f"{name}@{k}": 50.0 + k for name in ("P", "PSP") for k in (1, 3, 5)}
     results = [
-        PeerResult("astec", "1", metrics | {"P@1": 71.304}, 20.0, 3 << 20, 370.2, 391.4),
+        PeerResult("astec", "1", metrics | {"P@1": 71.304}, 20.0, 3 << 20, 370.2, 391.4, {"P@1": 0.834}),
         PeerResult("quick", "2", metrics | {"P@1": 71.296}, 5.0, 1 << 20, None, 38.0),
         PeerResult("absent", "InstallError: no matching distribution"),
     ]
     table = comparison_table(results)
     cells = {str(column.header): list(column.cells) for column in table.columns}
-    assert cells["P@1"] == ["[bold]71.30[/]", "[bold]71.30[/]", "-"], "what looks equal is equal"
+    assert cells["P@1"] == ["[bold]71.30[/] ±0.8", "[bold]71.30[/]", "-"], "what looks equal is equal"
     assert cells["train s"] == ["20.0", "[bold]5.0[/]", "-"]
     assert cells["MiB"] == ["3.0", "[bold]1.0[/]", "-"]
     assert cells["query us"] == ["[bold]370[/]", "-", "-"]
@@ -149,13 +172,60 @@ def test_a_tool_is_trained_and_asked(shop: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     written = json.loads(record.read_text())
     assert (written["train_texts"], written["test_texts"], written["labels"]) == (61, 3, 9)
-    (row,) = written["results"]
-    assert row["name"] == "omikuji-parabel"
+    row, with_label_texts = written["results"]
+    assert (row["name"], with_label_texts["name"]) == ("omikuji-parabel", "omikuji-parabel + label texts")
+    assert with_label_texts["metrics"]["P@3"] == pytest.approx(50)
+    assert row["errors"]["P@1"] >= 0
     assert row["metrics"]["P@3"] == pytest.approx(50), "all three labels that there are to find"
     assert row["model_bytes"] > 0
     assert row["train_s"] > 0
     assert 0 < row["query_us"] < row["text_query_us"]
     assert f"{row['metrics']['PSP@5']:.2f}" in result.output
+
+
+def test_a_text_without_a_known_token_is_its_labels_alone_for_omikuji(shop: Path, tmp_path: Path) -> None:
+    """omikuji refuses a file with a line that ends with a space."""
+    with (shop / "train.jsonl").open("a") as stream:
+        stream.write(json.dumps({"text": "?!", "labels": ["red", "shoes"]}) + "\n")
+    split = PeerSplit.read(shop, shop, PROPENSITY)
+    split.write(tmp_path)
+    OmikujiParabel(tmp_path, tmp_path / "model").load()
+    lines = (tmp_path / "train.xc.txt").read_text().splitlines()
+    assert lines[-1] == ",".join(str(label) for label in sorted(label_ids(split, "red", "shoes")))
+    assert not [line for line in lines if line.endswith(" ")]
+
+
+def test_one_vs_rest_ranks_by_weights_and_biases(split: PeerSplit, tmp_path: Path) -> None:
+    """The model is written by hand: each label weighs its own word, and two labels have a bias."""
+    split.write(tmp_path)
+    model = tmp_path / "model"
+    model.mkdir()
+    red, lamp, car = label_ids(split, "red", "lamp", "car")
+    words = {name: split.train.featurizer.transform([name]).ids for name in ("red", "lamp", "car")}
+    weights_VL = np.zeros((split.train.featurizer.num_features, split.train.num_labels))
+    for label, name, weight in ((red, "red", 1.0), (lamp, "lamp", 3.0), (car, "car", 2.0)):
+        weights_VL[words[name], label] = weight
+    biases_L = np.full(split.train.num_labels, -1.0)
+    biases_L[red] = -0.5
+    save_npz(model / WEIGHTS_FILE, csr_matrix(weights_VL))
+    np.save(model / BIASES_FILE, biases_L)
+    tool = OneVsRest(tmp_path, model)
+    queries = tool.open()
+    assert tool.labels(tool.ask(queries[0]))[:2] == [lamp, red]
+    assert tool.labels(tool.ask(queries[1]))[:2] == [car, red]
+    assert tool.labels(tool.ask(queries[2]))[0] == red, "no word is known: the biases alone decide"
+
+
+def test_one_vs_rest_learns_and_prunes(split: PeerSplit, tmp_path: Path) -> None:
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed; the comparison installs it for itself")
+    split.write(tmp_path)
+    tool = OneVsRest(tmp_path, tmp_path / "model")
+    tool.load()
+    tool.train()
+    red, lamp = label_ids(split, "red", "lamp")
+    assert set(tool.labels(tool.ask(tool.open()[0]))[:2]) == {red, lamp}
+    weights = load_npz(tmp_path / "model" / WEIGHTS_FILE).data
+    assert np.abs(weights[weights != 0]).min() >= 0.01
 
 
 @pytest.mark.e2e
@@ -185,9 +255,18 @@ def test_a_tool_that_cannot_be_installed_is_a_row_that_says_so(shop: Path, tmp_p
     arguments = [str(shop), str(shop), "--peers", "pecos", "--environments", str(tmp_path / "environments")]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
-    row = next(line for line in result.output.splitlines() if line.strip().startswith("pecos  "))
-    assert " - " in row
-    assert "FileExistsError" in row
+    for name in ("pecos  ", "pecos + label texts  "):
+        row = next(line for line in result.output.splitlines() if line.strip().startswith(name))
+        assert " - " in row
+        assert "FileExistsError" in row
+
+
+def test_label_texts_can_be_left_out(shop: Path, tmp_path: Path) -> None:
+    (tmp_path / "environments").touch()
+    arguments = [str(shop), str(shop), "--peers", "pecos", "--no-label-texts"]
+    result = CliRunner().invoke(app, [*arguments, "--environments", str(tmp_path / "environments")])
+    assert "pecos  " in result.output
+    assert "pecos + label texts" not in result.output
 
 
 @pytest.mark.slow

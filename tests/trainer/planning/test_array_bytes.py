@@ -93,3 +93,8 @@ def test_few_vectors_are_searched_without_a_copy_and_many_are_copied_on_a_cpu() 
 def test_a_gpu_holds_the_vectors_in_two_precisions() -> None:
     own = arrays(sizes=replace(SIZES, labels=10**7))
     assert own.search_on_gpu(8 * 4, 900) > (10**7 + 900) * 8 * (4 + 2)
+
+
+def test_a_validation_file_is_held_out_whole_whatever_the_settings() -> None:
+    own = arrays("validation.max_texts=10", sizes=replace(SIZES, valid_texts=300))
+    assert (own.all_texts, own.held, own.train_texts) == (1000, 300, 700)

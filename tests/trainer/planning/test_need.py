@@ -109,3 +109,12 @@ def test_what_this_process_has_loaded_counts_as_memory_that_it_has(
     monkeypatch.setattr("astec.trainer.planning.need.resident_bytes", lambda: 900 * GIB)
     found = Need.of(SIZES, load_config(None, []), torch.device("cpu"), tmp_path / "run", ALONE)
     assert found.capacity.host_bytes == 5 * GIB + found.plan().loaded_bytes
+
+
+def test_a_validation_file_that_is_too_large_need_not_be_read() -> None:
+    """The candidates of 200,000 held-out texts take much memory; without the file a tenth of these is held out."""
+    large = replace(SIZES, texts=700_000, valid_texts=200_000)
+    config, capacity = load_config(None, []), replace(LARGE, host_bytes=6 * GIB)
+    said = refusal(Need(large, config, ON_CPU, capacity))
+    assert "--set validation.split=texts (" in said
+    assert "validation.split" not in refusal(Need(SIZES, config, ON_CPU, replace(LARGE, host_bytes=2 * GIB)))
