@@ -9,6 +9,7 @@ from scipy.sparse import csr_matrix, vstack
 from astec.export.readers import DataError, Dataset
 from astec.trainer.data.columns import BagColumn, LabelColumn, TextColumn
 from astec.trainer.data.examples import Examples
+from astec.trainer.data.label_text_trial import try_label_texts
 from astec.trainer.data.training_data import TrainingData
 from astec.trainer.settings.config import TrainerConfig
 
@@ -19,7 +20,8 @@ def load_training_data(dataset: Dataset, config: TrainerConfig, *, skip_bad_line
     """Read a training file, number its labels, fit the featurizer and featurise the texts.
 
     Rows without a label are dropped and counted. With `labels.as_texts`, the labels' own texts follow the file's texts,
-    where the data has texts; a label is left out of these if the featurizer knows no token of it.
+    where the data has texts; a label is left out of these if the featurizer knows no token of it. Where that setting is
+    `auto`, a trial on a sample decides; the same data, settings and seed decide the same.
 
     Raises:
         DataError: a malformed line (unless they are skipped), or too little data to learn from.
@@ -44,14 +46,18 @@ def load_training_data(dataset: Dataset, config: TrainerConfig, *, skip_bad_line
         names, labels_NL = labels.by_frequency()
         featurizer, bags = queries.featurize(dataset)
         return TrainingData(featurizer, names, Examples(bags, labels_NL), dropped)
-    return _featurize_texts(dataset, queries, labels, dropped, labels_as_texts=config.labels.as_texts)
+    return _featurize_texts(dataset, queries, labels, dropped, config)
 
 
 def _featurize_texts(
-    dataset: Dataset, queries: TextColumn, labels: LabelColumn, dropped: int, *, labels_as_texts: bool
+    dataset: Dataset, queries: TextColumn, labels: LabelColumn, dropped: int, config: TrainerConfig
 ) -> TrainingData:
     names, labels_NL = labels.by_frequency()
-    if labels_as_texts:
+    as_texts, trial = config.labels.as_texts, None
+    if as_texts == "auto":
+        trial = try_label_texts(queries.table(), names, labels_NL, config.featurizer.build(), config.seed)
+        as_texts = trial is not None and trial.succeeds
+    if as_texts:
         for name in names:
             queries.append(name)
     featurizer, bags = queries.featurize(dataset)
@@ -64,6 +70,7 @@ def _featurize_texts(
         dropped,
         queries.table(rows),
         num_label_texts=len(own_L),
+        label_text_trial=trial,
     )
 
 

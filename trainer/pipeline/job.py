@@ -73,6 +73,19 @@ def split(data: TrainingData, config: TrainerConfig, device: torch.device, run: 
         f"{data.featurizer.num_features:,} tokens, on {device}",
         soft_wrap=True,
     )
-    if data.num_label_texts:
-        console.print(f"{data.num_label_texts:,} labels are learnt from as texts, too", soft_wrap=True)
+    if said := _about_label_texts(data, config):
+        console.print(said, soft_wrap=True)
     return Job(data, config, device, run, train_rows, held, data.examples.take(train_rows), data.examples.take(held))
+
+
+def _about_label_texts(data: TrainingData, config: TrainerConfig) -> str | None:
+    """Say whether labels' own texts are learnt from, and why; None if they are not, and nobody could expect it."""
+    trial = data.label_text_trial
+    learnt = f"{data.num_label_texts:,} labels are learnt from as texts, too" if data.num_label_texts else None
+    if config.labels.as_texts != "auto" or data.texts is None:
+        return learnt
+    learnt = learnt or "labels are not learnt from as texts"
+    if trial is None:
+        return f"{learnt}: there are too few texts to try it"
+    needed = f"at least {trial.least_gain:.2f} are wanted"
+    return f"{learnt}: in a trial before training this changed P@k by {trial.gain:+.2f} points, and {needed}"

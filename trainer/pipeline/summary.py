@@ -14,10 +14,11 @@ from astec.trainer.report.evaluation import Summary
 
 def summarize(job: Job) -> Summary:
     """Return the sizes of the data, the seconds so far, the machine and some settings, by name."""
-    config, device = job.config, job.device
+    config, device, trial = job.config, job.device, job.data.label_text_trial
     return {
         "texts": job.data.num_texts - len(job.held),
         "label_texts": job.data.num_label_texts,
+        **({} if trial is None else {"label_texts_gain_in_trial": round(trial.gain, 2)}),
         "held_out_texts": len(job.held),
         "dropped_texts_without_label": job.data.dropped_rows,
         "seconds": round(job.run.elapsed_s(), 1),

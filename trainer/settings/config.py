@@ -57,10 +57,11 @@ class FeaturizerSection(Section):
 class LabelsSection(Section):
     """Learning from the labels' own texts."""
 
-    as_texts: bool = Field(
-        False,
+    as_texts: bool | Literal["auto"] = Field(
+        "auto",
         description="train on each label's own text too, as a text with that label; more accurate if labels are "
-        "phrases, most of all for rare labels; costs time, memory and latency that grow with the number of labels",
+        "phrases, most of all for rare labels; costs time, memory and latency that grow with the number of labels. "
+        "auto: if a short trial before training finds that it helps",
     )
 
 
