@@ -126,8 +126,9 @@ class SurrogateSection(Section):
     embeddings: str = Field(
         "random",
         min_length=1,
-        description="where token embeddings start from: random; corpus (which tokens occur together); or a .vec, .bin "
-        "or .npy file",
+        description="where token embeddings start from: random; corpus (which tokens occur together); a .vec, .bin or "
+        ".npy file; or the folder of a Hugging Face encoder, which reads each token once before training: it knows "
+        "words that the data does not explain, and costs minutes before training, nothing afterwards",
     )
     epochs: int = Field(
         8, ge=1, description="passes over the training data; more: takes longer, more accurate until it overfits"
@@ -140,13 +141,17 @@ class SurrogateSection(Section):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        if self.embeddings not in ("random", "corpus") and not self.embeddings.endswith(EMBEDDING_SUFFIXES):
+        is_path = "/" in self.embeddings or self.embeddings.endswith(EMBEDDING_SUFFIXES)
+        if self.embeddings not in ("random", "corpus") and not is_path:
             suffixes = ", ".join(EMBEDDING_SUFFIXES)
             raise ValueError(
-                f"embeddings {self.embeddings!r} is neither random nor corpus nor a file called {suffixes}"
+                f"embeddings {self.embeddings!r} is neither random nor corpus nor a file called {suffixes}; write a "
+                f"folder with a slash: ./{self.embeddings}"
             )
         if self.method == "unsupervised" and self.embeddings == "random":
-            raise ValueError("method unsupervised trains no embeddings, random ones are no use: name corpus or a file")
+            raise ValueError(
+                "method unsupervised trains no embeddings, random ones are no use: name corpus, a file or a folder"
+            )
         return self
 
 
