@@ -54,6 +54,7 @@ def test_a_run_holds_configuration_history_and_checkpoint(
     assert checkpoint.model.classifier.shape == (9, 8)
     assert checkpoint.training["held_out_texts"] == 8
     assert f"export it: astec-export {run} ARTIFACT\n" in said
+    assert "labels are not learnt from as texts: there are too few texts to try it" in said
 
     code, said = astec_train(shop_file, run, *cheap_settings)
     assert code == 2
@@ -111,7 +112,7 @@ def assert_refused(answer: tuple[int, str], run: Path, *words: str) -> None:
             '{"text": "red shoes", "labels": ["a"]}\n' * 5 + "{]\n",
             ["train.jsonl:6", "1 bad line of 6", "--skip-bad-lines"],
         ),
-        ('{"text": "", "labels": ["a"]}\n' * 5, ["train.jsonl", "no token occurs in min_df = 2"]),
+        ('{"text": "", "labels": ["a"]}\n' * 5, ["train.jsonl", "no token occurs in min_df = 1", "letters or digits"]),
     ],
     ids=["empty", "without labels", "a bad line", "without words"],
 )

@@ -18,6 +18,7 @@ from astec.export.artifact.labels.text_table import TextTable
 from astec.export.artifact.text.bags import Bags, Query
 from astec.export.artifact.text.featurizer import Featurizer, TextFeaturizer
 from astec.export.artifact.text.id_featurizer import IdFeaturizer
+from astec.export.artifact.text.token_counts import count_tokens
 from astec.export.readers import DataError, Dataset
 from astec.trainer.data.chunks import CHUNK_ROWS, join_bags, text_chunks
 from astec.trainer.settings.config import FeaturizerSection
@@ -50,10 +51,15 @@ class TextColumn:
         """
         texts = self.table()
         try:
-            featurizer = TextFeaturizer.fit(texts, self._settings.build())
+            featurizer = self._fit(texts)
         except ValueError as error:
-            raise DataError(dataset.paths[0], None, str(error), "See --set featurizer.min_df=1") from error
+            remedy = "See --set featurizer.min_df=1, and check that the texts have letters or digits"
+            raise DataError(dataset.paths[0], None, str(error), remedy) from error
         return featurizer, join_bags([featurizer.transform(chunk) for chunk in text_chunks(texts)])
+
+    def _fit(self, texts: TextTable) -> TextFeaturizer:
+        counts = count_tokens(texts, self._settings.build(num_tokens=0))
+        return TextFeaturizer.from_counts(counts, self._settings.build(len(counts)))
 
 
 class BagColumn:

@@ -11,6 +11,7 @@ from scipy.sparse import csr_matrix, vstack
 from astec.export.readers import DataError, Dataset
 from astec.trainer.data.columns import BagColumn, LabelColumn, TextColumn
 from astec.trainer.data.examples import Examples
+from astec.trainer.data.label_text_trial import try_label_texts
 from astec.trainer.data.training_data import TrainingData
 from astec.trainer.data.validation_file import require_held_rows, require_same_form
 from astec.trainer.settings.config import TrainerConfig
@@ -24,7 +25,8 @@ def load_training_data(
     """Read a training file, number its labels, fit the featurizer and featurise the texts.
 
     Rows without a label are dropped and counted. With `labels.as_texts`, the labels' own texts follow the files' texts,
-    where the data has texts; a label is left out of these if the featurizer knows no token of it.
+    where the data has texts; a label is left out of these if the featurizer knows no token of it. Where that setting is
+    `auto`, a trial on a sample decides; the same data, settings and seed decide the same.
 
     Args:
         dataset: the training file.
@@ -54,7 +56,7 @@ def load_training_data(
         if len(labels) == num_learnt:
             remedy = "Bring rows with labels, or set validation.split=texts, which does not read the file"
             raise DataError(valid.paths[0], None, "has no row with a label to judge by", remedy)
-    data = _featurize(dataset, queries, labels, num_rows - len(labels), labels_as_texts=config.labels.as_texts)
+    data = _featurize(dataset, queries, labels, num_rows - len(labels), config)
     data = replace(data, num_valid_texts=len(labels) - num_learnt)
     require_held_rows(data, config.validation, dataset.paths[0] if valid is None else valid.paths[0])
     return data
@@ -76,20 +78,24 @@ def _read_rows(dataset: Dataset, queries: TextColumn | BagColumn, labels: LabelC
 
 
 def _featurize(
-    dataset: Dataset, queries: TextColumn | BagColumn, labels: LabelColumn, dropped: int, *, labels_as_texts: bool
+    dataset: Dataset, queries: TextColumn | BagColumn, labels: LabelColumn, dropped: int, config: TrainerConfig
 ) -> TrainingData:
     if isinstance(queries, BagColumn):
         names, labels_NL = labels.by_frequency()
         featurizer, bags = queries.featurize(dataset)
         return TrainingData(featurizer, names, Examples(bags, labels_NL), dropped)
-    return _featurize_texts(dataset, queries, labels, dropped, labels_as_texts=labels_as_texts)
+    return _featurize_texts(dataset, queries, labels, dropped, config)
 
 
 def _featurize_texts(
-    dataset: Dataset, queries: TextColumn, labels: LabelColumn, dropped: int, *, labels_as_texts: bool
+    dataset: Dataset, queries: TextColumn, labels: LabelColumn, dropped: int, config: TrainerConfig
 ) -> TrainingData:
     names, labels_NL = labels.by_frequency()
-    if labels_as_texts:
+    as_texts, trial = config.labels.as_texts, None
+    if as_texts == "auto":
+        trial = try_label_texts(queries.table(), names, labels_NL, config.featurizer.build(num_tokens=0), config.seed)
+        as_texts = trial is not None and trial.succeeds
+    if as_texts:
         for name in names:
             queries.append(name)
     featurizer, bags = queries.featurize(dataset)
@@ -102,6 +108,7 @@ def _featurize_texts(
         dropped,
         queries.table(rows),
         num_label_texts=len(own_L),
+        label_text_trial=trial,
     )
 
 

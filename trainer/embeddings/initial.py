@@ -1,4 +1,4 @@
-"""The initial token embeddings: random, learnt from the training texts, or read from a file (paper, A.1).
+"""The initial token embeddings: random, learnt from the training texts, or taken from elsewhere (paper, A.1).
 
 Shapes: V vocabulary, F tokens found, D dimensions.
 """
@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from astec.export.artifact.text.featurizer import Featurizer, TextFeaturizer
@@ -17,11 +18,13 @@ from astec.export.readers import DataError
 from astec.export.readers.lines import read_lines
 from astec.trainer.data.examples import Examples
 from astec.trainer.embeddings.corpus import corpus_embeddings
+from astec.trainer.embeddings.distilled import distil
 from astec.trainer.embeddings.fasttext import FastTextModel
 from astec.trainer.embeddings.random import random_embeddings
 from astec.trainer.numerics.device import seeded
 from astec.trainer.settings.config import EMBEDDING_SUFFIXES
 
+_CPU = torch.device("cpu")
 _CHUNK_LINES = 50_000
 _END_OF_SENTENCE = b"</s>"  # fastText's own token, which the featurizer would read as the word "s"
 _SUBWORD_MARK = "~"
@@ -31,22 +34,24 @@ _Found = tuple[NDArray[np.int64], NDArray[np.float32]]
 
 
 def initial_embeddings(
-    source: str, examples: Examples, featurizer: Featurizer, dim: int, seed: int
+    source: str, examples: Examples, featurizer: Featurizer, dim: int, seed: int, device: torch.device = _CPU
 ) -> tuple[NDArray[np.float32], float]:
     """Return token embeddings, float32 [V, D], and the share of tokens that `source` knows; the others are random.
 
-    The vectors of a `.vec` or `.bin` file are scaled by one factor, so that they are as long as random ones (about 1).
-    A `.npy` file has a row for each token in the featurizer's order, and is used unchanged.
+    The vectors of a `.vec` or `.bin` file or of an encoder are scaled by one factor, so that they are as long as random
+    ones (about 1). A `.npy` file has a row for each token in the featurizer's order, and is used unchanged.
 
     Args:
-        source: `random`, `corpus`, or a fastText `.vec`, `.vec.gz` or `.bin` file, or a `.npy` file.
+        source: `random`, `corpus`, a fastText `.vec`, `.vec.gz` or `.bin` file, a `.npy` file, or the folder of a
+            Hugging Face encoder.
         examples: the training texts.
         featurizer: knows the text of each token.
         dim: D, `model.dim`.
         seed: the seed of random embeddings and of the choice of texts.
+        device: where an encoder reads the tokens.
 
     Raises:
-        DataError: a file that cannot be read or does not fit the model.
+        DataError: a file or folder that cannot be read or does not fit the model.
     """
     num_features = featurizer.num_features
     embeddings_VD = random_embeddings(num_features, dim, seeded(seed)).numpy()
@@ -57,25 +62,35 @@ def initial_embeddings(
         tokens_F = np.flatnonzero(learnt_VD.any(axis=1))
         vectors_FD = learnt_VD[tokens_F]
     else:
-        tokens_F, vectors_FD = _read(Path(source), featurizer, dim)
+        tokens_F, vectors_FD = _read(Path(source), featurizer, dim, device)
     embeddings_VD[tokens_F] = vectors_FD
     return embeddings_VD, len(tokens_F) / num_features
 
 
-def _read(path: Path, featurizer: Featurizer, dim: int) -> _Found:
+def _read(path: Path, featurizer: Featurizer, dim: int, device: torch.device) -> _Found:
     if path.suffix == ".npy":
         return _read_npy(path, featurizer.num_features, dim)
-    if not path.name.endswith(EMBEDDING_SUFFIXES):
-        problem, remedy = "is no embeddings file by its name", f"Pass one of {', '.join(EMBEDDING_SUFFIXES)}"
-        raise DataError(path, None, problem, remedy)
     if not isinstance(featurizer, TextFeaturizer):
-        problem = "names its vectors by words, and the features of this data have no names"
+        problem = "has vectors of words, and the features of this data have no names"
         raise DataError(path, None, problem, "Pass a .npy file with a row per feature id, or data with names (Xf.txt)")
-    tokens_F, vectors_FD = (_read_bin if path.suffix == ".bin" else _read_vec)(path, featurizer, dim)
+    if path.is_dir() or not (path.exists() or path.name.endswith(EMBEDDING_SUFFIXES)):
+        tokens_F, vectors_FD = _distil(path, featurizer, dim, device)
+    elif path.name.endswith(EMBEDDING_SUFFIXES):
+        tokens_F, vectors_FD = (_read_bin if path.suffix == ".bin" else _read_vec)(path, featurizer, dim)
+    else:
+        suffixes = ", ".join(EMBEDDING_SUFFIXES)
+        raise DataError(path, None, "is no embeddings file by its name", f"Pass a folder or one of {suffixes}")
     if not np.isfinite(vectors_FD).all():
         raise DataError(path, None, "has a vector that is not finite", "Train or download the vectors again")
     mean_square = float(np.square(vectors_FD, dtype=np.float64).sum(axis=1).mean()) if len(tokens_F) else 0.0
     return tokens_F, vectors_FD / np.float32(mean_square**0.5 or 1)
+
+
+def _distil(folder: Path, featurizer: TextFeaturizer, dim: int, device: torch.device) -> _Found:
+    try:
+        return distil(folder, featurizer, dim, device)
+    except ValueError as error:
+        raise DataError(folder, None, f"has no encoder that can be read: {error}", "Pass another folder") from error
 
 
 def _read_npy(path: Path, num_features: int, dim: int) -> _Found:

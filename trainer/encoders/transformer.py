@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import warnings
-from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
 import torch
@@ -18,12 +17,12 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from astec.export.artifact.manifest import Reads
-from astec.export.artifact.text.pieces import TOKENIZER_FILE
 from astec.export.model.onnx_graph import OPSET, OnnxGraph
+from astec.trainer.encoders.pretrained import load_pretrained, read_tokenizer
 from astec.trainer.encoders.trunk import Trunk
 from astec.trainer.settings.section import KIND_MEANING, EncoderSection
 
-_SAVE = "save model and tokenizer there with save_pretrained(FOLDER)"
+_SETTING = "encoder.model"
 
 
 class TransformerSection(EncoderSection):
@@ -72,10 +71,7 @@ class TransformerSection(EncoderSection):
         Raises:
             ValueError: the file is missing.
         """
-        path = Path(self.model) / TOKENIZER_FILE
-        if not self.model or not path.is_file():
-            raise ValueError(f"encoder.model is {self.model!r}, and must be a folder with a {TOKENIZER_FILE}; {_SAVE}")
-        return path.read_bytes()
+        return read_tokenizer(self.model, _SETTING)
 
 
 class Transformer(Trunk):
@@ -122,30 +118,18 @@ class Transformer(Trunk):
 
 
 def _load(settings: TransformerSection, dim: int) -> Any:  # noqa: ANN401 - its class is named in the folder
-    """Load the model from its folder, in evaluation mode (without dropout).
+    """Load the model from its folder.
 
     Raises:
         ValueError: the library is not installed or cannot read the model, or the model's dimensions are not D.
     """
-    try:
-        from transformers import AutoModel  # takes seconds to load
-        from transformers.utils import logging as own_logging
-    except ImportError as error:
-        raise ValueError(
-            "encoder.kind transformer needs the extra transformer: pip install 'astec[transformer]'"
-        ) from error
-    own_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    own_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        model = AutoModel.from_pretrained(settings.model, local_files_only=True, dtype=torch.float32)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"encoder.model {settings.model!r} cannot be read: {error}; {_SAVE}") from error
+    model = load_pretrained(settings.model, _SETTING)
     found = model.get_input_embeddings().weight.shape[1]
     if found != dim:
         raise ValueError(
             f"the transformer in {settings.model} has {found} dimensions, and model.dim is {dim}; set model.dim={found}"
         )
-    return model.eval()
+    return model
 
 
 def _exported(trunk: Transformer) -> bytes:

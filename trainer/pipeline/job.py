@@ -79,8 +79,8 @@ def split(data: TrainingData, config: TrainerConfig, device: torch.device, run: 
         soft_wrap=True,
     )
     console.print(_describe(validation, data, config), soft_wrap=True)
-    if data.num_label_texts:
-        console.print(f"{data.num_label_texts:,} labels are learnt from as texts, too", soft_wrap=True)
+    if said := _about_label_texts(data, config):
+        console.print(said, soft_wrap=True)
     train, held_out = data.examples.take(train_rows), data.examples.take(held)
     return Job(data, config, device, run, train_rows, validation, train, held_out)
 
@@ -99,3 +99,16 @@ def _describe(split: ValidationSplit, data: TrainingData, config: TrainerConfig)
         until = "the refit learns them" if config.validation.refit else "they are not learnt without validation.refit"
         line += f"; {unseen:,} labels occur in held-out rows alone: {until}"
     return line
+
+
+def _about_label_texts(data: TrainingData, config: TrainerConfig) -> str | None:
+    """Say whether labels' own texts are learnt from, and why; None if they are not, and nobody could expect it."""
+    trial = data.label_text_trial
+    learnt = f"{data.num_label_texts:,} labels are learnt from as texts, too" if data.num_label_texts else None
+    if config.labels.as_texts != "auto" or data.texts is None:
+        return learnt
+    learnt = learnt or "labels are not learnt from as texts"
+    if trial is None:
+        return f"{learnt}: there are too few texts to try it"
+    needed = f"at least {trial.least_gain:.2f} are wanted"
+    return f"{learnt}: in a trial before training this changed P@k by {trial.gain:+.2f} points, and {needed}"

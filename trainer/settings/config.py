@@ -11,6 +11,8 @@ from astec.export.artifact.text.featurizer_config import FeaturizerConfig
 from astec.trainer.settings.encoder_kinds import encoder_section
 from astec.trainer.settings.section import EncoderSection, Section
 
+MOST_TOKENS_KEPT = 65_536
+"""Distinct tokens of the training texts up to which `featurizer.min_df = "auto"` keeps those of a single text."""
 EMBEDDING_SUFFIXES = (".vec", ".vec.gz", ".bin", ".npy")
 _MIN_STEPS = "train for at least this many steps: small data gets more epochs; more: takes longer"
 
@@ -34,8 +36,10 @@ class FeaturizerSection(Section):
         le=8,
         description="length of the longest character n-grams; more: copes better with typos and rare words, slower",
     )
-    min_df: int = Field(
-        2, ge=1, description="drop tokens that occur in fewer training texts; more: smaller model, loses rare words"
+    min_df: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        "auto",
+        description="drop tokens that occur in fewer training texts; more: smaller model, loses rare words. auto: 1 if "
+        f"the texts have at most {MOST_TOKENS_KEPT} distinct tokens, else 2",
     )
     max_features: int = Field(
         2_000_000, ge=1, description="most tokens that are kept, the most frequent first; fewer: less memory"
@@ -46,21 +50,24 @@ class FeaturizerSection(Section):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        self.build()
+        self.build(num_tokens=0)
         return self
 
-    def build(self) -> FeaturizerConfig:
-        """Return these settings as the featurizer's configuration."""
-        return FeaturizerConfig(**self.model_dump())
+    def build(self, num_tokens: int) -> FeaturizerConfig:
+        """Return these settings as the featurizer's configuration, for texts that have so many distinct tokens."""
+        automatic = 1 if num_tokens <= MOST_TOKENS_KEPT else 2
+        min_df = automatic if self.min_df == "auto" else self.min_df
+        return FeaturizerConfig(**{**self.model_dump(), "min_df": min_df})
 
 
 class LabelsSection(Section):
     """Learning from the labels' own texts."""
 
-    as_texts: bool = Field(
-        False,
+    as_texts: bool | Literal["auto"] = Field(
+        "auto",
         description="train on each label's own text too, as a text with that label; more accurate if labels are "
-        "phrases, most of all for rare labels; costs time, memory and latency that grow with the number of labels",
+        "phrases, most of all for rare labels; costs time, memory and latency that grow with the number of labels. "
+        "auto: if a short trial before training finds that it helps",
     )
 
 
@@ -119,8 +126,9 @@ class SurrogateSection(Section):
     embeddings: str = Field(
         "random",
         min_length=1,
-        description="where token embeddings start from: random; corpus (which tokens occur together); or a .vec, .bin "
-        "or .npy file",
+        description="where token embeddings start from: random; corpus (which tokens occur together); a .vec, .bin or "
+        ".npy file; or the folder of a Hugging Face encoder, which reads each token once before training: it knows "
+        "words that the data does not explain, and costs minutes before training, nothing afterwards",
     )
     epochs: int = Field(
         8, ge=1, description="passes over the training data; more: takes longer, more accurate until it overfits"
@@ -133,13 +141,17 @@ class SurrogateSection(Section):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        if self.embeddings not in ("random", "corpus") and not self.embeddings.endswith(EMBEDDING_SUFFIXES):
+        is_path = "/" in self.embeddings or self.embeddings.endswith(EMBEDDING_SUFFIXES)
+        if self.embeddings not in ("random", "corpus") and not is_path:
             suffixes = ", ".join(EMBEDDING_SUFFIXES)
             raise ValueError(
-                f"embeddings {self.embeddings!r} is neither random nor corpus nor a file called {suffixes}"
+                f"embeddings {self.embeddings!r} is neither random nor corpus nor a file called {suffixes}; write a "
+                f"folder with a slash: ./{self.embeddings}"
             )
         if self.method == "unsupervised" and self.embeddings == "random":
-            raise ValueError("method unsupervised trains no embeddings, random ones are no use: name corpus or a file")
+            raise ValueError(
+                "method unsupervised trains no embeddings, random ones are no use: name corpus, a file or a folder"
+            )
         return self
 
 

@@ -35,7 +35,7 @@ def start_encoder(
         own = trunk_class(config.encoder.kind).own_embeddings(config.encoder, dim)
         if own is not None:
             return {"embeddings": own.numpy()}
-        start_VD, found_share = initial_embeddings(source, train, featurizer, dim, seed)
+        start_VD, found_share = initial_embeddings(source, train, featurizer, dim, seed, device)
         if source != "random":
             run.record("embeddings", source=source, found_share=found_share)
         if config.encoder.reads == "words" and isinstance(featurizer, TextFeaturizer):

@@ -26,7 +26,7 @@ from astec.export.artifact.text.featurizer_config import FeaturizerConfig
 from astec.export.artifact.text.folding import fold, fold_and_encode
 from astec.export.artifact.text.id_featurizer import IdFeaturizer
 from astec.export.artifact.text.tfidf import featurize, inverse_document_frequency
-from astec.export.artifact.text.token_counts import count_tokens
+from astec.export.artifact.text.token_counts import TokenCounts, count_tokens
 from astec.export.artifact.text.token_table import build_table, check_table, find_all, hash_texts, look_up
 from astec.export.artifact.text.tokens import Codes, encode_texts, scan, token_text
 
@@ -66,22 +66,34 @@ class TextFeaturizer:
 
     @classmethod
     def fit(cls, texts: Iterable[str], config: FeaturizerConfig) -> TextFeaturizer:
-        """Learn vocabulary and document frequencies; tokens are ordered by falling frequency, then text.
+        """Learn vocabulary and document frequencies.
 
         Raises:
             ValueError: no token reaches `min_df`.
         """
-        counts, names, num_texts = count_tokens(texts, config)
+        return cls.from_counts(count_tokens(texts, config), config)
+
+    @classmethod
+    def from_counts(cls, counts: TokenCounts, config: FeaturizerConfig) -> TextFeaturizer:
+        """Make a featurizer of the tokens that reach `min_df`, ordered by falling frequency, then text.
+
+        Args:
+            counts: of the training texts, by `count_tokens` with the same n-grams.
+            config: its settings.
+
+        Raises:
+            ValueError: no token reaches `min_df`.
+        """
         kept = np.flatnonzero(counts.df >= config.min_df)
         if not len(kept):
             raise ValueError(
-                f"no token occurs in min_df = {config.min_df} of the {num_texts} training texts; lower min_df or bring "
-                "more text"
+                f"no token occurs in min_df = {config.min_df} of the {counts.num_texts} training texts; lower min_df "
+                "or bring more text"
             )
-        tokens = [names[key] for key in counts.keys[kept].tolist()]
+        tokens = [counts.names[key] for key in counts.keys[kept].tolist()]
         order = sorted(range(len(kept)), key=lambda i: (-int(counts.df[kept[i]]), tokens[i]))[: config.max_features]
         vocabulary = TextTable.from_texts(tokens[i] for i in order)
-        return cls(config, vocabulary, inverse_document_frequency(counts.df[kept[order]], num_texts))
+        return cls(config, vocabulary, inverse_document_frequency(counts.df[kept[order]], counts.num_texts))
 
     @classmethod
     def from_names(cls, names: Sequence[str], df_V: NDArray[np.int64], num_texts: int) -> TextFeaturizer:

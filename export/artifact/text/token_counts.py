@@ -23,16 +23,26 @@ _CHUNK_TEXTS = 20_000
 class TokenCounts:
     """Document frequencies of tokens.
 
-    Shapes: `keys` (the hash of each distinct token, ascending) uint64 [U], `df` (the texts it occurs in) int64 [U].
+    Attributes:
+        keys: the hash of each distinct token, ascending, uint64 [U].
+        df: the texts that each token occurs in, int64 [U].
+        names: the text of each token by its hash.
+        num_texts: the number of texts.
     """
 
     keys: NDArray[np.uint64]
     df: NDArray[np.int64]
+    names: dict[int, str]
+    num_texts: int
+
+    def __len__(self) -> int:
+        """Return the number of distinct tokens, U."""
+        return len(self.keys)
 
 
-def count_tokens(texts: Iterable[str], config: FeaturizerConfig) -> tuple[TokenCounts, dict[int, str], int]:
-    """Return the document frequency of every token, its text by its hash, and the number of texts."""
-    counts = TokenCounts(np.empty(0, np.uint64), np.empty(0, np.int64))
+def count_tokens(texts: Iterable[str], config: FeaturizerConfig) -> TokenCounts:
+    """Count the texts that every token occurs in; of `config`, `min_df` and `max_features` have no effect."""
+    keys_U, df_U = np.empty(0, np.uint64), np.empty(0, np.int64)
     names: dict[int, str] = {}
     num_texts = 0
     for chunk in _chunks(texts, _CHUNK_TEXTS):
@@ -40,12 +50,12 @@ def count_tokens(texts: Iterable[str], config: FeaturizerConfig) -> tuple[TokenC
         codes = fold_and_encode(chunk, config.max_chars)
         hashes, spans, rows = scan(codes, len(chunk), *config.ngrams)
         keys, first = np.unique(hashes, return_index=True)
-        for position in first[~np.isin(keys, counts.keys, assume_unique=True)].tolist():
+        for position in first[~np.isin(keys, keys_U, assume_unique=True)].tolist():
             names[int(hashes[position])] = token_text(codes, *spans[position].tolist())
-        counts = _merge_counts(counts, keys, _document_frequency(hashes, rows, keys))
+        keys_U, df_U = _merge_counts(keys_U, df_U, keys, _document_frequency(hashes, rows, keys))
     if len(set(names.values())) != len(names):
         raise AssertionError("two tokens of one text have different hashes")
-    return counts, names, num_texts
+    return TokenCounts(keys_U, df_U, names, num_texts)
 
 
 def _chunks(texts: Iterable[str], size: int) -> Iterator[list[str]]:
@@ -64,9 +74,11 @@ def _document_frequency(
     return np.bincount(pairs // (int(rows.max(initial=0)) + 1), minlength=len(keys))
 
 
-def _merge_counts(counts: TokenCounts, keys: NDArray[np.uint64], df: NDArray[np.int64]) -> TokenCounts:
-    """Add the document frequencies `df` of `keys` to the counts."""
-    merged, inverse = np.unique(np.concatenate([counts.keys, keys]), return_inverse=True)
+def _merge_counts(
+    keys_U: NDArray[np.uint64], df_U: NDArray[np.int64], keys: NDArray[np.uint64], df: NDArray[np.int64]
+) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """Add the document frequencies `df` of `keys` to those of the keys so far."""
+    merged, inverse = np.unique(np.concatenate([keys_U, keys]), return_inverse=True)
     total = np.zeros(len(merged), np.int64)
-    np.add.at(total, inverse, np.concatenate([counts.df, df]))
-    return TokenCounts(merged, total)
+    np.add.at(total, inverse, np.concatenate([df_U, df]))
+    return merged, total

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from astec.export.readers import open_dataset
 from astec.trainer.data.loading import load_training_data
@@ -12,7 +13,9 @@ WORDS_ONLY = FeaturizerSection(word_ngrams=1, min_char_ngram=0, max_char_ngram=0
 WriteJsonl = Callable[..., Path]
 
 
-def load(path: Path, section: FeaturizerSection = WORDS_ONLY, *, labels_as_texts: bool = False) -> TrainingData:
+def load(
+    path: Path, section: FeaturizerSection = WORDS_ONLY, *, labels_as_texts: bool | Literal["auto"] = False
+) -> TrainingData:
     config = TrainerConfig(featurizer=section, labels=LabelsSection(as_texts=labels_as_texts))
     return load_training_data(open_dataset(path, "train"), config, skip_bad_lines=False)
 

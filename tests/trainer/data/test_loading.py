@@ -38,6 +38,31 @@ def test_labels_own_texts_follow_those_of_the_file(tmp_path: Path, write_jsonl: 
     assert load(path).num_label_texts == 0
 
 
+@pytest.mark.parametrize("labels_are_phrases", [True, False])
+def test_labels_are_texts_if_a_trial_finds_that_it_helps(
+    tmp_path: Path, write_jsonl: WriteJsonl, labels_are_phrases: bool
+) -> None:
+    phrases = [f"colour{i} thing{j}" for i in range(15) for j in range(15)]
+    rows = [(f"buy {phrase}", [phrase if labels_are_phrases else f"{i}"]) for i, phrase in enumerate(phrases)]
+    data = load(write_jsonl(tmp_path / "train.jsonl", rows), labels_as_texts="auto")
+    assert data.label_text_trial is not None
+    assert data.label_text_trial.succeeds == labels_are_phrases
+    assert data.num_label_texts == (len(phrases) if labels_are_phrases else 0)
+    assert data.num_texts == len(phrases)
+
+
+def test_few_distinct_tokens_are_all_kept(
+    tmp_path: Path, write_jsonl: WriteJsonl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_jsonl(tmp_path / "train.jsonl", [("red lamp", ["a"]), ("blue lamp", ["b"])])
+    automatic = WORDS_ONLY.model_copy(update={"min_df": "auto"})
+    assert load(path, automatic).featurizer.num_features == 3
+    monkeypatch.setattr("astec.trainer.settings.config.MOST_TOKENS_KEPT", 2)
+    kept = load(path, automatic).featurizer
+    assert isinstance(kept, TextFeaturizer)
+    assert (list(kept.vocabulary), kept.config.min_df) == (["lamp"], 2)
+
+
 def test_labels_of_data_without_texts_are_none(tmp_path: Path) -> None:
     data = load(write_xc(tmp_path), labels_as_texts=True)
     assert (len(data.examples), data.num_label_texts) == (3, 0)

@@ -102,6 +102,10 @@ def test_embeddings_from_nowhere_are_refused() -> None:
         ConfigError, match=r"'corpsu' is neither random nor corpus nor a file called .vec, .vec.gz, .bin"
     ):
         load_config(None, ["surrogate.embeddings=corpsu"])
+    with pytest.raises(ConfigError, match=r"write a folder with a slash: \./minilm"):
+        load_config(None, ["surrogate.embeddings=minilm"])
+    for place in ("./minilm", "vectors.bin"):
+        assert load_config(None, [f"surrogate.embeddings={place}"]).surrogate.embeddings == place
 
 
 def test_many_labels_share_clusters_whatever_their_number_allows() -> None:
