@@ -20,8 +20,10 @@ from astec.export.artifact.labels.text_table import TextTable
 from astec.export.artifact.text.featurizer import TextFeaturizer
 from astec.export.artifact.text.featurizer_config import FeaturizerConfig
 
-LEAST_GAIN = 0.5
-"""Points of P@k that labels' own texts must bring in the trial: each of them costs training time and latency."""
+LEAST_GAIN = 1.0
+"""Points of P@k that labels' own texts must bring in the trial, as each of them costs training time and latency.
+
+Where they brought half a point, training gained 0.3 points, and a query took twice as long (docs/accuracy.md)."""
 _LEAST_ERRORS = 2.0  # standard errors that the gain must reach, too: a gain by chance is rarely as large
 _RANKS = (1, 3, 5)
 _NEIGHBOURS = 50
@@ -110,7 +112,8 @@ def _gains(
     features_PV: csr_matrix, labels_PL: csr_matrix, text_of_row: NDArray[np.int64], probes_R: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Return by how many points each probe's mean of P@1, P@3 and P@5 is higher with the labels' own texts, [R]."""
-    num_texts, features_VP, gains = len(text_of_row), features_PV.T.tocsr(), []
+    num_texts, features_VP = len(text_of_row), features_PV.T.tocsr()
+    gains = list[NDArray[np.float64]]()
     for begin in range(0, len(probes_R), _PROBES_AT_ONCE):
         probes_B = probes_R[begin : begin + _PROBES_AT_ONCE]
         similarities_BP = (features_PV[probes_B] @ features_VP).toarray()
@@ -142,4 +145,5 @@ def _precision(votes_BL: csr_matrix, relevant_BL: csr_matrix) -> NDArray[np.floa
         best = votes_BL.indices[entries][np.argsort(-votes_BL.data[entries], kind="stable")[: _RANKS[-1]]]
         relevant = relevant_BL.indices[slice(*relevant_BL.indptr[row : row + 2])]
         hits_BK[row, : len(best)] = np.isin(best, relevant)
-    return 100 * np.mean([hits_BK[:, :k].mean(axis=1) for k in _RANKS], axis=0)
+    mean_B: NDArray[np.float64] = np.mean([hits_BK[:, :k].mean(axis=1) for k in _RANKS], axis=0)
+    return 100 * mean_B

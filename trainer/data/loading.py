@@ -93,6 +93,7 @@ def _featurize_texts(
     names, labels_NL = labels.by_frequency()
     as_texts, trial = config.labels.as_texts, None
     if as_texts == "auto":
+        # No name for the table: the column cannot grow while a table of it exists.
         trial = try_label_texts(queries.table(), names, labels_NL, config.featurizer.build(num_tokens=0), config.seed)
         as_texts = trial is not None and trial.succeeds
     if as_texts:

@@ -19,7 +19,7 @@ SplitKind = Literal["texts", "rows", "time", "file"]
 REPEATED_TRAFFIC: Final = 0.25
 """A file with at least this share of rows that repeat another row's text is taken for traffic.
 
-A log of clicks has more: half of the searches in a log repeat another one. A list of texts has less: a few percent that
+A log with a row for each click has far more, because queries come again. A list of texts has less: a few percent that
 are equal by chance. Where the guess is wrong, the figures are wrong for that share of the rows.
 """
 # The constants of splitmix64 (Steele, Lea and Flood, 2014).

@@ -15,10 +15,9 @@ from astec.trainer.report.evaluation import Summary
 def summarize(job: Job) -> Summary:
     """Return the sizes of the data, the seconds so far, the machine and some settings, by name."""
     config, device, trial = job.config, job.device, job.data.label_text_trial
-    return {
+    summary: Summary = {
         "texts": job.data.num_texts - len(job.held),
         "label_texts": job.data.num_label_texts,
-        **({} if trial is None else {"label_texts_gain_in_trial": round(trial.gain, 2)}),
         "held_out_texts": len(job.held),
         "validation_split": job.split.kind,
         "repeated_texts_percent": round(100 * job.split.repeated_share, 1),
@@ -32,3 +31,6 @@ def summarize(job: Job) -> Summary:
         "spectral_bound": config.model.spectral_bound,
         "dropout": config.model.dropout,
     }
+    if trial is not None:
+        summary["label_texts_gain_in_trial"] = round(trial.gain, 2)
+    return summary

@@ -128,7 +128,7 @@ class SurrogateSection(Section):
         min_length=1,
         description="where token embeddings start from: random; corpus (which tokens occur together); a .vec, .bin or "
         ".npy file; or the folder of a Hugging Face encoder, which reads each token once before training: it knows "
-        "words that the data does not explain, and costs minutes before training, nothing afterwards",
+        "words that the data does not explain, and takes time before training, none when serving",
     )
     epochs: int = Field(
         8, ge=1, description="passes over the training data; more: takes longer, more accurate until it overfits"

@@ -84,6 +84,6 @@ def test_a_sample_of_many_texts_and_labels_is_enough(monkeypatch: pytest.MonkeyP
     assert trial == try_on(TEXTS, PHRASES, list(range(len(PHRASES))))
 
 
-@pytest.mark.parametrize(("gain", "error", "succeeds"), [(0.5, 0.1, True), (0.49, 0.0, False), (1.0, 0.6, False)])
+@pytest.mark.parametrize(("gain", "error", "succeeds"), [(1.0, 0.1, True), (0.99, 0.0, False), (1.5, 0.8, False)])
 def test_a_gain_must_be_worth_its_cost_and_no_chance(gain: float, error: float, succeeds: bool) -> None:
     assert LabelTextTrial(gain, error).succeeds == succeeds
