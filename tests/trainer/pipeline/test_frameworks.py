@@ -75,5 +75,7 @@ def test_mach_without_buckets_is_refused() -> None:
 
 
 def test_parts_that_may_have_no_share_get_none(trained: Callable[..., Checkpoint]) -> None:
-    checkpoint = trained("mix.similarity=false", "mix.votes=false", "sparse.enabled=false")
-    assert checkpoint.shares.weights() == (1, 0, 0, 0, 0)
+    no_others = ("mix.similarity=false", "mix.votes=false", "mix.label_text=false", "sparse.enabled=false")
+    parts = trained(*no_others).shares.weights().parts()
+    assert {part for part, weight in parts.items() if weight} == {"classifier"}
+    assert trained(*no_others, "mix.method=shares").shares.weights() == (1, 0, 0, 0, 0, 0, False)
