@@ -10,7 +10,7 @@ import typer
 
 from astec.export.artifact.index.base import Backend
 from astec.export.artifact.labels.metadata import LabelMetadata
-from astec.export.artifact.manifest import WeightType
+from astec.export.artifact.manifest import DEFAULT_WEIGHTS, WeightType
 from astec.export.artifact.storage.atomic_files import require_absent
 from astec.export.artifact.verification import ArtifactError
 from astec.export.calibration.fit import CALIBRATED_RANKS, MIN_TEXTS, CalibrationFit, fit_calibration
@@ -67,9 +67,9 @@ def export(
         WeightType,
         typer.Option(
             help="Type of embeddings, classifiers, label representatives and vectors of the default index. int8: a "
-            "quarter of the memory, faster, and a little less accurate; the loss is measured and printed."
+            "little less accurate, which is measured and printed. float32: four times the memory, slower."
         ),
-    ] = "float32",
+    ] = DEFAULT_WEIGHTS,
     max_loss: Annotated[
         float,
         typer.Option(
@@ -99,8 +99,8 @@ def export(
         Backend | None,
         typer.Option(
             help="Index: hnswlib; hnsw-int8 (the same graph, its vectors rounded: smaller, faster, finds a little "
-            "less); flat (exact; faster for few vectors). Default: flat for few vectors, else hnswlib, or hnsw-int8 "
-            "with --weights int8.",
+            "less); flat (exact; faster for few vectors). Default: flat for few vectors, else hnsw-int8, or hnswlib "
+            "with --weights float32.",
             rich_help_panel=_SEARCH,
             show_default=False,
         ),

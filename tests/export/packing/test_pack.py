@@ -31,7 +31,7 @@ pytestmark = pytest.mark.slow  # an artifact is exported for each test
 
 
 def test_the_artifact_is_the_run(full_checkpoint: Checkpoint, full_indices: Indices, tmp_path: Path) -> None:
-    report = pack(full_checkpoint, full_indices, tmp_path / "artifact", "shoes", PackOptions(version="v7"))
+    report = pack(full_checkpoint, full_indices, tmp_path / "artifact", "shoes", PackOptions("v7", "float32"))
     artifact = open_artifact(tmp_path / "artifact")
     assert (artifact.manifest.model.name, artifact.manifest.model.version) == ("shoes", "v7")
     scoring = artifact.manifest.scoring
@@ -190,6 +190,14 @@ def test_equal_models_have_equal_versions_whatever_their_name(
     assert differing == {FILES.model_card}
 
 
+@pytest.fixture(scope="module")
+def version(full_checkpoint: Checkpoint, full_indices: Indices, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The version of the unchanged model."""
+    target = tmp_path_factory.mktemp("unchanged") / "artifact"
+    pack(full_checkpoint, full_indices, target, "demo")
+    return open_artifact(target).manifest.model.version
+
+
 # The shares are in no file of their own, and all change answers.
 @pytest.mark.parametrize(
     "change",
@@ -205,13 +213,12 @@ def test_equal_models_have_equal_versions_whatever_their_name(
 def test_another_model_has_another_version(
     full_checkpoint: Checkpoint,
     full_indices: Indices,
-    full_artifact: Path,
+    version: str,
     tmp_path: Path,
     change: Callable[[Checkpoint], dict[str, Any]],
 ) -> None:
     pack(replace(full_checkpoint, **change(full_checkpoint)), full_indices, tmp_path / "other", "demo")
-    versions = [open_artifact(path).manifest.model.version for path in (full_artifact, tmp_path / "other")]
-    assert versions[0] != versions[1]
+    assert open_artifact(tmp_path / "other").manifest.model.version != version
 
 
 # Neither is how an index is searched.
@@ -226,15 +233,14 @@ def test_another_model_has_another_version(
 def test_another_way_to_search_has_another_version(
     full_checkpoint: Checkpoint,
     full_indices: Indices,
-    full_artifact: Path,
+    version: str,
     tmp_path: Path,
     change: Callable[[IndexPlan], IndexPlan],
 ) -> None:
     assert full_indices.plan.points is not None
     plan = replace(full_indices.plan, points=change(full_indices.plan.points))
     pack(full_checkpoint, replace(full_indices, plan=plan), tmp_path / "other", "demo")
-    versions = [open_artifact(path).manifest.model.version for path in (full_artifact, tmp_path / "other")]
-    assert versions[0] != versions[1]
+    assert open_artifact(tmp_path / "other").manifest.model.version != version
 
 
 def test_an_existing_target_is_refused_and_left_alone(
@@ -286,7 +292,7 @@ def test_weights_that_int8_cannot_hold_are_not_published(
     weights = getattr(full_checkpoint.model, part).copy()
     weights[3, 3] = np.nan
     spoilt = replace(full_checkpoint, model=replace(full_checkpoint.model, **{part: weights}))
-    with pytest.raises(ValueError, match="NaN or infinity, which int8 cannot; export them as float32"):
+    with pytest.raises(ValueError, match="NaN or infinity, which int8 cannot; export with --weights float32"):
         pack(spoilt, full_indices, tmp_path / "artifact", "demo", PackOptions(weights="int8"))
     assert list(tmp_path.iterdir()) == []
 
