@@ -24,7 +24,7 @@ from astec.export.packing.verify import ENCODER_TOLERANCE, LOGIT_TOLERANCE, Veri
 from astec.export.search.indices import Indices
 from astec.export.search.judge import Figures
 from astec.export.search.plan import IndexPlan, ShortlistKind
-from astec.export.search.tradeoff import Trial
+from astec.export.search.trial import Trial
 from tests.artifact_files import FILES
 
 pytestmark = pytest.mark.slow  # an artifact is exported for each test
@@ -166,14 +166,21 @@ def test_the_card_tells_what_the_plan_was_chosen_from(
 ) -> None:
     figures = Figures({f"{name}@{k}": 10.0 * k for name in ("P", "PSP") for k in (1, 3, 5)}, labels=31.4)
     trials = [
-        Trial(None, "exact", figures, cost_us=1e3),
+        Trial(None, "exact", figures, cost_us=1e3, losses=np.zeros((2, 1))),
         Trial(full_indices.plan, "hnswlib", figures, cost_us=2, search_us=5.0, weights="int8"),
     ]
-    pack(full_checkpoint, full_indices, tmp_path / "artifact", "demo", PackOptions(trials=trials))
+    pack(
+        full_checkpoint,
+        full_indices,
+        tmp_path / "artifact",
+        "demo",
+        PackOptions(trials=trials, fresh_loss=(0.0831, 0.2)),
+    )
     card = (tmp_path / "artifact" / FILES.model_card).read_text()
-    assert "| all labels | all |  | exact |  |  |  | 31 | 10.00 | 30.00 | 50.00 | 10.00 | 50.00 |" in card
-    row = "| union | 24 | 20 + 15 | hnswlib, int8 | 8 + 8 | 100 + 100 |  | 31 | 10.00 | 30.00 | 50.00 | 10.00 | 50.00 |"
-    assert row in card
+    assert "| all labels | all |  | exact |  |  |  | 31 | 10.00 | 30.00 | 50.00 | 10.00 | 50.00 | 0.00 | 0.00 |" in card
+    way = "| union | 24 | 20 + 15 | hnswlib, int8 | 8 + 8 | 100 + 100 |  |"
+    assert f"{way} 31 | 10.00 | 30.00 | 50.00 | 10.00 | 50.00 |  |  |" in card
+    assert "the chosen way is expected to lose 0.08 points of P@k and 0.20 of PSP@k" in card
     assert "As given to the exporter." not in card
 
 
