@@ -10,7 +10,7 @@ import typer
 
 from astec.export.artifact.index.base import Backend
 from astec.export.artifact.labels.metadata import LabelMetadata
-from astec.export.artifact.manifest import WeightType
+from astec.export.artifact.manifest import DEFAULT_WEIGHTS, WeightType
 from astec.export.artifact.storage.atomic_files import require_absent
 from astec.export.artifact.verification import ArtifactError
 from astec.export.calibration.fit import CALIBRATED_RANKS, MIN_TEXTS, CalibrationFit, fit_calibration
@@ -25,8 +25,9 @@ from astec.export.packing.verify import VerificationError, VerificationReport
 from astec.export.readers import open_queries
 from astec.export.search.indices import IndexBuilder
 from astec.export.search.plan import SearchSpace, ShortlistKind, ShortlistPlan
-from astec.export.search.tradeoff import Trial, choose_plan, judge_int8, score_held_out
+from astec.export.search.tradeoff import choose_plan, judge_int8, score_held_out
 from astec.export.search.tradeoff_table import tradeoff_table
+from astec.export.search.trial import Trial
 
 EXIT_BAD_INPUT = 2
 DEFAULTS = SearchSpace()
@@ -46,10 +47,11 @@ class _Extras(NamedTuple):
 
 
 class _Search(NamedTuple):
-    """The chosen plan, its trials, and the calibration of its scores where there is one."""
+    """The chosen plan, its trials, its loss on texts that did not choose it, and the calibration of its scores."""
 
     plan: ShortlistPlan
     trials: Sequence[Trial]
+    fresh_loss: tuple[float, float] | None
     fit: CalibrationFit | None
 
 
@@ -67,14 +69,15 @@ def export(
         WeightType,
         typer.Option(
             help="Type of embeddings, classifiers, label representatives and vectors of the default index. int8: a "
-            "quarter of the memory, faster, and a little less accurate; the loss is measured and printed."
+            "little less accurate, which is measured and printed. float32: four times the memory, slower."
         ),
-    ] = "float32",
+    ] = DEFAULT_WEIGHTS,
     max_loss: Annotated[
         float,
         typer.Option(
             min=0,
-            help="Points of P@k (mean of P@1, P@3, P@5 on held-out texts) that searching may lose. More: faster.",
+            help="Points of P@k (mean of P@1, P@3, P@5) that searching may lose on texts that did not choose how to "
+            "search, expected from the held-out texts. More: faster.",
             rich_help_panel=_SEARCH,
         ),
     ] = DEFAULTS.max_loss,
@@ -82,7 +85,7 @@ def export(
         float,
         typer.Option(
             min=0,
-            help="Points of PSP@k that searching may lose. More: faster, worse on rare labels.",
+            help="Points of PSP@k that searching may lose in the same way. More: faster, worse on rare labels.",
             rich_help_panel=_SEARCH,
         ),
     ] = DEFAULTS.max_psp_loss,
@@ -99,8 +102,8 @@ def export(
         Backend | None,
         typer.Option(
             help="Index: hnswlib; hnsw-int8 (the same graph, its vectors rounded: smaller, faster, finds a little "
-            "less); flat (exact; faster for few vectors). Default: flat for few vectors, else hnswlib, or hnsw-int8 "
-            "with --weights int8.",
+            "less); flat (exact; faster for few vectors). Default: flat for few vectors, else hnsw-int8, or hnswlib "
+            "with --weights float32.",
             rich_help_panel=_SEARCH,
             show_default=False,
         ),
@@ -255,7 +258,9 @@ def _export(
     with console.status("packing and verifying"):
         if judged is not checkpoint:
             builder = IndexBuilder(checkpoint)
-        options = PackOptions(version, weights, search.trials, search.fit, metadata, extras.training_texts)
+        options = PackOptions(
+            version, weights, search.trials, search.fresh_loss, search.fit, metadata, extras.training_texts
+        )
         return pack(checkpoint, builder.build(search.plan), artifact, name, options)
 
 
@@ -265,7 +270,7 @@ def _choose_search(builder: IndexBuilder, space: SearchSpace, weights: WeightTyp
     plan, trials, fit = choice.plan, choice.trials, None
     if weights == "int8" and space.backend is None:
         plan = plan.in_int8()
-    if choice.chosen is None:
+    if choice.chosen is None or choice.fresh_loss is None:
         _warn(
             "the run has no held-out texts: what searching and rounding cost was not measured, and the artifact has no "
             "probabilities"
@@ -273,14 +278,14 @@ def _choose_search(builder: IndexBuilder, space: SearchSpace, weights: WeightTyp
     else:
         if weights == "int8":
             trials = [*trials, judge_int8(builder, plan)]
-        _show(trials, choice.chosen, extras.plot)
+        _show(trials, choice.chosen, choice.fresh_loss, extras.plot)
         fit = _calibrate(builder, plan, weights, extras.reliability_plot)
     if not choice.within_limits:
         _warn(
             f"no way to search is within {space.max_loss:g} points of P@k and {space.max_psp_loss:g} of PSP@k: the "
             "most accurate one is taken; raise --max-loss and --max-psp-loss, or try --shortlist union"
         )
-    return _Search(plan, trials, fit)
+    return _Search(plan, trials, choice.fresh_loss, fit)
 
 
 def _add_labels(checkpoint: Checkpoint, path: Path) -> Checkpoint:
@@ -312,9 +317,9 @@ def _read_label_metadata(path: Path, checkpoint: Checkpoint) -> LabelMetadata:
     return table.metadata
 
 
-def _show(trials: Sequence[Trial], chosen: Trial, plot: Path | None) -> None:
+def _show(trials: Sequence[Trial], chosen: Trial, fresh_loss: tuple[float, float], plot: Path | None) -> None:
     """Show the trials as a table, and as a picture if wanted."""
-    console.print(tradeoff_table(trials, chosen), soft_wrap=True)
+    console.print(tradeoff_table(trials, chosen, fresh_loss), soft_wrap=True)
     if plot is not None:
         # Imported only here, because matplotlib takes longer to load than everything else.
         from astec.export.search.tradeoff_plot import draw_tradeoff

@@ -23,6 +23,8 @@ Count = Annotated[int, Field(ge=0, lt=2**40)]
 Positive = Annotated[int, Field(ge=1, lt=2**40)]
 WeightType = Literal["float32", "int8"]
 """The type of embeddings, classifiers and label representatives; the weights of a re-ranker are always float32."""
+DEFAULT_WEIGHTS: WeightType = "int8"
+"""The type that artifacts are exported with unless another is asked for."""
 Reads = Literal["bag", "words", "pieces", "vector"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Integer = Annotated[int, Field(ge=-(2**63), lt=2**63)]

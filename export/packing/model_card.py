@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from astec.export.calibration.fit import CALIBRATED_RANKS, FOLDS, CalibrationFit
 from astec.export.model.checkpoint import Checkpoint
-from astec.export.search.tradeoff import Trial
-from astec.export.search.tradeoff_table import tradeoff_markdown
+from astec.export.search.tradeoff_table import tell_fresh_loss, tradeoff_markdown
+from astec.export.search.trial import Trial
 
 MODEL_CARD_FILE = "model_card.md"
 
@@ -59,7 +59,8 @@ They chose the shares above, so that they flatter the model a little: measure on
 """
 
 
-_CHOSEN_FROM = """The cheapest of these ways within the limits, on held-out texts (exact: without an index).
+_CHOSEN_FROM = """The cheapest of these ways within the limits, on held-out texts (exact: without an index). Losses of
+P@k and PSP@k are in points, by the probabilities that labels are right. {fresh_loss}
 
 {table}"""
 
@@ -80,7 +81,11 @@ probabilities {raw_error:.2f}. Brier score {brier:.4f} and {raw_brier:.4f}.
 
 
 def render_model_card(
-    checkpoint: Checkpoint, name: str, trials: Sequence[Trial], fit: CalibrationFit | None = None
+    checkpoint: Checkpoint,
+    name: str,
+    trials: Sequence[Trial],
+    fresh_loss: tuple[float, float] | None = None,
+    fit: CalibrationFit | None = None,
 ) -> str:
     """Return the text of `model_card.md`.
 
@@ -88,6 +93,7 @@ def render_model_card(
         checkpoint: the model.
         name: of the model.
         trials: the measured ways to search, from which the plan was chosen; empty if the plan was given.
+        fresh_loss: the losses of P@k and of PSP@k on texts that did not choose the plan; None: they were not measured.
         fit: the map from scores to probabilities; None if there is none.
     """
     training = checkpoint.training
@@ -102,11 +108,16 @@ def render_model_card(
         num_features=checkpoint.featurizer.num_features,
         parts="\n".join(f"| {part} | {100 * share:.1f} |" for part, share in _parts(checkpoint) if share > 0),
         metrics="\n".join(f"| {metric} | {value:.2f} |" for metric, value in checkpoint.metrics.items()),
-        search=_CHOSEN_FROM.format(table=tradeoff_markdown(trials)) if trials else "As given to the exporter.",
+        search=_search(trials, fresh_loss) if trials else "As given to the exporter.",
         probabilities=_NO_PROBABILITIES if fit is None else _PROBABILITIES,
         reliability="" if fit is None else _reliability(fit),
         training="\n".join(f"- {key}: {value}" for key, value in training.items()),
     )
+
+
+def _search(trials: Sequence[Trial], fresh_loss: tuple[float, float] | None) -> str:
+    told = "" if fresh_loss is None else tell_fresh_loss(fresh_loss)
+    return _CHOSEN_FROM.format(fresh_loss=told, table=tradeoff_markdown(trials))
 
 
 def _reliability(fit: CalibrationFit) -> str:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from astec.export.artifact.labels.metadata import LabelMetadata
-from astec.export.artifact.manifest import WeightType
+from astec.export.artifact.manifest import DEFAULT_WEIGHTS, WeightType
 from astec.export.calibration.fit import CalibrationFit
-from astec.export.search.tradeoff import Trial
+from astec.export.search.trial import Trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,16 +18,19 @@ class PackOptions:
     Attributes:
         version: of the model; None: the first digits of a hash over everything that changes answers, so that equal
             models have equal versions.
-        weights: the type of embeddings, classifiers and representatives; int8 takes a quarter of the memory.
+        weights: the type of embeddings, classifiers and representatives; float32 takes four times the memory of int8.
         trials: the measured ways to search, from which the plan of the indices was chosen, for the model card.
+        fresh_loss: the losses of P@k and of PSP@k, in points, by searching as planned, on texts that did not choose the
+            plan; None: they were not measured.
         fit: the map from scores to probabilities; None: the artifact has no probabilities.
         label_metadata: the attributes by which requests filter labels; None: there are none.
         training_texts: True to include the texts of the training points, which explanations quote.
     """
 
     version: str | None = None
-    weights: WeightType = "float32"
+    weights: WeightType = DEFAULT_WEIGHTS
     trials: Sequence[Trial] = ()
+    fresh_loss: tuple[float, float] | None = None
     fit: CalibrationFit | None = None
     label_metadata: LabelMetadata | None = None
     training_texts: bool = False

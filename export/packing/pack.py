@@ -59,7 +59,8 @@ def pack(
             options.label_metadata.save(folder)
         if options.training_texts:
             require_point_texts(checkpoint).save(folder, POINT_TEXTS_STEM)
-        (folder / MODEL_CARD_FILE).write_text(render_model_card(checkpoint, name, options.trials, options.fit))
+        card = render_model_card(checkpoint, name, options.trials, options.fresh_loss, options.fit)
+        (folder / MODEL_CARD_FILE).write_text(card)
         return verify_files_against(checkpoint, indices, folder)
 
 

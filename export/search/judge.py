@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,6 @@ from astec.export.artifact.encoder.inputs import encoder_inputs
 from astec.export.artifact.scoring.dense import DenseClassifier
 from astec.export.artifact.scoring.scorer import Classifiers, rank
 from astec.export.artifact.shortlist.shortlister import Shortlister
-from astec.export.calibration.scored_pairs import ScoredPairs
 from astec.export.model.checkpoint import Checkpoint, DenseArrays, HeldOutTexts
 from astec.export.model.encoder_graph import encoder_graph, run_encoder
 from astec.export.ranking_metrics import RankingMetrics, inverse_propensities
@@ -26,6 +26,18 @@ RANKS = (1, 3, 5)
 _MAX_PRODUCTS = 2.5e10
 _MIN_TEXTS, _MAX_TEXTS = 200, 2_000
 _CHUNK_LABELS = 2_000_000
+
+
+class Ranking(NamedTuple):
+    """The best labels of each text by a way to search.
+
+    Shapes: `labels` int64 [R, K], best first, padded with -1, and `scores` float32 [R, K]. `scored` is the mean number
+    of labels scored per text.
+    """
+
+    labels: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    scored: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +67,8 @@ class Judge:
 
     Attributes:
         texts: the texts that are ranked: all held-out texts, or fewer where there are many labels or points.
+        relevant: the right labels of each text.
+        inverse_propensities_L: the weight of each label in PSP@k.
 
     Raises:
         ValueError: there are no held-out texts.
@@ -74,30 +88,36 @@ class Judge:
         self._classifier = DenseClassifier.of(model.classifier, model.bias, int8=int8)
         if int8:
             self.texts = _represented_by_int8(self.texts, model)
-        self._relevant = np.split(self.texts.labels.indices, self.texts.labels.indptr[1:-1])
-        self._inverse_propensities_L = inverse_propensities(checkpoint.label_counts, checkpoint.num_texts)
+        self.relevant = np.split(self.texts.labels.indices, self.texts.labels.indptr[1:-1])
+        self.inverse_propensities_L = inverse_propensities(checkpoint.label_counts, checkpoint.num_texts)
 
-    def figures(self, shortlister_of: Callable[[slice], Shortlister], chunk_texts: int | None = None) -> Figures:
-        """Compute the figures of a way to search.
+    def rank(
+        self, shortlister_of: Callable[[slice], Shortlister], top_k: int, chunk_texts: int | None = None
+    ) -> Ranking:
+        """Rank the labels of all texts by a way to search.
 
         Args:
             shortlister_of: returns the shortlister for a range of the texts.
+            top_k: the number of labels to return for each text, K.
             chunk_texts: number of texts at a time; None takes all at once.
         """
-        metrics = RankingMetrics(RANKS, self._inverse_propensities_L)
-        count, labels = len(self.texts.v), 0
+        count = len(self.texts.v)
+        chunks: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
+        labels = 0
         for begin in range(0, count, chunk_texts or count):
             rows = slice(begin, min(begin + (chunk_texts or count), count))
-            ranked_BK, _, scored = self._rank(shortlister_of(rows), rows, RANKS[-1])
-            metrics.update(ranked_BK, self._relevant[rows])
+            ranked_BK, scores_BK, scored = self._rank(shortlister_of(rows), rows, top_k)
+            chunks.append((ranked_BK, scores_BK))
             labels += scored
-        result = metrics.result()
-        return Figures({f"{name}@{k}": result[f"{name}@{k}"] for name in ("P", "PSP") for k in RANKS}, labels / count)
+        ranked, scores = zip(*chunks, strict=True)
+        return Ranking(np.concatenate(ranked), np.concatenate(scores), labels / count)
 
-    def scored_pairs(self, shortlister: Shortlister, top_k: int) -> ScoredPairs:
-        """Return the best labels of all texts by a way to search, with their scores and whether they are right."""
-        ranked_RK, scores_RK, _ = self._rank(shortlister, slice(None), top_k)
-        return ScoredPairs.of(ranked_RK, scores_RK, self._relevant)
+    def figures(self, ranking: Ranking) -> Figures:
+        """Compute the figures of a ranking of at least five ranks."""
+        metrics = RankingMetrics(RANKS, self.inverse_propensities_L)
+        metrics.update(ranking.labels, self.relevant)
+        result = metrics.result()
+        return Figures({f"{name}@{k}": result[f"{name}@{k}"] for name in ("P", "PSP") for k in RANKS}, ranking.scored)
 
     def exhaustive_chunk(self) -> int:
         """The number of texts at a time where every label is a candidate."""

@@ -79,13 +79,13 @@ class SearchSpace:
         ms: links of a node of a graph, most promising first: with very many vectors not all are tried.
         ef_search: candidates visited in a search; None tries multiples of the number of neighbours.
         max_candidates: most labels of a query to score, tried on the plan that is chosen otherwise; empty scores all.
-        max_loss: most points of P@k (the mean of P@1, P@3 and P@5) that may be lost.
-        max_psp_loss: most points of PSP@k that may be lost.
+        max_loss: most points of P@k (the mean of P@1, P@3 and P@5) that may be lost on texts that did not choose.
+        max_psp_loss: most points of PSP@k that may be lost on them.
     """
 
     kinds: tuple[ShortlistKind, ...] = ("points", "centroids", "union")
     backend: Backend | None = None
-    dims: tuple[int, ...] = (32, 64, 96, 128)
+    dims: tuple[int, ...] = (32, 64, 96, 128, 192)
     neighbours: tuple[int, ...] = (10, 20, 30, 50)
     centroid_neighbours: tuple[int, ...] = (50, 100, 300)
     ms: tuple[int, ...] = (16, 8, 32)

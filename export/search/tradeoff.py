@@ -1,9 +1,10 @@
 """The choice of a plan by its tradeoff of accuracy against cost, in trials on the held-out texts.
 
 First, the neighbours in each space are found exactly, which needs no graph and shows the accuracy that a dimension and
-a number of neighbours can reach. Then graphs are built for the cheapest plans that are accurate enough, and searched
-with a rising `ef_search` until they are as accurate. Last, the smallest number of labels to score is found. The cost is
-a count of operations, not a time, so that equal models get equal plans on every machine.
+a number of neighbours can reach, and how much choosing flatters. Then graphs are built for the cheapest plans that are
+accurate enough, and searched with a rising `ef_search` until they are as accurate. Last, the smallest number of labels
+to score is found. Accuracy is compared in expected hits. The cost is a count of operations, not a time, so that equal
+models get equal plans on every machine.
 
 Shapes: R held-out texts, N vectors, d dimensions of the indices, K neighbours.
 """
@@ -11,9 +12,8 @@ Shapes: R held-out texts, N vectors, d dimensions of the indices, K neighbours.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
-from math import sqrt
 from statistics import median
 from time import perf_counter
 
@@ -27,56 +27,20 @@ from astec.export.artifact.shortlist.label_graph import LabelGraph
 from astec.export.artifact.shortlist.shortlister import Shortlister
 from astec.export.calibration.scored_pairs import ScoredPairs
 from astec.export.console import track
+from astec.export.search.cost import exact_cost_us, scoring_cost_us, search_cost_us
 from astec.export.search.exhaustive import ExhaustiveShortlister
+from astec.export.search.expected_hits import PROBABLE_RANKS, ExpectedHits
 from astec.export.search.indices import IndexBuilder
-from astec.export.search.judge import Figures, Judge
+from astec.export.search.judge import RANKS, Judge, Ranking
 from astec.export.search.known_hits import Hits
+from astec.export.search.limits import Limits
 from astec.export.search.plan import EF_CONSTRUCTION, IndexPlan, SearchSpace, ShortlistKind, ShortlistPlan, Side
+from astec.export.search.trial import NUM_REFERENCES, Choice, Trial
 
 _EF_FACTORS = (1, 1.5, 2, 3, 4, 6, 8)
-NUM_REFERENCES = 2
-"""Number of trials at the start: all labels scored, and the search with which the shares were chosen."""
 _SPACES_WITH_INDICES = 3
 _MAX_VECTORS_INDEXED = 300_000  # in all graphs but the first: building graphs takes most of the time
 _TIMED_TEXTS = 200
-# Costs in microseconds of one core. Visiting a candidate in a graph of 16 links a node costs _WALK_US for each number
-# of its vector and for _WALK_NUMBERS more; reading a number in order costs _READ_US, scoring a label _LABEL_US. Only
-# the ratios of these costs matter.
-_WALK_US, _WALK_NUMBERS, _WALK_LINKS, _READ_US, _LABEL_US = 0.0029, 100, 16, 6e-5, 0.15
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """A trial of a plan, and its outcome.
-
-    Attributes:
-        plan: the plan; None where every label was scored.
-        index: the backends of the indices; "exact" where the neighbours were found without an index.
-        figures: accuracy on the held-out texts.
-        cost_us: cost of searching and scoring a query, by a count of operations.
-        search_us: measured time of searching, the median of one query at a time; None where no index was searched.
-        weights: type of embeddings, classifiers and representatives.
-    """
-
-    plan: ShortlistPlan | None
-    index: str
-    figures: Figures
-    cost_us: float
-    search_us: float | None = None
-    weights: WeightType = "float32"
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """The chosen plan, its trial, all trials in order, and whether the plan is within the limits of loss.
-
-    Without held-out texts there are no trials.
-    """
-
-    plan: ShortlistPlan
-    chosen: Trial | None
-    trials: list[Trial]
-    within_limits: bool
 
 
 def choose_plan(builder: IndexBuilder, space: SearchSpace) -> Choice:
@@ -99,7 +63,7 @@ def choose_plan(builder: IndexBuilder, space: SearchSpace) -> Choice:
             "choose --shortlist points or union"
         )
     if not len(checkpoint.held_out.bags) and (plan := _only_plan(builder, space)) is not None:
-        return Choice(plan, None, [], within_limits=True)
+        return Choice(plan, None, [], within_limits=True, fresh_loss=None)
     return _Search(builder, space).run()
 
 
@@ -151,32 +115,34 @@ class _Search:
         self._builder, self._space, self._weights = builder, space, weights
         self._judge = Judge(builder.checkpoint, int8=weights == "int8")
         self._representatives = builder.representatives(int8=weights == "int8")
+        self._limits = Limits((space.max_loss, space.max_psp_loss))
+        self._expected: ExpectedHits | None = None
+        self._best_2R = np.full((2, 1), np.nan)  # of the better reference, which losses are compared with
         self._trials: list[Trial] = []
-        self._references: list[Trial] = []
         self._indexed = 0
 
     def run(self) -> Choice:
-        self._references = [self._score_everything(), self._search_as_trained()]
-        self._trials += self._references
+        self._trials += self._try_references()
         spaces = list(product(self._kinds(), self._dims()))
         for kind, dim in track(spaces, "trying spaces"):
             self._trials += self._try_exact(kind, dim)
-        reaching = sorted(filter(self._is_within, self._trials[NUM_REFERENCES:]), key=lambda trial: trial.cost_us)
+        self._limits = self._limits.lowered_for(self._trials[NUM_REFERENCES:])
+        reaching = sorted(filter(self._limits.allow, self._trials[NUM_REFERENCES:]), key=lambda trial: trial.cost_us)
         built: list[Trial] = []
         tried = list(product(self._space.ms, reaching[:_SPACES_WITH_INDICES]))
         for m, trial in track(tried, "trying indices"):
             built += self._try_index(trial, m)
         self._trials += built
-        if within := [trial for trial in built if self._is_within(trial)]:
+        if within := [trial for trial in built if self._limits.allow(trial)]:
             return self._choose(self._limit(min(within, key=lambda trial: trial.cost_us)))
         return self._most_accurate()
 
     def _most_accurate(self) -> Choice:
         """Choose the most accurate plan, for limits that no plan is within."""
-        ranked = sorted(self._trials[NUM_REFERENCES:], key=lambda trial: trial.figures.precision)
-        built = [trial for m in self._space.ms for trial in self._try_index(ranked[-1], m)]
+        best = min(self._trials[NUM_REFERENCES:], key=lambda trial: trial.loss)
+        built = [trial for m in self._space.ms for trial in self._try_index(best, m)]
         self._trials += built
-        return self._choose(max(built, key=lambda trial: trial.figures.precision))
+        return self._choose(min(built, key=lambda trial: trial.loss))
 
     def _limit(self, trial: Trial) -> Trial:
         """Return a trial with the smallest limit of labels to score within the limits of loss; `trial` if none is."""
@@ -185,23 +151,15 @@ class _Search:
         for max_candidates in track(sorted(self._space.max_candidates), "trying limits"):
             limited = self.try_plan(replace(trial.plan, max_candidates=max_candidates))
             self._trials.append(limited)
-            if self._is_within(limited):
+            if self._limits.allow(limited):
                 return limited
         return trial
 
     def _choose(self, trial: Trial) -> Choice:
         if trial.plan is None:
             raise AssertionError("the scoring of every label is no plan")
-        return Choice(trial.plan, trial, self._trials, self._is_within(trial))
-
-    def _is_within(self, trial: Trial) -> bool:
-        """Return whether a trial loses little enough, compared with the better of the two reference trials."""
-        precision = max(reference.figures.precision for reference in self._references)
-        propensity_scored = max(reference.figures.propensity_scored for reference in self._references)
-        return (
-            trial.figures.precision >= precision - self._space.max_loss
-            and trial.figures.propensity_scored >= propensity_scored - self._space.max_psp_loss
-        )
+        limits = self._limits
+        return Choice(trial.plan, trial, self._trials, limits.allow(trial), limits.fresh_loss(trial))
 
     def _kinds(self) -> list[ShortlistKind]:
         """Return the kinds of shortlists to try; where votes have a share in a score, centroids alone are left out."""
@@ -211,7 +169,18 @@ class _Search:
     def _dims(self) -> list[int]:
         return sorted({min(dim, self._builder.dim) for dim in self._space.dims})
 
-    def _score_everything(self) -> Trial:
+    def _try_references(self) -> list[Trial]:
+        """Score every label, and search as trained; learn from both what labels are probably right."""
+        plan, hits = self._as_trained()
+        everything, searched = self._rank_everything(), self._rank(plan, hits, PROBABLE_RANKS)
+        judge = self._judge
+        self._expected = ExpectedHits(everything, searched, judge.relevant, judge.inverse_propensities_L)
+        gains_R2R = np.stack([self._expected.gains(ranking.labels) for ranking in (everything, searched)])
+        better_2 = gains_R2R.mean(axis=2).argmax(axis=0)
+        self._best_2R = gains_R2R[better_2, [0, 1]]
+        return [self._trial_of_everything(everything), self._trial_of(plan, "exact", hits, searched)]
+
+    def _rank_everything(self) -> Ranking:
         """Score every label; votes are those of the exact neighbours in all dimensions."""
         builder, checkpoint = self._builder, self._builder.checkpoint
         neighbours, num_labels, labels = checkpoint.point_neighbours, len(checkpoint.labels), checkpoint.point_labels
@@ -221,10 +190,14 @@ class _Search:
             points = LabelGraph(near.take(rows), labels, neighbours)
             return ExhaustiveShortlister(Shortlister(None, points, self._representatives), num_labels)
 
-        figures = self._judge.figures(shortlister_of, self._judge.exhaustive_chunk())
-        return Trial(None, "exact", figures, _READ_US * checkpoint.points.size + _LABEL_US * num_labels)
+        return self._judge.rank(shortlister_of, PROBABLE_RANKS, self._judge.exhaustive_chunk())
 
-    def _search_as_trained(self) -> Trial:
+    def _trial_of_everything(self, ranking: Ranking) -> Trial:
+        checkpoint = self._builder.checkpoint
+        cost_us = exact_cost_us(checkpoint.points.size) + scoring_cost_us(len(checkpoint.labels))
+        return Trial(None, "exact", self._judge.figures(ranking), cost_us, losses=self._losses(ranking))
+
+    def _as_trained(self) -> tuple[ShortlistPlan, dict[Side, Hits]]:
         """Search both sides exactly, in all dimensions, with the numbers of hits of the training run."""
         builder, checkpoint = self._builder, self._builder.checkpoint
         numbers: dict[Side, int] = {"centroids": checkpoint.centroid_neighbours, "points": checkpoint.point_neighbours}
@@ -232,7 +205,7 @@ class _Search:
             side: self._find(_flat(builder.vectors(side, builder.dim)), builder.dim, k) for side, k in numbers.items()
         }
         plan = _plan(builder, self._space, builder.dim, numbers, self._space.ms[0])
-        return self._trial(replace(plan, max_candidates=None), "exact", hits)
+        return replace(plan, max_candidates=None), hits
 
     def _try_exact(self, kind: ShortlistKind, dim: int) -> Iterator[Trial]:
         """Try every number of neighbours in a space, without an index."""
@@ -264,9 +237,9 @@ class _Search:
 
     def _is_enough(self, tried: Trial, exact: Trial) -> bool:
         """Return whether a trial is within the limits, or, where the exact trial is not, as accurate as that."""
-        if self._is_within(exact):
-            return self._is_within(tried)
-        return tried.figures.precision >= exact.figures.precision
+        if self._limits.allow(exact):
+            return self._limits.allow(tried)
+        return tried.loss[0] <= exact.loss[0]
 
     def try_plan(self, plan: ShortlistPlan) -> Trial:
         """Try a plan with the indices that the server would use."""
@@ -278,8 +251,8 @@ class _Search:
 
     def score(self, plan: ShortlistPlan, top_k: int) -> ScoredPairs:
         """Return the best labels of the held-out texts, with the indices that the server would use."""
-        hits = self._hits(plan, self._indices(plan))
-        return self._judge.scored_pairs(self._shortlister(plan, hits, slice(None)), top_k)
+        ranking = self._rank(plan, self._hits(plan, self._indices(plan)), top_k)
+        return ScoredPairs.of(ranking.labels, ranking.scores, self._judge.relevant)
 
     def _indices(self, plan: ShortlistPlan) -> dict[Side, StoredIndex]:
         return {side: index for side, index in self._builder.build(plan).sides().items() if index is not None}
@@ -288,9 +261,19 @@ class _Search:
         return {side: self._find(index, plan.dim, plan.sides()[side].neighbours) for side, index in indices.items()}
 
     def _trial(self, plan: ShortlistPlan, index: str, hits: dict[Side, Hits]) -> Trial:
-        figures = self._judge.figures(lambda rows: self._shortlister(plan, hits, rows))
-        search_us = sum(_search_cost_us(side, plan.dim, hits[name].count) for name, side in plan.sides().items())
-        return Trial(plan, index, figures, search_us + _LABEL_US * figures.labels, weights=self._weights)
+        return self._trial_of(plan, index, hits, self._rank(plan, hits, RANKS[-1]))
+
+    def _trial_of(self, plan: ShortlistPlan, index: str, hits: dict[Side, Hits], ranking: Ranking) -> Trial:
+        search_us = sum(search_cost_us(side, plan.dim, hits[name].count) for name, side in plan.sides().items())
+        figures, cost_us = self._judge.figures(ranking), search_us + scoring_cost_us(ranking.scored)
+        return Trial(plan, index, figures, cost_us, weights=self._weights, losses=self._losses(ranking))
+
+    def _losses(self, ranking: Ranking) -> NDArray[np.float64]:
+        """Return the losses of a ranking; NaN where nothing has been learnt to compare it by."""
+        return self._best_2R - (0 if self._expected is None else self._expected.gains(ranking.labels))
+
+    def _rank(self, plan: ShortlistPlan, hits: dict[Side, Hits], top_k: int) -> Ranking:
+        return self._judge.rank(lambda rows: self._shortlister(plan, hits, rows), top_k)
 
     def _shortlister(self, plan: ShortlistPlan, hits: dict[Side, Hits], rows: slice) -> Shortlister:
         sides = plan.sides()
@@ -316,10 +299,3 @@ class _Search:
 
 def _flat(vectors_Nd: NDArray[np.float32]) -> FlatIndex:
     return FlatIndex.build(vectors_Nd, HnswParams(2, 1, 1), 0)  # a flat index ignores the parameters and the seed
-
-
-def _search_cost_us(plan: IndexPlan, dim: int, count: int) -> float:
-    if plan.backend == "flat":
-        return _READ_US * count * dim
-    links = sqrt(plan.params.m / _WALK_LINKS)
-    return _WALK_US * plan.params.ef_search * (_WALK_NUMBERS + dim) * links

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from astec.export.search.tradeoff import Trial
+from astec.export.search.trial import Trial
 
 
 def draw_tradeoff(trials: Sequence[Trial], chosen: Trial, path: Path) -> None:

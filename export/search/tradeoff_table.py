@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import isnan
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 
-from astec.export.search.tradeoff import NUM_REFERENCES, Trial
+from astec.export.search.trial import NUM_REFERENCES, Trial
 
 _METRICS = ("P@1", "P@3", "P@5", "PSP@1", "PSP@5")
-_COLUMNS = ("shortlist", "dim", "neighbours", "index", "m", "ef", "most labels", "labels", *_METRICS)
+_COLUMNS = (
+    "shortlist",
+    "dim",
+    "neighbours",
+    "index",
+    "m",
+    "ef",
+    "most labels",
+    "labels",
+    *_METRICS,
+    "loss",
+    "PSP loss",
+)
 
 
 class _WholeTable(Table):
@@ -20,14 +33,30 @@ class _WholeTable(Table):
         return super().__rich_console__(console, options.update(max_width=_MAX_CHARS))
 
 
-def tradeoff_table(trials: Sequence[Trial], chosen: Trial) -> Table:
-    """Return a table with one row per trial, without exact trials that another one beats; the chosen one is marked."""
-    table = _WholeTable(*_COLUMNS, "cost us", "search us", box=None, caption=_CAPTION, caption_justify="left")
+def tradeoff_table(trials: Sequence[Trial], chosen: Trial, fresh_loss: tuple[float, float]) -> Table:
+    """Return a table with one row per trial, without exact trials that another one beats; the chosen one is marked.
+
+    Args:
+        trials: all trials, in order.
+        chosen: that of the chosen plan.
+        fresh_loss: the losses of P@k and of PSP@k on texts that did not choose the plan.
+    """
+    caption = f"{_CAPTION} {tell_fresh_loss(fresh_loss)}"
+    table = _WholeTable(*_COLUMNS, "cost us", "search us", box=None, caption=caption, caption_justify="left")
     for trial in _worth_showing(trials):
         search = "" if trial.search_us is None else f"{trial.search_us:.0f}"
         style = "bold green" if trial is chosen else None
         table.add_row(*_cells(trial), f"{trial.cost_us:.0f}", search, style=style)
     return table
+
+
+def tell_fresh_loss(fresh_loss: tuple[float, float]) -> str:
+    """Return a sentence about the losses of P@k and of PSP@k on texts that did not choose the plan."""
+    precision, propensity_scored = fresh_loss
+    return (
+        f"On texts that did not choose it, the chosen way is expected to lose {precision:.2f} points of P@k and "
+        f"{propensity_scored:.2f} of PSP@k."
+    )
 
 
 def tradeoff_markdown(trials: Sequence[Trial]) -> str:
@@ -38,8 +67,9 @@ def tradeoff_markdown(trials: Sequence[Trial]) -> str:
 
 _MAX_CHARS = 500
 _CAPTION = (
-    "On held-out texts, in percent. labels: scored per text; most labels: of one. cost: of searching and scoring, by a "
-    "count of operations, which decides; search: one query, measured."
+    "On held-out texts, in percent. labels: scored per text; most labels: of one. loss: of P@k, PSP loss: of PSP@k, in "
+    "points, by the probabilities that labels are right. cost: of searching and scoring, by a count of operations. "
+    "Losses and cost decide. search: one query, measured."
 )
 
 
@@ -73,3 +103,5 @@ def _cells(trial: Trial) -> Iterator[str]:
     yield f"{trial.figures.labels:.0f}"
     for name in _METRICS:
         yield f"{trial.figures.metrics[name]:.2f}"
+    for loss in trial.loss:
+        yield "" if isnan(loss) else f"{loss:.2f}"

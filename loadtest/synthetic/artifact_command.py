@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from astec.export.artifact.manifest import WeightType
+from astec.export.artifact.manifest import DEFAULT_WEIGHTS, WeightType
 from astec.export.console import console
 from astec.loadtest.command_line import fail
 
@@ -25,7 +25,7 @@ def synth_artifact(
     sparse_term: Annotated[bool, typer.Option(help="Include the sparse linear term, as in trained models.")] = True,
     weights: Annotated[
         WeightType, typer.Option(help="Type of embeddings, classifiers, representatives and vectors of the index.")
-    ] = "float32",
+    ] = DEFAULT_WEIGHTS,
     seed: Annotated[int, typer.Option(help="Seed of all random data.")] = 0,
 ) -> None:
     """Make an artifact of random data, packed and verified as any other, and TARGET.queries.jsonl with queries for it.

@@ -104,7 +104,7 @@ class MadeUpTexts:
         return [(self.texts[row], [_label(label) for label in labels[bounds[row] : bounds[row + 1]]]) for row in rows]
 
 
-def make_artifact(target: Path, queries: Path, sizes: ModelSizes, seed: int, weights: WeightType = "float32") -> None:
+def make_artifact(target: Path, queries: Path, sizes: ModelSizes, seed: int, weights: WeightType) -> None:
     """Make the artifact `target` and the file `queries`, JSON Lines of texts and labels to ask it.
 
     Raises:

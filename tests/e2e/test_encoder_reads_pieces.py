@@ -62,7 +62,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def artifact(folder: Path) -> Path:
     run("astec.trainer", folder / "train.jsonl", folder / "run", *settings_of(folder))
-    run("astec.export", folder / "run", folder / "artifact")
+    run("astec.export", folder / "run", folder / "artifact", "--weights", "float32")
     return folder / "artifact"
 
 
@@ -92,7 +92,7 @@ def test_it_answers_alone_as_in_a_batch(artifact: Path) -> None:
 
 def test_left_as_it_is_it_is_not_trained_and_served_alike(folder: Path) -> None:
     run("astec.trainer", folder / "train.jsonl", folder / "frozen", *settings_of(folder, "encoder.frozen=true"))
-    run("astec.export", folder / "frozen", folder / "frozen-artifact", "--weights", "int8")
+    run("astec.export", folder / "frozen", folder / "frozen-artifact")
     predictor = Predictor(open_artifact(folder / "frozen-artifact"))
     (ranking,), _ = predictor.predict(["red shoe for the house"], 3)
     assert predictor.artifact.labels[int(ranking.label_ids[0])] == "red shoe"

@@ -44,7 +44,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     overrides = [word for setting in SETTINGS for word in ("--set", setting)]
     run("astec.trainer", folder / "train.jsonl", folder / "run", *overrides)
-    run("astec.export", folder / "run", folder / "artifact", "--weights", "int8")
+    run("astec.export", folder / "run", folder / "artifact")
     return folder / "artifact"
 
 

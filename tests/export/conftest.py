@@ -60,9 +60,9 @@ def full_artifact(
     label_metadata: LabelMetadata,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """The artifact of this checkpoint."""
+    """The artifact of this checkpoint, its weights as they were learnt."""
     artifact = tmp_path_factory.mktemp("full") / "artifact"
-    options = PackOptions(label_metadata=label_metadata, training_texts=True)
+    options = PackOptions(weights="float32", label_metadata=label_metadata, training_texts=True)
     pack(full_checkpoint, full_indices, artifact, "demo", options)
     return artifact
 

@@ -156,9 +156,9 @@ def test_the_loss_of_int8_is_told_and_the_artifact_ranks_nearly_the_same(
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        (("--weights", "int8"), "hnsw-int8"),
+        ((), "hnsw-int8"),
         (("--weights", "float32"), "hnswlib"),
-        (("--weights", "int8", "--backend", "hnswlib"), "hnswlib"),
+        (("--backend", "hnswlib"), "hnswlib"),
         (("--weights", "float32", "--backend", "hnsw-int8"), "hnsw-int8"),
     ],
 )
@@ -224,7 +224,7 @@ def test_a_run_without_held_out_texts_needs_a_plan(make_checkpoint: Callable[...
     write_checkpoint(tmp_path / "run", replace(checkpoint, held_out=checkpoint.held_out.take(0)))
     message = refused(tmp_path / "run", tmp_path / "artifact")
     assert "the run has no held-out texts to choose how to search by: pin all of it with --shortlist" in message
-    command = [str(tmp_path / "run"), str(tmp_path / "artifact"), *PINNED, "--weights", "int8"]
+    command = [str(tmp_path / "run"), str(tmp_path / "artifact"), *PINNED]
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.output
     assert "the run has no held-out texts: what searching and rounding cost was not measured" in result.output
@@ -249,7 +249,7 @@ def test_a_damaged_run_exits_2_and_names_the_file(run_copy: Path, tmp_path: Path
 @pytest.mark.parametrize("max_file_bytes", [700_000, 20_000])
 def test_a_full_disk_exits_2_and_leaves_nothing(demo_run: Path, tmp_path: Path, max_file_bytes: int) -> None:
     result = subprocess.run(
-        [*EXPORT, str(demo_run), str(tmp_path / "artifact"), *PINNED],
+        [*EXPORT, str(demo_run), str(tmp_path / "artifact"), *PINNED, "--weights", "float32"],
         check=False,
         capture_output=True,
         text=True,

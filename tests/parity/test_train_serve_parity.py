@@ -1,5 +1,5 @@
-"""What torch computed in training, ONNX and the server compute again: for a trained model, and for untrained ones of
-every shape that a model may have.
+"""What torch computed in training, ONNX and the server compute again from unrounded weights: for a trained model, and
+for untrained ones of every shape that a model may have.
 
 Shapes: B queries, D dimensions (of the re-ranker as well), d of the indices, L labels, K hits of a query.
 """
@@ -23,6 +23,7 @@ from astec.export.artifact.text.bags import Bags
 from astec.export.model.checkpoint import Checkpoint, DenseArrays
 from astec.export.model.checkpoint_folder import read_checkpoint
 from astec.export.model.encoder_graph import run_encoder
+from astec.export.packing.options import PackOptions
 from astec.export.packing.pack import pack
 from astec.export.search.indices import IndexBuilder, Indices
 from astec.server.engine.predictor import Predictor
@@ -38,9 +39,9 @@ LOGIT_TOLERANCE = 1e-4
 SCORE_TOLERANCE = 1e-5
 ARRAYS = ("embeddings", "residuals", "classifier", "bias")
 TOP_K = 5
-# What the model is made of, and how its labels are searched.
-MODELS: dict[str, tuple[dict[str, Any], dict[str, Any]] | None] = {
-    "trained": None,
+# What the model is made of (None: it is trained), and how its labels are searched.
+MODELS: dict[str, tuple[dict[str, Any] | None, dict[str, Any]]] = {
+    "trained": (None, {"dim": 16}),
     "one learner, points": ({"parts": False}, {"kind": "points", "dim": 8}),
     "one learner, re-ranker, centroids": ({"reranker_dim": 24, "parts": False}, {"kind": "centroids"}),
     "one learner, all parts, union": ({"reranker_dim": 24}, {"dim": 12}),
@@ -105,12 +106,10 @@ def published(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[Checkpoint, Artifact]:
     """A checkpoint and what was exported of it."""
-    made_of = MODELS[request.param]
-    if made_of is None:
-        checkpoint = read_checkpoint(request.getfixturevalue("demo_run"))
-        return checkpoint, open_artifact(request.getfixturevalue("demo_artifact"))
-    checkpoint, path = make_checkpoint(**made_of[0]), tmp_path_factory.mktemp("parity") / "artifact"
-    pack(checkpoint, build_indices(checkpoint, **made_of[1]), path, "parity")
+    parts, search = MODELS[request.param]
+    checkpoint = read_checkpoint(request.getfixturevalue("demo_run")) if parts is None else make_checkpoint(**parts)
+    path = tmp_path_factory.mktemp("parity") / "artifact"
+    pack(checkpoint, build_indices(checkpoint, **search), path, "parity", PackOptions(weights="float32"))
     return checkpoint, open_artifact(path)
 
 

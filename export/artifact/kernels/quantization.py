@@ -43,7 +43,7 @@ def quantize_rows(rows_LD: NDArray[np.float32], *, int8: bool) -> tuple[Weights,
 def _quantize(weights_LD: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
     largest_L = np.abs(weights_LD).max(axis=1, initial=0)
     if not np.isfinite(largest_L).all():
-        raise ValueError("the weights hold NaN or infinity, which int8 cannot; export them as float32")
+        raise ValueError("the weights hold NaN or infinity, which int8 cannot; export with --weights float32")
     scales_L = (largest_L / LARGEST).astype(np.float32)
     # A row whose scale underflows becomes zeros.
     divisors_L = np.where(scales_L > 0, scales_L, np.inf).astype(np.float64)

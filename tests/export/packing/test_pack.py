@@ -24,14 +24,14 @@ from astec.export.packing.verify import ENCODER_TOLERANCE, LOGIT_TOLERANCE, Veri
 from astec.export.search.indices import Indices
 from astec.export.search.judge import Figures
 from astec.export.search.plan import IndexPlan, ShortlistKind
-from astec.export.search.tradeoff import Trial
+from astec.export.search.trial import Trial
 from tests.artifact_files import FILES
 
 pytestmark = pytest.mark.slow  # an artifact is exported for each test
 
 
 def test_the_artifact_is_the_run(full_checkpoint: Checkpoint, full_indices: Indices, tmp_path: Path) -> None:
-    report = pack(full_checkpoint, full_indices, tmp_path / "artifact", "shoes", PackOptions(version="v7"))
+    report = pack(full_checkpoint, full_indices, tmp_path / "artifact", "shoes", PackOptions("v7", "float32"))
     artifact = open_artifact(tmp_path / "artifact")
     assert (artifact.manifest.model.name, artifact.manifest.model.version) == ("shoes", "v7")
     scoring = artifact.manifest.scoring
@@ -166,14 +166,21 @@ def test_the_card_tells_what_the_plan_was_chosen_from(
 ) -> None:
     figures = Figures({f"{name}@{k}": 10.0 * k for name in ("P", "PSP") for k in (1, 3, 5)}, labels=31.4)
     trials = [
-        Trial(None, "exact", figures, cost_us=1e3),
+        Trial(None, "exact", figures, cost_us=1e3, losses=np.zeros((2, 1))),
         Trial(full_indices.plan, "hnswlib", figures, cost_us=2, search_us=5.0, weights="int8"),
     ]
-    pack(full_checkpoint, full_indices, tmp_path / "artifact", "demo", PackOptions(trials=trials))
+    pack(
+        full_checkpoint,
+        full_indices,
+        tmp_path / "artifact",
+        "demo",
+        PackOptions(trials=trials, fresh_loss=(0.0831, 0.2)),
+    )
     card = (tmp_path / "artifact" / FILES.model_card).read_text()
-    assert "| all labels | all |  | exact |  |  |  | 31 | 10.00 | 30.00 | 50.00 | 10.00 | 50.00 |" in card
-    row = "| union | 24 | 20 + 15 | hnswlib, int8 | 8 + 8 | 100 + 100 |  | 31 | 10.00 | 30.00 | 50.00 | 10.00 | 50.00 |"
-    assert row in card
+    assert "| all labels | all |  | exact |  |  |  | 31 | 10.00 | 30.00 | 50.00 | 10.00 | 50.00 | 0.00 | 0.00 |" in card
+    way = "| union | 24 | 20 + 15 | hnswlib, int8 | 8 + 8 | 100 + 100 |  |"
+    assert f"{way} 31 | 10.00 | 30.00 | 50.00 | 10.00 | 50.00 |  |  |" in card
+    assert "the chosen way is expected to lose 0.08 points of P@k and 0.20 of PSP@k" in card
     assert "As given to the exporter." not in card
 
 
@@ -188,6 +195,14 @@ def test_equal_models_have_equal_versions_whatever_their_name(
     assert {manifest.model.name for manifest in manifests} == {"one", "two"}
     differing = {name for name in manifests[0].files if manifests[0].files[name] != manifests[1].files[name]}
     assert differing == {FILES.model_card}
+
+
+@pytest.fixture(scope="module")
+def version(full_checkpoint: Checkpoint, full_indices: Indices, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The version of the unchanged model."""
+    target = tmp_path_factory.mktemp("unchanged") / "artifact"
+    pack(full_checkpoint, full_indices, target, "demo")
+    return open_artifact(target).manifest.model.version
 
 
 # The shares are in no file of their own, and all change answers.
@@ -205,13 +220,12 @@ def test_equal_models_have_equal_versions_whatever_their_name(
 def test_another_model_has_another_version(
     full_checkpoint: Checkpoint,
     full_indices: Indices,
-    full_artifact: Path,
+    version: str,
     tmp_path: Path,
     change: Callable[[Checkpoint], dict[str, Any]],
 ) -> None:
     pack(replace(full_checkpoint, **change(full_checkpoint)), full_indices, tmp_path / "other", "demo")
-    versions = [open_artifact(path).manifest.model.version for path in (full_artifact, tmp_path / "other")]
-    assert versions[0] != versions[1]
+    assert open_artifact(tmp_path / "other").manifest.model.version != version
 
 
 # Neither is how an index is searched.
@@ -226,15 +240,14 @@ def test_another_model_has_another_version(
 def test_another_way_to_search_has_another_version(
     full_checkpoint: Checkpoint,
     full_indices: Indices,
-    full_artifact: Path,
+    version: str,
     tmp_path: Path,
     change: Callable[[IndexPlan], IndexPlan],
 ) -> None:
     assert full_indices.plan.points is not None
     plan = replace(full_indices.plan, points=change(full_indices.plan.points))
     pack(full_checkpoint, replace(full_indices, plan=plan), tmp_path / "other", "demo")
-    versions = [open_artifact(path).manifest.model.version for path in (full_artifact, tmp_path / "other")]
-    assert versions[0] != versions[1]
+    assert open_artifact(tmp_path / "other").manifest.model.version != version
 
 
 def test_an_existing_target_is_refused_and_left_alone(
@@ -286,7 +299,7 @@ def test_weights_that_int8_cannot_hold_are_not_published(
     weights = getattr(full_checkpoint.model, part).copy()
     weights[3, 3] = np.nan
     spoilt = replace(full_checkpoint, model=replace(full_checkpoint.model, **{part: weights}))
-    with pytest.raises(ValueError, match="NaN or infinity, which int8 cannot; export them as float32"):
+    with pytest.raises(ValueError, match="NaN or infinity, which int8 cannot; export with --weights float32"):
         pack(spoilt, full_indices, tmp_path / "artifact", "demo", PackOptions(weights="int8"))
     assert list(tmp_path.iterdir()) == []
 

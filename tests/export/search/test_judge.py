@@ -38,6 +38,10 @@ def all_labels(checkpoint: Checkpoint) -> Callable[[slice], Shortlister]:
     return lambda rows: every
 
 
+def figures_of(judge: Judge, shortlister_of: Callable[[slice], Shortlister], chunk_texts: int | None = None) -> Figures:
+    return judge.figures(judge.rank(shortlister_of, RANKS[-1], chunk_texts))
+
+
 def of_classifiers(checkpoint: Checkpoint) -> Checkpoint:
     """Return the checkpoint with a share for its classifiers only."""
     return replace(checkpoint, shares=Shares(1.0))
@@ -57,7 +61,7 @@ def test_figures_worked_out_by_hand(checkpoint: Checkpoint) -> None:
     model, x_hat_RD = checkpoint.model, checkpoint.held_out.x_hat
     best = np.argsort(-(x_hat_RD[:2] @ model.classifier.T + model.bias), axis=1)
     labelled = with_labels(of_classifiers(checkpoint), [best[0, :3].tolist(), best[1, 1:2].tolist()])
-    figures = Judge(labelled).figures(all_labels(checkpoint))
+    figures = figures_of(Judge(labelled), all_labels(checkpoint))
     # Hits among the first 1, 3 and 5 labels: 1, 3, 3 for the first text and 0, 1, 1 for the second.
     expected = {"P@1": 100 * 1 / 2, "P@3": 100 * 4 / 6, "P@5": 100 * 4 / 10}
     assert {name: figures.metrics[name] for name in expected} == pytest.approx(expected)
@@ -98,7 +102,7 @@ def sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
 
 @pytest.mark.parametrize("chunk_texts", [None, 7])
 def test_every_part_of_a_score_counts(checkpoint: Checkpoint, chunk_texts: int | None) -> None:
-    figures = Judge(checkpoint).figures(all_labels(checkpoint), chunk_texts)
+    figures = figures_of(Judge(checkpoint), all_labels(checkpoint), chunk_texts)
     expected = slow_figures(checkpoint)
     assert figures.metrics == pytest.approx(expected.metrics)
     assert figures.labels == expected.labels
@@ -136,7 +140,7 @@ def figures_of_its_own_best(checkpoint: Checkpoint, model: DenseArrays) -> list[
     held_out = replace(checkpoint.held_out, v=encoded["v"], x_hat=encoded["x_hat"])
     best = np.argsort(-(held_out.x_hat @ model.classifier.T + model.bias), axis=1)[:, :1]
     judged = with_labels(of_classifiers(replace(checkpoint, model=model, held_out=held_out)), best.tolist())
-    return [Judge(judged, int8=int8).figures(all_labels(judged)) for int8 in (False, True)]
+    return [figures_of(Judge(judged, int8=int8), all_labels(judged)) for int8 in (False, True)]
 
 
 def test_the_labels_that_were_scored_are_counted(checkpoint: Checkpoint) -> None:
@@ -147,7 +151,7 @@ def test_the_labels_that_were_scored_are_counted(checkpoint: Checkpoint) -> None
     empty = replace(empty, held_out=replace(empty.held_out, v=v_RD))
     labels = LabelSets.one_each(np.arange(3, dtype=np.int32))
     points = LabelGraph(FlatIndex(np.eye(3, v_RD.shape[1], dtype=np.float32)), labels, 3)
-    figures = Judge(empty).figures(lambda rows: Shortlister(None, points, None))
+    figures = figures_of(Judge(empty), lambda rows: Shortlister(None, points, None))
     assert figures.labels == 1.5
 
 

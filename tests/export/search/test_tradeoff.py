@@ -21,7 +21,8 @@ from astec.export.packing.options import PackOptions
 from astec.export.packing.pack import pack
 from astec.export.search.indices import IndexBuilder
 from astec.export.search.plan import IndexPlan, SearchSpace, ShortlistKind, ShortlistPlan
-from astec.export.search.tradeoff import Choice, Trial, choose_plan, judge_int8
+from astec.export.search.tradeoff import choose_plan, judge_int8
+from astec.export.search.trial import Choice, Trial
 
 SMALL = SearchSpace(
     ("points", "centroids"),
@@ -75,11 +76,12 @@ def plan_of(trial: Trial) -> ShortlistPlan:
     return trial.plan
 
 
-def is_within(trial: Trial, trials: list[Trial]) -> bool:
-    """Return whether a trial is within the limits, compared with the better of the two reference trials."""
-    precision = max(other.figures.precision for other in trials[:2]) - SMALL.max_loss
-    propensity_scored = max(other.figures.propensity_scored for other in trials[:2]) - SMALL.max_psp_loss
-    return trial.figures.precision >= precision and trial.figures.propensity_scored >= propensity_scored
+def is_within(trial: Trial, choice: Choice) -> bool:
+    """Return whether a trial is within the limits on texts that did not choose."""
+    assert choice.chosen is not None
+    assert choice.fresh_loss is not None
+    limits = zip(trial.loss, choice.fresh_loss, choice.chosen.loss, (SMALL.max_loss, SMALL.max_psp_loss), strict=True)
+    return all(loss + (fresh - own) <= most + 1e-9 for loss, fresh, own, most in limits)
 
 
 def test_the_first_trial_scores_every_label(choice: Choice, demo_checkpoint: Checkpoint) -> None:
@@ -116,8 +118,8 @@ def test_the_chosen_plan_is_within_the_limits_and_the_cheapest_of_those_built(ch
     assert choice.chosen.search_us is not None
     built = [trial for trial in choice.trials if trial.index == "hnswlib"]
     assert len(built) > 1
-    assert is_within(choice.chosen, choice.trials)
-    assert not any(is_within(trial, choice.trials) for trial in built if trial.cost_us < choice.chosen.cost_us)
+    assert is_within(choice.chosen, choice)
+    assert not any(is_within(trial, choice) for trial in built if trial.cost_us < choice.chosen.cost_us)
 
 
 def test_a_graph_is_walked_with_more_and_more_care_until_it_does(choice: Choice) -> None:
@@ -129,7 +131,7 @@ def test_a_graph_is_walked_with_more_and_more_care_until_it_does(choice: Choice)
     assert max(len(trials) for trials in graphs.values()) > 1
     for trials in graphs.values():
         assert all(one.cost_us < other.cost_us for one, other in pairwise(trials))
-        assert not any(is_within(trial, choice.trials) for trial in trials[:-1])
+        assert not any(is_within(trial, choice) for trial in trials[:-1])
 
 
 def test_the_choice_is_the_same_every_time(demo_run: Path, choice: Choice, tmp_path: Path) -> None:
@@ -177,17 +179,22 @@ def test_limits_that_nothing_is_within_give_the_most_accurate(self_taught: Check
     assert choice.chosen is not None
     assert choice.trials[0].figures.metrics["P@1"] == 100
     assert choice.chosen.figures.metrics["P@1"] < 50
-    assert choice.chosen.figures.precision == max(trial.figures.precision for trial in choice.trials[2:])
+    assert choice.chosen.loss == min(trial.loss for trial in choice.trials[2:])
+    assert choice.fresh_loss is not None
+    assert choice.fresh_loss[0] > space.max_loss
     assert [trial.index for trial in choice.trials] == ["exact"] * 6 + ["flat"]
 
 
 def test_a_graph_is_enough_where_it_is_as_good_as_exact_search_can_be(self_taught: Checkpoint) -> None:
-    """No plan is within the limits; with so few vectors the first search misses nothing and is not followed by more."""
+    """No plan is within the limits: of each graph, only the last search loses no more than the exact one."""
     space = SearchSpace(("points",), "hnswlib", dims=(16,), neighbours=(30,), ms=(16, 32))
     choice = choose_plan(IndexBuilder(self_taught), space)
     assert not choice.within_limits
-    efs = [side.params.ef_search for trial in choice.trials[3:] for side in plan_of(trial).sides().values()]
-    assert efs == [30, 30]
+    exact, *tried = choice.trials[2:]
+    for m in space.ms:
+        *others, last = [trial for trial in tried for side in plan_of(trial).sides().values() if side.params.m == m]
+        assert last.loss[0] <= exact.loss[0]
+        assert not any(trial.loss[0] <= exact.loss[0] for trial in others)
 
 
 def test_wider_limits_are_cheaper(demo_builder: IndexBuilder, choice: Choice) -> None:
@@ -204,12 +211,12 @@ def test_the_fewest_labels_within_the_limits_are_scored(demo_builder: IndexBuild
     assert limited.plan == replace(choice.plan, max_candidates=limited.plan.max_candidates)
     assert limited.chosen.figures.labels < choice.chosen.figures.labels
     assert limited.chosen.cost_us < choice.chosen.cost_us
-    assert is_within(limited.chosen, limited.trials)
+    assert is_within(limited.chosen, limited)
     *others, last = limited.trials[len(choice.trials) :]
     assert last is limited.chosen
     assert [plan_of(trial).max_candidates for trial in (*others, last)] == [1, 30, 60, 99][: len(others) + 1]
     assert others
-    assert not any(is_within(trial, limited.trials) for trial in others)
+    assert not any(is_within(trial, limited) for trial in others)
 
 
 def test_limits_that_all_cost_too_much_are_not_taken(demo_builder: IndexBuilder, choice: Choice) -> None:

@@ -60,13 +60,13 @@ def test_the_same_seed_makes_the_same_model(made, tmp_path):
         assert (open_artifact(target).manifest.model.version == version) is same
 
 
-def test_int8_is_that_of_its_index_too(made, tmp_path):
-    assert synth_artifact(tmp_path / "int8", "--weights", "int8").exit_code == 0
+def test_the_type_of_its_weights_is_that_of_its_index_too(made, tmp_path):
+    assert synth_artifact(tmp_path / "float32", "--weights", "float32").exit_code == 0
     backends = {
         manifest.weights: manifest.points.backend
-        for manifest in (open_artifact(path).manifest for path in (made, tmp_path / "int8"))
+        for manifest in (open_artifact(path).manifest for path in (made, tmp_path / "float32"))
     }
-    assert backends == {"float32": "hnswlib", "int8": "hnsw-int8"}
+    assert backends == {"int8": "hnsw-int8", "float32": "hnswlib"}
 
 
 def test_labels_without_texts_and_names_that_are_taken_are_refused(made, tmp_path):

@@ -138,7 +138,8 @@ def test_the_version_of_a_model_tells_its_metadata(
     other = LabelMetadata(tuple(renamed), label_metadata.values, label_metadata.labels, label_metadata.num_labels)
     versions = {open_artifact(full_artifact).manifest.model.version}
     for name, metadata in (("none", None), ("renamed", other)):
-        pack(full_checkpoint, full_indices, tmp_path / name, "demo", PackOptions(label_metadata=metadata))
+        options = PackOptions(weights="float32", label_metadata=metadata)
+        pack(full_checkpoint, full_indices, tmp_path / name, "demo", options)
         versions.add(open_artifact(tmp_path / name).manifest.model.version)
     assert len(versions) == 3
 
