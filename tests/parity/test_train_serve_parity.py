@@ -189,7 +189,7 @@ def test_served_scores_and_order_are_those_of_torch(
         x_tilde_BD = trained.representations["x_tilde"]
         scores_BL += weights.reranker * part(logits(x_tilde_BD, reranker))
     if weights.as_logits:
-        scores_BL = sigmoid(scores_BL + weights.bias)
+        scores_BL = sigmoid((scores_BL + weights.bias).astype(np.float32))
     for row, ranking in enumerate(rankings):
         shortlisted = np.flatnonzero(np.isfinite(similarities_BL[row]))
         expected_K = np.sort(scores_BL[row, shortlisted])[::-1][:TOP_K]

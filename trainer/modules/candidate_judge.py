@@ -16,8 +16,7 @@ from astec.export.artifact.shortlist.candidates import Candidates
 
 _RANKS = (1, 3, 5)
 NEGLIGIBLE = 0.1 * len(_RANKS)
-"""A part that raises the objective by less is chance: 0.1 points of the mean over the ranks, which `astec-export
---max-loss` allows by default, too."""
+"""A part that raises the objective by less is chance: 0.1 points of the mean over the ranks."""
 
 
 def objective(figures: Mapping[str, float], psp_weight: float) -> float:
