@@ -89,7 +89,7 @@ def _derivatives(
     gradient, hessian = np.zeros(num_features + 1), np.zeros((num_features + 1, num_features + 1))
     row = np.ones(num_features + 1)
     for pair in range(len(features_PF)):
-        logit: float = fitted[num_features]
+        logit = float(fitted[num_features])
         for feature in range(num_features):
             row[feature] = features_PF[pair, feature]
             logit += fitted[feature] * row[feature]

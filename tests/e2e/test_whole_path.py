@@ -105,7 +105,9 @@ def of_text(demo_artifact: Path, demo_data: Path) -> Published:
 
 @pytest.fixture(scope="module")
 def without_sparse_term(demo_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Published:
-    artifact = train_and_export(demo_data, tmp_path_factory.mktemp("plain"), "sparse.enabled=false")
+    artifact = train_and_export(
+        demo_data, tmp_path_factory.mktemp("plain"), "sparse.enabled=false", "mix.label_text=false"
+    )
     return Published(artifact, demo_data, demo_data / "test.jsonl.gz")
 
 

@@ -201,17 +201,18 @@ def test_an_interrupted_run_says_how_to_go_on(
 
 
 @pytest.mark.parametrize(
-    ("file_bytes", "failed"),
-    [(4_000, "stages/surrogate-0.progress.safetensors"), (40_000, HISTORY_FILE)],
+    ("file_bytes", "error"),
+    [(4_000, "cannot write {run}/stages/surrogate-0.progress.safetensors"), (40_000, "{run}: ")],
+    ids=["progress", "checkpoint"],
 )
 def test_a_full_disk_keeps_what_was_saved_and_a_resumed_run_ends_the_same(
-    trainer: Trainer, whole: dict[str, object], file_bytes: int, failed: str
+    trainer: Trainer, whole: dict[str, object], file_bytes: int, error: str
 ) -> None:
     """A limit on file sizes acts like a full disk: some bytes are written, then an error is raised."""
     run = trainer.folder / "run"
     code, said = trainer.begin("run", file_bytes=file_bytes)
     assert code == 2
-    assert f"cannot write {run / failed}" in said
+    assert error.format(run=run) in said
     assert "File too large" in said
     assert f"The last good state is kept: make room, then go on with astec-train --resume {run}" in said
     assert "Traceback" not in said
