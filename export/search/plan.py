@@ -91,8 +91,8 @@ class SearchSpace:
     ms: tuple[int, ...] = (16, 8, 32)
     ef_search: int | None = None
     max_candidates: tuple[int, ...] = (32, 48, 64, 96, 128)
-    max_loss: float = 0.2
-    max_psp_loss: float = 0.5
+    max_loss: float = 0.3
+    max_psp_loss: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("kinds", "dims", "neighbours", "centroid_neighbours", "ms"):
