@@ -44,6 +44,7 @@ NOT_RUN = {
     "make bench": "takes an hour; tests/loadtest/ has the benchmark's parts",
     "pip install 'astec[peers]'": "installs from the network",
     "pip install 'astec[transformer]'": "the same; tests/e2e/test_encoder_reads_pieces.py trains one",
+    "--labels 1000000": "takes two hours; tests/trainer/demo/test_log.py makes smaller logs",
     "surrogate.embeddings=./": "there is no encoder here; tests/trainer/embeddings/test_distilled.py makes one",
     "encoder.kind=dense": "there are no images here; tests/e2e/test_encoder_reads_vectors.py trains on vectors",
     "torchrun": "tests/trainer/parallel/test_distributed.py trains in several processes",
