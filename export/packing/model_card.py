@@ -30,6 +30,8 @@ Input: {kind}. Vocabulary: {num_features:,} tokens.
 
 ## Parts of a score
 
+What is mixed: {mixed}.
+
 | part | share in percent |
 |---|---|
 {parts}
@@ -106,6 +108,7 @@ def render_model_card(
         dropped_texts_without_label=training["dropped_texts_without_label"],
         kind="text" if checkpoint.featurizer.kind == "text" else "feature ids",
         num_features=checkpoint.featurizer.num_features,
+        mixed="logits" if checkpoint.shares.logistic is not None else "probabilities",
         parts="\n".join(f"| {part} | {100 * share:.1f} |" for part, share in _parts(checkpoint) if share > 0),
         metrics="\n".join(f"| {metric} | {value:.2f} |" for metric, value in checkpoint.metrics.items()),
         search=_search(trials, fresh_loss) if trials else "As given to the exporter.",
@@ -138,14 +141,15 @@ def _reliability(fit: CalibrationFit) -> str:
 
 
 def _parts(checkpoint: Checkpoint) -> list[tuple[str, float]]:
-    """Return the parts of a score with the weight of each."""
+    """Return the parts of a score with the share of each."""
     weights = checkpoint.shares.weights()
+    total = sum(weights.parts().values())
     learners, _, dim = checkpoint.model.residuals.shape
     encoders = f"an encoder of {dim} dimensions" if learners == 1 else f"{learners} encoders of {dim} dimensions each"
     return [
-        (f"classifiers over {encoders}", weights.classifier),
-        ("similarity to the texts of the label", weights.similarity),
-        ("linear classifiers over the tokens", weights.sparse),
-        ("votes of the nearest training texts", weights.votes),
-        ("re-ranker: classifiers over an encoder of its own", weights.reranker),
+        (f"classifiers over {encoders}", weights.classifier / total),
+        ("similarity to the texts of the label", weights.similarity / total),
+        ("linear classifiers over the tokens, and the label's own", weights.sparse / total),
+        ("votes of the nearest training texts", weights.votes / total),
+        ("re-ranker: classifiers over an encoder of its own", weights.reranker / total),
     ]

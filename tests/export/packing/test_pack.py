@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import fields, replace
 from itertools import product
@@ -12,12 +13,14 @@ import numpy as np
 import pytest
 
 from astec.export.artifact.index.base import Backend
+from astec.export.artifact.manifest import Logistic
 from astec.export.artifact.scoring.shares import Shares
 from astec.export.artifact.scoring.sparse import SparseClassifier
 from astec.export.artifact.shortlist.votes import join
 from astec.export.artifact.store import open_artifact
 from astec.export.artifact.verification import ArtifactError
 from astec.export.model.checkpoint import Checkpoint
+from astec.export.packing.model_card import render_model_card
 from astec.export.packing.options import PackOptions
 from astec.export.packing.pack import pack
 from astec.export.packing.verify import ENCODER_TOLERANCE, LOGIT_TOLERANCE, VerificationError
@@ -159,6 +162,19 @@ def test_quantized_weights_are_within_half_a_step(
     assert np.array_equal(artifact.reranker.rows, full_checkpoint.reranker.classifier)
     assert artifact.manifest.weights == "int8"
     assert artifact.manifest.model.version != unrounded.manifest.model.version
+
+
+@pytest.mark.parametrize("logistic", [None, Logistic(slope=7.5, bias=-3.0)], ids=["probabilities", "logits"])
+def test_the_card_tells_the_shares_of_all_parts_in_percent(
+    full_checkpoint: Checkpoint, logistic: Logistic | None
+) -> None:
+    shares = replace(full_checkpoint.shares, logistic=logistic)
+    card = render_model_card(replace(full_checkpoint, shares=shares), "demo", [])
+    parts = card.partition("## Parts of a score")[2].partition("##")[0]
+    assert f"What is mixed: {'probabilities' if logistic is None else 'logits'}." in parts
+    assert sum(float(share) for share in re.findall(r"([\d.]+) \|$", parts, re.MULTILINE)) == pytest.approx(
+        100, abs=0.5
+    )
 
 
 def test_the_card_tells_what_the_plan_was_chosen_from(
