@@ -50,7 +50,7 @@ def distil(
 
 
 @torch.no_grad()
-def _encode(model: Any, pieces: Sequences, device: torch.device) -> NDArray[np.float32]:  # noqa: ANN401
+def _encode(model: Any, pieces: Sequences, device: torch.device) -> NDArray[np.float32]:  # noqa: ANN401 - see `load_pretrained`
     """Return the mean of the last layer over the pieces of each text, [U, H]; zeros for a text without pieces."""
     lengths_U = pieces.lengths()
     vectors_UH = np.zeros((len(pieces), model.config.hidden_size), np.float32)

@@ -45,6 +45,7 @@ def load_pretrained(folder: str, setting: str) -> Any:  # noqa: ANN401 - its cla
         raise ValueError(
             f"{setting} {folder!r} needs the extra transformer: pip install 'astec[transformer]'"
         ) from error
+    # The library types its models, not these two.
     own_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     own_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:

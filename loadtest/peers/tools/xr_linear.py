@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,14 @@ from astec.loadtest.peers.tools.tool import (
     rows,
     test_texts,
 )
+
+
+class _XrLinear(Protocol):
+    """What is used of the library's model; the library has no types."""
+
+    def predict(self, X: csr_matrix, *, only_topk: int, threads: int) -> csr_matrix:
+        """Return the scores of the best labels of each row."""
+        ...
 
 
 class Pecos(Tool[csr_matrix, csr_matrix]):
@@ -117,10 +125,11 @@ def _train_xr_linear(X: csr_matrix, Y: csr_matrix, model: Path) -> None:
     XLinearModel.train(X, Y, C=clusters).save(str(model))
 
 
-def _open_xr_linear(model: Path) -> Any:  # noqa: ANN401 - the library has no types
+def _open_xr_linear(model: Path) -> _XrLinear:
     from pecos.xmc.xlinear.model import XLinearModel
 
-    return XLinearModel.load(str(model), is_predict_only=True)
+    opened: _XrLinear = XLinearModel.load(str(model), is_predict_only=True)
+    return opened
 
 
 def _best_first(scores_1L: csr_matrix) -> NDArray[np.int64]:

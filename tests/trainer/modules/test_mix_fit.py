@@ -18,6 +18,7 @@ from astec.trainer.settings.config import MixSection
 
 NUM_TEXTS, NUM_LABELS, PSP_WEIGHT = 400, 60, 0.25
 WEIGHTS_L = np.linspace(1, 4, NUM_LABELS)
+ALL_PARTS = MixSection()
 
 
 class MadeUp:
@@ -38,7 +39,7 @@ class MadeUp:
         offsets = NUM_LABELS * np.arange(NUM_TEXTS + 1)
         self.candidates = Candidates(labels_C, self.parts.similarity, self.parts.votes, offsets)
 
-    def fit(self, allowed: MixSection = MixSection(), *, label_text: bool = True) -> MixFit:  # noqa: B008 - frozen
+    def fit(self, allowed: MixSection = ALL_PARTS, *, label_text: bool = True) -> MixFit:
         label_text_C = self.label_text_C if label_text else None
         return fit_mix(
             self.parts, label_text_C, self.candidates, self.relevant_RL, WEIGHTS_L, PSP_WEIGHT, allowed, seed=0
@@ -105,7 +106,7 @@ def test_texts_without_candidates_are_no_obstacle() -> None:
     candidates = Candidates(np.empty(0, np.int32), empty, empty, np.zeros(4, np.int64))
     relevant_RL = csr_matrix(np.eye(3, NUM_LABELS, dtype=np.float32))
     parts = Parts(empty, empty, empty)
-    fit = fit_mix(parts, None, candidates, relevant_RL, WEIGHTS_L, PSP_WEIGHT, MixSection(), seed=0)
+    fit = fit_mix(parts, None, candidates, relevant_RL, WEIGHTS_L, PSP_WEIGHT, ALL_PARTS, seed=0)
     assert fit.objective == 0
 
 
