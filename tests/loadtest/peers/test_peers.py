@@ -164,6 +164,7 @@ def test_a_comparison_of_nothing_is_a_table_without_rows() -> None:
     assert "PSP@5" in printed.getvalue()
 
 
+@pytest.mark.slow
 def test_a_tool_is_trained_and_asked(shop: Path, tmp_path: Path) -> None:
     if not OMIKUJI.is_installed():
         pytest.skip(f"omikuji {OMIKUJI.version} is not installed; it comes with the extra `peers`")
