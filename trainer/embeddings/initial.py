@@ -74,7 +74,7 @@ def _read(path: Path, featurizer: Featurizer, dim: int, device: torch.device) ->
         problem = "has vectors of words, and the features of this data have no names"
         raise DataError(path, None, problem, "Pass a .npy file with a row per feature id, or data with names (Xf.txt)")
     if path.is_dir() or not (path.exists() or path.name.endswith(EMBEDDING_SUFFIXES)):
-        tokens_F, vectors_FD = _distil(path, featurizer, dim, device)
+        tokens_F, vectors_FD = distil(path, featurizer, dim, device, "surrogate.embeddings")
     elif path.name.endswith(EMBEDDING_SUFFIXES):
         tokens_F, vectors_FD = (_read_bin if path.suffix == ".bin" else _read_vec)(path, featurizer, dim)
     else:
@@ -84,13 +84,6 @@ def _read(path: Path, featurizer: Featurizer, dim: int, device: torch.device) ->
         raise DataError(path, None, "has a vector that is not finite", "Train or download the vectors again")
     mean_square = float(np.square(vectors_FD, dtype=np.float64).sum(axis=1).mean()) if len(tokens_F) else 0.0
     return tokens_F, vectors_FD / np.float32(mean_square**0.5 or 1)
-
-
-def _distil(folder: Path, featurizer: TextFeaturizer, dim: int, device: torch.device) -> _Found:
-    try:
-        return distil(folder, featurizer, dim, device)
-    except ValueError as error:
-        raise DataError(folder, None, f"has no encoder that can be read: {error}", "Pass another folder") from error
 
 
 def _read_npy(path: Path, num_features: int, dim: int) -> _Found:

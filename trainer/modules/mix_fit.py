@@ -1,14 +1,16 @@
 """The fit of the weights of a score's parts: a logistic regression on held-out texts, over the parts' logits.
 
 The regression is fitted twice: on all candidates, and then on the best of each text by the first fit, among which the
-ranking is decided. It is judged by cross-fitting, each text by weights that were fitted on other texts, and parts that
-are worth too little are left out one by one.
+ranking is decided. It is judged by cross-fitting, each text by weights that were fitted on other texts. Parts that are
+worth too little are left out of all parts one by one; and, as two parts may only be worth leaving out together, parts
+are also added to none one by one. The better of both sets is kept.
 
 Shapes: R held-out texts, C their candidates, B the best of these, F parts, L labels.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -36,8 +38,8 @@ class MixFit:
         shares: the weights, as shares of logits.
         label_text_share: the share of the label texts within the sparse term.
         objective: what the parts reach on texts that their weights were not fitted on.
-        rounds: what each set of parts reached: the one that was kept, and those with one part less; a line names the
-            part that it leaves out, its figures and its objective.
+        rounds: what each set of parts reached that was judged; a line names the parts that it leaves out, joined by
+            commas, its figures and its objective.
     """
 
     shares: Shares
@@ -71,16 +73,7 @@ def fit_mix(
     columns = _columns(parts, label_text_C, allowed)
     judge = CandidateJudge(candidates, relevant_RL, weights_L)
     fitter = _Fitter(columns, candidates, judge, psp_weight, seed)
-    kept, rounds = list(columns), [fitter.judge_without(list(columns), None)]
-    reached = float(rounds[0]["objective"])
-    while len(kept) > 1:
-        trials = [fitter.judge_without(kept, name) for name in kept]
-        rounds += trials
-        best = max(trials, key=lambda trial: float(trial["objective"]))
-        if float(best["objective"]) < reached - NEGLIGIBLE:
-            break
-        kept.remove(str(best["without"]))
-        reached = float(best["objective"])
+    kept, reached = max(_leave_out(fitter), _add_up(fitter), key=lambda found: found[1])
     fit = fitter.fit(kept)
     weights = dict(zip(kept, fit.weights.tolist(), strict=True))
     if not any(weights.values()):
@@ -89,7 +82,34 @@ def fit_mix(
     sparse = weights.get("sparse", 0.0) + label_text
     none = PartWeights(0.0, 0.0, 0.0, 0.0, 0.0, fit.bias, as_logits=True)
     shares = Shares.of_logits(none._replace(**weights | {"sparse": sparse}))
-    return MixFit(shares, label_text / sparse if sparse else 0.0, reached, rounds)
+    return MixFit(shares, label_text / sparse if sparse else 0.0, reached, fitter.rounds)
+
+
+def _leave_out(fitter: _Fitter) -> tuple[list[str], float]:
+    """Leave out of all parts, one by one, those whose absence costs too little; return the rest and its objective."""
+    kept = fitter.names
+    reached = fitter.objective(kept)
+    while len(kept) > 1:
+        trials = [[name for name in kept if name != left_out] for left_out in kept]
+        best = max(trials, key=fitter.objective)
+        if fitter.objective(best) < reached - NEGLIGIBLE:
+            break
+        kept, reached = best, fitter.objective(best)
+    return kept, reached
+
+
+def _add_up(fitter: _Fitter) -> tuple[list[str], float]:
+    """Add the best part to none, and then, one by one, those that are worth enough; return them and their objective."""
+    kept, reached = list[str](), -math.inf
+    while len(kept) < len(fitter.names):
+        trials = [
+            [name for name in fitter.names if name in (*kept, added)] for added in fitter.names if added not in kept
+        ]
+        best = max(trials, key=fitter.objective)
+        if fitter.objective(best) < reached + NEGLIGIBLE:
+            break
+        kept, reached = best, fitter.objective(best)
+    return kept, reached
 
 
 def with_label_text(parts: Parts, label_text_C: NDArray[np.float32] | None, share: float) -> Parts:
@@ -139,14 +159,26 @@ class _Fitter:
         self._hits_B, self._worth_B = judge.hits[self._best_B], worth_C[self._best_B]
         folds_R = np.random.default_rng(seed).permutation(len(candidates.offsets) - 1) % _FOLDS
         self._folds_B = np.repeat(folds_R, np.diff(candidates.offsets))[self._best_B]
+        self.names = list(columns)
+        self.rounds: list[dict[str, float | str]] = []
+        self._objectives: dict[tuple[str, ...], float] = {}
 
     def fit(self, kept: list[str]) -> LogisticRegression:
         """Fit the weights of some parts on all texts."""
         return _regress(self._features(kept), self._hits_B, self._worth_B)
 
-    def judge_without(self, kept: list[str], left_out: str | None) -> dict[str, float | str]:
-        """Return the figures of some parts but one, each text ranked by weights that were fitted on other texts."""
-        features_BF = self._features([name for name in kept if name != left_out])
+    def objective(self, kept: list[str]) -> float:
+        """Return what some parts reach, each text ranked by weights that were fitted on other texts."""
+        if tuple(kept) not in self._objectives:
+            figures = self._judge.figures(self._cross_fitted_scores(kept))
+            reached = objective(figures, self._psp_weight)
+            without = ", ".join(name for name in self.names if name not in kept)
+            self.rounds.append({"without": without, **figures, "objective": reached})
+            self._objectives[tuple(kept)] = reached
+        return self._objectives[tuple(kept)]
+
+    def _cross_fitted_scores(self, kept: list[str]) -> NDArray[np.float32]:
+        features_BF = self._features(kept)
         sums_B = np.empty(len(features_BF))
         for fold in range(_FOLDS):
             judged_B = self._folds_B == fold
@@ -156,8 +188,7 @@ class _Fitter:
             sums_B[judged_B] = features_BF[judged_B] @ fit.weights
         scores_C = np.full(self._num_candidates, -np.inf, np.float32)
         scores_C[self._best_B] = sums_B
-        figures = self._judge.figures(scores_C)
-        return {"without": left_out or "", **figures, "objective": objective(figures, self._psp_weight)}
+        return scores_C
 
     def _features(self, names: list[str]) -> NDArray[np.float64]:
         return np.stack([self._columns[name] for name in names], axis=1)

@@ -22,6 +22,7 @@ from astec.trainer.modules.surrogate.learn import learn_surrogate
 from astec.trainer.parallel.world import Arrays, SplitArrays
 from astec.trainer.pipeline.job import Job
 from astec.trainer.pipeline.mining import Mined, mine_for_learner, place_texts, search_exactly
+from astec.trainer.pipeline.word_vectors import add_word_vectors
 from astec.trainer.training.dense_model import LABEL_ARRAYS, DenseModel
 from astec.trainer.training.lesson import ProbeTexts
 from astec.trainer.training.probe import recall_metrics
@@ -59,7 +60,8 @@ def learn_encoder(job: Job, seed: int) -> Encoder:
             learn_surrogate(job.train, job.probe, encoder, featurizer.num_features, config, seed, job.run)
         return encoder.arrays()
 
-    return Encoder.of(job.config.encoder, job.run.together(f"surrogate-{seed}", learn), job.device)
+    learnt = Encoder.of(job.config.encoder, job.run.together(f"surrogate-{seed}", learn), job.device)
+    return add_word_vectors(job, learnt, seed)
 
 
 def learn_classifiers(job: Job, encoder: Encoder, seed: int, sample: Sampling) -> Learnt:

@@ -45,7 +45,7 @@ class ArrayBytes:
         self.all_texts = sizes.texts + sizes.label_texts
         self.held = config.validation.size(sizes.texts, sizes.valid_texts)
         self.train_texts = self.all_texts - self.held
-        self.row = 4 * config.model.dim
+        self.row = 4 * config.dim
         self.reranker_row = 4 * config.reranker.dim
 
     @cached_property
@@ -223,7 +223,7 @@ class ArrayBytes:
         if section is self._config.extreme and self._config.framework == "deepxml-ova":
             texts, num_labels = texts * self._setup.processes, -(-num_labels // self._setup.processes)
         cast = 2 * self._setup.product_bytes if self._setup.product_bytes < 4 else 0
-        gradient = num_labels * (self.row + cast * self._config.model.dim)
+        gradient = num_labels * (self.row + cast * self._config.dim)
         logits = 2 * self._setup.product_bytes * texts * num_labels
         return max(gradient + logits + self._batch_embeddings(section, self.row), _PROBE_BYTES)
 

@@ -91,7 +91,7 @@ def write_report(run_folder: Path) -> Path:
             quantiles=quantiles,
             fit=fit,
             charts=_draw(evaluation, history, quantiles, fit),
-            parts_left_out=_first_round(history.of_stage("mix-parts")),
+            parts_left_out=_one_part_less(history.of_stage("mix-parts")),
             mixed_metrics=_MIXED_METRICS,
             settings=settings,
             changed=[setting for setting in settings if setting.value != setting.default],
@@ -144,10 +144,9 @@ def _draw_mixes(trials: Sequence[Line], chosen: dict[str, float]) -> list[str]:
     return drawn
 
 
-def _first_round(lines: Sequence[Line]) -> list[Line]:
-    """Return the lines of the fit of a mix up to the first part that is named again, which begins the second round."""
-    named = [line["without"] for line in lines]
-    return [line for number, line in enumerate(lines) if named[number] not in named[:number]]
+def _one_part_less(lines: Sequence[Line]) -> list[Line]:
+    """Return the lines of the fit of a mix that leave out no part, or a single one."""
+    return [line for line in lines if "," not in line["without"]]
 
 
 def _picture(svg: str) -> Markup:

@@ -155,6 +155,31 @@ class SurrogateSection(Section):
         return self
 
 
+class WordVectorsSection(Section):
+    """Word vectors of a pretrained encoder, beside what Module I learns: what words mean outside of the data."""
+
+    encoder: str = Field(
+        "",
+        description="the folder of a Hugging Face encoder that reads every word of the vocabulary once after Module I; "
+        "empty: none. Much more accurate where labels are phrases; takes minutes of training, and no encoder when "
+        "serving (encoder.kind boe only)",
+    )
+    dim: int = Field(
+        256,
+        ge=2,
+        multiple_of=2,
+        description="dimensions that they add to v, two for each principal component; more: tells words apart better, "
+        "a larger model, slower training and queries",
+    )
+    weight: float = Field(
+        3.0,
+        gt=0,
+        le=100,
+        description="length of their part of v, compared with that of the learnt part; more: similarity follows what "
+        "words mean in general, less: what the data says",
+    )
+
+
 class NeighboursSection(Section):
     """The search among one kind of vectors. It is exact: the graphs that serve are built by `astec-export`."""
 
@@ -248,11 +273,11 @@ class SparseSection(Section):
         500, ge=1, description="hardest negatives of a text that are used; more: more accurate, slower"
     )
     costs: tuple[Annotated[float, Field(gt=0)], ...] = Field(
-        (0.5, 1.0),
+        (1.0,),
         min_length=1,
         max_length=16,
         description="values of the linear SVMs' cost C that are tried; held-out texts choose one. A larger C fits rare "
-        "labels better, and noise too; each value takes training time",
+        "labels better, and noise too; each further value takes as long as the first",
     )
     epochs: int = Field(10, ge=1, description="most passes over a label's texts; more: may take longer, fits better")
     prune_below: float = Field(
@@ -339,6 +364,10 @@ class ValidationSection(Section):
         return max(1, min(wanted, self.max_texts, num_texts - 1))
 
 
+_FIXED_ENCODER = ("deepxml", "deepxml-ova")
+"""The frameworks in which the encoder no longer learns after Module I."""
+
+
 class TrainerConfig(Section):
     """All settings of `astec-train`."""
 
@@ -361,6 +390,7 @@ class TrainerConfig(Section):
     encoder: SerializeAsAny[EncoderSection] = EncoderSection()
     model: ModelSection = ModelSection()
     surrogate: SurrogateSection = SurrogateSection()
+    word_vectors: WordVectorsSection = WordVectorsSection()
     shortlist: ShortlistSection = ShortlistSection()
     extreme: ExtremeSection = ExtremeSection()
     reranker: RerankerSection = RerankerSection()
@@ -372,6 +402,11 @@ class TrainerConfig(Section):
     def seed(self) -> int:
         """The seed of everything that all learners share."""
         return self.seeds[0]
+
+    @property
+    def dim(self) -> int:
+        """Dimensions of a learner's v, with those of the word vectors."""
+        return self.model.dim + (self.word_vectors.dim if self.word_vectors.encoder else 0)
 
     @field_validator("encoder", mode="before")
     @classmethod
@@ -403,6 +438,11 @@ class TrainerConfig(Section):
             raise ValueError(f"{len(self.seeds)} seeds, and encoder.kind {kind} is the same for each: name one seed")
         if self.framework == "mach" and self.surrogate.method != "hashed":
             raise ValueError(f"framework mach hashes labels: set surrogate.method=hashed, not {self.surrogate.method}")
+        if self.word_vectors.encoder and (kind != "boe" or self.framework not in _FIXED_ENCODER):
+            raise ValueError(
+                f"word_vectors.encoder needs encoder.kind boe and framework {' or '.join(_FIXED_ENCODER)}, not "
+                f"{kind} and {self.framework}"
+            )
         if self.encoder.learns and not self.encoder.plain and self.surrogate.method == "unsupervised":
             raise ValueError(f"surrogate.method unsupervised trains nothing, and encoder.kind {kind} must be trained")
         return self

@@ -80,6 +80,21 @@ def test_the_parts_with_label_texts_are_those_that_were_fitted() -> None:
     assert figures["P@1"] == pytest.approx(float(best["P@1"]), abs=3), "weights of other texts rank about as well"
 
 
+def test_two_parts_are_left_out_that_are_only_worth_leaving_out_together() -> None:
+    """Both tell how many labels a text has, which no ranking needs, with noise of their own, which the other evens out."""
+    made_up, generator = MadeUp({}), np.random.default_rng(1)
+    similarity_C = made_up.parts.similarity
+    of_text_C = np.repeat(3 * generator.standard_normal(NUM_TEXTS), NUM_LABELS)
+    noisy = [(of_text_C + generator.standard_normal(len(of_text_C))).astype(np.float32) for _ in range(2)]
+    relevant_C = generator.random(len(of_text_C)) < 1 / (1 + np.exp(4 - of_text_C - 1.5 * similarity_C))
+    made_up.relevant_RL = csr_matrix(relevant_C.reshape(NUM_TEXTS, NUM_LABELS).astype(np.float32))
+    made_up.parts = Parts(classifier=noisy[0], similarity=similarity_C, votes=0 * similarity_C, sparse=noisy[1])
+    fit = made_up.fit(label_text=False)
+    assert {name for name, weight in fit.shares.weights().parts().items() if weight} == {"similarity"}
+    objectives = {str(trial["without"]): float(trial["objective"]) for trial in fit.rounds}
+    assert max(objectives["classifier"], objectives["sparse"]) < objectives[""]
+
+
 @pytest.mark.parametrize("part", ["similarity", "votes"])
 def test_a_part_that_the_settings_leave_out_has_no_weight(part: str) -> None:
     told = MadeUp({part: 2.0, "classifier": 1.0})

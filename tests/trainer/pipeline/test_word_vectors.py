@@ -1,0 +1,99 @@
+"""Word vectors of a pretrained encoder beside the learnt representation; the encoder is made here at random."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from astec.export.artifact.text.featurizer import TextFeaturizer
+from astec.export.model.checkpoint import Checkpoint
+from astec.export.model.checkpoint_folder import read_checkpoint
+from astec.trainer.settings.config import ConfigError
+from astec.trainer.settings.config_file import load_config
+from tests.tiny_transformer import save_tiny_transformer
+
+pytestmark = pytest.mark.slow
+
+LEARNT, ADDED = 8, 6
+
+Trained = Callable[..., tuple[int, str, Path]]
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory, shop_rows: list[tuple[str, list[str]]]) -> Path:
+    words = sorted({word for text, _ in shop_rows for word in text.split()})
+    return save_tiny_transformer(tmp_path_factory.mktemp("encoder"), words, 12)
+
+
+@pytest.fixture
+def trained(
+    tmp_path: Path,
+    shop_rows: list[tuple[str, list[str]]],
+    write_jsonl: Callable[..., Path],
+    cheap_settings: tuple[str, ...],
+    astec_train: Callable[..., tuple[int, str]],
+) -> Trained:
+    """Return a function that trains with some settings on top of the cheap ones."""
+    data = write_jsonl(tmp_path / "train.jsonl", shop_rows)
+
+    def train(*settings: str) -> tuple[int, str, Path]:
+        run = tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
+        overrides = [word for setting in settings for word in ("--set", setting)]
+        return *astec_train(data, run, *cheap_settings, *overrides), run
+
+    return train
+
+
+def checkpoint_with(trained: Trained, *settings: str) -> Checkpoint:
+    code, said, run = trained(*settings)
+    assert code == 0, said
+    return read_checkpoint(run)
+
+
+def test_word_vectors_are_further_columns_of_the_embeddings(trained: Trained, encoder: Path) -> None:
+    checkpoint = checkpoint_with(
+        trained, f"word_vectors.encoder={encoder}", f"word_vectors.dim={ADDED}", "word_vectors.weight=2"
+    )
+    model, featurizer = checkpoint.model, checkpoint.featurizer
+    assert isinstance(featurizer, TextFeaturizer)
+    assert model.embeddings.shape[1] == model.classifier.shape[1] == LEARNT + ADDED
+    added_VD = model.embeddings[:, LEARNT:]
+    np.testing.assert_array_equal(added_VD[:, : ADDED // 2], -added_VD[:, ADDED // 2 :])
+    is_word_V = [not token.startswith("~") for token in featurizer.vocabulary]
+    np.testing.assert_array_equal(added_VD.any(axis=1), is_word_V)
+
+
+def test_their_part_of_v_is_as_long_as_the_weight_says(trained: Trained, encoder: Path) -> None:
+    texts = ["red shoes", "blue car"]
+    lengths = {}
+    for weight in (0.5, 2):
+        checkpoint = checkpoint_with(
+            trained, f"word_vectors.encoder={encoder}", f"word_vectors.dim={ADDED}", f"word_vectors.weight={weight}"
+        )
+        bags = checkpoint.featurizer.transform(texts)
+        v_D = np.maximum(bags.weights @ checkpoint.model.embeddings[bags.ids], 0)
+        lengths[weight] = np.linalg.norm(v_D[LEARNT:]) / np.linalg.norm(v_D[:LEARNT])
+    assert lengths[2] / lengths[0.5] == pytest.approx(4, rel=1e-4)
+
+
+def test_without_an_encoder_nothing_is_added(trained: Trained) -> None:
+    assert checkpoint_with(trained, f"word_vectors.dim={ADDED}").model.embeddings.shape[1] == LEARNT
+
+
+def test_each_learner_has_its_own(trained: Trained, encoder: Path) -> None:
+    checkpoint = checkpoint_with(trained, f"word_vectors.encoder={encoder}", f"word_vectors.dim={ADDED}", "seeds=[0,1]")
+    assert checkpoint.model.embeddings.shape[1] == 2 * (LEARNT + ADDED)
+
+
+@pytest.mark.parametrize("setting", ["encoder.kind=gru", "framework=deepxml-anns", "framework=end-to-end"])
+def test_an_encoder_that_is_no_bag_or_keeps_learning_is_refused(setting: str) -> None:
+    with pytest.raises(ConfigError, match=r"word_vectors\.encoder needs encoder\.kind boe and framework deepxml or"):
+        load_config(None, ["word_vectors.encoder=./encoder", setting])
+
+
+def test_a_folder_without_an_encoder_is_refused_by_name(trained: Trained, tmp_path: Path) -> None:
+    code, said, _ = trained(f"word_vectors.encoder={tmp_path}/missing")
+    assert code == 2
+    assert "word_vectors.encoder" in said
+    assert "must be a folder with a tokenizer.json" in said
