@@ -81,7 +81,7 @@ def test_the_parts_with_label_texts_are_those_that_were_fitted() -> None:
 
 
 def test_two_parts_are_left_out_that_are_only_worth_leaving_out_together() -> None:
-    """Both tell how many labels a text has, which no ranking needs, with noise of their own, which the other evens out."""
+    """Both tell how many labels a text has, which no ranking needs, with noise that the other evens out."""
     made_up, generator = MadeUp({}), np.random.default_rng(1)
     similarity_C = made_up.parts.similarity
     of_text_C = np.repeat(3 * generator.standard_normal(NUM_TEXTS), NUM_LABELS)
