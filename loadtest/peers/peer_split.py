@@ -160,7 +160,7 @@ class PeerSplit:
 
 
 def _folded(text: str) -> str:
-    return fold(text, FeaturizerSection().max_chars)
+    return fold(text, FeaturizerSection().build(num_tokens=0))
 
 
 def metric_names() -> list[str]:

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from astec.export.artifact.labels.metadata import Selection
 from astec.export.artifact.text.bags import Bag
 from astec.export.artifact.text.featurizer import Featurizer, TextFeaturizer
-from astec.export.artifact.text.folding import fold
 from astec.server.engine.batching.batcher import Answers
 from astec.server.engine.lru_cache import LruCache
 from astec.server.engine.rank_request import Output, RankRequest, RankResult
@@ -55,5 +54,5 @@ class ResultCache:
             seen: str | tuple[bytes, bytes] = (query.ids.tobytes(), query.weights.tobytes())
         else:
             assert isinstance(self._featurizer, TextFeaturizer)  # noqa: S101  (no other featurizer takes texts)
-            seen = " ".join(fold(query, self._featurizer.config.max_chars).split())
+            seen = self._featurizer.seen(query)
         return seen, top_k, min_score, probabilities, selection, output

@@ -53,7 +53,7 @@ class TextColumn:
         try:
             featurizer = self._fit(texts)
         except ValueError as error:
-            remedy = "See --set featurizer.min_df=1, and check that the texts have letters or digits"
+            remedy = "See --set featurizer.min_df=1, and check that the texts have letters, digits or emoji"
             raise DataError(dataset.paths[0], None, str(error), remedy) from error
         return featurizer, join_bags([featurizer.transform(chunk) for chunk in text_chunks(texts)])
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
-from astec.export.artifact.text.featurizer_config import FeaturizerConfig
+from astec.export.artifact.text.featurizer_config import LATEST_RULES, FeaturizerConfig
 from astec.trainer.settings.encoder_kinds import encoder_section
 from astec.trainer.settings.section import EncoderSection, Section
 
@@ -46,6 +46,13 @@ class FeaturizerSection(Section):
     )
     max_chars: int = Field(
         512, ge=1, le=65536, description="read this many characters of a text, from its beginning; more: slower"
+    )
+    rules: int = Field(
+        LATEST_RULES,
+        ge=1,
+        le=LATEST_RULES,
+        description="how texts are folded and split into words (docs/texts.md); 1: letters and digits only, without "
+        "emoji, words such as c++, and scripts without spaces, as in models of before",
     )
 
     @model_validator(mode="after")

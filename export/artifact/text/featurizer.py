@@ -1,7 +1,7 @@
 """Text to a sparse TF-IDF bag of tokens: the only implementation, used in training and in serving.
 
-A text is folded (NFKC, case), split into words at every character that is not a letter, digit or mark, and turned into
-words, word n-grams and character n-grams. A token is identified by the 64-bit hash of its text, which is looked up in a
+A text is folded (case, accents, width), split into words, and turned into words, word n-grams and character n-grams
+(docs/texts.md). A token is identified by the 64-bit hash of its text, which is looked up in a
 memory-mapped table, so that neither start-up nor memory of a serving process grows by a Python object for each token.
 Weights are TF-IDF, L2-normalised (x in section 4 of the paper).
 
@@ -28,7 +28,7 @@ from astec.export.artifact.text.id_featurizer import IdFeaturizer
 from astec.export.artifact.text.tfidf import featurize, inverse_document_frequency
 from astec.export.artifact.text.token_counts import TokenCounts, count_tokens
 from astec.export.artifact.text.token_table import build_table, check_table, find_all, hash_texts, look_up
-from astec.export.artifact.text.tokens import Codes, encode_texts, scan, token_text
+from astec.export.artifact.text.tokens import Codes, Ngrams, encode_texts, scan, token_text
 
 VOCABULARY_STEM = "vocabulary"
 IDF_FILE = "vocabulary.idf.npy"
@@ -102,8 +102,9 @@ class TextFeaturizer:
         The IDF is computed from `df_V` int64 [V], the document frequencies in the training matrix. A name of several
         words keeps its id but is never found in a text.
         """
-        config = FeaturizerConfig(word_ngrams=1, min_char_ngram=0, max_char_ngram=0, min_df=1)
-        vocabulary = TextTable.from_texts(fold(name, config.max_chars).strip() for name in names)
+        # The names were made by another tokeniser. Most keep letters and digits only, as rules 1 do.
+        config = FeaturizerConfig(word_ngrams=1, min_char_ngram=0, max_char_ngram=0, min_df=1, rules=1)
+        vocabulary = TextTable.from_texts(fold(name, config).strip() for name in names)
         return cls(config, vocabulary, inverse_document_frequency(df_V, num_texts))
 
     def transform(self, queries: Sequence[Query]) -> Bags:
@@ -122,11 +123,15 @@ class TextFeaturizer:
 
     def encode(self, texts: Sequence[str]) -> Codes:
         """Fold the texts and return their code points, as the kernels read them."""
-        return fold_and_encode(texts, self.config.max_chars)
+        return fold_and_encode(texts, self.config)
 
-    def arguments(self) -> tuple[NDArray[np.uint64], NDArray[np.float32], int, int, int]:
+    def seen(self, text: str) -> str:
+        """Return the words of a text, with a space between each two: all that the model sees of it."""
+        return " ".join(fold(text, self.config).split())
+
+    def arguments(self) -> tuple[NDArray[np.uint64], NDArray[np.float32], Ngrams]:
         """Return the arguments that `featurize` takes of the vocabulary: table, IDF and lengths of n-grams."""
-        return self._table, self.idf, *self.config.ngrams
+        return self._table, self.idf, self.config.ngrams
 
     def check(self, query: Query) -> None:
         """Raise QueryKindError for a bag with unknown ids or weights that are not finite; any text is valid."""
@@ -136,18 +141,18 @@ class TextFeaturizer:
     def tokens(self, text: str) -> list[str]:
         """Return every token of `text`, known or not, in order of appearance, repeats included."""
         codes = self.encode([text])
-        _, spans, _ = scan(codes, 1, *self.config.ngrams)
+        _, spans, _ = scan(codes, 1, self.config.ngrams)
         return [token_text(codes, *span) for span in spans.tolist()]
 
     def token_ids(self, names: Sequence[str]) -> NDArray[np.int32]:
         """Look up each name, a word or a run of words, as one token: int32 [names], -1 where there is none."""
-        folded = [" ".join(fold(name, self.config.max_chars).split()) for name in names]
-        return look_up(self.encode(folded), len(folded), self._table)
+        folded = [self.seen(name) for name in names]
+        return look_up(encode_texts(folded), len(folded), self._table)
 
     def words(self, texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         """Return the token of each word of B texts in order, int32 [words] (-1: unknown), and its text, int64."""
         codes = self.encode(texts)
-        hashes, _, rows = scan(codes, len(texts), 1, 0, 0)
+        hashes, _, rows = scan(codes, len(texts), (1, 0, 0, 0))
         return find_all(hashes, self._table), rows
 
     def vocabulary_sha256(self) -> str:
@@ -175,7 +180,8 @@ def open_featurizer(folder: Path) -> Featurizer:
         description = read_description(folder / FEATURIZER_FILE)
         if description["kind"] == IdFeaturizer.kind:
             return IdFeaturizer(description["num_features"])
-        config = FeaturizerConfig(**description["config"])
+        # Artifacts that were written before there were other rules name none.
+        config = FeaturizerConfig(**{"rules": 1, **description["config"]})
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(f"{FEATURIZER_FILE} does not describe a featurizer: {error!r}") from error
     vocabulary = TextTable.open(folder, VOCABULARY_STEM)

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+from astec.export.artifact.text.tokens import Ngrams
+
+LATEST_RULES = 2
+"""The rules of models that are trained now."""
+_MIN_DENSE_NGRAM = 2
+
 
 @dataclass(frozen=True, slots=True)
 class FeaturizerConfig:
@@ -15,6 +21,7 @@ class FeaturizerConfig:
         min_df: the number of training texts that a token must occur in.
         max_features: the largest number of tokens; the most frequent are kept.
         max_chars: characters of a text that are read, from its beginning.
+        rules: how a text is folded and split (docs/texts.md): 2, or 1 for the rules of artifacts that name none.
     """
 
     word_ngrams: int = 2
@@ -23,6 +30,7 @@ class FeaturizerConfig:
     min_df: int = 2
     max_features: int = 2_000_000
     max_chars: int = 512
+    rules: int = LATEST_RULES
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
@@ -39,7 +47,13 @@ class FeaturizerConfig:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
 
+        if not 1 <= self.rules <= LATEST_RULES:
+            raise ValueError(
+                f"rules is {self.rules}, and this version knows 1 to {LATEST_RULES}; a model with later rules needs a "
+                "later version"
+            )
+
     @property
-    def ngrams(self) -> tuple[int, int, int]:
-        """The arguments of the kernels: `word_ngrams`, `min_char_ngram` and `max_char_ngram`."""
-        return self.word_ngrams, self.min_char_ngram, self.max_char_ngram
+    def ngrams(self) -> Ngrams:
+        """The lengths of tokens, as the kernels take them."""
+        return self.word_ngrams, self.min_char_ngram, self.max_char_ngram, 0 if self.rules == 1 else _MIN_DENSE_NGRAM

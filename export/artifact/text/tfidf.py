@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from astec.export.artifact.kernels.hashing import first_slot
 from astec.export.artifact.text.token_table import find
-from astec.export.artifact.text.tokens import Codes, longest_text, max_tokens, scan_text
+from astec.export.artifact.text.tokens import Codes, Ngrams, longest_text, max_tokens, scan_text
 
 
 def inverse_document_frequency(df_V: NDArray[np.int64], num_texts: int) -> NDArray[np.float32]:
@@ -25,13 +25,11 @@ def featurize(
     num_texts: int,
     table_S: NDArray[np.uint64],
     idf_V: NDArray[np.float32],
-    word_ngrams: int,
-    min_char_ngram: int,
-    max_char_ngram: int,
+    ngrams: Ngrams,
 ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int64]]:
     """Return the TF-IDF bags of B texts: token ids [T] in order of appearance, weights [T] and offsets [B + 1]."""
-    largest = max_tokens(longest_text(codes), word_ngrams, min_char_ngram, max_char_ngram)
-    bound = max_tokens(len(codes), word_ngrams, min_char_ngram, max_char_ngram)
+    largest = max_tokens(longest_text(codes), ngrams)
+    bound = max_tokens(len(codes), ngrams)
     capacity = 2
     while capacity < 2 * largest:
         capacity *= 2
@@ -42,7 +40,7 @@ def featurize(
     offsets = np.zeros(num_texts + 1, np.int64)
     position, size = 0, 0
     for row in range(num_texts):
-        position, num_tokens = scan_text(codes, position, word_ngrams, min_char_ngram, max_char_ngram, hashes, 0, None)
+        position, num_tokens = scan_text(codes, position, ngrams, hashes, 0, None)
         size = _count_known(hashes[:num_tokens], table_S, positions, ids, weights, size)
         _weigh(ids[offsets[row] : size], weights[offsets[row] : size], idf_V)
         offsets[row + 1] = size

@@ -47,8 +47,8 @@ def count_tokens(texts: Iterable[str], config: FeaturizerConfig) -> TokenCounts:
     num_texts = 0
     for chunk in _chunks(texts, _CHUNK_TEXTS):
         num_texts += len(chunk)
-        codes = fold_and_encode(chunk, config.max_chars)
-        hashes, spans, rows = scan(codes, len(chunk), *config.ngrams)
+        codes = fold_and_encode(chunk, config)
+        hashes, spans, rows = scan(codes, len(chunk), config.ngrams)
         keys, first = np.unique(hashes, return_index=True)
         for position in first[~np.isin(keys, keys_U, assume_unique=True)].tolist():
             names[int(hashes[position])] = token_text(codes, *spans[position].tolist())

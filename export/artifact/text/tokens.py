@@ -14,6 +14,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from astec.export.artifact.text.scripts import DENSE, IDEOGRAPH, PICTOGRAPH, is_picture, script_of
+
 # Marks in the text of a character n-gram ("~<ca"): no word contains them, so that tokens of two kinds never collide.
 _SUBWORD_MARK, _WORD_BEGIN, _WORD_END = ord("~"), ord("<"), ord(">")
 _SPACE, _NEWLINE = ord(" "), ord("\n")
@@ -22,6 +24,10 @@ _FNV_OFFSET = np.uint64(0xCBF29CE484222325)
 _FNV_PRIME = np.uint64(0x100000001B3)
 _MIX = np.uint64(0xFF51AFD7ED558CCD)
 _SHIFT = np.uint64(32)
+
+Ngrams = tuple[int, int, int, int]
+"""Lengths of tokens: the longest run of words; the shortest and the longest character n-gram, 0 and 0 for none; and the
+shortest n-gram of dense scripts, 0 for no difference between scripts."""
 
 Codes = NDArray[np.uint8] | NDArray[np.uint32]
 """Code points [C] of folded texts, each followed by a newline; one byte each if all texts are ASCII."""
@@ -51,26 +57,28 @@ def token_text(codes: Codes, begin: int, stop: int, kind: int) -> str:
 
 @njit(cache=True)
 def scan(
-    codes: Codes, num_texts: int, word_ngrams: int, min_char_ngram: int, max_char_ngram: int
+    codes: Codes, num_texts: int, ngrams: Ngrams
 ) -> tuple[NDArray[np.uint64], NDArray[np.int32], NDArray[np.int64]]:
     """Find every token of B texts: its hash [T], begin, stop and kind [T, 3] as in `token_text`, and its text [T]."""
-    bound = max_tokens(len(codes), word_ngrams, min_char_ngram, max_char_ngram)
+    bound = max_tokens(len(codes), ngrams)
     hashes, spans, rows = np.empty(bound, np.uint64), np.empty((bound, 3), np.int32), np.empty(bound, np.int64)
     position, size = 0, 0
     for row in range(num_texts):
         before = size
-        position, size = scan_text(codes, position, word_ngrams, min_char_ngram, max_char_ngram, hashes, size, spans)
+        position, size = scan_text(codes, position, ngrams, hashes, size, spans)
         rows[before:size] = row
     return hashes[:size], spans[:size], rows[:size]
 
 
 @njit(cache=True, nogil=True, inline="always")
-def max_tokens(num_codes: int, word_ngrams: int, min_char_ngram: int, max_char_ngram: int) -> int:
+def max_tokens(num_codes: int, ngrams: Ngrams) -> int:
     """Return an upper bound of the number of tokens in texts of `num_codes` codes, newlines included.
 
     A word and the code after it are two codes or more; a word of n codes has n + 2 with its borders.
     """
-    lengths = max_char_ngram - max(min_char_ngram, 1) + 1 if max_char_ngram else 0
+    word_ngrams, min_char_ngram, max_char_ngram, min_dense_ngram = ngrams
+    shortest = min(min_char_ngram, min_dense_ngram) if min_dense_ngram else min_char_ngram
+    lengths = max_char_ngram - max(shortest, 1) + 1 if max_char_ngram else 0
     return (num_codes * (word_ngrams + 3 * lengths) + 1) // 2
 
 
@@ -88,9 +96,7 @@ def longest_text(codes: Codes) -> int:
 def scan_text(
     codes: Codes,
     begin: int,
-    word_ngrams: int,
-    min_char_ngram: int,
-    max_char_ngram: int,
+    ngrams: Ngrams,
     hashes: NDArray[np.uint64],
     size: int,
     spans: NDArray[np.int32] | None,
@@ -100,6 +106,7 @@ def scan_text(
     Returns:
         The begin of the next text, and the new number of tokens.
     """
+    word_ngrams, min_char_ngram, max_char_ngram, min_dense_ngram = ngrams
     # Two ring buffers over the last words: the begin of each, and the hash of the text from there on.
     begins, open_hashes = np.empty(word_ngrams, np.int64), np.empty(word_ngrams, np.uint64)
     num_words, position = 0, begin
@@ -122,8 +129,19 @@ def scan_text(
                 spans[size, 0], spans[size, 1], spans[size, 2] = begins[ring], position, 0
             size += 1
         num_words += 1
-        if max_char_ngram:
-            size = _scan_word(codes, word, position, min_char_ngram, max_char_ngram, hashes, size, spans)
+        if not max_char_ngram:
+            continue
+        shortest = min_char_ngram
+        if codes.itemsize > 1 and min_dense_ngram:  # the first is known to the compiler, and false for ASCII texts
+            script = script_of(codes[word])
+            if script == IDEOGRAPH:  # a word of one character, whose n-grams would say the same
+                continue
+            if script == PICTOGRAPH:
+                size = _scan_emoji(codes, word, position, hashes, size, spans)
+                continue
+            if script == DENSE:
+                shortest = min(shortest, min_dense_ngram)
+        size = _scan_word(codes, word, position, shortest, max_char_ngram, hashes, size, spans)
     return position + 1, size
 
 
@@ -154,6 +172,20 @@ def _scan_word(
                     kind = 1 + (2 if first < begin else 0) + (4 if i == stop else 0)
                     spans[size, 0], spans[size, 1], spans[size, 2] = max(first, begin), min(i + 1, stop), kind
                 size += 1
+    return size
+
+
+@njit(cache=True, nogil=True)
+def _scan_emoji(
+    codes: Codes, begin: int, stop: int, hashes: NDArray[np.uint64], size: int, spans: NDArray[np.int32] | None
+) -> int:
+    """Append each picture of the emoji `codes[begin:stop]`, so that one in another skin tone is similar."""
+    for i in range(begin, stop):
+        if is_picture(codes[i]):
+            hashes[size] = _finish(_step(_step(_FNV_OFFSET, _SUBWORD_MARK), codes[i]))
+            if spans is not None:
+                spans[size, 0], spans[size, 1], spans[size, 2] = i, i + 1, 1
+            size += 1
     return size
 
 

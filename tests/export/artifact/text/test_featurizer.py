@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import math
-import unicodedata
 from collections import Counter
 from pathlib import Path
 
@@ -16,17 +16,25 @@ from astec.export.artifact.text.bags import Bag, Bags, QueryKindError
 from astec.export.artifact.text.description import FEATURIZER_FILE
 from astec.export.artifact.text.featurizer import IDF_FILE, TABLE_FILE, TextFeaturizer, open_featurizer
 from astec.export.artifact.text.featurizer_config import FeaturizerConfig
-from astec.export.artifact.text.folding import fold
 
 FIXED = settings(derandomize=True, deadline=None, max_examples=150)
 WORDS_ONLY = FeaturizerConfig(word_ngrams=1, min_char_ngram=0, max_char_ngram=0, min_df=1)
 EVERY_KIND = FeaturizerConfig(word_ngrams=2, min_char_ngram=3, max_char_ngram=4, min_df=1)
-CORPUS = ("red cat", "red dog", "cheap running shoes", "grosse strasse", "日本語 テキスト", "an óg", "running")
+CORPUS = (
+    "red cat",
+    "red dog",
+    "cheap running shoes",
+    "grosse strasse",
+    "日本語 テキスト",
+    "an óg",
+    "running",
+    "c++ 등산",
+)
 FEATURIZER = TextFeaturizer.fit(CORPUS, EVERY_KIND)
 
 # Words of the corpus, what folds into them, separators, an emoji and a lone surrogate: likely to meet, unlike any code
 # points at random, of which a few are mixed in.
-NEAR_CORPUS = st.sampled_from("redcatgoRED ß-é\u0301İ\n\t🎉\ud800Ⅷ日本")
+NEAR_CORPUS = st.sampled_from("redcatgoRED ß-é\u0301İ\n\t🎉\ud800Ⅷ日本+#.%\u200d靴ュリ등")
 TEXTS = st.text(NEAR_CORPUS | st.characters(), max_size=40)
 CONFIGS = st.builds(
     lambda words, chars, min_df, max_features: FeaturizerConfig(words, chars[0], chars[1], min_df, max_features),
@@ -53,7 +61,7 @@ def same(first: Bags, second: Bags) -> bool:
 
 
 def reference_tokens(text: str, config: FeaturizerConfig) -> list[str]:
-    words = "".join(c if c.isalnum() else " " for c in text.lower()).split()
+    words = "".join(c if c.isalnum() else " " for c in text.lower().replace("é", "e")).split()
     runs = range(1, config.word_ngrams + 1)
     tokens = [" ".join(words[i : i + n]) for n in runs for i in range(len(words) - n + 1)]
     lengths = range(max(config.min_char_ngram, 1), config.max_char_ngram + 1)
@@ -136,7 +144,7 @@ def test_tokens_are_what_is_looked_up(text: str) -> None:
     assert weights_of(FEATURIZER, text).keys() == {token for token in FEATURIZER.tokens(text) if token in known}
 
 
-@pytest.mark.parametrize("text", ["", "   ", "\n\n", "🎉🎉", "!?-_", "\ud800", "qqqq"])
+@pytest.mark.parametrize("text", ["", "   ", "\n\n", "🎉🎉", "!?-_", "\ud800", "qqqq", "\u200b"])
 def test_a_text_without_a_known_token_is_empty(text: str) -> None:
     bags = FEATURIZER.transform([text, "red cat", text])
     assert bags.lengths()[[0, 2]].tolist() == [0, 0]
@@ -160,42 +168,6 @@ def test_a_line_break_separates_words_and_not_texts() -> None:
     assert len(FEATURIZER.transform(["red\ncat", "dog"])) == 2
 
 
-def test_fold_is_idempotent_on_every_character() -> None:
-    folded = [fold(chr(code), 512) for code in range(0x110000)]
-    assert [text for text in set(folded) if fold(text, 512) != text] == []
-
-
-@FIXED
-@given(text=TEXTS)
-def test_fold_leaves_nothing_but_words_and_spaces(text: str) -> None:
-    folded = fold(text, 30)
-    assert fold(folded, 30) == folded
-    assert len(folded) <= 30
-    assert all(c == " " or unicodedata.category(c)[0] in "LNM" for c in folded)
-
-
-@FIXED
-@given(text=st.text(st.characters(max_codepoint=127), max_size=30))
-def test_the_short_way_for_ascii_is_the_long_way(text: str) -> None:
-    assert fold(text, 512) == fold(f"{text} é", 512)[:-2]
-
-
-@pytest.mark.parametrize(
-    ("written", "folded"),
-    [
-        ("Größe", "grösse"),
-        ("e\u0301", "é"),
-        ("\uff21\uff22\uff11", "ab1"),
-        ("ﬁx", "fix"),
-        ("a_b-c", "a b c"),
-        ("İ", "i\u0307"),
-        ("हिन्दी", "हिन्दी"),
-    ],
-)
-def test_fold_of_known_cases(written: str, folded: str) -> None:
-    assert fold(written, 512) == folded
-
-
 def test_save_and_open_round_trip(tmp_path: Path) -> None:
     FEATURIZER.save(tmp_path)
     opened = open_featurizer(tmp_path)
@@ -204,6 +176,35 @@ def test_save_and_open_round_trip(tmp_path: Path) -> None:
     assert opened.vocabulary == FEATURIZER.vocabulary
     assert opened.vocabulary_sha256() == FEATURIZER.vocabulary_sha256()
     assert same(opened.transform(CORPUS), FEATURIZER.transform(CORPUS))
+
+
+def test_an_artifact_of_before_names_no_rules_and_keeps_its_own(tmp_path: Path) -> None:
+    corpus = ["C++ and c#", "Größe 50%", "红色跑步鞋 🍕", "sho\u200bes"]
+    TextFeaturizer.fit(corpus, FeaturizerConfig(min_df=1, rules=1)).save(tmp_path)
+    description = json.loads((tmp_path / FEATURIZER_FILE).read_text())
+    # As the versions of before wrote it: with these settings, and no others.
+    assert description["config"].pop("rules") == 1
+    assert list(description["config"]) == [
+        "word_ngrams",
+        "min_char_ngram",
+        "max_char_ngram",
+        "min_df",
+        "max_features",
+        "max_chars",
+    ]
+    (tmp_path / FEATURIZER_FILE).write_text(json.dumps(description))
+    opened = open_featurizer(tmp_path)
+    assert isinstance(opened, TextFeaturizer)
+    assert opened.config.rules == 1
+    assert weights_of(opened, "c++").keys() == weights_of(opened, "c").keys() == {"c", "~<c>"}
+    assert opened.tokens("ß é🍕跑") == ["ss", "~<ss", "~<ss>", "~ss>", "é", "ss é", "~<é>", "跑", "é 跑", "~<跑>"]
+    assert opened.tokens("跑步鞋")[:4] == ["跑步鞋", "~<跑步", "~<跑步鞋", "~跑步鞋"]
+    assert opened.tokens("sho\u200bes")[0] == "sho"
+    (tmp_path / "again").mkdir()
+    opened.save(tmp_path / "again")
+    again = open_featurizer(tmp_path / "again")
+    assert isinstance(again, TextFeaturizer)
+    assert again.config == opened.config
 
 
 def test_files_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
@@ -230,6 +231,7 @@ def test_a_table_of_another_vocabulary_is_refused(tmp_path: Path) -> None:
         '{"kind": "text", "config": {"stemming": 1}}',
         '{"kind": "text", "config": {"word_ngrams": "two"}}',
         '{"kind": "text", "config": {"word_ngrams": 9}}',
+        '{"kind": "text", "config": {"rules": 3}}',
     ],
 )
 def test_a_description_that_is_none_is_refused_by_name(tmp_path: Path, description: str) -> None:
@@ -250,6 +252,8 @@ def test_a_description_that_is_none_is_refused_by_name(tmp_path: Path, descripti
         ({"min_df": 0}, "min_df is 0"),
         ({"max_features": 0}, "max_features is 0"),
         ({"max_chars": 0}, "max_chars is 0"),
+        ({"rules": 0}, "rules is 0, and this version knows 1 to 2; a model with later rules needs a later version"),
+        ({"rules": 3}, "rules is 3"),
     ],
 )
 def test_a_setting_out_of_range_is_named(setting: dict[str, int], named: str) -> None:
