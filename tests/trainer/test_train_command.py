@@ -112,7 +112,10 @@ def assert_refused(answer: tuple[int, str], run: Path, *words: str) -> None:
             '{"text": "red shoes", "labels": ["a"]}\n' * 5 + "{]\n",
             ["train.jsonl:6", "1 bad line of 6", "--skip-bad-lines"],
         ),
-        ('{"text": "", "labels": ["a"]}\n' * 5, ["train.jsonl", "no token occurs in min_df = 1", "letters, digits or emoji"]),
+        (
+            '{"text": "", "labels": ["a"]}\n' * 5,
+            ["train.jsonl", "no token occurs in min_df = 1", "letters, digits or emoji"],
+        ),
     ],
     ids=["empty", "without labels", "a bad line", "without words"],
 )

@@ -8,6 +8,7 @@ Shapes: N texts, L labels.
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterable
 from typing import cast
 
 import numpy as np
@@ -43,15 +44,15 @@ class TextColumn:
             return texts
         return TextTable.from_texts(texts[row] for row in rows.tolist())
 
-    def featurize(self, dataset: Dataset) -> tuple[Featurizer, Bags]:
-        """Fit a featurizer to the texts and apply it to them.
+    def featurize(self, dataset: Dataset, words: Iterable[str] = ()) -> tuple[TextFeaturizer, Bags]:
+        """Fit a featurizer to the texts, which knows `words` too, and apply it to them.
 
         Raises:
             DataError: no token occurs in enough texts.
         """
         texts = self.table()
         try:
-            featurizer = self._fit(texts)
+            featurizer = self._fit(texts).with_words(words, len(texts))
         except ValueError as error:
             remedy = "See --set featurizer.min_df=1, and check that the texts have letters, digits or emoji"
             raise DataError(dataset.paths[0], None, str(error), remedy) from error

@@ -11,6 +11,7 @@ from scipy.sparse import csr_matrix, vstack
 from astec.export.readers import DataError, Dataset
 from astec.trainer.data.columns import BagColumn, LabelColumn, TextColumn
 from astec.trainer.data.examples import Examples
+from astec.trainer.data.known_words import known_words
 from astec.trainer.data.label_text_trial import try_label_texts
 from astec.trainer.data.training_data import TrainingData
 from astec.trainer.data.validation_file import require_held_rows, require_same_form
@@ -24,9 +25,10 @@ def load_training_data(
 ) -> TrainingData:
     """Read a training file, number its labels, fit the featurizer and featurise the texts.
 
-    Rows without a label are dropped and counted. With `labels.as_texts`, the labels' own texts follow the files' texts,
-    where the data has texts; a label is left out of these if the featurizer knows no token of it. Where that setting is
-    `auto`, a trial on a sample decides; the same data, settings and seed decide the same.
+    Rows without a label are dropped and counted. The featurizer also knows the words that `word_vectors` brings. With
+    `labels.as_texts`, the labels' own texts follow the files' texts, where the data has texts; a label is left out of
+    these if the featurizer knows no token of it. Where that setting is `auto`, a trial on a sample decides; the same
+    data, settings and seed decide the same.
 
     Args:
         dataset: the training file.
@@ -99,7 +101,7 @@ def _featurize_texts(
     if as_texts:
         for name in names:
             queries.append(name)
-    featurizer, bags = queries.featurize(dataset)
+    featurizer, bags = queries.featurize(dataset, known_words(config.word_vectors))
     own_L = np.flatnonzero(bags.lengths()[len(labels) :])
     rows = np.concatenate([np.arange(len(labels)), len(labels) + own_L])
     return TrainingData(

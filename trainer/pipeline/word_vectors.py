@@ -10,6 +10,7 @@ Shapes: V tokens, F words that the encoder reads, P principal components, D dime
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from astec.export.artifact.text.featurizer import TextFeaturizer
 from astec.export.readers import DataError
 from astec.trainer.data.examples import Texts
+from astec.trainer.data.known_words import known_words
 from astec.trainer.embeddings.distilled import distil
 from astec.trainer.encoders.encoder import Encoder
 from astec.trainer.parallel.world import Arrays
@@ -45,10 +47,13 @@ def add_word_vectors(job: Job, encoder: Encoder, seed: int) -> Encoder:
 
     def join() -> Arrays:
         words = Encoder.of(encoder.settings, job.run.world.share(distil_all), encoder.device)
+        learnt_VD = encoder.arrays()["embeddings"]
+        # What Module I has never seen is as random as it began.
+        learnt_VD = learnt_VD * np.isin(np.arange(len(learnt_VD)), job.train.bags.ids)[:, None]
         rows = np.unique(np.linspace(0, len(job.train) - 1, _MEASURED_TEXTS).astype(np.int64))
         learnt_length, word_length = (_mean_length(one, job.train.texts.take(rows)) for one in (encoder, words))
         words_scale = settings.weight * learnt_length / (word_length or 1)
-        both = np.concatenate([encoder.arrays()["embeddings"], words_scale * words.arrays()["embeddings"]], axis=1)
+        both = np.concatenate([learnt_VD, words_scale * words.arrays()["embeddings"]], axis=1)
         return {"embeddings": (both / np.hypot(1, settings.weight)).astype(np.float32)}
 
     return Encoder.of(encoder.settings, job.run.together(f"word-vectors-{seed}", join), encoder.device)
@@ -60,10 +65,18 @@ def _word_vectors(job: Job, folder: Path, num_components: int) -> NDArray[np.flo
     if not isinstance(featurizer, TextFeaturizer):
         raise DataError(folder, None, "reads words, and the features of this data have none", "Leave the setting empty")
     tokens_F, vectors_FP = distil(folder, featurizer, num_components, job.device, _SETTING)
+    # A word of held-out texts alone would be unknown in a fresh text: it must not make the held-out texts look easy.
+    learnt_F = np.isin(tokens_F, job.train.bags.ids) | np.isin(
+        tokens_F, _ids(featurizer, known_words(job.config.word_vectors))
+    )
     words_VP = np.zeros((featurizer.num_features, num_components), np.float32)
-    words_VP[tokens_F] = vectors_FP
+    words_VP[tokens_F[learnt_F]] = vectors_FP[learnt_F]
     job.run.record("word vectors", source=str(folder), found_share=len(tokens_F) / featurizer.num_features)
     return words_VP
+
+
+def _ids(featurizer: TextFeaturizer, words: Iterable[str]) -> NDArray[np.int32]:
+    return featurizer.token_ids([word for word in map(featurizer.seen, words) if word and " " not in word])
 
 
 def _mean_length(encoder: Encoder, texts: Texts) -> float:

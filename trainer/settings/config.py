@@ -171,6 +171,11 @@ class WordVectorsSection(Section):
         "empty: none. Much more accurate where labels are phrases; takes minutes of training, and no encoder when "
         "serving (encoder.kind boe only)",
     )
+    words: str = Field(
+        "",
+        description="a file of words, one a line, that queries may have and the data may not; the encoder's own whole "
+        "words are known without. More: fewer queries of unknown words, a larger model",
+    )
     dim: int = Field(
         256,
         ge=2,

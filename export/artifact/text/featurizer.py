@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -94,6 +95,21 @@ class TextFeaturizer:
         order = sorted(range(len(kept)), key=lambda i: (-int(counts.df[kept[i]]), tokens[i]))[: config.max_features]
         vocabulary = TextTable.from_texts(tokens[i] for i in order)
         return cls(config, vocabulary, inverse_document_frequency(counts.df[kept[order]], counts.num_texts))
+
+    def with_words(self, words: Iterable[str], num_texts: int) -> TextFeaturizer:
+        """Return the featurizer with further words, whose IDF is that of tokens that none of the texts has.
+
+        A text of several words, or of none, is passed over, as is a word that is known already.
+
+        Args:
+            words: as they are written in texts.
+            num_texts: the number of training texts.
+        """
+        known = set(self.vocabulary)
+        added = dict.fromkeys(word for word in map(self.seen, words) if word and " " not in word and word not in known)
+        vocabulary = TextTable.from_texts(chain(self.vocabulary, added))
+        idf_V = np.append(self.idf, inverse_document_frequency(np.zeros(len(added), np.int64), num_texts))
+        return TextFeaturizer(self.config, vocabulary, idf_V)
 
     @classmethod
     def from_names(cls, names: Sequence[str], df_V: NDArray[np.int64], num_texts: int) -> TextFeaturizer:

@@ -16,13 +16,15 @@ from tests.tiny_transformer import save_tiny_transformer
 pytestmark = pytest.mark.slow
 
 LEARNT, ADDED = 8, 6
+UNSEEN = "sandals"
+"""A word that the encoder knows and no text has."""
 
 Trained = Callable[..., tuple[int, str, Path]]
 
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory, shop_rows: list[tuple[str, list[str]]]) -> Path:
-    words = sorted({word for text, _ in shop_rows for word in text.split()})
+    words = [*sorted({word for text, _ in shop_rows for word in text.split()}), UNSEEN]
     return save_tiny_transformer(tmp_path_factory.mktemp("encoder"), words, 12)
 
 
@@ -60,8 +62,33 @@ def test_word_vectors_are_further_columns_of_the_embeddings(trained: Trained, en
     assert model.embeddings.shape[1] == model.classifier.shape[1] == LEARNT + ADDED
     added_VD = model.embeddings[:, LEARNT:]
     np.testing.assert_array_equal(added_VD[:, : ADDED // 2], -added_VD[:, ADDED // 2 :])
-    is_word_V = [not token.startswith("~") for token in featurizer.vocabulary]
-    np.testing.assert_array_equal(added_VD.any(axis=1), is_word_V)
+    is_word_V = np.array([not token.startswith("~") and " " not in token for token in featurizer.vocabulary])
+    assert added_VD[is_word_V].any(axis=1).all()
+    assert not added_VD[[token.startswith("~") for token in featurizer.vocabulary]].any()
+
+
+def test_words_that_no_text_has_are_known_by_their_vectors_alone(trained: Trained, encoder: Path) -> None:
+    checkpoint = checkpoint_with(trained, f"word_vectors.encoder={encoder}", f"word_vectors.dim={ADDED}")
+    embeddings_VD = checkpoint.model.embeddings
+    unseen = list(checkpoint.featurizer.vocabulary).index(UNSEEN)
+    assert not embeddings_VD[unseen, :LEARNT].any()
+    assert embeddings_VD[unseen, LEARNT:].any()
+    assert unseen in checkpoint.featurizer.transform([UNSEEN]).ids
+
+
+def test_a_file_brings_further_words(trained: Trained, encoder: Path, tmp_path: Path) -> None:
+    words = tmp_path / "words.txt"
+    words.write_text("Wellington\nwellington boots\n\n")
+    settings = (f"word_vectors.encoder={encoder}", f"word_vectors.dim={ADDED}")
+    before = set(checkpoint_with(trained, *settings).featurizer.vocabulary)
+    after = set(checkpoint_with(trained, *settings, f"word_vectors.words={words}").featurizer.vocabulary)
+    assert after - before == {"wellington"}
+
+
+def test_a_file_of_words_that_is_missing_is_named(trained: Trained, encoder: Path, tmp_path: Path) -> None:
+    code, said, _ = trained(f"word_vectors.encoder={encoder}", f"word_vectors.words={tmp_path}/none.txt")
+    assert code == 2
+    assert "none.txt" in said
 
 
 def test_their_part_of_v_is_as_long_as_the_weight_says(trained: Trained, encoder: Path) -> None:

@@ -305,3 +305,16 @@ def test_names_are_looked_up_as_whole_tokens() -> None:
     assert ids.dtype == np.int32
     assert [featurizer.vocabulary[i] if i >= 0 else None for i in ids.tolist()] == found
     assert featurizer.token_ids([]).shape == (0,)
+
+
+def test_further_words_are_as_rare_as_can_be_and_known_tokens_stay_as_they_are() -> None:
+    texts = ["red shoes", "red hats"]
+    fitted = TextFeaturizer.fit(texts, FeaturizerConfig(min_df=1))
+    larger = fitted.with_words(["Boots", "red", "", "rain coats", "boots"], len(texts))
+    assert list(larger.vocabulary) == [*fitted.vocabulary, "boots"]
+    np.testing.assert_array_equal(larger.idf[:-1], fitted.idf)
+    assert larger.idf[-1] == np.float32(np.log(3) + 1)
+    before, after = (featurizer.transform(texts) for featurizer in (fitted, larger))
+    np.testing.assert_array_equal(before.ids, after.ids)
+    np.testing.assert_array_equal(before.weights, after.weights)
+    assert larger.num_features - 1 in larger.transform(["rain boots"]).ids
