@@ -15,6 +15,7 @@ class ReadOptions:
         weight_column: the column that holds how often the labels were chosen.
         label_separator: what separates the labels of a cell; empty: a cell is one label, whatever it holds.
         delimiter: what separates the columns of CSV, one character.
+        encoding: the encoding of the characters, by a name that Python knows; of folders, of every file.
     """
 
     text_column: str | None = None
@@ -22,6 +23,7 @@ class ReadOptions:
     weight_column: str | None = None
     label_separator: str | None = None
     delimiter: str | None = None
+    encoding: str | None = None
 
     @property
     def names_columns(self) -> bool:
