@@ -104,7 +104,7 @@ def _plausibility(text: str, usual: Callable[[str], float]) -> float:
     """Return the mean over the characters outside ASCII: 1 for frequent ones that suit their neighbours, down to -1."""
     padded = f" {text} "
     scores = [
-        _weight(*padded[position : position + 3], usual)
+        _weight(padded[position], character, padded[position + 2], usual)
         for position, character in enumerate(text)
         if not character.isascii()
     ]

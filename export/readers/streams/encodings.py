@@ -24,6 +24,7 @@ _WIDE: Final = ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be")
 _HEAD_BYTES: Final = 1 << 16
 _WITHOUT_ORDER: Final = ("utf-16", "utf-32")
 _SHOWN_CHARS: Final = 40
+_MARK: Final = "\ufeff"
 _REVERSED_MARK: Final = "\ufffe"
 _MOST_CONTROLS: Final = 0.02
 """Share of control characters from which bytes that are not UTF-8 are no text in another encoding either."""
@@ -138,8 +139,8 @@ def _structure(head: bytes, encoding: str) -> tuple[int, int]:
         text = codecs.getincrementaldecoder(encoding)().decode(head)
     except UnicodeDecodeError:
         return 0, 0
-    if "\0" in text or _REVERSED_MARK in text or _share_of_controls(text) > _MOST_CONTROLS:
-        return 0, 0
+    if any(sign in text for sign in ("\0", _MARK, _REVERSED_MARK)) or _share_of_controls(text) > _MOST_CONTROLS:
+        return 0, 0  # A mark inside says that a part of another encoding comes before it.
     ends = sum(map(text.count, "\n\r\t"))
     return ends, sum(character.isascii() for character in text)
 
