@@ -13,6 +13,7 @@ from rich.table import Table
 
 from astec.export.console import console
 from astec.export.readers import DataError
+from astec.export.readers.read_options import ReadOptions
 from astec.trainer.bench.synthetic import SHAPES, ScaleError
 from astec.trainer.demo.log import MAX_QUERIES, DemoLogConfig, default_num_queries, write_demo_log
 from astec.trainer.demo.products import MAX_PHRASES, MAX_SMALL_PHRASES, MIN_PHRASES
@@ -44,8 +45,8 @@ def train(
         Path | None,
         typer.Argument(
             help="A file, or a folder with train.* in it, and valid.* if that is to be held out: JSON Lines, TSV, "
-            "fastText or the XC repository's sparse format, plain or .gz, found by content; or .npy vectors with their "
-            "labels beside them.",
+            "fastText or the XC repository's sparse format, plain or compressed (gzip, bzip2, xz, Zstandard), found by "
+            "content; or .npy vectors with their labels beside them. - reads a file from stdin.",
             show_default=False,
         ),
     ] = None,
@@ -89,6 +90,21 @@ def train(
     skip_bad_lines: Annotated[
         bool, typer.Option("--skip-bad-lines", help="Count malformed lines and go on, instead of refusing the file.")
     ] = False,
+    encoding: Annotated[
+        str | None,
+        typer.Option(
+            help="Encoding of the files, such as cp1252 or utf-16-le. Default: UTF-8, or what a byte order mark says.",
+            show_default=False,
+        ),
+    ] = None,
+    label_separator: Annotated[
+        str | None,
+        typer.Option(
+            help="What separates the labels in a field of TSV; empty: each field is one label. Labels in double quotes "
+            "may hold it. Default: a semicolon that ends no HTML entity.",
+            show_default=False,
+        ),
+    ] = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write RUN/tensorboard too, for `tensorboard --logdir RUN`.")
     ] = False,
@@ -132,6 +148,8 @@ def train(
         "--seed": seed is not None,
         "--seeds": seeds is not None,
         "--skip-bad-lines": skip_bad_lines,
+        "--encoding": encoding is not None,
+        "--label-separator": label_separator is not None,
     }
     try:
         if resume is not None:
@@ -147,7 +165,8 @@ def train(
         from astec.trainer.launch import RunOptions, begin_run
 
         options = RunOptions(device, save_minutes, tensorboard, ignore_memory)
-        begin_run(data, run_folder, settings, options, skip_bad_lines=skip_bad_lines)
+        reading = ReadOptions(encoding=encoding, label_separator=label_separator)
+        begin_run(data, run_folder, settings, options, skip_bad_lines=skip_bad_lines, reading=reading)
     except (ConfigError, DataError) as error:
         fail(str(error))
 

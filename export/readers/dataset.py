@@ -11,6 +11,7 @@ from typing import Final, Literal
 from astec.export.console import Advance, byte_progress
 from astec.export.readers.errors import BadLinesError
 from astec.export.readers.row import Row
+from astec.export.readers.streams.stored_file import stored_bytes
 
 LinesFormat = Literal["jsonl", "tsv", "fasttext", "xc-old", "xc-new"]
 FormatName = LinesFormat | Literal["npy"]
@@ -62,7 +63,7 @@ class Dataset(ABC):
         self.bad_lines = 0
         read = 0
         first: BadLine | None = None
-        total_bytes = sum(path.stat().st_size for path in self.paths)
+        total_bytes = sum(map(stored_bytes, self.paths))
         with byte_progress(f"reading {self.paths[0].name}", total_bytes, shown=progress) as advance:
             for entry in self._entries(advance):
                 read += 1

@@ -15,11 +15,11 @@ _PATTERNS: Final[dict[Split, str]] = {
     "test": r"test(\..*)?|tst_X_Xf\..*",
 }
 _ACCEPTED: Final[dict[Split, str]] = {
-    "train": "train.jsonl, train.tsv, train.txt or trn_X_Xf.txt with trn_X_Y.txt, each plain or .gz, or "
+    "train": "train.jsonl, train.tsv, train.txt or trn_X_Xf.txt with trn_X_Y.txt, each plain or compressed, or "
     "train.npy with train_labels.txt",
-    "valid": "valid.jsonl, valid.tsv or valid.txt, each plain or .gz, or valid.npy with valid_labels.txt",
-    "test": "test.jsonl, test.tsv, test.txt or tst_X_Xf.txt with tst_X_Y.txt, each plain or .gz, or test.npy with "
-    "test_labels.txt",
+    "valid": "valid.jsonl, valid.tsv or valid.txt, each plain or compressed, or valid.npy with valid_labels.txt",
+    "test": "test.jsonl, test.tsv, test.txt or tst_X_Xf.txt with tst_X_Y.txt, each plain or compressed, or "
+    "test.npy with test_labels.txt",
 }
 _MAX_LISTED: Final = 10
 

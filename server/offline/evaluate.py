@@ -25,6 +25,7 @@ from astec.export.calibration.scored_pairs import ScoredPairs
 from astec.export.console import console
 from astec.export.ranking_metrics import RankingMetrics, inverse_propensities
 from astec.export.readers import DataError, Dataset, open_dataset
+from astec.export.readers.read_options import ReadOptions
 from astec.export.search.exhaustive import ExhaustiveShortlister, search_exactly
 from astec.server.engine.predictor import Predictor
 
@@ -42,7 +43,7 @@ def evaluate(
     file: Annotated[
         Path,
         typer.Argument(
-            help="Texts with labels, or a folder with a file test.*, in a format that astec-train reads.",
+            help="Texts with labels, or a folder with a file test.*, in a format that astec-train reads; - is stdin.",
             show_default=False,
         ),
     ],
@@ -56,6 +57,21 @@ def evaluate(
     skip_bad_lines: Annotated[
         bool, typer.Option("--skip-bad-lines", help="Count and skip malformed lines, instead of refusing the file.")
     ] = False,
+    encoding: Annotated[
+        str | None,
+        typer.Option(
+            help="Encoding of the files, such as cp1252 or utf-16-le. Default: UTF-8, or what a byte order mark says.",
+            show_default=False,
+        ),
+    ] = None,
+    label_separator: Annotated[
+        str | None,
+        typer.Option(
+            help="What separates the labels in a field of TSV; empty: each field is one label. Labels in double quotes "
+            "may hold it. Default: a semicolon that ends no HTML entity.",
+            show_default=False,
+        ),
+    ] = None,
     exact: Annotated[
         bool,
         typer.Option(
@@ -75,7 +91,7 @@ def evaluate(
     try:
         figures = measure(
             open_artifact(artifact),
-            open_dataset(file, "test"),
+            open_dataset(file, "test", ReadOptions(encoding=encoding, label_separator=label_separator)),
             (propensity_a, propensity_b),
             skip_bad_lines=skip_bad_lines,
             exact=exact,

@@ -47,19 +47,18 @@ class TextColumn:
         """Fit a featurizer to the texts and apply it to them.
 
         Raises:
-            DataError: no token occurs in enough texts.
+            DataError: there is no token, or none occurs in enough texts.
         """
         texts = self.table()
-        try:
-            featurizer = self._fit(texts)
-        except ValueError as error:
-            remedy = "See --set featurizer.min_df=1, and check that the texts have letters or digits"
-            raise DataError(dataset.paths[0], None, str(error), remedy) from error
-        return featurizer, join_bags([featurizer.transform(chunk) for chunk in text_chunks(texts)])
-
-    def _fit(self, texts: TextTable) -> TextFeaturizer:
         counts = count_tokens(texts, self._settings.build(num_tokens=0))
-        return TextFeaturizer.from_counts(counts, self._settings.build(len(counts)))
+        if not len(counts):
+            problem = f"none of its {len(texts)} texts has a token to learn from, as they hold no words"
+            raise DataError(dataset.paths[0], None, problem, "Check that the texts are what should be learnt from")
+        try:
+            featurizer = TextFeaturizer.from_counts(counts, self._settings.build(len(counts)))
+        except ValueError as error:
+            raise DataError(dataset.paths[0], None, str(error), "See --set featurizer.min_df=1") from error
+        return featurizer, join_bags([featurizer.transform(chunk) for chunk in text_chunks(texts)])
 
 
 class BagColumn:

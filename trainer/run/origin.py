@@ -9,6 +9,7 @@ from typing import Self
 import numpy as np
 
 from astec.export.artifact.manifest import Frozen
+from astec.export.readers.read_options import AS_FOUND, ReadOptions
 from astec.trainer.data.training_data import TrainingData
 from astec.trainer.settings.config import TrainerConfig
 from astec.trainer.settings.config_file import dump_config
@@ -57,6 +58,7 @@ class Origin(Frozen):
     Attributes:
         data: absolute path of the training data.
         skip_bad_lines: True if malformed lines were left out.
+        reading: what the user said about the data's files.
         device: the device as the user named it, such as auto.
         save_minutes: minutes between saves of the state of a module under way.
         tensorboard: True if TensorBoard's curves are written.
@@ -66,6 +68,7 @@ class Origin(Frozen):
 
     data: Path
     skip_bad_lines: bool
+    reading: ReadOptions = AS_FOUND
     device: str
     save_minutes: float
     tensorboard: bool

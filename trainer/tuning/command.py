@@ -12,6 +12,7 @@ from rich.table import Table
 
 from astec.export.console import console
 from astec.export.readers import DataError, open_dataset
+from astec.export.readers.read_options import ReadOptions
 from astec.trainer.failure import fail
 from astec.trainer.settings.config import ConfigError
 from astec.trainer.settings.config_file import load_config, seed_settings
@@ -59,6 +60,8 @@ def tune(
     skip_bad_lines: Annotated[
         bool, typer.Option("--skip-bad-lines", help="Count malformed lines and go on, instead of refusing the file.")
     ] = False,
+    encoding: Annotated[str | None, typer.Option(help="As of `astec-train train`.", show_default=False)] = None,
+    label_separator: Annotated[str | None, typer.Option(help="As of `astec-train train`.", show_default=False)] = None,
 ) -> None:
     """Choose the settings that matter most, judged on texts held out of DATA's training file.
 
@@ -78,7 +81,8 @@ def tune(
     try:
         settings, chosen = load_config(config, given), pick_device(device)
         check_folder(folder)
-        dataset, valid = open_dataset(data, "train"), open_validation_file(data, settings.validation)
+        reading = ReadOptions(encoding=encoding, label_separator=label_separator)
+        dataset, valid = open_dataset(data, "train", reading), open_validation_file(data, settings.validation, reading)
         loaded = load_training_data(dataset, settings, skip_bad_lines=skip_bad_lines, valid=valid)
         held = [override.partition("=")[0] for override in given]
         with open_storage(folder) as storage:

@@ -12,6 +12,7 @@ from astec.export.console import Advance
 from astec.export.readers.columns.column_choice import choose_column
 from astec.export.readers.errors import DataError
 from astec.export.readers.magic_bytes import begins_with
+from astec.export.readers.streams.stored_file import stored, stored_bytes
 
 if TYPE_CHECKING:
     from pyarrow import RecordBatch
@@ -44,7 +45,7 @@ class ParquetColumn:
             import pyarrow.parquet
             import pyarrow.types
 
-            schema = pyarrow.parquet.read_schema(path)
+            schema = pyarrow.parquet.read_schema(stored(path))
             field = schema.field(choose_column(path, schema.names, column))
             if not (pyarrow.types.is_string(field.type) or pyarrow.types.is_large_string(field.type)):
                 problem = f"column {field.name!r} holds {field.type}, not strings"
@@ -76,8 +77,8 @@ def parquet_batches(path: Path, advance: Advance, columns: Sequence[str] | None 
     with readable_parquet(path):
         import pyarrow.parquet
 
-        size_bytes = path.stat().st_size
-        with pyarrow.parquet.ParquetFile(path, pre_buffer=False) as file:
+        size_bytes = stored_bytes(path)
+        with pyarrow.parquet.ParquetFile(stored(path), pre_buffer=False) as file:
             for batch in file.iter_batches(_BATCH_ROWS, columns=columns, use_threads=False):
                 yield batch
                 advance(size_bytes * len(batch) // file.metadata.num_rows)

@@ -1,4 +1,4 @@
-"""JSON Lines: `{"text": "red shoes", "labels": ["shoes", "red shoes sale"]}`; other keys are ignored."""
+"""JSON Lines: `{"text": "red shoes", "labels": ["shoes", "red shoes sale"]}`; other keys are noticed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 from typing import Any, Final
 
 from astec.export.readers.errors import BadLineError
+from astec.export.readers.lines import check_no_nul
+from astec.export.readers.notices import Notices
 from astec.export.readers.row import Row, distinct_labels
 
 _JSON_TYPES: Final[dict[type, str]] = {
@@ -16,10 +18,12 @@ _JSON_TYPES: Final[dict[type, str]] = {
     type(None): "null",
 }
 _EXAMPLE: Final = '{"text": ..., "labels": [...]}'
+KNOWN_KEYS: Final = frozenset({"text", "labels"})
+_MOST_SHOWN_KEYS: Final = 5
 
 
-def parse_row(line: str) -> Row:
-    """Read the text and labels of one line.
+def parse_row(line: str, notices: Notices) -> Row:
+    """Read the text and labels of one line; keys that are not understood are given to `notices`.
 
     Raises:
         BadLineError: the line is not a JSON object, or has no `text` and `labels` of the right types.
@@ -27,19 +31,25 @@ def parse_row(line: str) -> Row:
     record = parse_object(line)
     text = _text(record)
     labels = _labels(record)
-    if "\\u" in line:  # a decoded line can hold half a character only as an escape
+    if "\\u" in line:  # a decoded line can hold half a character or a NUL only as an escape
         check_encodable(text, *labels)
+    if len(record) > len(KNOWN_KEYS):
+        notices.unknown_keys(record.keys() - KNOWN_KEYS)
     return Row(text, labels)
 
 
-def parse_query(line: str) -> str:
-    """Read the text of one line; its labels are ignored.
+def parse_query(line: str, notices: Notices) -> str:
+    """Read the text of one line; its labels are ignored, and other keys are given to `notices`.
 
     Raises:
         BadLineError: the line is not a JSON object, or has no `text` that is a string.
     """
-    text = _text(parse_object(line))
-    check_encodable(text)
+    record = parse_object(line)
+    text = _text(record)
+    if "\\u" in line:
+        check_encodable(text)
+    if len(record) > 1 + ("labels" in record):
+        notices.unknown_keys(record.keys() - KNOWN_KEYS)
     return text
 
 
@@ -87,7 +97,8 @@ def _label_text(label: object) -> str:
 
 def _mistyped(key: str, record: dict[str, Any], expected: str) -> str:
     if key not in record:
-        return f'"{key}" is missing'
+        shown = ", ".join(f'"{name[:40]}"' for name in list(record)[:_MOST_SHOWN_KEYS])
+        return f'"{key}" is missing{f" (the line has {shown})" if shown else ""}'
     return f'"{key}" is {type_name(record[key])}, not {expected}'
 
 
@@ -97,12 +108,13 @@ def type_name(value: object) -> str:
 
 
 def check_encodable(*texts: str) -> None:
-    """Check that the texts can be encoded as UTF-8.
+    """Check that the texts can be encoded as UTF-8, and hold no NUL.
 
     Raises:
-        BadLineError: a text holds half a character (a lone surrogate).
+        BadLineError: a text holds half a character (a lone surrogate), or a NUL.
     """
     for text in texts:
+        check_no_nul(text)
         try:
             text.encode()
         except UnicodeEncodeError as error:

@@ -239,7 +239,10 @@ def test_names_of_another_number(tmp_path, put):
 def test_names_that_are_not_utf8(tmp_path, put):
     path = put(tmp_path / "train.txt", b"1 2 2\n1 0:1\n")
     put(tmp_path / "Y.txt", b"fine\ncaf\xe9\n")
-    with pytest.raises(DataError, match=r"Y\.txt:2: byte 0xe9 at column 4 is not UTF-8 .*Convert Y\.txt to UTF-8\.$"):
+    with pytest.raises(
+        DataError,
+        match=r"Y\.txt:2: byte 0xe9 at column 4 is not UTF-8, .*Convert Y\.txt to UTF-8\.$",
+    ):
         open_dataset(path, "train")
 
 
