@@ -15,10 +15,12 @@ class Row:
     Attributes:
         query: a text, or a Bag in the pre-featurised formats.
         labels: label texts, each once, in the order of the file; may be empty.
+        weights: how often each label was chosen, positive and finite, as many as labels; None where all are 1.
     """
 
     query: Query
     labels: tuple[str, ...]
+    weights: tuple[float, ...] | None = None
 
 
 def distinct_labels(labels: Iterable[str]) -> tuple[str, ...]:
