@@ -12,7 +12,16 @@ import typer
 from rich.table import Table
 
 from astec.export.console import console
-from astec.export.readers import DataError
+from astec.export.readers import DataError, ReadOptions
+from astec.export.readers.command_options import (
+    Delimiter,
+    LabelColumn,
+    LabelSeparator,
+    TextColumn,
+    WeightColumn,
+    given_options,
+)
+from astec.export.readers.places.remote_path import data_path
 from astec.trainer.bench.synthetic import SHAPES, ScaleError
 from astec.trainer.demo.log import MAX_QUERIES, DemoLogConfig, default_num_queries, write_demo_log
 from astec.trainer.demo.products import MAX_PHRASES, MAX_SMALL_PHRASES, MIN_PHRASES
@@ -43,9 +52,12 @@ def train(
     data: Annotated[
         Path | None,
         typer.Argument(
-            help="A file, or a folder with train.* in it, and valid.* if that is to be held out: JSON Lines, TSV, "
-            "fastText or the XC repository's sparse format, plain or .gz, found by content; or .npy vectors with their "
-            "labels beside them.",
+            help="A file, or a folder with train.* in it, and valid.* if that is to be held out: JSON Lines, TSV, CSV, "
+            "fastText or the XC repository's formats, plain or .gz, found by content; Parquet; or .npy vectors with "
+            "their labels beside them. Also a folder of parts such as part-0.parquet, or an address such as "
+            "s3://bucket/log.",
+            parser=data_path,
+            metavar="DATA",
             show_default=False,
         ),
     ] = None,
@@ -89,6 +101,11 @@ def train(
     skip_bad_lines: Annotated[
         bool, typer.Option("--skip-bad-lines", help="Count malformed lines and go on, instead of refusing the file.")
     ] = False,
+    text_column: TextColumn = None,
+    label_column: LabelColumn = None,
+    weight_column: WeightColumn = None,
+    label_separator: LabelSeparator = None,
+    delimiter: Delimiter = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write RUN/tensorboard too, for `tensorboard --logdir RUN`.")
     ] = False,
@@ -125,6 +142,7 @@ def train(
     Exit code: 0 trained, or resumed a run that had finished; 2 refused, for example because memory would not suffice,
     diverged or out of disk; 130 and 143 interrupted by Ctrl-C and by SIGTERM.
     """
+    reading = ReadOptions(text_column, label_column, weight_column, label_separator, delimiter)
     fixed = {
         "DATA": data is not None,
         "--config": config is not None,
@@ -132,6 +150,7 @@ def train(
         "--seed": seed is not None,
         "--seeds": seeds is not None,
         "--skip-bad-lines": skip_bad_lines,
+        **dict.fromkeys(given_options(reading), True),
     }
     try:
         if resume is not None:
@@ -147,7 +166,7 @@ def train(
         from astec.trainer.launch import RunOptions, begin_run
 
         options = RunOptions(device, save_minutes, tensorboard, ignore_memory)
-        begin_run(data, run_folder, settings, options, skip_bad_lines=skip_bad_lines)
+        begin_run(data, run_folder, settings, options, reading, skip_bad_lines=skip_bad_lines)
     except (ConfigError, DataError) as error:
         fail(str(error))
 

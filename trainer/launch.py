@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 
 from astec.export.console import console
-from astec.export.readers import open_dataset
+from astec.export.readers import AS_FOUND, ReadOptions, open_dataset
+from astec.export.readers.places.remote_path import data_path
 from astec.trainer.data.loading import load_training_data
 from astec.trainer.data.training_data import TrainingData
 from astec.trainer.data.validation_file import open_validation_file
@@ -59,9 +60,15 @@ class RunOptions:
 
 
 def begin_run(
-    data: Path, run_folder: Path, settings: TrainerConfig, options: RunOptions, *, skip_bad_lines: bool
+    data: Path,
+    run_folder: Path,
+    settings: TrainerConfig,
+    options: RunOptions,
+    reading: ReadOptions = AS_FOUND,
+    *,
+    skip_bad_lines: bool,
 ) -> None:
-    """Train from the start on the training file `data`.
+    """Train from the start on the training file `data`, read as `reading` says.
 
     Raises:
         ConfigError: settings that do not suit the data.
@@ -73,11 +80,12 @@ def begin_run(
     with _exit_on_failure(run_folder), _join_world(device, tensorboard=options.tensorboard) as (world, chosen):
         run = Run(run_folder, save_minutes, world)
         run.require_free()
-        loaded = _load(data, settings, skip_bad_lines=skip_bad_lines)
+        loaded = _load(data, settings, reading, skip_bad_lines=skip_bad_lines)
         _require_room(loaded, settings, chosen, run, options, resumed=False)
         origin = Origin(
-            data=data.absolute(),
+            data=str(data.absolute()),
             skip_bad_lines=skip_bad_lines,
+            reading=reading,
             device=device,
             save_minutes=save_minutes,
             tensorboard=options.tensorboard,
@@ -111,7 +119,7 @@ def resume_run(run_folder: Path, options: RunOptions) -> None:
                     f"{run_folder / CONFIG_FILE} was changed since the run began; put it back, or begin anew with "
                     "astec-train DATA RUN"
                 )
-            loaded = _load(origin.data, settings, skip_bad_lines=origin.skip_bad_lines)
+            loaded = _load(data_path(origin.data), settings, origin.reading, skip_bad_lines=origin.skip_bad_lines)
             if difference := origin.fingerprint.difference(Fingerprint.of(loaded)):
                 raise RunError(
                     f"{origin.data} was changed since the run {run_folder} began: {difference}; put it back, or begin "
@@ -165,8 +173,10 @@ def _join_world(device: str, *, tensorboard: bool) -> Iterator[tuple[World, torc
         yield joined
 
 
-def _load(data: Path, settings: TrainerConfig, *, skip_bad_lines: bool) -> TrainingData:
-    dataset, valid = open_dataset(data, "train"), open_validation_file(data, settings.validation)
+def _load(data: Path, settings: TrainerConfig, reading: ReadOptions, *, skip_bad_lines: bool) -> TrainingData:
+    dataset, valid = open_dataset(data, "train", reading), open_validation_file(data, settings.validation, reading)
+    for note in (*dataset.notes, *(() if valid is None else valid.notes)):
+        console.print(note, markup=False, soft_wrap=True)
     loaded = load_training_data(dataset, settings, skip_bad_lines=skip_bad_lines, valid=valid)
     bad_lines = dataset.bad_lines + (0 if valid is None else valid.bad_lines)
     if bad_lines or loaded.dropped_rows:

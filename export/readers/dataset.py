@@ -13,7 +13,7 @@ from astec.export.readers.errors import BadLinesError
 from astec.export.readers.row import Row
 
 LinesFormat = Literal["jsonl", "tsv", "fasttext", "xc-old", "xc-new"]
-FormatName = LinesFormat | Literal["npy"]
+FormatName = LinesFormat | Literal["npy", "csv", "parquet", "xc-text"]
 MAX_BAD_LINES: Final = 100
 """Reading stops at more bad lines than this: such a file probably has another format than the one detected."""
 
@@ -37,6 +37,7 @@ class Dataset(ABC):
         num_features: number of feature ids of pre-featurised data; None for texts.
         feature_names: the names of the features, [num_features], where they are known.
         label_names: the texts of all labels by label id, where the format has such a list.
+        notes: sentences about what the reader decided, to be shown to the user.
         bad_lines: number of lines refused by the latest iteration.
     """
 
@@ -46,6 +47,7 @@ class Dataset(ABC):
     num_features: int | None = None
     feature_names: list[str] | None = None
     label_names: list[str] | None = None
+    notes: tuple[str, ...] = ()
     bad_lines: int = 0
 
     def rows(self, *, skip_bad_lines: bool = False, progress: bool = True) -> Iterator[Row]:
@@ -63,7 +65,8 @@ class Dataset(ABC):
         read = 0
         first: BadLine | None = None
         total_bytes = sum(path.stat().st_size for path in self.paths)
-        with byte_progress(f"reading {self.paths[0].name}", total_bytes, shown=progress) as advance:
+        others = f" and {len(self.paths) - 1} more" if len(self.paths) > 1 else ""
+        with byte_progress(f"reading {self.paths[0].name}{others}", total_bytes, shown=progress) as advance:
             for entry in self._entries(advance):
                 read += 1
                 if isinstance(entry, Row):

@@ -11,6 +11,7 @@ from astec.export.console import Advance
 from astec.export.readers.columns.column_choice import choose_column
 from astec.export.readers.errors import BadLineError, DataError
 from astec.export.readers.lines import decode_line, read_lines
+from astec.export.readers.read_options import AS_FOUND, ReadOptions
 
 
 def is_csv(path: Path) -> bool:
@@ -52,14 +53,22 @@ class CsvColumn:
             yield row[self.position].strip()
 
 
-def csv_rows(path: Path, advance: Advance | None = None) -> Iterator[tuple[int, list[str]]]:
+def csv_rows(
+    path: Path, advance: Advance | None = None, options: ReadOptions = AS_FOUND
+) -> Iterator[tuple[int, list[str]]]:
     """Yield every row that is not empty, after the number of the line on which it ends.
+
+    Args:
+        path: the file.
+        advance: called with the number of bytes just read.
+        options: the user's, of which the delimiter counts; by default it is a comma.
 
     Raises:
         DataError: a row is not valid CSV or not UTF-8; names the first such row.
     """
     # A line break inside quotes is part of its field, so the parser gets the lines with their line breaks.
-    reader = csv.reader((decode_line(line) + "\n" for line in read_lines(path, advance)), strict=True)
+    lines = (decode_line(line) + "\n" for line in read_lines(path, advance))
+    reader = csv.reader(lines, strict=True, delimiter=options.delimiter or ",")
     try:
         for row in reader:
             if row:
