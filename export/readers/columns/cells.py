@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from decimal import Decimal
 from html.entities import html5
 from typing import Final, NamedTuple
@@ -13,6 +13,7 @@ from astec.export.readers.formats.jsonl import check_encodable, type_name
 from astec.export.readers.row import Row, check_weight, distinct_labels, weighted_labels
 
 DEFAULT_SEPARATOR: Final = ";"
+_NUMBERS: Final = (int, float)
 _find_entities = re.compile(r"&(#\w+;|\w+;)").finditer
 
 
@@ -46,15 +47,15 @@ def to_row(cells: Cells, separator: str | None) -> Row:
         BadLineError: a cell holds what it may not.
     """
     text = _text(cells.text)
-    if isinstance(cells.labels, Mapping):
+    if isinstance(cells.labels, dict):
         if cells.weight is not NO_WEIGHT:
             raise BadLineError("the labels have weights of their own, and there is a weight column besides")
         return weighted_row(text, cells.labels.items())
-    labels = list(_labels(cells.labels, separator))
-    if cells.weight is NO_WEIGHT:
+    labels = _labels(cells.labels, separator)
+    if cells.weight is NO_WEIGHT or (type(cells.weight) in _NUMBERS and cells.weight == 1):
         return Row(text, distinct_labels(labels))
     weight = _split_weights(cells.weight, separator)
-    if not isinstance(weight, list | tuple):
+    if not isinstance(weight, list):
         return weighted_row(text, ((label, weight) for label in distinct_labels(labels))) if labels else Row(text, ())
     if len(weight) != len(labels):
         raise BadLineError(f"there are {len(labels)} labels and {len(weight)} weights")
@@ -67,7 +68,7 @@ def to_weight(value: object) -> float:
     Raises:
         BadLineError: it is no such number, or one that cannot be added up with others.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
+    if isinstance(value, bool) or not isinstance(value, (*_NUMBERS, Decimal, str)):
         raise BadLineError(f"the weight is {type_name(value)}, not a number")
     try:
         weight = float(value)
@@ -104,23 +105,23 @@ def _text(cell: object) -> str:
     return cell.strip()
 
 
-def _labels(cell: object, separator: str | None) -> Iterator[str]:
-    """Yield the labels of a cell; empty strings too, so that weights beside them keep their places."""
-    if cell is None:
-        return
+def _labels(cell: object, separator: str | None) -> list[str]:
+    """Return the labels of a cell; empty strings too, so that weights beside them keep their places."""
     if isinstance(cell, str):
-        cell = split_cell(cell, separator)
-    for label in cell if isinstance(cell, list | tuple) else [cell]:
-        yield _label(label)
+        _check_characters(cell)
+        return split_cell(cell, separator)
+    if isinstance(cell, list):
+        return list(map(_label, cell))
+    return [] if cell is None else [_label(cell)]
 
 
 def _label(label: object) -> str:
+    if isinstance(label, str):
+        _check_characters(label)
+        return label
     if isinstance(label, int) and not isinstance(label, bool):
         return str(label)
-    if not isinstance(label, str):
-        raise BadLineError(f"a label is {type_name(label)}, not a string")
-    _check_characters(label)
-    return label
+    raise BadLineError(f"a label is {type_name(label)}, not a string")
 
 
 def _split_weights(cell: object, separator: str | None) -> object:

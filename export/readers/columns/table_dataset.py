@@ -114,4 +114,4 @@ class TableDataset(Dataset):
 
 
 def _is_single(cells: Cells, row: Row) -> bool:
-    return len(row.labels) < 2 and (cells.labels is None or isinstance(cells.labels, str | int))
+    return len(row.labels) < 2 and not isinstance(cells.labels, (list, dict))
