@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PosixPath
 from typing import TYPE_CHECKING, Any, Final
@@ -68,7 +68,7 @@ class RemotePath(PosixPath):
         """Return whether it is a file."""
         return self.exists() and stat.S_ISREG(self.stat().st_mode)
 
-    def iterdir(self) -> Iterator[RemotePath]:
+    def iterdir(self) -> Generator[RemotePath, None, None]:
         """Yield what the folder holds.
 
         Raises:
@@ -76,7 +76,8 @@ class RemotePath(PosixPath):
         """
         with self._translated_errors():
             names = [entry["name"] for entry in self._system().ls(str(self), detail=True)]
-        return (self / name.rstrip("/").rpartition("/")[2] for name in names)
+        for name in names:
+            yield self / name.rstrip("/").rpartition("/")[2]
 
     def absolute(self) -> RemotePath:
         """Return the path itself: an address is absolute."""
