@@ -12,8 +12,17 @@ import typer
 from rich.table import Table
 
 from astec.export.console import console
-from astec.export.readers import DataError
-from astec.export.readers.read_options import ReadOptions
+from astec.export.readers import DataError, ReadOptions
+from astec.export.readers.command_options import (
+    Delimiter,
+    Encoding,
+    LabelColumn,
+    LabelSeparator,
+    TextColumn,
+    WeightColumn,
+    given_options,
+)
+from astec.export.readers.places.remote_path import data_path
 from astec.trainer.bench.synthetic import SHAPES, ScaleError
 from astec.trainer.demo.log import MAX_QUERIES, DemoLogConfig, default_num_queries, write_demo_log
 from astec.trainer.demo.products import MAX_PHRASES, MAX_SMALL_PHRASES, MIN_PHRASES
@@ -44,9 +53,12 @@ def train(
     data: Annotated[
         Path | None,
         typer.Argument(
-            help="A file, or a folder with train.* in it, and valid.* if that is to be held out: JSON Lines, TSV, "
-            "fastText or the XC repository's sparse format, plain or compressed (gzip, bzip2, xz, Zstandard), found by "
-            "content; or .npy vectors with their labels beside them. - reads a file from stdin.",
+            help="A file, or a folder with train.* in it, and valid.* if that is to be held out: JSON Lines, TSV, CSV, "
+            "fastText or the XC repository's formats, plain or compressed (gzip, bzip2, xz, Zstandard), found by "
+            "content; Parquet; or .npy vectors with their labels beside them. Also a folder of parts such as "
+            "part-0.parquet, or an address such as s3://bucket/log. - reads a file from stdin.",
+            parser=data_path,
+            metavar="DATA",
             show_default=False,
         ),
     ] = None,
@@ -90,21 +102,12 @@ def train(
     skip_bad_lines: Annotated[
         bool, typer.Option("--skip-bad-lines", help="Count malformed lines and go on, instead of refusing the file.")
     ] = False,
-    encoding: Annotated[
-        str | None,
-        typer.Option(
-            help="Encoding of the files, such as cp1252 or utf-16-le. Default: UTF-8, or what a byte order mark says.",
-            show_default=False,
-        ),
-    ] = None,
-    label_separator: Annotated[
-        str | None,
-        typer.Option(
-            help="What separates the labels in a field of TSV; empty: each field is one label. Labels in double quotes "
-            "may hold it. Default: a semicolon that ends no HTML entity.",
-            show_default=False,
-        ),
-    ] = None,
+    encoding: Encoding = None,
+    text_column: TextColumn = None,
+    label_column: LabelColumn = None,
+    weight_column: WeightColumn = None,
+    label_separator: LabelSeparator = None,
+    delimiter: Delimiter = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write RUN/tensorboard too, for `tensorboard --logdir RUN`.")
     ] = False,
@@ -141,6 +144,7 @@ def train(
     Exit code: 0 trained, or resumed a run that had finished; 2 refused, for example because memory would not suffice,
     diverged or out of disk; 130 and 143 interrupted by Ctrl-C and by SIGTERM.
     """
+    reading = ReadOptions(text_column, label_column, weight_column, label_separator, delimiter, encoding)
     fixed = {
         "DATA": data is not None,
         "--config": config is not None,
@@ -148,8 +152,7 @@ def train(
         "--seed": seed is not None,
         "--seeds": seeds is not None,
         "--skip-bad-lines": skip_bad_lines,
-        "--encoding": encoding is not None,
-        "--label-separator": label_separator is not None,
+        **dict.fromkeys(given_options(reading), True),
     }
     try:
         if resume is not None:
@@ -165,7 +168,6 @@ def train(
         from astec.trainer.launch import RunOptions, begin_run
 
         options = RunOptions(device, save_minutes, tensorboard, ignore_memory)
-        reading = ReadOptions(encoding=encoding, label_separator=label_separator)
         begin_run(data, run_folder, settings, options, skip_bad_lines=skip_bad_lines, reading=reading)
     except (ConfigError, DataError) as error:
         fail(str(error))

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 
 from astec.export.console import console
-from astec.export.readers import open_dataset
-from astec.export.readers.read_options import AS_FOUND, ReadOptions
+from astec.export.readers import AS_FOUND, ReadOptions, open_dataset
+from astec.export.readers.places.remote_path import data_path
 from astec.export.readers.streams.stored_file import STDIN, is_piped, named_input
 from astec.trainer.data.loading import load_training_data
 from astec.trainer.data.training_data import TrainingData
@@ -91,7 +91,7 @@ def begin_run(
         _require_room(loaded, settings, chosen, run, options, resumed=False)
         origin = Origin(
             # A resumed run reads stdin again, whichever pipe the data came through.
-            data=STDIN if is_piped(named_input(data)) else named_input(data).absolute(),
+            data=str(STDIN if is_piped(named_input(data)) else named_input(data).absolute()),
             skip_bad_lines=skip_bad_lines,
             reading=reading,
             device=device,
@@ -130,7 +130,7 @@ def resume_run(run_folder: Path, options: RunOptions) -> None:
                     f"{run_folder / CONFIG_FILE} was changed since the run began; put it back, or begin anew with "
                     "astec-train DATA RUN"
                 )
-            loaded = _load(origin.data, settings, origin.reading, skip_bad_lines=origin.skip_bad_lines)
+            loaded = _load(data_path(origin.data), settings, origin.reading, skip_bad_lines=origin.skip_bad_lines)
             if difference := origin.fingerprint.difference(Fingerprint.of(loaded)):
                 raise RunError(
                     f"{origin.data} was changed since the run {run_folder} began: {difference}; put it back, or begin "

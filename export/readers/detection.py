@@ -37,7 +37,10 @@ def detect_rows_format(path: Path, encoding: str | None = None) -> LinesFormat:
     if votes[best] == 0:
         _refuse_headless_rows(path, lines, encoding)
         problem = "none of its first lines holds labels in a known format"
-        remedy = "Write JSON Lines, text<TAB>label;label, fastText's __label__ lines or XC repository sparse rows"
+        remedy = (
+            "Write JSON Lines, text<TAB>label;label, fastText's __label__ lines, XC repository sparse rows, Parquet or "
+            "CSV whose first row has the names of columns, such as text,labels"
+        )
         raise DataError(path, None, problem, remedy)
     return best
 

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from astec.export.readers import DataError, Dataset, open_dataset
-from astec.export.readers.read_options import AS_FOUND, ReadOptions
+from astec.export.readers import AS_FOUND, DataError, Dataset, ReadOptions, open_dataset
 from astec.export.readers.split_file import has_file
 from astec.trainer.data.training_data import TrainingData
 from astec.trainer.data.validation_split import last_rows

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from hashlib import sha256
-from pathlib import Path
 from typing import Self
 
 import numpy as np
 
 from astec.export.artifact.manifest import Frozen
-from astec.export.readers.read_options import AS_FOUND, ReadOptions
+from astec.export.readers import AS_FOUND, ReadOptions
 from astec.trainer.data.training_data import TrainingData
 from astec.trainer.settings.config import TrainerConfig
 from astec.trainer.settings.config_file import dump_config
@@ -56,24 +55,24 @@ class Origin(Frozen):
     """The data and options that a run was begun with.
 
     Attributes:
-        data: absolute path of the training data.
+        data: absolute path or address of the training data.
         skip_bad_lines: True if malformed lines were left out.
-        reading: what the user said about the data's files.
         device: the device as the user named it, such as auto.
         save_minutes: minutes between saves of the state of a module under way.
         tensorboard: True if TensorBoard's curves are written.
         settings: SHA-256 of the settings.
         fingerprint: the identity of the data.
+        reading: what the user said about the data's files.
     """
 
-    data: Path
+    data: str
     skip_bad_lines: bool
-    reading: ReadOptions = AS_FOUND
     device: str
     save_minutes: float
     tensorboard: bool
     settings: str
     fingerprint: Fingerprint
+    reading: ReadOptions = AS_FOUND
 
     def has_settings(self, config: TrainerConfig) -> bool:
         """Return True if the run was begun with these settings."""

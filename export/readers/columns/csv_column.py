@@ -70,6 +70,11 @@ def csv_rows(
 ) -> Iterator[tuple[int, list[str]]]:
     """Yield every row that is not empty, after the number of the line on which it ends.
 
+    Args:
+        path: the file.
+        advance: called with the number of bytes just read.
+        options: the user's, of which the delimiter and the encoding count; by default both are found in the file.
+
     Raises:
         DataError: a row is not valid CSV or not UTF-8; names the first such row. Or it is unclear what separates
             columns.

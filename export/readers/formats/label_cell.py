@@ -40,17 +40,26 @@ class LabelSplitter:
         Raises:
             BadLineError: a quote at the start of a label is not closed.
         """
+        return distinct_labels(self.parts(field))
+
+    def parts(self, field: str) -> list[str]:
+        """Return what stands between the separators of a field, as `split` does, with empty and repeated parts."""
         if not self._separator:
-            return distinct_labels([field])
+            return [field]
         if '"' not in field and ("&" not in field or not self._knows_entities):
-            return distinct_labels(field.split(self._separator))
-        return distinct_labels(self._scan(field))
+            return field.split(self._separator)
+        return self._scan(field)
 
     def _scan(self, field: str) -> list[str]:
         labels, begin = [], 0
         while begin <= len(field):
             quoted = _quoted(field, begin)
             if quoted and (quoted.end() == len(field) or field.startswith(self._separator, quoted.end())):
+                if self._separator not in quoted[1]:
+                    self._notices.add(
+                        "labels in double quotes are read without the quotes; pass --label-separator '' if each field "
+                        "is one label with its quotes"
+                    )
                 labels.append(quoted[1].replace('""', '"'))
                 begin = quoted.end() + len(self._separator)
                 continue

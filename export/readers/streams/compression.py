@@ -50,7 +50,7 @@ def plain_name(name: str) -> str:
 def find_beside(path: Path, name: str) -> Path | None:
     """Return the file with a name, or with that name and the end of a compressed file, in the folder of `path`."""
     candidates = (path.with_name(name + end) for end in ("", *SUFFIXES))
-    return next(filter(Path.is_file, candidates), None)
+    return next((candidate for candidate in candidates if candidate.is_file()), None)
 
 
 def is_compressed(head: bytes) -> bool:
