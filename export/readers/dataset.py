@@ -38,6 +38,7 @@ class Dataset(ABC):
         feature_names: the names of the features, [num_features], where they are known.
         label_names: the texts of all labels by label id, where the format has such a list.
         bad_lines: number of lines refused by the latest iteration.
+        unread_keys: keys of the rows that the latest iteration did not read, as far as its first rows show.
     """
 
     format_name: FormatName
@@ -47,6 +48,7 @@ class Dataset(ABC):
     feature_names: list[str] | None = None
     label_names: list[str] | None = None
     bad_lines: int = 0
+    unread_keys: tuple[str, ...] = ()
 
     def rows(self, *, skip_bad_lines: bool = False, progress: bool = True) -> Iterator[Row]:
         """Yield every good row.

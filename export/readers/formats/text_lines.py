@@ -15,6 +15,7 @@ from astec.export.readers.lines import decode_line, read_lines
 from astec.export.readers.row import Row
 
 TextFormatName = Literal["jsonl", "tsv", "fasttext"]
+_LINES_OF_KEYS: Final = 1_000  # that are looked at for keys that are not read
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +43,16 @@ class TextDataset(Dataset):
 
     def _entries(self, advance: Advance) -> Iterator[Row | BadLine]:
         (path,) = self.paths
+        self.unread_keys = ()
         for number, line in enumerate(read_lines(path, advance), 1):
             if not line.strip(b" "):
                 continue
             entry: Row | BadLine
             try:
-                entry = self._parse(decode_line(line))
+                decoded = decode_line(line)
+                if self.format_name == "jsonl" and number <= _LINES_OF_KEYS:
+                    self.unread_keys = tuple(dict.fromkeys((*self.unread_keys, *jsonl.unread_keys(decoded))))
+                entry = self._parse(decoded)
             except BadLineError as error:
                 entry = BadLine(path, number, str(error))
             yield entry
