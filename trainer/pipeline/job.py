@@ -5,6 +5,7 @@ Shapes: N texts to learn from, R held-out texts.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,11 +79,34 @@ def split(data: TrainingData, config: TrainerConfig, device: torch.device, run: 
         f"{data.featurizer.num_features:,} tokens, on {device}",
         soft_wrap=True,
     )
+    for line in _about_traffic(validation, data, config):
+        console.print(line, markup=False, soft_wrap=True)
     console.print(_describe(validation, data, config), soft_wrap=True)
     if said := _about_label_texts(data, config):
         console.print(said, soft_wrap=True)
     train, held_out = data.examples.take(train_rows), data.examples.take(held)
     return Job(data, config, device, run, train_rows, validation, train, held_out)
+
+
+def _about_traffic(split: ValidationSplit, data: TrainingData, config: TrainerConfig) -> Iterator[str]:
+    """Yield lines about the rows of the training file: how many, how often texts repeat, and what clicks weigh."""
+    traffic, repeated = data.traffic, f"{100 * split.repeated_share:.1f}% of"
+    if traffic is None:
+        rows = data.num_texts - data.num_valid_texts
+        yield f"{rows:,} rows, {split.num_texts:,} texts, {repeated} rows repeat the text of another row"
+    else:
+        yield (
+            f"{traffic.rows:,} rows of {traffic.clicks:,.0f} clicks, {traffic.texts:,} texts, {repeated} clicks repeat "
+            f"a text; rows of a text are joined (clicks.join {_toml(config.clicks.join)}), clicks weigh "
+            f"{config.clicks.weighting} (clicks.weighting)"
+        )
+    if data.unread_keys:
+        yield f"keys of the rows that are not read: {', '.join(data.unread_keys)}"
+
+
+def _toml(value: bool | str) -> str:
+    """Return a setting as it is written in TOML."""
+    return str(value).lower()
 
 
 def _describe(split: ValidationSplit, data: TrainingData, config: TrainerConfig) -> str:
@@ -93,8 +117,7 @@ def _describe(split: ValidationSplit, data: TrainingData, config: TrainerConfig)
         "time": "the last rows",
         "file": "the validation file",
     }[split.kind]
-    repeated = f"{100 * split.repeated_share:.1f}% of the training file's rows repeat the text of another row"
-    line = f"held out: {how} (validation.split {config.validation.split}); {repeated}"
+    line = f"held out: {how} (validation.split {config.validation.split})"
     if unseen := int(np.sum(data.label_counts(split.held) == 0)):
         until = "the refit learns them" if config.validation.refit else "they are not learnt without validation.refit"
         line += f"; {unseen:,} labels occur in held-out rows alone: {until}"

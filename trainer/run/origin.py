@@ -17,7 +17,8 @@ from astec.trainer.settings.config_file import dump_config
 class Fingerprint(Frozen):
     """The identity of the data: numbers of texts, and the SHA-256 of labels, vocabulary and featurised texts.
 
-    Settings and data decide which texts are held out; `valid_texts` says how many are of a validation file.
+    Settings and data decide which texts are held out; `valid_texts` says how many are of a validation file. `clicks`
+    are those of joined rows, 0 if none were joined.
     """
 
     texts: int
@@ -25,6 +26,7 @@ class Fingerprint(Frozen):
     vocabulary: str
     examples: str
     valid_texts: int = 0
+    clicks: float = 0
 
     @classmethod
     def of(cls, data: TrainingData) -> Self:
@@ -39,6 +41,7 @@ class Fingerprint(Frozen):
             vocabulary=data.featurizer.vocabulary_sha256(),
             examples=examples.hexdigest(),
             valid_texts=data.num_valid_texts,
+            clicks=0 if data.traffic is None else data.traffic.clicks,
         )
 
     def difference(self, now: Fingerprint) -> str | None:

@@ -13,6 +13,7 @@ from astec.trainer.data.examples import Examples
 from astec.trainer.modules.surrogate.clustering import cluster_labels, label_centroids
 from astec.trainer.modules.surrogate.correlation import label_correlation, smooth_centroids
 from astec.trainer.settings.config import SurrogateSection
+from astec.trainer.training.pair_weights import text_weights
 
 # Above this many labels, clusters have at least `labels_per_cluster` labels: a rare label alone has too few texts to
 # teach tokens their meaning, and embeddings would only memorise them. Below, telling labels apart is worth more.
@@ -35,10 +36,13 @@ def surrogate_membership(train: Examples, num_features: int, settings: Surrogate
 
 
 def surrogate_labels(labels_NL: csr_matrix, membership_LK: csr_matrix) -> csr_matrix:
-    """Return the meta-labels of each text, which its labels belong to, sparse [N, K] of ones."""
+    """Return the meta-labels of each text, which its labels belong to, sparse [N, K] of weights.
+
+    A meta-label weighs as much as its labels of the text together, but never more than the text.
+    """
     meta_NK = (labels_NL @ membership_LK).tocsr()
     meta_NK.sort_indices()
-    meta_NK.data[:] = 1
+    np.minimum(meta_NK.data, np.repeat(text_weights(labels_NL), np.diff(meta_NK.indptr)), out=meta_NK.data)
     return meta_NK
 
 

@@ -17,6 +17,7 @@ from astec.trainer.parallel.world import Arrays, SplitArrays, World
 from astec.trainer.run.folder import Run
 from astec.trainer.settings.config import TrainerConfig
 from astec.trainer.training.joint import learn_jointly
+from astec.trainer.training.pair_weights import text_weights
 from astec.trainer.training.task import AllLabels
 
 
@@ -43,7 +44,7 @@ def learn_surrogate(
     membership_LK = _share_sparse(run.world, lambda: surrogate_membership(train, num_features, config.surrogate, seed))
     clusters_NK, held_clusters_RK = (surrogate_labels(some.labels, membership_LK) for some in (train, held))
     run.record("clustering", labels=train.labels.shape[1], clusters=clusters_NK.shape[1])
-    labels, held_texts = AllLabels(clusters_NK), (held.texts, held_clusters_RK)
+    labels, held_texts = AllLabels(clusters_NK, text_weights(train.labels)), (held.texts, held_clusters_RK)
     return learn_jointly("surrogate", encoder, train.texts, labels, held_texts, config, seed, run), membership_LK
 
 
