@@ -23,6 +23,7 @@ from astec.export.model.checkpoint_folder import (
 from astec.trainer.report.evaluation import EVALUATION_FILE
 from astec.trainer.report.report_page import REPORT_FILE
 from astec.trainer.run.folder import CONFIG_FILE, HISTORY_FILE, ORIGIN_FILE
+from astec.trainer.run.warm_start import kept_file
 from astec.trainer.settings.config_file import load_config
 
 pytestmark = pytest.mark.slow
@@ -43,7 +44,7 @@ def test_a_run_holds_configuration_history_and_checkpoint(
     run = tmp_path / "deep" / "run [red]"
     code, said = astec_train(shop_file, run, "--seed", 5, *cheap_settings)
     assert code == 0, said
-    files = {CONFIG_FILE, EVALUATION_FILE, HISTORY_FILE, ORIGIN_FILE, REPORT_FILE}
+    files = {CONFIG_FILE, EVALUATION_FILE, HISTORY_FILE, ORIGIN_FILE, REPORT_FILE, kept_file(run, 5).name}
     assert {path.name for path in run.iterdir()} == {CHECKPOINT_FOLDER, *files}
     config = load_config(run / CONFIG_FILE, [])
     assert (config.seed, config.model.dim) == (5, 8)

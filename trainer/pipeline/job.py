@@ -17,6 +17,7 @@ from astec.trainer.data.examples import Examples
 from astec.trainer.data.training_data import TrainingData
 from astec.trainer.data.validation_split import ValidationSplit, split_validation
 from astec.trainer.run.folder import Run
+from astec.trainer.run.warm_start import WarmStart
 from astec.trainer.settings.config import TrainerConfig
 from astec.trainer.training.probe import PROBE_TEXTS
 
@@ -34,6 +35,7 @@ class Job:
         split: the validation split.
         train: the examples at `train_rows`.
         held: the examples at `held_rows`, on which the shares are chosen and the model is evaluated.
+        warm: what an old run hands over; None: everything is learnt from nothing.
     """
 
     data: TrainingData
@@ -44,6 +46,7 @@ class Job:
     split: ValidationSplit
     train: Examples
     held: Examples
+    warm: WarmStart | None = None
 
     @property
     def held_rows(self) -> NDArray[np.int64]:
@@ -64,7 +67,9 @@ class Job:
         return self.device if self.run.world.size == 1 else torch.device("cpu")
 
 
-def split(data: TrainingData, config: TrainerConfig, device: torch.device, run: Run) -> Job:
+def split(
+    data: TrainingData, config: TrainerConfig, device: torch.device, run: Run, warm: WarmStart | None = None
+) -> Job:
     """Split the texts into those to learn from and those held out, and print how many there are of each.
 
     Raises:
@@ -85,7 +90,9 @@ def split(data: TrainingData, config: TrainerConfig, device: torch.device, run: 
     if said := _about_label_texts(data, config):
         console.print(said, soft_wrap=True)
     train, held_out = data.examples.take(train_rows), data.examples.take(held)
-    return Job(data, config, device, run, train_rows, validation, train, held_out)
+    if warm is not None:
+        console.print(_about_warm_start(warm), markup=False, soft_wrap=True)
+    return Job(data, config, device, run, train_rows, validation, train, held_out, warm)
 
 
 def _about_traffic(split: ValidationSplit, data: TrainingData, config: TrainerConfig) -> Iterator[str]:
@@ -102,6 +109,15 @@ def _about_traffic(split: ValidationSplit, data: TrainingData, config: TrainerCo
         )
     if data.unread_keys:
         yield f"keys of the rows that are not read: {', '.join(data.unread_keys)}"
+
+
+def _about_warm_start(warm: WarmStart) -> str:
+    """Return one line that says what is taken over."""
+    labels, tokens = warm.labels >= 0, warm.tokens >= 0
+    return (
+        f"warm start from {warm.name}: {labels.sum():,} of {len(labels):,} labels and {tokens.sum():,} of "
+        f"{len(tokens):,} tokens are taken over"
+    )
 
 
 def _toml(value: bool | str) -> str:

@@ -65,6 +65,8 @@ class Origin(Frozen):
         tensorboard: True if TensorBoard's curves are written.
         settings: SHA-256 of the settings.
         fingerprint: the identity of the data.
+        warm_start: absolute path of the run that it started from; None: it started from nothing.
+        warm_start_version: the version of that run's checkpoint.
     """
 
     data: Path
@@ -74,6 +76,8 @@ class Origin(Frozen):
     tensorboard: bool
     settings: str
     fingerprint: Fingerprint
+    warm_start: Path | None = None
+    warm_start_version: str | None = None
 
     def has_settings(self, config: TrainerConfig) -> bool:
         """Return True if the run was begun with these settings."""

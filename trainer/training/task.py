@@ -25,7 +25,7 @@ from torch.nn import functional
 from astec.export.artifact.shortlist.candidates import Candidates
 from astec.trainer.numerics.device import product_dtype, to_device
 from astec.trainer.numerics.row_table import RowTable
-from astec.trainer.parallel.world import ONE_PROCESS, LabelSample, Mesh, SplitArrays, SplitRows
+from astec.trainer.parallel.world import ONE_PROCESS, Arrays, LabelSample, Mesh, SplitArrays, SplitRows
 from astec.trainer.settings.config import ModelSection
 from astec.trainer.training.features import Features
 from astec.trainer.training.layers import Classifier, Residual, one_vs_all_loss
@@ -145,6 +145,13 @@ class OneVsAllTask:
         """N."""
         return self._features.num_texts
 
+    def start_from(self, arrays: Arrays) -> None:
+        """Start from a residual and classifiers of all labels, in the form of `learnt`."""
+        own = self._mesh.labels.own
+        self.residual.table.weight.copy_(torch.from_numpy(arrays["residuals"][0]))
+        self.classifier.weights.weight.copy_(torch.from_numpy(arrays["classifier"][own]))
+        self.classifier.biases.weight.copy_(torch.from_numpy(arrays["bias"][own, None]))
+
     def begin(self, epoch: int) -> None:
         """Let the labels get ready for the batches of an epoch."""
         self._labels.begin(epoch)
@@ -163,6 +170,7 @@ class OneVsAllTask:
             None if labels is None else to_device(labels, self._device),
             to_device(rows, self._device),
             to_device(columns, self._device),
+            self._weigh(rows_B, self._mesh.owns_pairs(sample)),
         )
 
     def step(self, batch: TaskBatch, rate: float) -> Tensor:
@@ -170,7 +178,6 @@ class OneVsAllTask:
         v_BD = self._drop(self._features.encode(batch.features), batch.num_texts)
         x_BD = v_BD + self._drop(self.residual(v_BD), batch.num_texts)
         logits_BU = self.classifier.logits(x_BD, batch.labels)
-            self._weigh(rows_B, self._mesh.owns_pairs(sample)),
         loss = one_vs_all_loss(logits_BU, batch.rows, batch.columns, batch.num_texts, batch.weights)
         loss.backward()  # type: ignore[no-untyped-call]
         loss = loss.detach()
@@ -216,13 +223,6 @@ class OneVsAllTask:
         for name, table in (self._shared_tables() | self.classifier.tables).items():
             table.restore({key: own[f"{name}.{key}"] for key in table.state()})
 
-    def _drop(self, x_BD: Tensor, num_texts: int) -> Tensor:
-        """Apply dropout; a text gets the same mask on any process."""
-        if self._mesh.texts.size == 1:
-            return functional.dropout(x_BD, self._dropout)
-        mask_BD = functional.dropout(x_BD.new_ones(num_texts, x_BD.shape[1]), self._dropout)
-        return x_BD * mask_BD[self._mesh.texts.own]
-
     def _weigh(self, rows_B: NDArray[np.int64], own_P: NDArray[np.bool_] | slice) -> BatchWeights | None:
         """Return the weights of this process's pairs and texts of a batch."""
         if self._labels.weights is None:
@@ -230,6 +230,13 @@ class OneVsAllTask:
         weights_P, weights_B = self._labels.weights.take(rows_B)
         own_B = weights_B[self._mesh.texts.own]
         return BatchWeights(to_device(weights_P[own_P], self._device), to_device(own_B, self._device))
+
+    def _drop(self, x_BD: Tensor, num_texts: int) -> Tensor:
+        """Apply dropout; a text gets the same mask on any process."""
+        if self._mesh.texts.size == 1:
+            return functional.dropout(x_BD, self._dropout)
+        mask_BD = functional.dropout(x_BD.new_ones(num_texts, x_BD.shape[1]), self._dropout)
+        return x_BD * mask_BD[self._mesh.texts.own]
 
     def _shared_tables(self) -> dict[str, RowTable]:
         """Return the tables that all processes hold in full: the features' and the residual's."""
