@@ -52,6 +52,7 @@ def _mean_x(v_ND: NDArray[np.float32], residual_DD: NDArray[np.float32], labels_
     """Return the mean x of the texts of each label, float32 [L, D]; 0 for a label without a text."""
     x_ND = v_ND + np.maximum(v_ND @ residual_DD.T, 0)
     weights_L = np.asarray(labels_NL.sum(axis=0), np.float32).ravel()
-    sums_LD = np.asarray(labels_NL.T.tocsr() @ x_ND, np.float32)
-    means_LD: NDArray[np.float32] = sums_LD / np.where(weights_L > 0, weights_L, np.float32(1))[:, None]
+    weights_L[weights_L == 0] = 1
+    means_LD: NDArray[np.float32] = np.asarray(labels_NL.T.tocsr() @ x_ND, np.float32)
+    means_LD /= weights_L[:, None]
     return means_LD

@@ -18,6 +18,8 @@ from astec.trainer.data.validation_split import split_validation
 from astec.trainer.settings.config import ClicksSection, LabelsSection, TrainerConfig, ValidationSection
 from tests.trainer.data.conftest import WORDS_ONLY
 
+Rows = list[dict[str, Any]]
+
 
 def load(
     folder: Path, rows: Sequence[dict[str, Any]], valid: Sequence[dict[str, Any]] = (), **clicks: Any
@@ -32,7 +34,7 @@ def load(
     return load_training_data(open_dataset(folder, "train"), config, skip_bad_lines=False, valid=held)
 
 
-def weights(data: TrainingData) -> dict[str, dict[str, float]]:
+def weights(data: TrainingData) -> dict[str, dict[str, Any]]:
     """Return the weight of each pair, by text and label."""
     assert data.texts is not None
     names = list(data.label_texts)
@@ -43,7 +45,7 @@ def weights(data: TrainingData) -> dict[str, dict[str, float]]:
     }
 
 
-CLICKS = [
+CLICKS: Rows = [
     {"text": "red shoes", "labels": {"shoes": 3, "red": 1}},
     {"text": "lamp", "labels": ["lamp"]},
     {"text": "Red  Shoes", "labels": ["shoes", "boots"], "clicks": 4},
@@ -87,7 +89,7 @@ def test_equal_clicks_and_clicks_that_are_not_used_are_no_clicks(
 
 
 def test_without_clicks_rows_of_a_text_stay_apart_unless_they_are_to_be_joined(tmp_path: Path) -> None:
-    rows = [{"text": "one", "labels": [label]} for label in ("a", "a", "b")]
+    rows: Rows = [{"text": "one", "labels": [label]} for label in ("a", "a", "b")]
     apart = load(tmp_path, rows)
     assert (apart.num_texts, apart.traffic) == (3, None)
     joined = load(tmp_path, rows, join=True, weighting="linear")
@@ -99,14 +101,14 @@ def test_without_clicks_rows_of_a_text_stay_apart_unless_they_are_to_be_joined(t
 
 
 def test_rows_of_a_validation_file_are_joined_among_themselves(tmp_path: Path) -> None:
-    valid = [{"text": "lamp", "labels": ["lamp"]}, {"text": "lamp", "labels": ["red"], "clicks": 2}]
+    valid: Rows = [{"text": "lamp", "labels": ["lamp"]}, {"text": "lamp", "labels": ["red"], "clicks": 2}]
     data = load(tmp_path, CLICKS, valid, weighting="linear")
     assert (data.num_texts, data.num_valid_texts) == (3, 1)
     assert data.examples.labels[2].sum() == pytest.approx(3 / 4), "the mean is that of the training file"
 
 
 def test_joined_texts_are_held_out_as_texts(tmp_path: Path) -> None:
-    rows = [{"text": f"word{i}", "labels": ["a", f"{i % 3}"], "clicks": 1 + i % 2} for i in range(40)] * 2
+    rows: Rows = [{"text": f"word{i}", "labels": ["a", f"{i % 3}"], "clicks": 1 + i % 2} for i in range(40)] * 2
     data = load(tmp_path, rows)
     split = split_validation(data, ValidationSection(), seed=0)
     assert (split.kind, split.repeated_share, len(split.held)) == ("texts", 1.0, 4)
@@ -123,7 +125,10 @@ def test_bags_of_features_are_joined_too(tmp_path: Path) -> None:
 
 
 def test_keys_that_are_not_read_are_named(tmp_path: Path) -> None:
-    rows = [{"text": "one", "labels": ["a"], "price": 3}, {"text": "two", "labels": ["a"], "count": 1, "shop": "x"}]
+    rows: Rows = [
+        {"text": "one", "labels": ["a"], "price": 3},
+        {"text": "two", "labels": ["a"], "count": 1, "shop": "x"},
+    ]
     assert load(tmp_path, rows).unread_keys == ("price", "shop")
 
 
