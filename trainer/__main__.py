@@ -27,7 +27,8 @@ from astec.trainer.bench.synthetic import SHAPES, ScaleError
 from astec.trainer.demo.log import MAX_QUERIES, DemoLogConfig, default_num_queries, write_demo_log
 from astec.trainer.demo.products import MAX_PHRASES, MAX_SMALL_PHRASES, MIN_PHRASES
 from astec.trainer.failure import fail
-from astec.trainer.run.folder import DEFAULT_SAVE_MINUTES
+from astec.trainer.run.folder import DEFAULT_SAVE_MINUTES, RunError
+from astec.trainer.run.warm_start import warm_settings
 from astec.trainer.settings.config import ConfigError
 from astec.trainer.settings.config_file import load_config, seed_settings
 from astec.trainer.settings.listing import all_settings
@@ -121,6 +122,15 @@ def train(
             show_default=False,
         ),
     ] = None,
+    warm_start: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OLD_RUN",
+            help="Start from a finished run, on newer data: what it learnt of tokens, labels and clusters that stay is "
+            "taken over, new ones start from their texts. Its settings are the defaults, with 2 epochs.",
+            show_default=False,
+        ),
+    ] = None,
     ignore_memory: Annotated[
         bool,
         typer.Option(
@@ -153,6 +163,7 @@ def train(
         "--seeds": seeds is not None,
         "--skip-bad-lines": skip_bad_lines,
         **dict.fromkeys(given_options(reading), True),
+        "--warm-start": warm_start is not None,
     }
     try:
         if resume is not None:
@@ -164,12 +175,15 @@ def train(
             return
         if data is None or run_folder is None:
             fail("what is to be trained on, and where? Give DATA and RUN, or --resume RUN")
-        settings = load_config(config, [*(overrides or []), *seed_settings(seed, seeds)])
+        defaults = None if warm_start is None else warm_settings(warm_start)
+        settings = load_config(config, [*(overrides or []), *seed_settings(seed, seeds)], defaults)
         from astec.trainer.launch import RunOptions, begin_run
 
         options = RunOptions(device, save_minutes, tensorboard, ignore_memory)
-        begin_run(data, run_folder, settings, options, skip_bad_lines=skip_bad_lines, reading=reading)
-    except (ConfigError, DataError) as error:
+        begin_run(
+            data, run_folder, settings, options, skip_bad_lines=skip_bad_lines, reading=reading, warm_start=warm_start
+        )
+    except (ConfigError, DataError, RunError) as error:
         fail(str(error))
 
 
@@ -238,7 +252,6 @@ def bench(
     from astec.trainer.bench.cost import paper_settings, run_bench
     from astec.trainer.bench.planned import plan_shape, plan_table
     from astec.trainer.numerics.device import DeviceError, pick_device
-    from astec.trainer.run.folder import RunError
     from astec.trainer.training.loop import DivergedError
 
     given = [*(overrides or []), *seed_settings(seed)]

@@ -39,6 +39,7 @@ from astec.trainer.run.history import History, HistoryError
 from astec.trainer.run.interruption import exit_when_interrupted
 from astec.trainer.run.lock import locked
 from astec.trainer.run.origin import Fingerprint, Origin, settings_sha256
+from astec.trainer.run.warm_start import OldRun, WarmStart
 from astec.trainer.settings.config import TrainerConfig
 from astec.trainer.settings.config_file import load_config
 from astec.trainer.training.loop import DivergedError
@@ -69,8 +70,11 @@ def begin_run(
     *,
     skip_bad_lines: bool,
     reading: ReadOptions = AS_FOUND,
+    warm_start: Path | None = None,
 ) -> None:
-    """Train from the start on the training file `data`, read with the options `reading`.
+    """Train on the training file `data`, from the start, or from the finished run `warm_start`.
+
+    `reading` says what the user said about the files.
 
     Raises:
         ConfigError: settings that do not suit the data.
@@ -87,7 +91,9 @@ def begin_run(
                 pass
         if is_piped(named_input(data)) and world.size > 1:
             raise RunError(f"{data} is a pipe, which {world.size} processes cannot each read; write a file first")
+        old = None if warm_start is None else OldRun(warm_start, settings)
         loaded = _load(data, settings, reading, skip_bad_lines=skip_bad_lines)
+        warm = None if old is None else old.hand_over(loaded)
         _require_room(loaded, settings, chosen, run, options, resumed=False)
         origin = Origin(
             # A resumed run reads stdin again, whichever pipe the data came through.
@@ -99,10 +105,12 @@ def begin_run(
             tensorboard=options.tensorboard,
             settings=settings_sha256(settings),
             fingerprint=Fingerprint.of(loaded),
+            warm_start=None if old is None else old.folder.absolute(),
+            warm_start_version=None if old is None else old.version,
         )
         with _locked(run):
             run.begin(settings, origin)
-            _train(loaded, settings, chosen, run, tensorboard=options.tensorboard)
+            _train(loaded, settings, chosen, run, warm, tensorboard=options.tensorboard)
 
 
 def resume_run(run_folder: Path, options: RunOptions) -> None:
@@ -136,9 +144,27 @@ def resume_run(run_folder: Path, options: RunOptions) -> None:
                     f"{origin.data} was changed since the run {run_folder} began: {difference}; put it back, or begin "
                     "anew with astec-train DATA RUN"
                 )
+            warm = _reopen_warm_start(origin, settings, loaded)
             _require_room(loaded, settings, chosen, run, options, resumed=True)
             run.resume()
-            _train(loaded, settings, chosen, run, tensorboard=tensorboard)
+            _train(loaded, settings, chosen, run, warm, tensorboard=tensorboard)
+
+
+def _reopen_warm_start(origin: Origin, settings: TrainerConfig, data: TrainingData) -> WarmStart | None:
+    """Return what the run that an interrupted one started from hands over; None if there was none.
+
+    Raises:
+        RunError: that run is not there any more, or is another one.
+    """
+    if origin.warm_start is None:
+        return None
+    old = OldRun(origin.warm_start, settings)
+    if old.version != origin.warm_start_version:
+        raise RunError(
+            f"{origin.warm_start}, from which this run started, was changed since; put it back, or begin anew with "
+            "astec-train DATA RUN --warm-start OLD_RUN"
+        )
+    return old.hand_over(data)
 
 
 def _locked(run: Run) -> AbstractContextManager[None]:
@@ -212,14 +238,22 @@ def _require_room(
         need.require()
 
 
-def _train(data: TrainingData, settings: TrainerConfig, device: torch.device, run: Run, *, tensorboard: bool) -> None:
+def _train(
+    data: TrainingData,
+    settings: TrainerConfig,
+    device: torch.device,
+    run: Run,
+    warm: WarmStart | None,
+    *,
+    tensorboard: bool,
+) -> None:
     with ExitStack() as closing:
         if not run.world.leads:
             closing.enter_context(exit_when_interrupted())
-            train_along(data, settings, device, run)
+            train_along(data, settings, device, run, warm)
             return
         closing.enter_context(exit_when_interrupted(f"interrupted; go on with astec-train --resume {run.folder}"))
         if tensorboard:
             observer = TensorBoard(run.folder / TENSORBOARD_FOLDER, History.read(run.folder / HISTORY_FILE))
             run.observers.append(closing.enter_context(observer))
-        train(data, settings, device, run)
+        train(data, settings, device, run, warm)

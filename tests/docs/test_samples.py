@@ -213,7 +213,7 @@ def test_a_sample_of_json_is_what_the_product_takes_or_gives(sample: Sample, tmp
     file = tmp_path / "texts.jsonl"
     file.write_text(sample.code)
     (row,) = open_dataset(file, "train").rows()
-    assert (row.query, list(row.labels)) == (content["text"], content["labels"])
+    assert (row.query, list(row.labels)) == (content["text"], list(content["labels"]))
 
 
 @pytest.mark.e2e

@@ -26,6 +26,7 @@ from astec.trainer.report.report_page import REPORT_FILE
 from astec.trainer.run.folder import CONFIG_FILE, HISTORY_FILE, ORIGIN_FILE, read_origin
 from astec.trainer.run.lock import locked
 from astec.trainer.run.origin import Fingerprint, Origin
+from astec.trainer.run.warm_start import kept_file
 from astec.trainer.settings.config_file import load_config
 
 pytestmark = pytest.mark.slow
@@ -46,7 +47,7 @@ def test_a_run_holds_configuration_history_and_checkpoint(
     run = tmp_path / "deep" / "run [red]"
     code, said = astec_train(shop_file, run, "--seed", 5, *cheap_settings)
     assert code == 0, said
-    files = {CONFIG_FILE, EVALUATION_FILE, HISTORY_FILE, ORIGIN_FILE, REPORT_FILE}
+    files = {CONFIG_FILE, EVALUATION_FILE, HISTORY_FILE, ORIGIN_FILE, REPORT_FILE, kept_file(run, 5).name}
     assert {path.name for path in run.iterdir()} == {CHECKPOINT_FOLDER, *files}
     config = load_config(run / CONFIG_FILE, [])
     assert (config.seed, config.model.dim) == (5, 8)
@@ -316,7 +317,8 @@ def test_a_validation_file_is_held_out_and_learnt_from_in_the_refit(
     code, said = astec_train(shop_file.parent, tmp_path / "run", *cheap_settings, *settings)
     assert code == 0, said
     assert "80 texts to learn from, 2 held out" in said
-    assert "held out: the validation file (validation.split auto); 0.0% of the training file's rows repeat" in said
+    assert "held out: the validation file (validation.split auto)" in said
+    assert "80 rows, 80 texts, 0.0% of rows repeat the text of another row" in said
     assert "1 labels occur in held-out rows alone" in said
     assert "1 rows without a label" in said
     checkpoint = read_checkpoint(tmp_path / "run")

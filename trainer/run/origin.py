@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hashlib import sha256
+from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -17,7 +18,8 @@ from astec.trainer.settings.config_file import dump_config
 class Fingerprint(Frozen):
     """The identity of the data: numbers of texts, and the SHA-256 of labels, vocabulary and featurised texts.
 
-    Settings and data decide which texts are held out; `valid_texts` says how many are of a validation file.
+    Settings and data decide which texts are held out; `valid_texts` says how many are of a validation file. `clicks`
+    are those of joined rows, 0 if none were joined.
     """
 
     texts: int
@@ -25,6 +27,7 @@ class Fingerprint(Frozen):
     vocabulary: str
     examples: str
     valid_texts: int = 0
+    clicks: float = 0
 
     @classmethod
     def of(cls, data: TrainingData) -> Self:
@@ -39,6 +42,7 @@ class Fingerprint(Frozen):
             vocabulary=data.featurizer.vocabulary_sha256(),
             examples=examples.hexdigest(),
             valid_texts=data.num_valid_texts,
+            clicks=0 if data.traffic is None else data.traffic.clicks,
         )
 
     def difference(self, now: Fingerprint) -> str | None:
@@ -63,6 +67,8 @@ class Origin(Frozen):
         settings: SHA-256 of the settings.
         fingerprint: the identity of the data.
         reading: what the user said about the data's files.
+        warm_start: absolute path of the run that it started from; None: it started from nothing.
+        warm_start_version: the version of that run's checkpoint.
     """
 
     data: str
@@ -73,6 +79,8 @@ class Origin(Frozen):
     settings: str
     fingerprint: Fingerprint
     reading: ReadOptions = AS_FOUND
+    warm_start: Path | None = None
+    warm_start_version: str | None = None
 
     def has_settings(self, config: TrainerConfig) -> bool:
         """Return True if the run was begun with these settings."""

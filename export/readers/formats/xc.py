@@ -2,7 +2,7 @@
 
 Old: one file, header `rows features labels`, rows `3,17 12:0.5 37:1.25` (label ids, then features).
 New: two files in step, `trn_X_Xf.txt` of features and `trn_X_Y.txt` of labels, each with header `rows columns` and rows
-`12:0.5 37:1.25`. In both, `Xf.txt` and `Y.txt` beside them name features and labels.
+`12:0.5 37:1.25`. The values of labels are weights. In both, `Xf.txt` and `Y.txt` beside them name features and labels.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from astec.export.readers.formats.id_names import read_names_beside
 from astec.export.readers.formats.sparse_file import RowCountError, SparseFile
 from astec.export.readers.formats.sparse_row import MAX_FEATURES, check_ids, parse_bag, parse_row, shortened
 from astec.export.readers.lines import decode_line
-from astec.export.readers.row import Row, distinct_labels
+from astec.export.readers.row import Row, check_weight, distinct_labels, tuple_of_weights
 from astec.export.readers.streams.compression import find_beside, plain_name
 
 OLD_HEADER: Final = "rows features labels"
@@ -110,11 +110,12 @@ class NewXcDataset(XcDataset):
         try:
             bag = parse_bag(decode_line(features), self.num_features)
             path = self._labels.path
-            label_ids, relevances = parse_row(decode_line(labels), self.num_labels, "label")
+            label_ids, values = parse_row(decode_line(labels), self.num_labels, "label")
+            relevant = {label: value for label, value in zip(label_ids, values, strict=True) if value > 0}
+            weights = [check_weight(value, f"the value of label id {label}") for label, value in relevant.items()]
         except BadLineError as error:
             return BadLine(path, number, str(error))
-        relevant = [i for i, relevance in zip(label_ids, relevances, strict=True) if relevance > 0]
-        return Row(bag, self._label_texts(relevant))
+        return Row(bag, self._label_texts(list(relevant)), tuple_of_weights(weights))
 
 
 def split_labels(line: str) -> tuple[str, str]:
