@@ -14,8 +14,9 @@ from astec.export.__main__ import app
 from astec.export.artifact.store import open_artifact
 from astec.trainer.__main__ import main
 
+QUALITIES = ("cheap", "new", "small", "large", "light", "old")
 THINGS = ("boots", "lamps", "chairs", "phones", "tents", "knives")
-EXTRAS = ("red", "blue", "green", "cheap", "new", "small", "large", "light", "old", "fine", "soft", "hard")
+EXTRAS = [f"{colour} {quality}" for colour in ("red", "blue", "green", "black", "white") for quality in QUALITIES]
 SETTINGS = ("model.dim=16", "surrogate.min_steps=100", "extreme.min_steps=100", "labels.as_texts=false")
 EXPORT = ("--shortlist", "points", "--dim", "16", "--neighbours", "20", "--m", "8", "--ef-search", "40")
 
@@ -59,5 +60,5 @@ def test_the_ranking_follows_the_clicks(
     manifest = open_artifact(tmp_path / "artifact").manifest
     assert manifest.point_weights == (best == "bought")
     if manifest.point_weights:
-        assert "72 rows of 4,848 clicks, 72 texts, 99.0% of clicks repeat a text" in capsys.readouterr().err
-        assert manifest.training["clicks"] == 4848
+        assert "180 rows of 12,120 clicks, 180 texts, 99.0% of clicks repeat a text" in capsys.readouterr().err
+        assert manifest.training["clicks"] == 12120
