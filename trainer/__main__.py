@@ -12,12 +12,23 @@ import typer
 from rich.table import Table
 
 from astec.export.console import console
-from astec.export.readers import DataError
+from astec.export.readers import DataError, ReadOptions
+from astec.export.readers.command_options import (
+    Delimiter,
+    Encoding,
+    LabelColumn,
+    LabelSeparator,
+    TextColumn,
+    WeightColumn,
+    given_options,
+)
+from astec.export.readers.places.remote_path import data_path
 from astec.trainer.bench.synthetic import SHAPES, ScaleError
 from astec.trainer.demo.log import MAX_QUERIES, DemoLogConfig, default_num_queries, write_demo_log
 from astec.trainer.demo.products import MAX_PHRASES, MAX_SMALL_PHRASES, MIN_PHRASES
 from astec.trainer.failure import fail
-from astec.trainer.run.folder import DEFAULT_SAVE_MINUTES
+from astec.trainer.run.folder import DEFAULT_SAVE_MINUTES, RunError
+from astec.trainer.run.warm_start import warm_settings
 from astec.trainer.settings.config import ConfigError
 from astec.trainer.settings.config_file import load_config, seed_settings
 from astec.trainer.settings.listing import all_settings
@@ -43,9 +54,12 @@ def train(
     data: Annotated[
         Path | None,
         typer.Argument(
-            help="A file, or a folder with train.* in it, and valid.* if that is to be held out: JSON Lines, TSV, "
-            "fastText or the XC repository's sparse format, plain or .gz, found by content; or .npy vectors with their "
-            "labels beside them.",
+            help="A file, or a folder with train.* in it, and valid.* if that is to be held out: JSON Lines, TSV, CSV, "
+            "fastText or the XC repository's formats, plain or compressed (gzip, bzip2, xz, Zstandard), found by "
+            "content; Parquet; or .npy vectors with their labels beside them. Also a folder of parts such as "
+            "part-0.parquet, or an address such as s3://bucket/log. - reads a file from stdin.",
+            parser=data_path,
+            metavar="DATA",
             show_default=False,
         ),
     ] = None,
@@ -89,6 +103,12 @@ def train(
     skip_bad_lines: Annotated[
         bool, typer.Option("--skip-bad-lines", help="Count malformed lines and go on, instead of refusing the file.")
     ] = False,
+    encoding: Encoding = None,
+    text_column: TextColumn = None,
+    label_column: LabelColumn = None,
+    weight_column: WeightColumn = None,
+    label_separator: LabelSeparator = None,
+    delimiter: Delimiter = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write RUN/tensorboard too, for `tensorboard --logdir RUN`.")
     ] = False,
@@ -99,6 +119,15 @@ def train(
             help="Minutes between saves of the module under way, at the end of an epoch; 0 saves after each. Fewer: "
             "less to do again after a kill, more writing; a save takes the disk about three times the module's size. "
             f"Default: {DEFAULT_SAVE_MINUTES:g}, or the resumed run's.",
+            show_default=False,
+        ),
+    ] = None,
+    warm_start: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OLD_RUN",
+            help="Start from a finished run, on newer data: what it learnt of tokens, labels and clusters that stay is "
+            "taken over, new ones start from their texts. Its settings are the defaults, with 2 epochs.",
             show_default=False,
         ),
     ] = None,
@@ -125,6 +154,7 @@ def train(
     Exit code: 0 trained, or resumed a run that had finished; 2 refused, for example because memory would not suffice,
     diverged or out of disk; 130 and 143 interrupted by Ctrl-C and by SIGTERM.
     """
+    reading = ReadOptions(text_column, label_column, weight_column, label_separator, delimiter, encoding)
     fixed = {
         "DATA": data is not None,
         "--config": config is not None,
@@ -132,6 +162,8 @@ def train(
         "--seed": seed is not None,
         "--seeds": seeds is not None,
         "--skip-bad-lines": skip_bad_lines,
+        **dict.fromkeys(given_options(reading), True),
+        "--warm-start": warm_start is not None,
     }
     try:
         if resume is not None:
@@ -143,12 +175,15 @@ def train(
             return
         if data is None or run_folder is None:
             fail("what is to be trained on, and where? Give DATA and RUN, or --resume RUN")
-        settings = load_config(config, [*(overrides or []), *seed_settings(seed, seeds)])
+        defaults = None if warm_start is None else warm_settings(warm_start)
+        settings = load_config(config, [*(overrides or []), *seed_settings(seed, seeds)], defaults)
         from astec.trainer.launch import RunOptions, begin_run
 
         options = RunOptions(device, save_minutes, tensorboard, ignore_memory)
-        begin_run(data, run_folder, settings, options, skip_bad_lines=skip_bad_lines)
-    except (ConfigError, DataError) as error:
+        begin_run(
+            data, run_folder, settings, options, skip_bad_lines=skip_bad_lines, reading=reading, warm_start=warm_start
+        )
+    except (ConfigError, DataError, RunError) as error:
         fail(str(error))
 
 
@@ -217,7 +252,6 @@ def bench(
     from astec.trainer.bench.cost import paper_settings, run_bench
     from astec.trainer.bench.planned import plan_shape, plan_table
     from astec.trainer.numerics.device import DeviceError, pick_device
-    from astec.trainer.run.folder import RunError
     from astec.trainer.training.loop import DivergedError
 
     given = [*(overrides or []), *seed_settings(seed)]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from astec.export.console import console
-from astec.export.readers import open_dataset
+from astec.export.readers import AS_FOUND, ReadOptions, open_dataset
+from astec.export.readers.places.remote_path import data_path
+from astec.export.readers.streams.stored_file import STDIN, is_piped, named_input
 from astec.trainer.data.loading import load_training_data
 from astec.trainer.data.training_data import TrainingData
 from astec.trainer.data.validation_file import open_validation_file
@@ -35,7 +37,9 @@ from astec.trainer.run.folder import (
 )
 from astec.trainer.run.history import History, HistoryError
 from astec.trainer.run.interruption import exit_when_interrupted
+from astec.trainer.run.lock import locked
 from astec.trainer.run.origin import Fingerprint, Origin, settings_sha256
+from astec.trainer.run.warm_start import OldRun, WarmStart
 from astec.trainer.settings.config import TrainerConfig
 from astec.trainer.settings.config_file import load_config
 from astec.trainer.training.loop import DivergedError
@@ -59,9 +63,18 @@ class RunOptions:
 
 
 def begin_run(
-    data: Path, run_folder: Path, settings: TrainerConfig, options: RunOptions, *, skip_bad_lines: bool
+    data: Path,
+    run_folder: Path,
+    settings: TrainerConfig,
+    options: RunOptions,
+    *,
+    skip_bad_lines: bool,
+    reading: ReadOptions = AS_FOUND,
+    warm_start: Path | None = None,
 ) -> None:
-    """Train from the start on the training file `data`.
+    """Train on the training file `data`, from the start, or from the finished run `warm_start`.
+
+    `reading` says what the user said about the files.
 
     Raises:
         ConfigError: settings that do not suit the data.
@@ -73,19 +86,31 @@ def begin_run(
     with _exit_on_failure(run_folder), _join_world(device, tensorboard=options.tensorboard) as (world, chosen):
         run = Run(run_folder, save_minutes, world)
         run.require_free()
-        loaded = _load(data, settings, skip_bad_lines=skip_bad_lines)
+        if run_folder.exists():  # Refuse before the data is read; a folder is only made once it has been.
+            with _locked(run):
+                pass
+        if is_piped(named_input(data)) and world.size > 1:
+            raise RunError(f"{data} is a pipe, which {world.size} processes cannot each read; write a file first")
+        old = None if warm_start is None else OldRun(warm_start, settings)
+        loaded = _load(data, settings, reading, skip_bad_lines=skip_bad_lines)
+        warm = None if old is None else old.hand_over(loaded)
         _require_room(loaded, settings, chosen, run, options, resumed=False)
         origin = Origin(
-            data=data.absolute(),
+            # A resumed run reads stdin again, whichever pipe the data came through.
+            data=str(STDIN if is_piped(named_input(data)) else named_input(data).absolute()),
             skip_bad_lines=skip_bad_lines,
+            reading=reading,
             device=device,
             save_minutes=save_minutes,
             tensorboard=options.tensorboard,
             settings=settings_sha256(settings),
             fingerprint=Fingerprint.of(loaded),
+            warm_start=None if old is None else old.folder.absolute(),
+            warm_start_version=None if old is None else old.version,
         )
-        run.begin(settings, origin)
-        _train(loaded, settings, chosen, run, tensorboard=options.tensorboard)
+        with _locked(run):
+            run.begin(settings, origin)
+            _train(loaded, settings, chosen, run, warm, tensorboard=options.tensorboard)
 
 
 def resume_run(run_folder: Path, options: RunOptions) -> None:
@@ -100,8 +125,10 @@ def resume_run(run_folder: Path, options: RunOptions) -> None:
         origin = read_origin(run_folder)
         save_minutes = origin.save_minutes if options.save_minutes is None else options.save_minutes
         tensorboard = options.tensorboard or origin.tensorboard
-        with _join_world(options.device or origin.device, tensorboard=tensorboard) as (world, chosen):
+        joined = _join_world(options.device or origin.device, tensorboard=tensorboard)
+        with joined as (world, chosen), ExitStack() as closing:
             run = Run(run_folder, save_minutes, world)
+            closing.enter_context(_locked(run))
             if run.finished:
                 _clean_up(run)
                 return
@@ -111,15 +138,38 @@ def resume_run(run_folder: Path, options: RunOptions) -> None:
                     f"{run_folder / CONFIG_FILE} was changed since the run began; put it back, or begin anew with "
                     "astec-train DATA RUN"
                 )
-            loaded = _load(origin.data, settings, skip_bad_lines=origin.skip_bad_lines)
+            loaded = _load(data_path(origin.data), settings, origin.reading, skip_bad_lines=origin.skip_bad_lines)
             if difference := origin.fingerprint.difference(Fingerprint.of(loaded)):
                 raise RunError(
                     f"{origin.data} was changed since the run {run_folder} began: {difference}; put it back, or begin "
                     "anew with astec-train DATA RUN"
                 )
+            warm = _reopen_warm_start(origin, settings, loaded)
             _require_room(loaded, settings, chosen, run, options, resumed=True)
             run.resume()
-            _train(loaded, settings, chosen, run, tensorboard=tensorboard)
+            _train(loaded, settings, chosen, run, warm, tensorboard=tensorboard)
+
+
+def _reopen_warm_start(origin: Origin, settings: TrainerConfig, data: TrainingData) -> WarmStart | None:
+    """Return what the run that an interrupted one started from hands over; None if there was none.
+
+    Raises:
+        RunError: that run is not there any more, or is another one.
+    """
+    if origin.warm_start is None:
+        return None
+    old = OldRun(origin.warm_start, settings)
+    if old.version != origin.warm_start_version:
+        raise RunError(
+            f"{origin.warm_start}, from which this run started, was changed since; put it back, or begin anew with "
+            "astec-train DATA RUN --warm-start OLD_RUN"
+        )
+    return old.hand_over(data)
+
+
+def _locked(run: Run) -> AbstractContextManager[None]:
+    """Lock the folder of a run, in the process that writes it."""
+    return locked(run.folder) if run.world.leads else nullcontext()
 
 
 def _clean_up(run: Run) -> None:
@@ -165,8 +215,8 @@ def _join_world(device: str, *, tensorboard: bool) -> Iterator[tuple[World, torc
         yield joined
 
 
-def _load(data: Path, settings: TrainerConfig, *, skip_bad_lines: bool) -> TrainingData:
-    dataset, valid = open_dataset(data, "train"), open_validation_file(data, settings.validation)
+def _load(data: Path, settings: TrainerConfig, reading: ReadOptions, *, skip_bad_lines: bool) -> TrainingData:
+    dataset, valid = open_dataset(data, "train", reading), open_validation_file(data, settings.validation, reading)
     loaded = load_training_data(dataset, settings, skip_bad_lines=skip_bad_lines, valid=valid)
     bad_lines = dataset.bad_lines + (0 if valid is None else valid.bad_lines)
     if bad_lines or loaded.dropped_rows:
@@ -188,14 +238,22 @@ def _require_room(
         need.require()
 
 
-def _train(data: TrainingData, settings: TrainerConfig, device: torch.device, run: Run, *, tensorboard: bool) -> None:
+def _train(
+    data: TrainingData,
+    settings: TrainerConfig,
+    device: torch.device,
+    run: Run,
+    warm: WarmStart | None,
+    *,
+    tensorboard: bool,
+) -> None:
     with ExitStack() as closing:
         if not run.world.leads:
             closing.enter_context(exit_when_interrupted())
-            train_along(data, settings, device, run)
+            train_along(data, settings, device, run, warm)
             return
         closing.enter_context(exit_when_interrupted(f"interrupted; go on with astec-train --resume {run.folder}"))
         if tensorboard:
             observer = TensorBoard(run.folder / TENSORBOARD_FOLDER, History.read(run.folder / HISTORY_FILE))
             run.observers.append(closing.enter_context(observer))
-        train(data, settings, device, run)
+        train(data, settings, device, run, warm)

@@ -53,7 +53,7 @@ class Pipeline:
             (artifact.embeddings.rows, artifact.embeddings.scales),
             head.arrays(),
             points.index.arguments(points.neighbours),
-            (points.labels.indptr, points.labels.indices, artifact.shortlister.most),
+            (points.labels.indptr, points.labels.indices, points.labels.weights, artifact.shortlister.most),
             NO_CENTROIDS,
             ranker.arguments(),
         )
@@ -85,10 +85,10 @@ def _answer(
     v_BD, z_Bd, x_hat_BD = apply_head(bag_BD, *head)
     encoded_s = now_s()
     hits_BK, similarities_BK = walk(z_Bd, *graph)
-    indptr, labels, most = points
+    indptr, labels, label_weights, most = points
     no_hits_BK, no_indptr, no_labels = no_centroids
     labels_C, votes_C, offsets = join(
-        z_Bd, no_hits_BK, no_indptr, no_labels, hits_BK, similarities_BK, indptr, labels, most
+        z_Bd, no_hits_BK, no_indptr, no_labels, hits_BK, similarities_BK, indptr, labels, label_weights, most
     )
     shortlisted_s = now_s()
     representatives, sparse, classifier, reranker, shares = ranker

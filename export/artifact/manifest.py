@@ -204,6 +204,7 @@ class Manifest(Frozen):
         calibration: the map from scores to probabilities; None: the model has no probabilities.
         training_texts: True if the artifact holds the texts of the training points, which explanations quote.
         label_metadata: the columns by which requests may filter labels.
+        point_weights: True if the labels of training points have weights, by which they vote.
         head: True if the matrices that follow v are also stored as arrays, beside the ONNX graph.
     """
 
@@ -225,6 +226,7 @@ class Manifest(Frozen):
     training_texts: bool = False
     label_metadata: list[LabelColumn] = Field(default=[], max_length=MAX_LABEL_COLUMNS)
     head: bool = False
+    point_weights: bool = False
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
@@ -236,6 +238,8 @@ class Manifest(Frozen):
             raise ValueError(f"scoring.delta is {self.scoring.delta}, but there are no points to vote")
         if self.training_texts and self.points is None:
             raise ValueError("training_texts is true, but there are no points that have texts")
+        if self.point_weights and self.points is None:
+            raise ValueError("point_weights is true, but there are no points that vote")
         if self.head and self.encoder.reads != "bag":
             raise ValueError(f"head is true, but the encoder reads {self.encoder.reads}, no bag")
         names = [column.name for column in self.label_metadata]

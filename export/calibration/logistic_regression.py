@@ -25,7 +25,7 @@ class LogisticRegression:
 
 def fit_logistic_regression(
     features_PF: NDArray[np.float64],
-    hits_P: NDArray[np.bool_],
+    hits_P: NDArray[np.bool_] | NDArray[np.float64],
     worth_P: NDArray[np.float64] | None = None,
     *,
     ridge: float,
@@ -35,7 +35,7 @@ def fit_logistic_regression(
 
     Args:
         features_PF: the features of the pairs.
-        hits_P: the outcome of each pair.
+        hits_P: the outcome of each pair, or its grade between 0 and 1.
         worth_P: how much the loss of each pair counts; None: all count 1.
         ridge: at least 0.
         nonnegative: a weight that would be negative is 0, and the others are fitted without its feature.
@@ -59,7 +59,7 @@ def fit_logistic_regression(
 
 def _descend(
     features_PF: NDArray[np.float64],
-    hits_P: NDArray[np.bool_],
+    hits_P: NDArray[np.bool_] | NDArray[np.float64],
     worth_P: NDArray[np.float64],
     penalty: NDArray[np.float64],
     free: NDArray[np.bool_],
@@ -80,7 +80,7 @@ def _descend(
 @njit(cache=True, nogil=True)
 def _derivatives(
     features_PF: NDArray[np.float64],
-    hits_P: NDArray[np.bool_],
+    hits_P: NDArray[np.bool_] | NDArray[np.float64],
     worth_P: NDArray[np.float64],
     fitted: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

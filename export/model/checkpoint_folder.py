@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from astec.export.artifact.labels.label_sets import LabelSets
+from astec.export.artifact.labels.label_sets import NO_WEIGHTS, LabelSets
 from astec.export.artifact.labels.text_table import TextTable, text_files
 from astec.export.artifact.manifest import EncoderDescription, FileName, FileRecord, Frozen, Logistic
 from astec.export.artifact.scoring.shares import Shares
@@ -130,6 +130,8 @@ def _write_arrays(folder: Path, checkpoint: Checkpoint) -> None:
         "point_labels.indptr": checkpoint.point_labels.indptr,
         "point_labels.indices": checkpoint.point_labels.indices,
     }
+    if len(checkpoint.point_labels.weights):
+        arrays["point_labels.weights"] = checkpoint.point_labels.weights
     if checkpoint.reranker is not None:
         arrays |= _named(checkpoint.reranker, _RERANKER_PREFIX)
     if checkpoint.sparse is not None:
@@ -264,7 +266,11 @@ def _load(folder: Path, summary: CheckpointSummary) -> Checkpoint:
         centroid_labels=arrays["centroid_labels"],
         centroid_neighbours=summary.centroid_neighbours,
         points=arrays["points"],
-        point_labels=LabelSets(arrays["point_labels.indptr"], arrays["point_labels.indices"]),
+        point_labels=LabelSets(
+            arrays["point_labels.indptr"],
+            arrays["point_labels.indices"],
+            arrays.get("point_labels.weights", NO_WEIGHTS),
+        ),
         point_neighbours=summary.point_neighbours,
         reference=_read_reference(folder),
         held_out=_read_held_out(folder),

@@ -104,7 +104,6 @@ def _extend(checkpoint: Checkpoint, featurizer: TextFeaturizer, texts: Sequence[
     dense, sparse = _learn_lines(checkpoint, featurizer)
     first, count = len(checkpoint.labels), len(texts)
     ids = np.arange(first, first + count, dtype=np.int32)
-    points = checkpoint.point_labels
 
     def with_weights(own: SparseClassifier | None) -> SparseClassifier | None:
         if own is None:
@@ -120,9 +119,7 @@ def _extend(checkpoint: Checkpoint, featurizer: TextFeaturizer, texts: Sequence[
         centroids=np.concatenate([checkpoint.centroids, added.v]),
         centroid_labels=np.append(checkpoint.centroid_labels, ids),
         points=np.concatenate([checkpoint.points, added.v]),
-        point_labels=LabelSets(
-            np.append(points.indptr, points.indptr[-1] + np.arange(1, count + 1)), np.append(points.indices, ids)
-        ),
+        point_labels=checkpoint.point_labels.and_one_each(ids),
         held_out=replace(
             checkpoint.held_out,
             centroids=_and(checkpoint.held_out.centroids, added.v),

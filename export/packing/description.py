@@ -21,6 +21,7 @@ from astec.export.artifact.manifest import (
     ModelIdentity,
     Scoring,
 )
+from astec.export.artifact.shortlist.label_graph import POINT_LABELS_FILES
 from astec.export.artifact.store import POINT_TEXTS_STEM
 from astec.export.model.checkpoint import Checkpoint
 from astec.export.packing.model_card import MODEL_CARD_FILE
@@ -68,6 +69,7 @@ def describe(
         training_texts=options.training_texts,
         label_metadata=[] if metadata is None else list(metadata.columns),
         head=HEAD_RESIDUAL_FILE in files,
+        point_weights=POINT_LABELS_FILES.weights in files,
     )
 
 

@@ -11,9 +11,10 @@ from typing import Final, Literal
 from astec.export.console import Advance, byte_progress
 from astec.export.readers.errors import BadLinesError
 from astec.export.readers.row import Row
+from astec.export.readers.streams.stored_file import stored_bytes
 
 LinesFormat = Literal["jsonl", "tsv", "fasttext", "xc-old", "xc-new"]
-FormatName = LinesFormat | Literal["npy"]
+FormatName = LinesFormat | Literal["npy", "csv", "parquet", "xc-text"]
 MAX_BAD_LINES: Final = 100
 """Reading stops at more bad lines than this: such a file probably has another format than the one detected."""
 
@@ -62,8 +63,9 @@ class Dataset(ABC):
         self.bad_lines = 0
         read = 0
         first: BadLine | None = None
-        total_bytes = sum(path.stat().st_size for path in self.paths)
-        with byte_progress(f"reading {self.paths[0].name}", total_bytes, shown=progress) as advance:
+        total_bytes = sum(map(stored_bytes, self.paths))
+        others = f" and {len(self.paths) - 1} more" if len(self.paths) > 1 else ""
+        with byte_progress(f"reading {self.paths[0].name}{others}", total_bytes, shown=progress) as advance:
             for entry in self._entries(advance):
                 read += 1
                 if isinstance(entry, Row):

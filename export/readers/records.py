@@ -13,6 +13,7 @@ from astec.export.readers.columns.parquet_column import is_parquet, parquet_batc
 from astec.export.readers.errors import BadLineError, DataError
 from astec.export.readers.formats.jsonl import parse_object
 from astec.export.readers.lines import decode_line, read_lines
+from astec.export.readers.streams.stored_file import named_input, stored_bytes
 
 NumberedRecord = tuple[int, dict[str, Any]]
 _EXAMPLE: Final = '{"label": ..., "COLUMN": ...}'
@@ -26,6 +27,7 @@ def read_records(path: Path) -> Iterator[NumberedRecord]:
     Raises:
         DataError: the file cannot be read, or has a bad line; names the first.
     """
+    path = named_input(path)
     if path.is_dir():
         raise DataError(path, None, "is a folder", "Pass one file")
     if is_parquet(path):
@@ -34,8 +36,7 @@ def read_records(path: Path) -> Iterator[NumberedRecord]:
         read = _csv_records
     else:
         read = _json_records
-    total_bytes = path.stat().st_size if path.exists() else 0
-    with byte_progress(f"reading {path.name}", total_bytes) as advance:
+    with byte_progress(f"reading {path.name}", stored_bytes(path)) as advance:
         yield from read(path, advance)
 
 

@@ -39,7 +39,8 @@ class Neighbour:
     Args:
         text: The text, as far as the model reads it.
         similarity: Its cosine similarity to the query.
-        vote: Its weight in the vote for each of its labels; the votes of all neighbours add up to 1.
+        vote: Its weight in the vote for each of its labels, or where the log had clicks, for the one with most; the
+            votes of all neighbours add up to 1.
         labels: Its labels; labels that are in the ranking come first.
     """
 

@@ -37,8 +37,9 @@ class LabelExplanation(BaseModel):
 class Neighbour(BaseModel):
     """A training point near the query: its text and its labels, with the labels of the answer first.
 
-    `similarity` is the cosine by which it was found. `vote` is what it adds to the vote of each of its labels; the
-    votes of all points add up to 1. A label's part `votes` is its vote, 1 at most, times the share of the votes.
+    `similarity` is the cosine by which it was found. `vote` is what it adds to the vote of each of its labels, or where
+    the log had clicks, of the one with most; the votes of all points add up to 1. A label's part `votes` is its vote, 1
+    at most, times the share of the votes.
     """
 
     text: str

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import typer
@@ -24,7 +24,17 @@ from astec.export.calibration.reliability import Reliability
 from astec.export.calibration.scored_pairs import ScoredPairs
 from astec.export.console import console
 from astec.export.ranking_metrics import RankingMetrics, inverse_propensities
-from astec.export.readers import DataError, Dataset, open_dataset
+from astec.export.readers import DataError, Dataset, ReadOptions, open_dataset
+from astec.export.readers.command_options import (
+    Delimiter,
+    Encoding,
+    LabelColumn,
+    LabelSeparator,
+    TextColumn,
+    WeightColumn,
+)
+from astec.export.readers.formats.filtered_pairs import FilteredPairs, find_filter_file
+from astec.export.readers.places.remote_path import data_path
 from astec.export.search.exhaustive import ExhaustiveShortlister, search_exactly
 from astec.server.engine.predictor import Predictor
 
@@ -42,7 +52,9 @@ def evaluate(
     file: Annotated[
         Path,
         typer.Argument(
-            help="Texts with labels, or a folder with a file test.*, in a format that astec-train reads.",
+            help="Texts with labels, or a folder with a file test.*, in a format that astec-train reads; - is stdin.",
+            parser=data_path,
+            metavar="FILE",
             show_default=False,
         ),
     ],
@@ -56,6 +68,23 @@ def evaluate(
     skip_bad_lines: Annotated[
         bool, typer.Option("--skip-bad-lines", help="Count and skip malformed lines, instead of refusing the file.")
     ] = False,
+    filter_labels: Annotated[
+        Path | None,
+        typer.Option(
+            "--filter-labels",
+            help="File of the XC repository with pairs 'text label' (numbers, from 0) that are left out: they count "
+            "neither as right nor as wrong. Default: filter_labels_test.txt beside FILE, if the labels have numbers.",
+            parser=data_path,
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = None,
+    encoding: Encoding = None,
+    text_column: TextColumn = None,
+    label_column: LabelColumn = None,
+    weight_column: WeightColumn = None,
+    label_separator: LabelSeparator = None,
+    delimiter: Delimiter = None,
     exact: Annotated[
         bool,
         typer.Option(
@@ -72,13 +101,17 @@ def evaluate(
     Texts whose labels are all unknown to the model are left out and counted, as the tools of the XC repository do.
     Propensities are computed from the label frequencies of the training data.
     """
+    reading = ReadOptions(text_column, label_column, weight_column, label_separator, delimiter, encoding)
     try:
+        model, dataset = open_artifact(artifact), open_dataset(file, "test", reading)
+        filtered = _filtered_pairs(filter_labels, dataset)
         figures = measure(
-            open_artifact(artifact),
-            open_dataset(file, "test"),
+            model,
+            dataset,
             (propensity_a, propensity_b),
             skip_bad_lines=skip_bad_lines,
             exact=exact,
+            filtered=filtered,
         )
     except (ArtifactError, DataError, QueryKindError, ValueError) as error:
         console.print(f"astec-evaluate: {error}", style="red", markup=False, soft_wrap=True)
@@ -92,6 +125,20 @@ def evaluate(
     console.print(table)
 
 
+def _filtered_pairs(path: Path | None, dataset: Dataset) -> FilteredPairs | None:
+    """Read the pairs to leave out, if they are given or lie beside the test file.
+
+    Raises:
+        DataError: the file does not hold pairs, or the labels of the data set have no numbers.
+    """
+    path = path or find_filter_file(dataset)
+    if path is None:
+        return None
+    filtered = FilteredPairs(path, dataset)
+    console.print(f"leaving out the {len(filtered):,} pairs of {path}", markup=False, soft_wrap=True)
+    return filtered
+
+
 def measure(
     artifact: Artifact,
     dataset: Dataset,
@@ -99,6 +146,7 @@ def measure(
     *,
     skip_bad_lines: bool,
     exact: bool = False,
+    filtered: FilteredPairs | None = None,
 ) -> dict[str, float | int]:
     """Rank every text of a dataset and compare the ranking with its labels.
 
@@ -108,12 +156,14 @@ def measure(
         propensity: The parameters A and B of the propensity model.
         skip_bad_lines: Count malformed lines and continue, instead of raising an error.
         exact: Score every label, instead of the labels on the shortlist.
+        filtered: Pairs of a text and a label to leave out of rankings and right labels.
 
     Returns:
         The figures by name: metrics in percent, and the time per text in microseconds.
 
     Raises:
-        DataError: A line is malformed, unless such lines are skipped.
+        DataError: A line is malformed, unless such lines are skipped; or there are pairs to leave out, and a line is
+            skipped or a text missing, so that their numbers do not fit.
         ValueError: No text has a label that the model knows.
     """
     num_labels, batch_queries = len(artifact.labels), _BATCH_QUERIES
@@ -127,16 +177,15 @@ def measure(
     metrics = RankingMetrics(_RANKS, weights_L)
     calibration, pairs = artifact.manifest.calibration, list[ScoredPairs]()
     recall_sum, shortlist_labels, seconds = 0.0, 0, 0.0
-    for queries, relevant in _batches(dataset, label_ids, batch_queries, skip_bad_lines):
+    batches = _batches(dataset, label_ids, batch_queries, filtered, skip_bad_lines=skip_bad_lines)
+    for queries, relevant, left_out in batches:
+        most_left_out = max(map(len, left_out))
         begun = perf_counter()
-        rankings, _ = predictor.predict(queries, _RANKS[-1])
+        rankings, _ = predictor.rank(queries, _RANKS[-1] + most_left_out)
         seconds += perf_counter() - begun
-        ranked_BK = np.full((len(queries), _RANKS[-1]), -1, np.int64)
-        for row, ranking in enumerate(rankings):
-            ranked_BK[row, : len(ranking.label_ids)] = ranking.label_ids
-        metrics.update(ranked_BK, relevant)
+        metrics.update(_without(*rankings, left_out)[0][:, : _RANKS[-1]], relevant)
         if calibration is not None and any(map(len, relevant)):
-            pairs.append(_scored_pairs(predictor, queries, relevant))
+            pairs.append(_scored_pairs(predictor, queries, relevant, left_out))
         for candidates, wanted in zip(predictor.shortlist(queries), relevant, strict=True):
             recall_sum += np.isin(wanted, candidates).mean() if len(wanted) else 0
             shortlist_labels += len(candidates)
@@ -154,10 +203,16 @@ def measure(
     }
 
 
-def _scored_pairs(predictor: Predictor, queries: list[Query], relevant: list[NDArray[np.int64]]) -> ScoredPairs:
+def _scored_pairs(
+    predictor: Predictor,
+    queries: list[Query],
+    relevant: list[NDArray[np.int64]],
+    left_out: list[NDArray[np.int64]],
+) -> ScoredPairs:
     """Rank the texts that have a known label, for the calibration figures."""
     kept = [row for row, labels in enumerate(relevant) if len(labels)]
-    (ranked_BK, scores_BK), _ = predictor.rank([queries[row] for row in kept], CALIBRATED_RANKS)
+    rankings, _ = predictor.rank([queries[row] for row in kept], CALIBRATED_RANKS)
+    ranked_BK, scores_BK = _without(*rankings, [left_out[row] for row in kept])
     return ScoredPairs.of(ranked_BK, scores_BK, [relevant[row] for row in kept])
 
 
@@ -174,16 +229,67 @@ def _calibration_figures(calibrator: Calibrator, pairs: Sequence[ScoredPairs]) -
     return figures
 
 
+def _without(
+    ranked_BK: NDArray[np.int64], scores_BK: NDArray[np.float32], left_out: Sequence[NDArray[np.int64]]
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return rankings without some labels of each; those after them move up, and -1 fills the end.
+
+    Args:
+        ranked_BK: label ids, best first, padded with -1.
+        scores_BK: their scores.
+        left_out: the labels to leave out of each ranking.
+    """
+    ranked_BK, scores_BK = ranked_BK.copy(), scores_BK.copy()
+    for row, labels in enumerate(left_out):
+        if len(labels):
+            order = np.argsort(np.isin(ranked_BK[row], labels), kind="stable")
+            kept = len(order) - np.count_nonzero(np.isin(ranked_BK[row], labels))
+            ranked_BK[row], scores_BK[row] = ranked_BK[row, order], scores_BK[row, order]
+            ranked_BK[row, kept:] = -1
+    return ranked_BK, scores_BK
+
+
+class _Batch(NamedTuple):
+    """Queries, and of each the ids of the labels that are right, and of those that are left out."""
+
+    queries: list[Query]
+    relevant: list[NDArray[np.int64]]
+    left_out: list[NDArray[np.int64]]
+
+
 def _batches(
-    dataset: Dataset, label_ids: dict[str, int], batch_queries: int, skip_bad_lines: bool
-) -> Iterator[tuple[list[Query], list[NDArray[np.int64]]]]:
-    """Yield batches: the queries, and the ids of the known labels of each query."""
-    rows = dataset.rows(skip_bad_lines=skip_bad_lines)
+    dataset: Dataset,
+    label_ids: dict[str, int],
+    batch_queries: int,
+    filtered: FilteredPairs | None,
+    *,
+    skip_bad_lines: bool,
+) -> Iterator[_Batch]:
+    """Yield the queries in batches, with those of their labels that the model knows.
+
+    Raises:
+        DataError: A line is malformed; or the numbers of `filtered` do not fit the rows.
+    """
+
+    def known(labels: Iterable[str]) -> NDArray[np.int64]:
+        return np.array([label_ids[label] for label in labels if label in label_ids], np.int64)
+
+    rows, num_rows = dataset.rows(skip_bad_lines=skip_bad_lines), 0
     while batch := list(islice(rows, batch_queries)):
+        left_out: list[list[str]] = [[] for _ in batch]
+        if filtered is not None:
+            left_out = [filtered.labels_of(number) for number in range(num_rows, num_rows + len(batch))]
+        num_rows += len(batch)
         relevant = [
-            np.array([label_ids[label] for label in row.labels if label in label_ids], np.int64) for row in batch
+            known(label for label in row.labels if label not in labels)
+            for row, labels in zip(batch, left_out, strict=True)
         ]
-        yield [row.query for row in batch], relevant
+        yield _Batch([row.query for row in batch], relevant, list(map(known, left_out)))
+    if filtered is not None:
+        filtered.require_texts(num_rows)
+        if dataset.bad_lines:
+            problem = f"pairs name texts by number, and {dataset.bad_lines} bad lines were skipped"
+            raise DataError(filtered.path, None, problem, "Fix the lines, or move the file of pairs away")
 
 
 def main() -> None:

@@ -24,7 +24,8 @@ def predict(
         Path | None,
         typer.Option(
             "--input",
-            help="File of texts, one per line, CSV, Parquet, or a format that astec-train reads; may be gzipped (.gz).",
+            help="File of texts, one per line, CSV, Parquet, or a format that astec-train reads; may be compressed. "
+            "- is stdin.",
             show_default=False,
         ),
     ] = None,
@@ -65,7 +66,21 @@ def predict(
     ] = None,
     column: Annotated[
         str | None,
-        typer.Option(help="Column of a CSV or Parquet input. Default: query, text or the first.", show_default=False),
+        typer.Option(help="Column of a CSV or Parquet input. Default: query, text or the only.", show_default=False),
+    ] = None,
+    delimiter: Annotated[
+        str | None,
+        typer.Option(
+            help="What separates the columns of a CSV input: one character, or tab. Default: found in its first rows.",
+            show_default=False,
+        ),
+    ] = None,
+    encoding: Annotated[
+        str | None,
+        typer.Option(
+            help="Encoding of the input, such as cp1252 or utf-16-le. Default: UTF-8, or what a byte order mark says.",
+            show_default=False,
+        ),
     ] = None,
     workers: Annotated[
         int | None,
@@ -87,6 +102,7 @@ def predict(
     from astec.export.artifact.text.bags import QueryKindError
     from astec.export.artifact.verification import ArtifactError
     from astec.export.readers import DataError
+    from astec.export.readers.read_options import ReadOptions
     from astec.server.offline.bulk.job import ScoringJob, file_source, texts_source
     from astec.server.offline.bulk.options import OptionError, parse_options
     from astec.server.offline.bulk.output_formats import JsonLines, OutputError, format_of
@@ -95,7 +111,11 @@ def predict(
 
     try:
         output_format = format_of(output_file, probabilities) if output_file else JsonLines()
-        source = file_source(input_file, column) if input_file else texts_source(texts or [])
+        source = (
+            file_source(input_file, column, ReadOptions(delimiter=delimiter, encoding=encoding))
+            if input_file
+            else texts_source(texts or [])
+        )
         model = open_artifact(artifact)
         options = parse_options(model, top_k, min_score, probabilities, wanted, unwanted)
         job = ScoringJob(model, source, options, output_format)

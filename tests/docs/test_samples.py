@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pydantic import BaseModel
 
@@ -118,6 +120,7 @@ def workplace(demo_data: Path, demo_run: Path, artifact: Path, tmp_path: Path) -
     (tmp_path / "heldout.jsonl.gz").symlink_to(demo_data / "test.jsonl.gz")
     (tmp_path / "runs" / "clicks").symlink_to(demo_run)
     (tmp_path / "artifacts" / "clicks").symlink_to(artifact)
+    put_clicks(demo_data / "train.jsonl.gz", tmp_path / "clicks.parquet")
     with gzip.open(tmp_path / "queries.csv.gz", "wt", newline="") as file:
         csv.writer(file).writerows([["number", "phrase"], ["1", "cheap running shoes"], ["2", "garden hose, 20 m"]])
     for name in ("Makefile", "pyproject.toml"):
@@ -128,6 +131,13 @@ def workplace(demo_data: Path, demo_run: Path, artifact: Path, tmp_path: Path) -
     (tmp_path / ".venv" / "bin" / "activate").write_text('export PATH="$PWD/.venv/bin:$PATH"\n')
     (tmp_path / ".venv" / ".ready").touch()
     return tmp_path
+
+
+def put_clicks(log: Path, path: Path) -> None:
+    """Write a log as a table with a row for each pair of a query and a clicked label."""
+    pairs = [(str(row.query), label) for row in open_dataset(log, "train").rows() for label in row.labels]
+    queries, clicked = zip(*pairs, strict=True)
+    pq.write_table(pa.table({"query": queries, "clicked": clicked, "clicks": [1] * len(pairs)}), path)
 
 
 def write_script(path: Path, target: str) -> None:
@@ -203,7 +213,7 @@ def test_a_sample_of_json_is_what_the_product_takes_or_gives(sample: Sample, tmp
     file = tmp_path / "texts.jsonl"
     file.write_text(sample.code)
     (row,) = open_dataset(file, "train").rows()
-    assert (row.query, list(row.labels)) == (content["text"], content["labels"])
+    assert (row.query, list(row.labels)) == (content["text"], list(content["labels"]))
 
 
 @pytest.mark.e2e

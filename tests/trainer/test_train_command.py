@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,10 @@ from astec.export.model.checkpoint_folder import (
 )
 from astec.trainer.report.evaluation import EVALUATION_FILE
 from astec.trainer.report.report_page import REPORT_FILE
-from astec.trainer.run.folder import CONFIG_FILE, HISTORY_FILE, ORIGIN_FILE
+from astec.trainer.run.folder import CONFIG_FILE, HISTORY_FILE, ORIGIN_FILE, read_origin
+from astec.trainer.run.lock import locked
+from astec.trainer.run.origin import Fingerprint, Origin
+from astec.trainer.run.warm_start import kept_file
 from astec.trainer.settings.config_file import load_config
 
 pytestmark = pytest.mark.slow
@@ -43,7 +47,7 @@ def test_a_run_holds_configuration_history_and_checkpoint(
     run = tmp_path / "deep" / "run [red]"
     code, said = astec_train(shop_file, run, "--seed", 5, *cheap_settings)
     assert code == 0, said
-    files = {CONFIG_FILE, EVALUATION_FILE, HISTORY_FILE, ORIGIN_FILE, REPORT_FILE}
+    files = {CONFIG_FILE, EVALUATION_FILE, HISTORY_FILE, ORIGIN_FILE, REPORT_FILE, kept_file(run, 5).name}
     assert {path.name for path in run.iterdir()} == {CHECKPOINT_FOLDER, *files}
     config = load_config(run / CONFIG_FILE, [])
     assert (config.seed, config.model.dim) == (5, 8)
@@ -316,7 +320,8 @@ def test_a_validation_file_is_held_out_and_learnt_from_in_the_refit(
     code, said = astec_train(shop_file.parent, tmp_path / "run", *cheap_settings, *settings)
     assert code == 0, said
     assert "80 texts to learn from, 2 held out" in said
-    assert "held out: the validation file (validation.split auto); 0.0% of the training file's rows repeat" in said
+    assert "held out: the validation file (validation.split auto)" in said
+    assert "80 rows, 80 texts, 0.0% of rows repeat the text of another row" in said
     assert "1 labels occur in held-out rows alone" in said
     assert "1 rows without a label" in said
     checkpoint = read_checkpoint(tmp_path / "run")
@@ -360,3 +365,74 @@ def test_a_split_that_is_not_possible_is_refused_before_the_run_begins(
 ) -> None:
     answer = astec_train(shop_file, tmp_path / "run", "--set", "validation.split=file")
     assert_refused(answer, tmp_path / "run", "train.jsonl: is no folder", "valid.*", "validation.split=auto")
+
+
+def test_another_training_in_the_folder_is_refused(
+    astec_train: Train, shop_file: Path, tmp_path: Path, cheap_settings: tuple[str, ...]
+) -> None:
+    run = tmp_path / "run"
+    fingerprint = Fingerprint(texts=1, labels="", vocabulary="", examples="")
+    origin = Origin(
+        data=shop_file,
+        skip_bad_lines=False,
+        device="cpu",
+        save_minutes=1,
+        tensorboard=False,
+        settings="",
+        fingerprint=fingerprint,
+    )
+    refusal = f"another process trains in {run}; wait until it has ended, or choose another folder"
+    with locked(run):
+        begun = astec_train(shop_file, run, *cheap_settings)
+        (run / ORIGIN_FILE).write_text(origin.model_dump_json())
+        resumed = astec_train("--resume", run)
+    assert (begun[0], resumed[0]) == (2, 2)
+    assert refusal in begun[1]
+    assert refusal in resumed[1]
+    assert [path.name for path in run.iterdir()] == [ORIGIN_FILE]
+
+
+def test_a_run_is_trained_through_a_pipe_in_another_encoding(
+    astec_train: Train, shop_rows: ShopRows, tmp_path: Path, cheap_settings: tuple[str, ...]
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    content = "".join(f"größe {text}\t{'|'.join(labels)}\n" for text, labels in shop_rows).encode("cp1252")
+    writer = threading.Thread(target=pipe.write_bytes, args=(content,))
+    writer.start()
+    reading = "--encoding", "cp1252", "--label-separator", "|"
+    code, said = astec_train(pipe, tmp_path / "run", *reading, *cheap_settings)
+    writer.join()
+    assert code == 0, said
+    checkpoint = read_checkpoint(tmp_path / "run")
+    assert {"shoes", "car"} <= set(checkpoint.labels)
+    assert checkpoint.point_texts is not None
+    assert checkpoint.point_texts[0].startswith("größe ")
+    origin = read_origin(tmp_path / "run")
+    assert (origin.data, origin.reading.encoding, origin.reading.label_separator) == (Path("/dev/stdin"), "cp1252", "|")
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [("red shoes", [f"l{number % 7}"]) for number in range(100)],
+        [(f"red shoes {number}", ["shoes"]) for number in range(100)],
+    ],
+    ids=["one-text", "one-label"],
+)
+def test_a_log_of_one_text_or_one_label_gives_a_model_that_is_whole(
+    astec_train: Train, write_jsonl: WriteJsonl, tmp_path: Path, cheap_settings: tuple[str, ...], rows: ShopRows
+) -> None:
+    code, said = astec_train(write_jsonl(tmp_path / "train.jsonl", rows), tmp_path / "run", *cheap_settings)
+    assert code == 0, said
+    checkpoint = read_checkpoint(tmp_path / "run")
+    assert checkpoint.sparse is not None or checkpoint.shares.gamma == 0
+
+
+def test_texts_without_words_are_refused_before_the_run_begins(
+    astec_train: Train, write_jsonl: WriteJsonl, tmp_path: Path
+) -> None:
+    log = write_jsonl(tmp_path / "train.jsonl", [("...", ["dots"]), ("!!", ["marks"])] * 20)
+    assert_refused(
+        astec_train(log, tmp_path / "run"), tmp_path / "run", "none of its 40 texts has a token to learn from"
+    )

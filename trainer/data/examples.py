@@ -41,7 +41,7 @@ class Examples:
 
     Attributes:
         bags: the weighted features of each text.
-        labels: sparse [N, L], with sorted indices.
+        labels: sparse [N, L], with sorted indices; the entries are the weights of the pairs, 1 each without clicks.
         sequences: the words or pieces of each text in their order; None unless the encoder reads them.
     """
 

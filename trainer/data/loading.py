@@ -8,14 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, vstack
 
+from astec.export.artifact.labels.text_table import TextTable
 from astec.export.readers import DataError, Dataset
+from astec.trainer.data.clicks import Traffic, number_texts
 from astec.trainer.data.columns import BagColumn, LabelColumn, TextColumn
 from astec.trainer.data.examples import Examples
 from astec.trainer.data.known_words import known_words
 from astec.trainer.data.label_text_trial import try_label_texts
 from astec.trainer.data.training_data import TrainingData
 from astec.trainer.data.validation_file import require_held_rows, require_same_form
-from astec.trainer.settings.config import TrainerConfig
+from astec.trainer.settings.config import ClicksSection, TrainerConfig
 
 _MIN_ROWS = 2
 
@@ -25,9 +27,12 @@ def load_training_data(
 ) -> TrainingData:
     """Read a training file, number its labels, fit the featurizer and featurise the texts.
 
-    Rows without a label are dropped and counted. The featurizer also knows the words that `word_vectors` brings. With
-    `labels.as_texts`, the labels' own texts follow the files' texts, where the data has texts; a label is left out of
-    these if the featurizer knows no token of it. Where that setting is `auto`, a trial on a sample decides; the same
+    Rows without a label are dropped and counted. Rows of the same text are joined where `clicks.join` asks for it;
+    those of the validation file are joined among themselves. The featurizer also knows the words that `word_vectors`
+    brings.
+
+    With `labels.as_texts`, the labels' own texts follow the files' texts, where the data has texts; a label is left out
+    of these if the featurizer knows no token of it. Where that setting is `auto`, a trial on a sample decides; the same
     data, settings and seed decide the same.
 
     Args:
@@ -51,15 +56,24 @@ def load_training_data(
             f"has {len(labels)} rows with a label out of {num_rows}, and at least {_MIN_ROWS} are needed",
             "Bring a file whose rows have a text and labels",
         )
-    num_learnt = len(labels)
+    num_read = len(labels)
     if valid is not None:
         require_same_form(dataset, valid)
         num_rows += _read_rows(valid, queries, labels, skip_bad_lines=skip_bad_lines)
-        if len(labels) == num_learnt:
+        if len(labels) == num_read:
             remedy = "Bring rows with labels, or set validation.split=texts, which does not read the file"
             raise DataError(valid.paths[0], None, "has no row with a label to judge by", remedy)
-    data = _featurize(dataset, queries, labels, num_rows - len(labels), config)
-    data = replace(data, num_valid_texts=len(labels) - num_learnt)
+    dropped, traffic, num_learnt = num_rows - len(labels), None, num_read
+    if _joins(config.clicks, labels):
+        queries, labels, traffic = _join_texts(queries, labels, num_read)
+        num_learnt = traffic.texts
+    data = _featurize(dataset, queries, labels, num_learnt, config)
+    data = replace(
+        data,
+        dropped_rows=dropped,
+        num_valid_texts=len(labels) - num_learnt,
+        traffic=traffic,
+    )
     require_held_rows(data, config.validation, dataset.paths[0] if valid is None else valid.paths[0])
     return data
 
@@ -75,24 +89,46 @@ def _read_rows(dataset: Dataset, queries: TextColumn | BagColumn, labels: LabelC
         num_rows += 1
         if row.labels:
             queries.append(row.query)
-            labels.append(row.labels)
+            labels.append(row.labels, row.weights)
     return num_rows
 
 
+def _joins(settings: ClicksSection, labels: LabelColumn) -> bool:
+    """Return whether rows of the same text are joined."""
+    if settings.join == "auto":
+        return labels.is_weighted and settings.weighting != "none"
+    return settings.join
+
+
+def _join_texts(
+    queries: TextColumn | BagColumn, labels: LabelColumn, num_read: int
+) -> tuple[TextColumn | BagColumn, LabelColumn, Traffic]:
+    """Join the rows of the same text, by its first row; return the columns of the texts, and the file's traffic.
+
+    The rows from `num_read` on are those of a validation file.
+    """
+    keys_N, clicks_N = queries.keys(), labels.clicks()
+    first, text_N = number_texts(keys_N[:num_read])
+    traffic = Traffic.of(clicks_N[:num_read], text_N)
+    held_first, held_text = number_texts(keys_N[num_read:])
+    rows = np.concatenate([first, num_read + held_first])
+    return queries.take(rows), labels.join(np.concatenate([text_N, len(first) + held_text])), traffic
+
+
 def _featurize(
-    dataset: Dataset, queries: TextColumn | BagColumn, labels: LabelColumn, dropped: int, config: TrainerConfig
+    dataset: Dataset, queries: TextColumn | BagColumn, labels: LabelColumn, num_learnt: int, config: TrainerConfig
 ) -> TrainingData:
+    names, labels_NL = labels.by_frequency(config.clicks, num_learnt)
     if isinstance(queries, BagColumn):
-        names, labels_NL = labels.by_frequency()
         featurizer, bags = queries.featurize(dataset)
-        return TrainingData(featurizer, names, Examples(bags, labels_NL), dropped)
-    return _featurize_texts(dataset, queries, labels, dropped, config)
+        return TrainingData(featurizer, names, Examples(bags, labels_NL))
+    return _featurize_texts(dataset, queries, names, labels_NL, config)
 
 
 def _featurize_texts(
-    dataset: Dataset, queries: TextColumn, labels: LabelColumn, dropped: int, config: TrainerConfig
+    dataset: Dataset, queries: TextColumn, names: TextTable, labels_NL: csr_matrix, config: TrainerConfig
 ) -> TrainingData:
-    names, labels_NL = labels.by_frequency()
+    num_texts = labels_NL.shape[0]
     as_texts, trial = config.labels.as_texts, None
     if as_texts == "auto":
         # No name for the table: the column cannot grow while a table of it exists.
@@ -102,14 +138,13 @@ def _featurize_texts(
         for name in names:
             queries.append(name)
     featurizer, bags = queries.featurize(dataset, known_words(config.word_vectors))
-    own_L = np.flatnonzero(bags.lengths()[len(labels) :])
-    rows = np.concatenate([np.arange(len(labels)), len(labels) + own_L])
+    own_L = np.flatnonzero(bags.lengths()[num_texts:])
+    rows = np.concatenate([np.arange(num_texts), num_texts + own_L])
     return TrainingData(
         featurizer,
         names,
         Examples(bags.take(rows), vstack([labels_NL, _one_label_each(own_L, len(names))], format="csr")),
-        dropped,
-        queries.table(rows),
+        texts=queries.table(rows),
         num_label_texts=len(own_L),
         label_text_trial=trial,
     )

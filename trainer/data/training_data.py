@@ -15,6 +15,7 @@ from astec.export.artifact.manifest import EncoderDescription
 from astec.export.artifact.text.featurizer import Featurizer
 from astec.export.artifact.text.sequence_reader import open_reader
 from astec.trainer.data.chunks import join_sequences, text_chunks
+from astec.trainer.data.clicks import Traffic
 from astec.trainer.data.examples import Examples
 from astec.trainer.data.label_text_trial import LabelTextTrial
 from astec.trainer.settings.config import ConfigError
@@ -40,16 +41,18 @@ class TrainingData:
         num_label_texts: how many of the last examples are labels' own texts.
         num_valid_texts: how many texts are of a validation file; 0 if there is none.
         label_text_trial: the trial that decided about them; None if the settings did, or there was nothing to try.
+        traffic: of the training file, if its rows of the same text were joined: a text is then one example.
     """
 
     featurizer: Featurizer
     label_texts: TextTable
     examples: Examples
-    dropped_rows: int
+    dropped_rows: int = 0
     texts: TextTable | None = None
     num_label_texts: int = 0
     num_valid_texts: int = 0
     label_text_trial: LabelTextTrial | None = None
+    traffic: Traffic | None = None
 
     @property
     def num_texts(self) -> int:

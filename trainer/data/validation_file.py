@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from astec.export.readers import DataError, Dataset, open_dataset
+from astec.export.readers import AS_FOUND, DataError, Dataset, ReadOptions, open_dataset
 from astec.export.readers.split_file import has_file
 from astec.trainer.data.training_data import TrainingData
 from astec.trainer.data.validation_split import last_rows
@@ -15,7 +15,7 @@ from astec.trainer.settings.config import ValidationSection
 _FEWEST_ROWS_BY_TIME = 10
 
 
-def open_validation_file(data: Path, section: ValidationSection) -> Dataset | None:
+def open_validation_file(data: Path, section: ValidationSection, reading: ReadOptions = AS_FOUND) -> Dataset | None:
     """Open the `valid.*` of a data folder; None where the settings hold out rows of the training file.
 
     Raises:
@@ -24,7 +24,7 @@ def open_validation_file(data: Path, section: ValidationSection) -> Dataset | No
     if section.split not in ("auto", "file"):
         return None
     if data.is_dir() and (section.split == "file" or has_file(data, "valid")):
-        return open_dataset(data, "valid")
+        return open_dataset(data, "valid", reading)
     if section.split == "file":
         problem = "is no folder, and validation.split file holds out the valid.* of a folder"
         raise DataError(data, None, problem, "Pass the folder of the file, or set validation.split=auto")

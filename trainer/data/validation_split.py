@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astec.export.artifact.text.bags import Bags
+from astec.trainer.data.fingerprints import fingerprints
 from astec.trainer.data.training_data import TrainingData
 from astec.trainer.settings.config import ValidationSection
 
@@ -22,8 +23,6 @@ REPEATED_TRAFFIC: Final = 0.25
 A log with a row for each click has far more, because queries come again. A list of texts has less: a few percent that
 are equal by chance. Where the guess is wrong, the figures are wrong for that share of the rows.
 """
-# The constants of splitmix64 (Steele, Lea and Flood, 2014).
-_MIXING = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +31,15 @@ class ValidationSplit:
 
     Attributes:
         kind: how the rows were chosen; never auto.
-        repeated_share: share of the training file's rows whose text occurs in another row of it, too.
+        num_texts: distinct texts of the training file.
+        repeated_share: share of the training file's rows whose text occurs in another row of it, too; of its clicks,
+            if rows of the same text were joined.
         learnt: the rows to learn from, int64.
         held: the rows that are held out, int64.
     """
 
     kind: SplitKind
+    num_texts: int
     repeated_share: float
     learnt: NDArray[np.int64]
     held: NDArray[np.int64]
@@ -63,7 +65,7 @@ class DistinctTexts:
     def of(cls, bags: Bags) -> Self:
         """Find the distinct texts; texts are equal if their bags are."""
         _, first, text_N, counts = np.unique(
-            _fingerprints(bags), return_index=True, return_inverse=True, return_counts=True
+            fingerprints(bags), return_index=True, return_inverse=True, return_counts=True
         )
         is_repeated_N = (counts[text_N] > 1) & (bags.lengths() > 0)
         return cls(first, counts, text_N, float(is_repeated_N.mean()))
@@ -107,7 +109,8 @@ def split_validation(data: TrainingData, section: ValidationSection, seed: int) 
     else:
         held = last_rows(data, section)
     learnt = np.setdiff1d(np.arange(data.num_texts), held, assume_unique=True)
-    return ValidationSplit(kind, texts.repeated_share, learnt, held)
+    repeated_share = texts.repeated_share if data.traffic is None else data.traffic.repeated_share
+    return ValidationSplit(kind, len(texts.first), repeated_share, learnt, held)
 
 
 def last_rows(data: TrainingData, section: ValidationSection) -> NDArray[np.int64]:
@@ -119,16 +122,8 @@ def last_rows(data: TrainingData, section: ValidationSection) -> NDArray[np.int6
 def _settle(data: TrainingData, section: ValidationSection, repeated_share: float) -> SplitKind:
     if data.num_valid_texts:
         return "file"
+    if data.traffic is not None and section.split in ("auto", "rows"):
+        return "texts"  # each text is one row
     if section.split == "auto":
         return "rows" if repeated_share >= REPEATED_TRAFFIC else "texts"
     return section.split
-
-
-def _fingerprints(bags: Bags) -> NDArray[np.uint64]:
-    """Return a hash of each bag, uint64 [N]: the same for equal bags, and almost never the same for others."""
-    mixed = bags.ids.astype(np.uint64) << np.uint64(32) | bags.weights.view(np.uint32)
-    for shift, factor in _MIXING:
-        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
-    sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(mixed ^ (mixed >> np.uint64(31)), dtype=np.uint64)])
-    fingerprints_N: NDArray[np.uint64] = sums[bags.offsets[1:]] - sums[bags.offsets[:-1]]
-    return fingerprints_N

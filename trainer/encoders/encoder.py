@@ -72,6 +72,19 @@ class Encoder:
             table.weight.copy_(torch.from_numpy(arrays[name]))
         return encoder
 
+    def take_over(self, arrays: Arrays, rows: NDArray[np.int64]) -> None:
+        """Take over the parameters of another encoder of the same settings.
+
+        Args:
+            arrays: what its `arrays` returned.
+            rows: its row of each row of the embeddings; a row with -1 stays as it is.
+        """
+        known = np.flatnonzero(rows >= 0)
+        taken = torch.from_numpy(arrays[_EMBEDDINGS][rows[known]]).to(self.device)
+        self.embeddings.weight[torch.from_numpy(known).to(self.device)] = taken
+        for name in self.tables.keys() & arrays.keys() - {_EMBEDDINGS}:
+            self.tables[name].weight.copy_(torch.from_numpy(arrays[name]))
+
     @classmethod
     def join(cls, encoders: Sequence[Encoder]) -> Encoder:
         """Join encoders of one kind over the same tokens into one, whose v is theirs side by side."""

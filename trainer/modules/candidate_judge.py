@@ -1,5 +1,8 @@
 """The judge of scored candidates: P@k and PSP@k of the best candidates of held-out texts.
 
+Where labels have weights, such as clicks, a text counts by the weight of its heaviest label, and a hit by its grade,
+the label's share of that weight. Otherwise parts of a score that follow the clicks would be left out for doing so.
+
 Shapes: R held-out texts, C their candidates, K = 5 ranks, L labels.
 """
 
@@ -13,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from astec.export.artifact.shortlist.candidates import Candidates
+from astec.trainer.training.pair_weights import text_weights
 
 _RANKS = (1, 3, 5)
 NEGLIGIBLE = 0.1 * len(_RANKS)
@@ -29,30 +33,50 @@ class CandidateJudge:
 
     Args:
         candidates: of the R texts.
-        relevant_RL: the labels of the texts.
+        relevant_RL: the labels of the texts, and the weights of these pairs.
         weights_L: inverse propensities.
 
     Attributes:
-        hits: whether each candidate is relevant, bool [C].
-        gains: the inverse propensity of each relevant candidate, 0 of others, float64 [C].
+        hits: the grade of each candidate, float64 [C]: 1 for a relevant one without weights, 0 for others.
+        gains: the grades times the inverse propensities, float64 [C].
+        worth: the weight of each candidate's text, float64 [C]; 1 without weights.
     """
 
     def __init__(self, candidates: Candidates, relevant_RL: csr_matrix, weights_L: NDArray[np.float64]) -> None:
         self._offsets = candidates.offsets
         num_texts, num_labels = relevant_RL.shape
         rows_C = np.repeat(np.arange(num_texts), np.diff(candidates.offsets))
-        relevant = np.repeat(np.arange(num_texts), np.diff(relevant_RL.indptr)) * num_labels + relevant_RL.indices
-        self.hits = np.isin(rows_C * num_labels + candidates.labels, relevant)
-        self.gains = np.where(self.hits, weights_L[candidates.labels], 0.0)
-        self._num_texts = num_texts
-        gains = csr_matrix((weights_L[relevant_RL.indices], relevant_RL.indices, relevant_RL.indptr), relevant_RL.shape)
-        self._best_gains = _best_gains(gains.data, gains.indptr.astype(np.int64), _RANKS[-1])
+        rows_P = np.repeat(np.arange(num_texts), np.diff(relevant_RL.indptr))
+        texts_R = text_weights(relevant_RL).astype(np.float64)
+        grades_P = relevant_RL.data / texts_R[rows_P]
+        self.hits = _look_up(
+            rows_C * num_labels + candidates.labels, rows_P * num_labels + relevant_RL.indices, grades_P
+        )
+        self.gains = self.hits * weights_L[candidates.labels]
+        self.worth = texts_R[rows_C]
+        self._sum_of_texts = float(texts_R.sum())
+        gains_P = relevant_RL.data * weights_L[relevant_RL.indices]
+        self._best_gains = _best_gains(gains_P, relevant_RL.indptr.astype(np.int64), _RANKS[-1])
 
     def figures(self, scores_C: NDArray[np.float32]) -> dict[str, float]:
         """Return P and PSP at 1, 3 and 5, in percent."""
-        hits_K, gains_K = _sum_best(scores_C, self._offsets, self.hits, self.gains, _RANKS[-1])
-        precision = {f"P@{k}": 100 * float(hits_K[:k].sum()) / (k * self._num_texts) for k in _RANKS}
+        hits_C, gains_C = self.worth * self.hits, self.worth * self.gains
+        hits_K, gains_K = _sum_best(scores_C, self._offsets, hits_C, gains_C, _RANKS[-1])
+        precision = {f"P@{k}": 100 * float(hits_K[:k].sum()) / (k * self._sum_of_texts) for k in _RANKS}
         return precision | {f"PSP@{k}": 100 * float(gains_K[:k].sum() / self._best_gains[:k].sum()) for k in _RANKS}
+
+
+def _look_up(
+    keys_C: NDArray[np.int64], relevant_P: NDArray[np.int64], grades_P: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the grade of each candidate by its key; 0 for one that is not relevant."""
+    if not len(relevant_P):
+        return np.zeros(len(keys_C))
+    order_P = np.argsort(relevant_P)
+    at_C = np.minimum(np.searchsorted(relevant_P, keys_C, sorter=order_P), len(relevant_P) - 1)
+    pairs_C = order_P[at_C]
+    grades_C: NDArray[np.float64] = np.where(relevant_P[pairs_C] == keys_C, grades_P[pairs_C], 0.0)
+    return grades_C
 
 
 @njit(cache=True)
@@ -70,12 +94,12 @@ def _best_gains(gains: NDArray[np.float64], indptr: NDArray[np.int64], num_ranks
 def _sum_best(
     scores_C: NDArray[np.float32],
     offsets: NDArray[np.int64],
-    hits_C: NDArray[np.bool_],
+    hits_C: NDArray[np.float64],
     gains_C: NDArray[np.float64],
     num_ranks: int,
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Sum over the texts, for each rank, the hits and the gains of the candidates ranked by score, [K] each."""
-    hits_K, gains_K = np.zeros(num_ranks, np.int64), np.zeros(num_ranks)
+    hits_K, gains_K = np.zeros(num_ranks), np.zeros(num_ranks)
     best = np.empty(num_ranks, np.int64)
     for row in range(len(offsets) - 1):
         found = 0

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from astec.trainer.encoders.encoder import Encoder
 from astec.trainer.numerics.device import seeded
-from astec.trainer.parallel.world import Mesh, SplitArrays
+from astec.trainer.parallel.world import Arrays, Mesh, SplitArrays
 from astec.trainer.run.folder import Run
 from astec.trainer.settings.config import TrainerConfig
 from astec.trainer.training.features import FrozenFeatures
@@ -28,13 +28,15 @@ def learn_extreme(
     config: TrainerConfig,
     seed: int,
     run: Run,
+    start: Arrays | None = None,
 ) -> SplitArrays:
     """Run Modules III and IV over representations that do not change, on the labels that `labels` samples.
 
     Several processes split the labels; at the end each has the classifiers of its own. The result is that of `learn`.
+    Residual and classifiers start from `start`, or from random ones.
 
     Raises:
         DivergedError: the loss became NaN or infinite.
     """
-    lesson = Lesson(FrozenFeatures(v_ND, encoder.device), labels, probe)
+    lesson = Lesson(FrozenFeatures(v_ND, encoder.device), labels, probe, start)
     return learn("extreme", encoder, lesson, seeded(seed, _STREAM), Mesh(labels=run.world), config, seed, run)

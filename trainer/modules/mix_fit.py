@@ -64,7 +64,7 @@ def fit_mix(
         parts: the logits of the candidates.
         label_text_C: the cosine of each candidate's own text and the query; None where labels have no texts.
         candidates: of the R texts.
-        relevant_RL: the labels of the texts.
+        relevant_RL: the labels of the texts, and the weights of these pairs.
         weights_L: inverse propensities.
         psp_weight: how many points of P a point of PSP is worth.
         allowed: the parts that may have a weight.
@@ -148,10 +148,10 @@ class _Fitter:
         seed: int,
     ) -> None:
         self._psp_weight, self._judge, self._num_candidates = psp_weight, judge, len(candidates.labels)
-        worth_C = np.ones(len(judge.hits))
+        worth_C = judge.worth.copy()
         if judge.hits.any():
             # A point of PSP@k is a relevant label of the mean gain.
-            worth_C += psp_weight * judge.gains * (judge.hits.sum() / judge.gains.sum())
+            worth_C += psp_weight * judge.worth * judge.gains * (judge.hits.sum() / judge.gains.sum())
         features_CF = np.stack([column_C.astype(np.float64) for column_C in columns.values()], axis=1)
         first = _regress(features_CF, judge.hits, worth_C)
         self._best_B = _best_of_each(features_CF @ first.weights, candidates.offsets)
@@ -195,7 +195,7 @@ class _Fitter:
 
 
 def _regress(
-    features_PF: NDArray[np.float64], hits_P: NDArray[np.bool_], worth_P: NDArray[np.float64]
+    features_PF: NDArray[np.float64], hits_P: NDArray[np.float64], worth_P: NDArray[np.float64]
 ) -> LogisticRegression:
     """Fit weights that are at least 0; their penalty is the same whatever the units of the features."""
     if not len(hits_P):

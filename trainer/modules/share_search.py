@@ -52,7 +52,7 @@ def choose_shares(
     Args:
         parts: the parts of the candidates' scores.
         candidates: of the R texts.
-        relevant_RL: the labels of the texts.
+        relevant_RL: the labels of the texts, and the weights of these pairs.
         weights_L: inverse propensities.
         psp_weight: how many points of P a point of PSP is worth.
         allowed: the parts that may have a share.

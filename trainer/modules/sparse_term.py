@@ -24,6 +24,7 @@ from astec.export.artifact.scoring.sparse import MIN_HEAD_WEIGHTS, SparseClassif
 from astec.export.console import track
 from astec.trainer.data.examples import Examples
 from astec.trainer.settings.config import SparseSection
+from astec.trainer.training.pair_weights import text_weights
 
 # Labels come by falling frequency: a larger first chunk would keep one thread busy when all others are done.
 _CHUNK_LABELS = 128
@@ -47,6 +48,8 @@ def learn_sparse(
     num_threads: int | None = None,
 ) -> SparseClassifier | None:
     """Train every label on its own texts against the texts that have it among their `num_negatives` hardest negatives.
+
+    The cost of a text is `cost` times the weight of its pair with the label, or as a negative its own weight.
 
     Memory beyond the result grows with `train`, not with `negatives_NS`, which may be mapped, nor with `num_features`.
     The result does not depend on `num_threads`, by default torch's number of threads. It is None where pruning leaves
@@ -80,7 +83,12 @@ def _learn_chunks(
     """Yield what `_learn_labels` returns for chunks of labels, in their order; `ids` number the V tokens that occur."""
     num_labels = train.labels.shape[1]
     by_label = train.labels.tocsc()
-    positives = (by_label.indptr.astype(np.int64), by_label.indices.astype(np.int32, copy=False))
+    positives = (
+        by_label.indptr.astype(np.int64),
+        by_label.indices.astype(np.int32, copy=False),
+        by_label.data.astype(np.float32, copy=False),
+    )
+    texts_N = text_weights(train.labels)
     width = min(settings.num_negatives, negatives_NS.shape[1])
     counts_L = _count_negatives(negatives_NS, width, num_labels)
 
@@ -92,6 +100,7 @@ def _learn_chunks(
             begin,
             indptr,
             texts,
+            texts_N,
             train.bags.offsets,
             ids,
             train.bags.weights,
@@ -164,9 +173,11 @@ def _learn_labels(
     last: int,
     positive_indptr: NDArray[np.int64],
     positive_texts: NDArray[np.int32],
+    positive_weights: NDArray[np.float32],
     negative_begin: int,
     negative_indptr: NDArray[np.int64],
     negative_texts: NDArray[np.int32],
+    texts_N: NDArray[np.float32],
     offsets: NDArray[np.int64],
     ids: NDArray[np.int32],
     weights: NDArray[np.float32],
@@ -184,12 +195,16 @@ def _learn_labels(
     indices, values = np.empty(1024, np.int32), np.empty(1024, np.float32)
     size = 0
     for label in range(first, last):
-        positives = positive_texts[positive_indptr[label] : positive_indptr[label + 1]]
+        begin, end = positive_indptr[label], positive_indptr[label + 1]
+        positives = positive_texts[begin:end]
         number = label - negative_begin
         negatives = negative_texts[negative_indptr[number] : negative_indptr[number + 1]]
         texts_M = np.concatenate((positives, negatives))
+        costs_M = cost * np.concatenate((positive_weights[begin:end], texts_N[negatives]))
         bounds, numbers_E, weights_E, tokens_K = _copy_examples(texts_M, offsets, ids, weights, numbers_V)
-        u_K, bias[label - first] = _descend(len(positives), bounds, numbers_E, weights_E, len(tokens_K), cost, epochs)
+        u_K, bias[label - first] = _descend(
+            len(positives), bounds, numbers_E, weights_E, len(tokens_K), costs_M, epochs
+        )
         kept = np.flatnonzero((u_K != 0) & (np.abs(u_K) >= prune_below))
         if len(kept) >= MIN_HEAD_WEIGHTS:
             kept = kept[np.abs(u_K[kept]) >= prune_head_below]
@@ -242,7 +257,7 @@ def _descend(
     numbers_E: NDArray[np.int32],
     weights_E: NDArray[np.float32],
     num_tokens: int,
-    cost: np.float32,
+    costs_M: NDArray[np.float32],
     epochs: int,
 ) -> tuple[NDArray[np.float32], np.float32]:
     """Solve the problem of one label by dual coordinate descent: return its weights [K] and its bias.
@@ -251,9 +266,7 @@ def _descend(
     the last: a simple form of shrinking (Hsieh et al., section 3.2).
     """
     num_examples = len(bounds) - 1
-    slack = np.float32(0.5) / cost
-    # Every text has norm 1, or 0 when it is empty, and one more token of weight 1, the same for all: the bias.
-    curvature = np.float32(2) + slack
+    slack_M = np.float32(0.5) / costs_M
     # A label that no text has is wrong for all texts, even if it is a negative of none.
     u_K, bias = np.zeros(num_tokens, np.float32), np.float32(0 if num_positives else -1)
     dual_M, rest_M = np.zeros(num_examples, np.float32), np.zeros(num_examples, np.int8)
@@ -268,6 +281,9 @@ def _descend(
             margin = bias
             for i in range(bounds[example], bounds[example + 1]):
                 margin += u_K[numbers_E[i]] * weights_E[i]
+            slack = slack_M[example]
+            # Every text has norm 1, or 0 when it is empty, and one more token of weight 1, the same for all: the bias.
+            curvature = np.float32(2) + slack
             gradient = sign * margin - np.float32(1) + slack * dual_M[example]
             dual = max(dual_M[example] - gradient / curvature, np.float32(0))
             change = sign * (dual - dual_M[example])

@@ -165,6 +165,12 @@ class Mesh:
             labels_U, rows_P, columns_P = self._own_labels(labels_U, rows_P, columns_P)
         return labels_U, rows_P, columns_P
 
+    def owns_pairs(self, sample: LabelSample) -> NDArray[np.bool_]:
+        """Return which positive pairs of a batch `own_pairs` keeps, [P]."""
+        labels_U, rows_P, columns_P = sample
+        labels_P = columns_P if labels_U is None else labels_U[columns_P]
+        return self.texts.owns(rows_P) & self.labels.owns(labels_P)
+
     def _own_labels(
         self, labels_U: NDArray[np.int64] | None, rows_P: NDArray[np.int64], columns_P: NDArray[np.int64]
     ) -> LabelSample:

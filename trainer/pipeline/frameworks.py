@@ -21,7 +21,7 @@ from astec.trainer.parallel.world import SplitArrays
 from astec.trainer.pipeline.job import Job
 from astec.trainer.pipeline.learner import Learnt, learn_classifiers, learn_encoder
 from astec.trainer.training.dense_model import LABEL_ARRAYS, DenseModel
-from astec.trainer.training.joint import learn_jointly
+from astec.trainer.training.joint import joint_lesson, learn_jointly
 from astec.trainer.training.start import start_encoder
 from astec.trainer.training.task import AllLabels, Labels
 
@@ -93,8 +93,8 @@ def _learn_end_to_end(job: Job, seed: int, start: Callable[[], Encoder], sample:
 
     def learn() -> SplitArrays:
         encoder = start()
-        held = (probe.texts, probe.labels)
-        learnt = learn_jointly("extreme", encoder, job.train.texts, sample(encoder), held, config, seed, job.run)
+        lesson = joint_lesson(encoder, job.train.texts, sample(encoder), (probe.texts, probe.labels))
+        learnt = learn_jointly("extreme", encoder, lesson, config, seed, job.run)
         return {**encoder.arrays(), **learnt}
 
     arrays = job.run.together(f"extreme-{seed}", learn, LABEL_ARRAYS)

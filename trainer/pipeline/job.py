@@ -5,6 +5,7 @@ Shapes: N texts to learn from, R held-out texts.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ from astec.trainer.data.examples import Examples
 from astec.trainer.data.training_data import TrainingData
 from astec.trainer.data.validation_split import ValidationSplit, split_validation
 from astec.trainer.run.folder import Run
+from astec.trainer.run.warm_start import WarmStart
 from astec.trainer.settings.config import TrainerConfig
 from astec.trainer.training.probe import PROBE_TEXTS
 
@@ -33,6 +35,7 @@ class Job:
         split: the validation split.
         train: the examples at `train_rows`.
         held: the examples at `held_rows`, on which the shares are chosen and the model is evaluated.
+        warm: what an old run hands over; None: everything is learnt from nothing.
     """
 
     data: TrainingData
@@ -43,6 +46,7 @@ class Job:
     split: ValidationSplit
     train: Examples
     held: Examples
+    warm: WarmStart | None = None
 
     @property
     def held_rows(self) -> NDArray[np.int64]:
@@ -63,7 +67,9 @@ class Job:
         return self.device if self.run.world.size == 1 else torch.device("cpu")
 
 
-def split(data: TrainingData, config: TrainerConfig, device: torch.device, run: Run) -> Job:
+def split(
+    data: TrainingData, config: TrainerConfig, device: torch.device, run: Run, warm: WarmStart | None = None
+) -> Job:
     """Split the texts into those to learn from and those held out, and print how many there are of each.
 
     Raises:
@@ -78,11 +84,43 @@ def split(data: TrainingData, config: TrainerConfig, device: torch.device, run: 
         f"{data.featurizer.num_features:,} tokens, on {device}",
         soft_wrap=True,
     )
+    for line in _about_traffic(validation, data, config):
+        console.print(line, markup=False, soft_wrap=True)
     console.print(_describe(validation, data, config), soft_wrap=True)
     if said := _about_label_texts(data, config):
         console.print(said, soft_wrap=True)
     train, held_out = data.examples.take(train_rows), data.examples.take(held)
-    return Job(data, config, device, run, train_rows, validation, train, held_out)
+    if warm is not None:
+        console.print(_about_warm_start(warm), markup=False, soft_wrap=True)
+    return Job(data, config, device, run, train_rows, validation, train, held_out, warm)
+
+
+def _about_traffic(split: ValidationSplit, data: TrainingData, config: TrainerConfig) -> Iterator[str]:
+    """Yield lines about the rows of the training file: how many, how often texts repeat, and what clicks weigh."""
+    traffic, repeated = data.traffic, f"{100 * split.repeated_share:.1f}% of"
+    if traffic is None:
+        rows = data.num_texts - data.num_valid_texts
+        yield f"{rows:,} rows, {split.num_texts:,} texts, {repeated} rows repeat the text of another row"
+    else:
+        yield (
+            f"{traffic.rows:,} rows of {traffic.clicks:,.0f} clicks, {traffic.texts:,} texts, {repeated} clicks repeat "
+            f"a text; rows of a text are joined (clicks.join {_toml(config.clicks.join)}), clicks weigh "
+            f"{config.clicks.weighting} (clicks.weighting)"
+        )
+
+
+def _about_warm_start(warm: WarmStart) -> str:
+    """Return one line that says what is taken over."""
+    labels, tokens = warm.labels >= 0, warm.tokens >= 0
+    return (
+        f"warm start from {warm.name}: {labels.sum():,} of {len(labels):,} labels and {tokens.sum():,} of "
+        f"{len(tokens):,} tokens are taken over"
+    )
+
+
+def _toml(value: bool | str) -> str:
+    """Return a setting as it is written in TOML."""
+    return str(value).lower()
 
 
 def _describe(split: ValidationSplit, data: TrainingData, config: TrainerConfig) -> str:
@@ -93,8 +131,7 @@ def _describe(split: ValidationSplit, data: TrainingData, config: TrainerConfig)
         "time": "the last rows",
         "file": "the validation file",
     }[split.kind]
-    repeated = f"{100 * split.repeated_share:.1f}% of the training file's rows repeat the text of another row"
-    line = f"held out: {how} (validation.split {config.validation.split}); {repeated}"
+    line = f"held out: {how} (validation.split {config.validation.split})"
     if unseen := int(np.sum(data.label_counts(split.held) == 0)):
         until = "the refit learns them" if config.validation.refit else "they are not learnt without validation.refit"
         line += f"; {unseen:,} labels occur in held-out rows alone: {until}"

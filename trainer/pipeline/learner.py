@@ -19,14 +19,17 @@ from astec.trainer.encoders.encoder import Encoder
 from astec.trainer.modules.extreme import learn_extreme
 from astec.trainer.modules.negatives.sampling import candidate_arrays, shortlist
 from astec.trainer.modules.surrogate.learn import learn_surrogate
+from astec.trainer.modules.surrogate.old_clusters import OldClusters
 from astec.trainer.parallel.world import Arrays, SplitArrays
 from astec.trainer.pipeline.job import Job
 from astec.trainer.pipeline.mining import Mined, mine_for_learner, place_texts, search_exactly
 from astec.trainer.pipeline.word_vectors import add_word_vectors
+from astec.trainer.run.warm_start import CLUSTER_PREFIX
 from astec.trainer.training.dense_model import LABEL_ARRAYS, DenseModel
 from astec.trainer.training.lesson import ProbeTexts
 from astec.trainer.training.probe import recall_metrics
 from astec.trainer.training.start import start_encoder
+from astec.trainer.training.taking_over import take_over
 from astec.trainer.training.task import Labels
 
 Sampling = Callable[[Job, NDArray[np.int32] | None, int], Labels]
@@ -50,18 +53,34 @@ class Learnt:
 def learn_encoder(job: Job, seed: int) -> Encoder:
     """Run Module I: learn the encoder by predicting clusters of labels.
 
-    It stays as it starts where the settings ask for no training, or where it has nothing to learn.
+    It stays as it starts where the settings ask for no training, or where it has nothing to learn. A warm start begins
+    with the encoder and the clusters of the old run.
     """
 
-    def learn() -> Arrays:
+    def learn() -> SplitArrays:
         config, featurizer = job.config, job.data.featurizer
-        encoder = start_encoder(job.train, featurizer, config, seed, job.device, job.run)
+        encoder, old, learnt = start_encoder(job.train, featurizer, config, seed, job.device, job.run), None, {}
+        if job.warm is not None:
+            begin = job.warm.learners[seed]
+            encoder.take_over(begin.encoder, job.warm.tokens)
+            if begin.clusters:
+                old = OldClusters(begin.clusters["clusters"], begin.clusters, job.warm.labels)
         if config.surrogate.method != "unsupervised" and config.encoder.learns:
-            learn_surrogate(job.train, job.probe, encoder, featurizer.num_features, config, seed, job.run)
-        return encoder.arrays()
+            num_features = featurizer.num_features
+            arrays, clusters_LK = learn_surrogate(
+                job.train, job.probe, encoder, num_features, config, seed, job.run, old
+            )
+            if config.surrogate.method == "clusters":
+                learnt = {**arrays, "clusters": clusters_LK.indices.astype(np.int64)}
+        return {**encoder.arrays(), **{CLUSTER_PREFIX + name: one for name, one in learnt.items()}}
 
-    learnt = Encoder.of(job.config.encoder, job.run.together(f"surrogate-{seed}", learn), job.device)
-    return add_word_vectors(job, learnt, seed)
+    arrays = job.run.together(module_one_stage(seed), learn, [CLUSTER_PREFIX + name for name in LABEL_ARRAYS])
+    return add_word_vectors(job, Encoder.of(job.config.encoder, arrays, job.device), seed)
+
+
+def module_one_stage(seed: int) -> str:
+    """Return the name of the stage of Module I."""
+    return f"surrogate-{seed}"
 
 
 def learn_classifiers(job: Job, encoder: Encoder, seed: int, sample: Sampling) -> Learnt:
@@ -82,7 +101,11 @@ def learn_classifiers(job: Job, encoder: Encoder, seed: int, sample: Sampling) -
         candidates = Candidates(**job.run.world.share(lambda: mine(v_ND, v_RD)))
         labels = sample(job, None if mined is None else mined.negatives, seed)
         probe_texts = ProbeTexts(lambda: v_RD, probe.labels, candidates)
-        return learn_extreme(encoder, v_ND, labels, probe_texts, job.config, seed, job.run)
+        start = None
+        if job.warm is not None:
+            old = job.warm.learners[seed].dense
+            start = take_over(old, job.warm.labels, job.train.labels, lambda: v_ND)
+        return learn_extreme(encoder, v_ND, labels, probe_texts, job.config, seed, job.run, start)
 
     arrays = job.run.together(f"extreme-{seed}", learn, LABEL_ARRAYS)
     return Learnt(DenseModel.of(encoder, arrays, job.labels_device), mined)

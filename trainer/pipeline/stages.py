@@ -12,18 +12,24 @@ from astec.export.model.checkpoint_folder import write_checkpoint
 from astec.trainer.data.training_data import TrainingData
 from astec.trainer.pipeline.assembly import assemble_checkpoint, describe_held
 from astec.trainer.pipeline.ensemble import join_learners, train_learners
-from astec.trainer.pipeline.job import split
+from astec.trainer.pipeline.job import Job, split
+from astec.trainer.pipeline.learner import module_one_stage
 from astec.trainer.pipeline.reranking import learn_from_mistakes, mine_mistakes
 from astec.trainer.pipeline.trained_model import TrainedModel, refit
 from astec.trainer.pipeline.validation import choose_sparse_and_shares, evaluate_choice, score_parts, shortlist_held
 from astec.trainer.report.evaluation import write_evaluation
 from astec.trainer.report.report_page import write_report
 from astec.trainer.run.folder import Run
+from astec.trainer.run.warm_start import CONTINUED_FRAMEWORKS, WarmStart, keep_for_warm_start
 from astec.trainer.settings.config import TrainerConfig
 
 
-def train(data: TrainingData, config: TrainerConfig, device: torch.device, run: Run) -> Checkpoint:
+def train(
+    data: TrainingData, config: TrainerConfig, device: torch.device, run: Run, warm: WarmStart | None = None
+) -> Checkpoint:
     """Run all modules for every seed, join the learners, and write the checkpoint and the report.
+
+    With `warm`, learners begin with what an old run hands over.
 
     Raises:
         ConfigError: the encoder cannot read this data.
@@ -31,7 +37,7 @@ def train(data: TrainingData, config: TrainerConfig, device: torch.device, run: 
         DataError: embeddings to start from that do not fit.
         OSError: the disk is full.
     """
-    job = split(data, config, device, run)
+    job = split(data, config, device, run, warm)
 
     # Modules I to IV of every seed: encoder, negatives, classifiers.
     ensemble = join_learners(job, train_learners(job))
@@ -61,6 +67,7 @@ def train(data: TrainingData, config: TrainerConfig, device: torch.device, run: 
 
     checkpoint = assemble_checkpoint(job, model, evaluation, held_out)
     write_evaluation(run.folder, evaluation)
+    _keep_for_warm_start(job)
     write_checkpoint(run.folder, checkpoint)
     write_report(run.folder)
     run.finish()
@@ -68,16 +75,28 @@ def train(data: TrainingData, config: TrainerConfig, device: torch.device, run: 
     return checkpoint
 
 
-def train_along(data: TrainingData, config: TrainerConfig, device: torch.device, run: Run) -> None:
+def train_along(
+    data: TrainingData, config: TrainerConfig, device: torch.device, run: Run, warm: WarmStart | None = None
+) -> None:
     """Run the part of every process but the first, while the first runs `train`: the modules that all learn together.
 
     Raises:
         DivergedError: a loss became NaN or infinite.
         PeerError: another process stopped.
     """
-    job = split(data, config, device, run)
+    job = split(data, config, device, run, warm)
     train_learners(job)
     learn_from_mistakes(job, mine=dict)  # the first process finds the mistakes
+
+
+def _keep_for_warm_start(job: Job) -> None:
+    """Keep what a later run needs of Module I to start from this one."""
+    if job.config.framework not in CONTINUED_FRAMEWORKS:
+        return
+    for seed in job.config.seeds:
+        arrays = job.run.result(module_one_stage(seed))
+        if arrays is not None:
+            keep_for_warm_start(job.run.folder, seed, arrays)
 
 
 def _announce(run: Run, checkpoint: Checkpoint) -> None:

@@ -31,6 +31,10 @@ def summarize(job: Job) -> Summary:
         "spectral_bound": config.model.spectral_bound,
         "dropout": config.model.dropout,
     }
+    if (traffic := job.data.traffic) is not None:
+        summary |= {"rows": traffic.rows, "clicks": round(traffic.clicks), "click_weighting": config.clicks.weighting}
+    if job.warm is not None:
+        summary |= job.warm.summary()
     if trial is not None:
         summary["label_texts_gain_in_trial"] = round(trial.gain, 2)
     return summary

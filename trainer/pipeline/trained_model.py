@@ -59,4 +59,6 @@ def refit(job: Job, model: TrainedModel, negatives_NS: NDArray[np.int32]) -> Tra
     negatives_MS = add_negatives_of_rest(job, negatives_NS, vectors, v_MD, "refit-mining")
     del v_MD  # as large as the vectors
     learnt = learn_sparse_term(job, "refit-sparse", examples, negatives_MS, model.sparse.cost)
+    if learnt is None:  # No weight is left, and the shares were chosen with the term of the training texts.
+        return replace(model, vectors=vectors)
     return replace(model, vectors=vectors, sparse=add_label_texts(job, learnt, model.label_text_share))

@@ -87,8 +87,8 @@ def choose_sparse_and_shares(job: Job, parts: Parts, candidates: Candidates, neg
     label_text_C = match_label_texts(job, candidates)
     tried = []
     for sparse in learn_sparse_terms(job, negatives_NS):
-        if sparse is not None:
-            parts = replace(parts, sparse=sparse.classifier.logits(candidates, job.held.bags))
+        logits_C = None if sparse is None else sparse.classifier.logits(candidates, job.held.bags)
+        parts = replace(parts, sparse=logits_C)
         choice = _choose_shares(job, parts, label_text_C, candidates, weights_L)
         tried.append(replace(choice, sparse=sparse))
         cost = 0.0 if sparse is None or sparse.cost is None else sparse.cost

@@ -161,6 +161,15 @@ class Run:
         # rounded, and an uninterrupted run must continue with the same arrays as a resumed one.
         return _load(path)
 
+    def result(self, stage: str) -> Arrays | None:
+        """Return what a stage saved, mapped from its file; None if it saved nothing.
+
+        Raises:
+            RunError: the saved file is damaged.
+        """
+        path = self._path(stage)
+        return _load(path) if path.exists() else None
+
     def once_rows(
         self, stage: str, shape: tuple[int, int], blocks: Callable[[], Iterable[NDArray[np.int32]]]
     ) -> NDArray[np.int32]:

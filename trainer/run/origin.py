@@ -9,6 +9,7 @@ from typing import Self
 import numpy as np
 
 from astec.export.artifact.manifest import Frozen
+from astec.export.readers import AS_FOUND, ReadOptions
 from astec.trainer.data.training_data import TrainingData
 from astec.trainer.settings.config import TrainerConfig
 from astec.trainer.settings.config_file import dump_config
@@ -17,7 +18,8 @@ from astec.trainer.settings.config_file import dump_config
 class Fingerprint(Frozen):
     """The identity of the data: numbers of texts, and the SHA-256 of labels, vocabulary and featurised texts.
 
-    Settings and data decide which texts are held out; `valid_texts` says how many are of a validation file.
+    Settings and data decide which texts are held out; `valid_texts` says how many are of a validation file. `clicks`
+    are those of joined rows, 0 if none were joined.
     """
 
     texts: int
@@ -25,6 +27,7 @@ class Fingerprint(Frozen):
     vocabulary: str
     examples: str
     valid_texts: int = 0
+    clicks: float = 0
 
     @classmethod
     def of(cls, data: TrainingData) -> Self:
@@ -39,6 +42,7 @@ class Fingerprint(Frozen):
             vocabulary=data.featurizer.vocabulary_sha256(),
             examples=examples.hexdigest(),
             valid_texts=data.num_valid_texts,
+            clicks=0 if data.traffic is None else data.traffic.clicks,
         )
 
     def difference(self, now: Fingerprint) -> str | None:
@@ -55,22 +59,28 @@ class Origin(Frozen):
     """The data and options that a run was begun with.
 
     Attributes:
-        data: absolute path of the training data.
+        data: absolute path or address of the training data.
         skip_bad_lines: True if malformed lines were left out.
         device: the device as the user named it, such as auto.
         save_minutes: minutes between saves of the state of a module under way.
         tensorboard: True if TensorBoard's curves are written.
         settings: SHA-256 of the settings.
         fingerprint: the identity of the data.
+        reading: what the user said about the data's files.
+        warm_start: absolute path of the run that it started from; None: it started from nothing.
+        warm_start_version: the version of that run's checkpoint.
     """
 
-    data: Path
+    data: str
     skip_bad_lines: bool
     device: str
     save_minutes: float
     tensorboard: bool
     settings: str
     fingerprint: Fingerprint
+    reading: ReadOptions = AS_FOUND
+    warm_start: Path | None = None
+    warm_start_version: str | None = None
 
     def has_settings(self, config: TrainerConfig) -> bool:
         """Return True if the run was begun with these settings."""

@@ -78,6 +78,21 @@ class LabelsSection(Section):
     )
 
 
+class ClicksSection(Section):
+    """Weights of pairs of text and label in the data, such as their clicks."""
+
+    weighting: Literal["log", "linear", "none"] = Field(
+        "log",
+        description="what a pair with n clicks weighs in the loss, the votes and the centroids. log: log2(1 + n), so "
+        "that a few texts with most of the traffic do not outweigh all others; linear: n; none: 1, clicks are not used",
+    )
+    join: bool | Literal["auto"] = Field(
+        "auto",
+        description="join rows of the same text, and add up their clicks; false: each row is a text of its own. auto: "
+        "if a row has clicks other than 1",
+    )
+
+
 class ModelSection(Section):
     """The encoder (paper, section 4)."""
 
@@ -399,6 +414,7 @@ class TrainerConfig(Section):
     )
     featurizer: FeaturizerSection = FeaturizerSection()
     labels: LabelsSection = LabelsSection()
+    clicks: ClicksSection = ClicksSection()
     encoder: SerializeAsAny[EncoderSection] = EncoderSection()
     model: ModelSection = ModelSection()
     surrogate: SurrogateSection = SurrogateSection()

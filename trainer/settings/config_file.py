@@ -21,14 +21,19 @@ from astec.trainer.settings.listing import all_settings
 _RETIRED_GRAPH_SETTINGS = ("m", "ef_construction", "ef_search")
 
 
-def load_config(path: Path | None, overrides: Sequence[str]) -> TrainerConfig:
+def load_config(path: Path | None, overrides: Sequence[str], defaults: TrainerConfig | None = None) -> TrainerConfig:
     """Read the settings: the defaults, changed by the TOML file, then by `section.key=value` overrides (TOML values).
+
+    Args:
+        path: the TOML file.
+        overrides: of the file.
+        defaults: settings in place of the program's defaults.
 
     Raises:
         ConfigError: an unreadable file, an unknown key or a value out of range.
     """
     # A section is validated as a whole: to change one setting of a graph, the others need their defaults beside it.
-    settings = TrainerConfig().model_dump()
+    settings = (defaults or TrainerConfig()).model_dump()
     if path is not None:
         try:
             _merge(settings, _without_retired(tomllib.loads(path.read_text("utf-8"))))

@@ -15,7 +15,7 @@ from scipy.sparse import csr_matrix
 from astec.trainer.data.examples import Texts
 from astec.trainer.encoders.encoder import Encoder
 from astec.trainer.numerics.device import seeded
-from astec.trainer.parallel.world import Mesh, SplitArrays
+from astec.trainer.parallel.world import Arrays, Mesh, SplitArrays
 from astec.trainer.run.folder import Run
 from astec.trainer.settings.config import TrainerConfig
 from astec.trainer.training.features import EncodedFeatures
@@ -25,25 +25,37 @@ from astec.trainer.training.task import Labels
 _STREAM = 1
 
 
+def joint_lesson(
+    encoder: Encoder, texts: Texts, labels: Labels, held: tuple[Texts, csr_matrix], start: Arrays | None = None
+) -> Lesson:
+    """Make the lesson of an encoder that learns, too.
+
+    Args:
+        encoder: is trained in place.
+        texts: to learn from.
+        labels: of the texts.
+        held: held-out texts and their labels [R, L], whose precision is recorded after every epoch.
+        start: residual and classifiers to start from; None: random ones.
+    """
+    held_texts, held_labels_RL = held
+    probe = ProbeTexts(lambda: encoder.represent(held_texts), held_labels_RL)
+    return Lesson(EncodedFeatures(encoder, texts), labels, probe, start)
+
+
 def learn_jointly(
     name: Literal["surrogate", "extreme"],
     encoder: Encoder,
-    texts: Texts,
-    labels: Labels,
-    held: tuple[Texts, csr_matrix],
+    lesson: Lesson,
     config: TrainerConfig,
     seed: int,
     run: Run,
 ) -> SplitArrays:
-    """Train the encoder, in place, a residual and classifiers of labels.
+    """Train the encoder, in place, a residual and classifiers of labels, on what `joint_lesson` made.
 
-    The schedule is that of the module `name`. Several processes split the texts of a batch. Precision on `held`,
-    held-out texts and their labels [R, L], is recorded after every epoch. The result is that of `learn`.
+    The schedule is that of the module `name`. Several processes split the texts of a batch. The result is that of
+    `learn`.
 
     Raises:
         DivergedError: the loss became NaN or infinite.
     """
-    held_texts, held_labels_RL = held
-    probe = ProbeTexts(lambda: encoder.represent(held_texts), held_labels_RL)
-    lesson = Lesson(EncodedFeatures(encoder, texts), labels, probe)
     return learn(name, encoder, lesson, seeded(seed, _STREAM), Mesh(texts=run.world), config, seed, run)

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from astec.trainer.numerics.row_table import RowTable
 from astec.trainer.parallel.world import ALONE, World
+from astec.trainer.training.pair_weights import BatchWeights
 
 _INITIAL_ROWS = 1 << 16
 
@@ -111,7 +112,11 @@ def _xavier_uniform(num_rows: int, dim: int, owners: World, generator: torch.Gen
 
 
 def one_vs_all_loss(
-    logits_BU: Tensor, positive_rows_P: Tensor, positive_columns_P: Tensor, num_texts: int | None = None
+    logits_BU: Tensor,
+    positive_rows_P: Tensor,
+    positive_columns_P: Tensor,
+    num_texts: int | None = None,
+    weights: BatchWeights | None = None,
 ) -> Tensor:
     """Return the mean over the batch of sum_l log(1 + exp(-y_l w_l . x)), the paper's equation (1), a scalar.
 
@@ -121,24 +126,48 @@ def one_vs_all_loss(
         positive_columns_P: the column in `logits_BU` of each positive pair.
         num_texts: texts of the whole batch, if `logits_BU` has only some of them: the loss is then their part of the
             mean. None: the texts of `logits_BU`.
+        weights: of pairs and texts. A pair that weighs less than its text is right in that share of the text's weight,
+            and wrong in the rest. None: all are 1.
     """
-    losses: Tensor = _OneVsAllLoss.apply(logits_BU, positive_rows_P, positive_columns_P)  # type: ignore[no-untyped-call]
+    pairs = (positive_rows_P, positive_columns_P)
+    losses: Tensor = _OneVsAllLoss.apply(logits_BU, *pairs, *(weights or (None, None)))  # type: ignore[no-untyped-call]
     return losses / (len(logits_BU) if num_texts is None else num_texts)
 
 
 class _OneVsAllLoss(torch.autograd.Function):
-    """Sums the losses, and writes their gradient sigmoid(z) - y once: B x U is by far the largest array of a step."""
+    """Sums the losses, and writes their gradient once: B x U is by far the largest array of a step.
+
+    A text of weight m with a pair of weight w has the loss m log(1 + exp(z)) - w z, and the gradient m sigmoid(z) - w.
+    """
 
     @staticmethod
-    def forward(ctx: FunctionCtx, logits_BU: Tensor, rows_P: Tensor, columns_P: Tensor) -> Tensor:
-        ctx.save_for_backward(logits_BU, rows_P, columns_P)
+    def forward(
+        ctx: FunctionCtx,
+        logits_BU: Tensor,
+        rows_P: Tensor,
+        columns_P: Tensor,
+        weights_P: Tensor | None,
+        weights_B: Tensor | None,
+    ) -> Tensor:
+        weights = [tensor for tensor in (weights_P, weights_B) if tensor is not None]
+        ctx.save_for_backward(logits_BU, rows_P, columns_P, *weights)
         wide = torch.promote_types(logits_BU.dtype, torch.float32)
-        positives = logits_BU[rows_P, columns_P].sum(dtype=wide)
-        return functional.softplus(logits_BU).sum(dtype=wide) - positives
+        positives_P, losses_BU = logits_BU[rows_P, columns_P], functional.softplus(logits_BU)
+        if weights_P is None or weights_B is None:
+            return losses_BU.sum(dtype=wide) - positives_P.sum(dtype=wide)
+        return losses_BU.sum(dim=1, dtype=wide) @ weights_B.to(wide) - positives_P.to(wide) @ weights_P.to(wide)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401 - torch's own type lacks it
-        logits_BU, rows_P, columns_P = ctx.saved_tensors
+    def backward(
+        ctx: Any,  # noqa: ANN401 - torch's own type lacks it
+        gradient: Tensor,
+    ) -> tuple[Tensor, None, None, None, None]:
+        logits_BU, rows_P, columns_P, *weights = ctx.saved_tensors
         gradient_BU = torch.sigmoid(logits_BU)
-        gradient_BU[rows_P, columns_P] -= 1
-        return gradient_BU.mul_(gradient), None, None
+        if weights:
+            weights_P, weights_B = (tensor.to(gradient_BU.dtype) for tensor in weights)
+            gradient_BU *= weights_B[:, None]
+            gradient_BU[rows_P, columns_P] -= weights_P
+        else:
+            gradient_BU[rows_P, columns_P] -= 1
+        return gradient_BU.mul_(gradient), None, None, None, None

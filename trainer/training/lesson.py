@@ -18,7 +18,7 @@ from scipy.sparse import csr_matrix
 
 from astec.export.artifact.shortlist.candidates import Candidates
 from astec.trainer.encoders.encoder import Encoder
-from astec.trainer.parallel.world import Mesh, SplitArrays
+from astec.trainer.parallel.world import Arrays, Mesh, SplitArrays
 from astec.trainer.run.folder import Run
 from astec.trainer.settings.config import ExtremeSection, RerankerSection, SurrogateSection, TrainerConfig
 from astec.trainer.training.features import Features
@@ -52,11 +52,13 @@ class Lesson:
         features: v of the N texts; an encoder that they come from learns, too.
         labels: the labels that each batch of texts is scored against.
         probe: held-out texts.
+        start: residual and classifiers to start from, as `take_over` returns them; None: random ones.
     """
 
     features: Features
     labels: Labels
     probe: ProbeTexts
+    start: Arrays | None = None
 
 
 def learn(
@@ -90,6 +92,8 @@ def learn(
     section: SurrogateSection | ExtremeSection | RerankerSection = getattr(config, name)
     probe, features, labels = lesson.probe, lesson.features, lesson.labels
     task = OneVsAllTask(name, features, labels, encoder.dim, config.model, generator, encoder.device, mesh)
+    if lesson.start is not None:
+        task.start_from(lesson.start)
 
     def measure() -> dict[str, float]:
         return task.precision(probe.represent(), probe.labels, probe.candidates)

@@ -25,10 +25,11 @@ from torch.nn import functional
 from astec.export.artifact.shortlist.candidates import Candidates
 from astec.trainer.numerics.device import product_dtype, to_device
 from astec.trainer.numerics.row_table import RowTable
-from astec.trainer.parallel.world import ONE_PROCESS, LabelSample, Mesh, SplitArrays, SplitRows
+from astec.trainer.parallel.world import ONE_PROCESS, Arrays, LabelSample, Mesh, SplitArrays, SplitRows
 from astec.trainer.settings.config import ModelSection
 from astec.trainer.training.features import Features
 from astec.trainer.training.layers import Classifier, Residual, one_vs_all_loss
+from astec.trainer.training.pair_weights import BatchWeights, PairWeights
 from astec.trainer.training.probe import progress_metrics
 
 
@@ -53,6 +54,8 @@ class Labels(Protocol):
     num_labels: int
     prior: float
     """The share of all text-label pairs that are positive."""
+    weights: PairWeights | None
+    """The weights of the positive pairs, in the order of the texts' labels; None: all are 1."""
 
     def begin(self, epoch: int) -> None:
         """Get ready for the batches of an epoch."""
@@ -68,11 +71,12 @@ class AllLabels:
     """Scores every text against every label.
 
     Args:
-        labels_NL: the positive pairs.
+        labels_NL: the positive pairs, and their weights.
+        texts_N: the weights of the texts, by default those of their heaviest pairs.
     """
 
-    def __init__(self, labels_NL: csr_matrix) -> None:
-        self._labels_NL = labels_NL
+    def __init__(self, labels_NL: csr_matrix, texts_N: NDArray[np.float32] | None = None) -> None:
+        self._labels_NL, self.weights = labels_NL, PairWeights.of(labels_NL, texts_N)
         num_texts, self.num_labels = labels_NL.shape
         self.prior = labels_NL.nnz / (num_texts * self.num_labels)
 
@@ -94,6 +98,7 @@ class TaskBatch:
         features: the input of `Features.encode`.
         labels: rows [U] of the classifiers, or None for all.
         rows, columns: the positive pairs [P], as positions among the encoded texts and among `labels`.
+        weights: of these pairs and of the encoded texts; None: all are 1.
     """
 
     num_texts: int
@@ -101,6 +106,7 @@ class TaskBatch:
     labels: Tensor | None
     rows: Tensor
     columns: Tensor
+    weights: BatchWeights | None = None
 
 
 class OneVsAllTask:
@@ -139,6 +145,13 @@ class OneVsAllTask:
         """N."""
         return self._features.num_texts
 
+    def start_from(self, arrays: Arrays) -> None:
+        """Start from a residual and classifiers of all labels, in the form of `learnt`."""
+        own = self._mesh.labels.own
+        self.residual.table.weight.copy_(torch.from_numpy(arrays["residuals"][0]))
+        self.classifier.weights.weight.copy_(torch.from_numpy(arrays["classifier"][own]))
+        self.classifier.biases.weight.copy_(torch.from_numpy(arrays["bias"][own, None]))
+
     def begin(self, epoch: int) -> None:
         """Let the labels get ready for the batches of an epoch."""
         self._labels.begin(epoch)
@@ -148,7 +161,8 @@ class OneVsAllTask:
         features = self._features.prepare(*self._mesh.own_texts_first(rows_B))
         sample = self._labels.sample(rows_B, step)
         if isinstance(sample, DeviceSample):
-            return TaskBatch(len(rows_B), features, sample.labels, sample.rows, sample.columns)
+            weights = self._weigh(rows_B, slice(None))
+            return TaskBatch(len(rows_B), features, sample.labels, sample.rows, sample.columns, weights)
         labels, rows, columns = self._mesh.own_pairs(sample)
         return TaskBatch(
             len(rows_B),
@@ -156,6 +170,7 @@ class OneVsAllTask:
             None if labels is None else to_device(labels, self._device),
             to_device(rows, self._device),
             to_device(columns, self._device),
+            self._weigh(rows_B, self._mesh.owns_pairs(sample)),
         )
 
     def step(self, batch: TaskBatch, rate: float) -> Tensor:
@@ -163,7 +178,7 @@ class OneVsAllTask:
         v_BD = self._drop(self._features.encode(batch.features), batch.num_texts)
         x_BD = v_BD + self._drop(self.residual(v_BD), batch.num_texts)
         logits_BU = self.classifier.logits(x_BD, batch.labels)
-        loss = one_vs_all_loss(logits_BU, batch.rows, batch.columns, batch.num_texts)
+        loss = one_vs_all_loss(logits_BU, batch.rows, batch.columns, batch.num_texts, batch.weights)
         loss.backward()  # type: ignore[no-untyped-call]
         loss = loss.detach()
         shared = [table.gradient for table in self._shared_tables().values()]
@@ -207,6 +222,14 @@ class OneVsAllTask:
         self.residual.left.copy_(own["residual.left"])
         for name, table in (self._shared_tables() | self.classifier.tables).items():
             table.restore({key: own[f"{name}.{key}"] for key in table.state()})
+
+    def _weigh(self, rows_B: NDArray[np.int64], own_P: NDArray[np.bool_] | slice) -> BatchWeights | None:
+        """Return the weights of this process's pairs and texts of a batch."""
+        if self._labels.weights is None:
+            return None
+        weights_P, weights_B = self._labels.weights.take(rows_B)
+        own_B = weights_B[self._mesh.texts.own]
+        return BatchWeights(to_device(weights_P[own_P], self._device), to_device(own_B, self._device))
 
     def _drop(self, x_BD: Tensor, num_texts: int) -> Tensor:
         """Apply dropout; a text gets the same mask on any process."""

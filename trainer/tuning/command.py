@@ -11,7 +11,16 @@ import typer
 from rich.table import Table
 
 from astec.export.console import console
-from astec.export.readers import DataError, open_dataset
+from astec.export.readers import DataError, ReadOptions, open_dataset
+from astec.export.readers.command_options import (
+    Delimiter,
+    Encoding,
+    LabelColumn,
+    LabelSeparator,
+    TextColumn,
+    WeightColumn,
+)
+from astec.export.readers.places.remote_path import data_path
 from astec.trainer.failure import fail
 from astec.trainer.settings.config import ConfigError
 from astec.trainer.settings.config_file import load_config, seed_settings
@@ -31,7 +40,13 @@ class MetricOption(StrEnum):
 
 def tune(
     data: Annotated[
-        Path, typer.Argument(help="As of `astec-train train`; a test file is never looked at.", show_default=False)
+        Path,
+        typer.Argument(
+            help="As of `astec-train train`; a test file is never looked at.",
+            parser=data_path,
+            metavar="DATA",
+            show_default=False,
+        ),
     ],
     folder: Annotated[
         Path,
@@ -59,6 +74,12 @@ def tune(
     skip_bad_lines: Annotated[
         bool, typer.Option("--skip-bad-lines", help="Count malformed lines and go on, instead of refusing the file.")
     ] = False,
+    encoding: Encoding = None,
+    text_column: TextColumn = None,
+    label_column: LabelColumn = None,
+    weight_column: WeightColumn = None,
+    label_separator: LabelSeparator = None,
+    delimiter: Delimiter = None,
 ) -> None:
     """Choose the settings that matter most, judged on texts held out of DATA's training file.
 
@@ -78,7 +99,8 @@ def tune(
     try:
         settings, chosen = load_config(config, given), pick_device(device)
         check_folder(folder)
-        dataset, valid = open_dataset(data, "train"), open_validation_file(data, settings.validation)
+        reading = ReadOptions(text_column, label_column, weight_column, label_separator, delimiter, encoding)
+        dataset, valid = open_dataset(data, "train", reading), open_validation_file(data, settings.validation, reading)
         loaded = load_training_data(dataset, settings, skip_bad_lines=skip_bad_lines, valid=valid)
         held = [override.partition("=")[0] for override in given]
         with open_storage(folder) as storage:

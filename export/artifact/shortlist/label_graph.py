@@ -17,7 +17,7 @@ from astec.export.artifact.storage.checked_arrays import require
 
 CENTROIDS_FILE = "centroids.index"
 POINTS_FILE = "points.index"
-POINT_LABELS_FILES = LabelSetFiles("point_labels.indptr.npy", "point_labels.indices.npy")
+POINT_LABELS_FILES = LabelSetFiles("point_labels.indptr.npy", "point_labels.indices.npy", "point_labels.weights.npy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,4 +48,5 @@ class LabelGraph:
 
     def search(self, z_Bd: NDArray[np.float32]) -> Hits:
         """Return the hits of B queries, nearest first, and the labels of all vectors, as `join` takes them."""
-        return (*self.index.search(z_Bd, self.neighbours), self.labels.indptr, self.labels.indices)
+        labels = self.labels
+        return (*self.index.search(z_Bd, self.neighbours), labels.indptr, labels.indices, labels.weights)

@@ -29,7 +29,7 @@ _NO_LIMIT = 2**31  # no query has as many candidates: label ids have 32 bits
 
 
 class Voters(NamedTuple):
-    """The training points near a query, nearest first, and what each adds to the votes of its labels.
+    """The training points near a query, nearest first, and what each adds to the votes of its heaviest labels.
 
     Shapes: `points` int64, `similarities` (cosine) and `votes` float32, all [K]; the votes of all voters add up to 1.
     """
@@ -91,7 +91,8 @@ class Shortlister:
             one_each = LabelSets.one_each(labels)
             centroids = LabelGraph.open(folder / CENTROIDS_FILE, manifest.centroids, one_each, sizes.shortlist_dim)
         if manifest.points is not None:
-            sets = LabelSets.open(folder, POINT_LABELS_FILES, sizes.num_points, sizes.num_labels)
+            count, weighted = sizes.num_points, manifest.point_weights
+            sets = LabelSets.open(folder, POINT_LABELS_FILES, count, sizes.num_labels, weighted=weighted)
             points = LabelGraph.open(folder / POINTS_FILE, manifest.points, sets, sizes.shortlist_dim)
         return cls(centroids, points, representatives, manifest.max_candidates)
 
@@ -113,11 +114,11 @@ class Shortlister:
 
         There are none without an index over points, or where no token of the query is known.
         """
-        hits_1K, similarities_1K, *_ = NO_HITS if self.points is None else self.points.search(z_1d)
+        hits_1K, similarities_1K, indptr, _, weights = NO_HITS if self.points is None else self.points.search(z_1d)
         found_K = hits_1K[0] >= 0 if len(hits_1K) and z_1d.any() else np.zeros(0, np.bool_)
         if not found_K.any():
             return Voters(np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, np.float32))
-        shares_K = vote_shares(hits_1K, similarities_1K)
+        shares_K = vote_shares(hits_1K, similarities_1K, indptr, weights)
         return Voters(hits_1K[0, found_K], similarities_1K[0, found_K], shares_K[found_K])
 
     def similarities(
@@ -131,5 +132,5 @@ class Shortlister:
     def _join_hits(self, z_Bd: NDArray[np.float32], most: int) -> Shortlist:
         centroids = NO_HITS if self.centroids is None else self.centroids.search(z_Bd)
         points = NO_HITS if self.points is None else self.points.search(z_Bd)
-        hits_BK, _, indptr, labels = centroids
+        hits_BK, _, indptr, labels, _ = centroids
         return Shortlist(*join(z_Bd, hits_BK, indptr, labels, *points, most))

@@ -1,7 +1,8 @@
 """The kernels that join the labels of a query's nearest neighbours and count their votes.
 
-A candidate's vote is the share of the nearest training points, weighted by their similarity, that carry the label. The
-votes of a candidate lie between 0 and 1.
+A candidate's vote is the share of the nearest training points, weighted by their similarity, that carry the label.
+Where labels of points have weights, a point weighs as much as its heaviest label, and votes for each label with the
+weight of that label. The votes of a candidate lie between 0 and 1.
 
 Shapes: B queries, K hits of a query in an index, C candidates of all queries together, F candidates of one query,
 d dimensions of the indices, N vectors of an index.
@@ -14,18 +15,20 @@ from numba import njit
 from numpy.typing import NDArray
 
 from astec.export.artifact.kernels.hashing import first_slot
-from astec.export.artifact.kernels.weight_rows import read_only
+from astec.export.artifact.kernels.weight_rows import NO_SCALES, read_only
 
-Hits = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64], NDArray[np.int32]]
-"""Hits int64 [B, K] (-1: none), their similarities float32 [B, K], and the label sets of the index: indptr, indices."""
+Hits = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
+"""Hits int64 [B, K] (-1: none), their similarities float32 [B, K], and the label sets of the index: indptr, indices and
+weights."""
 
 NO_HITS: Hits = (
     np.empty((0, 0), np.int64),
     np.empty((0, 0), np.float32),
     read_only(np.zeros(1, np.int64)),
     read_only(np.empty(0, np.int32)),
+    NO_SCALES,
 )
-NO_CENTROIDS = (NO_HITS[0], *NO_HITS[2:])
+NO_CENTROIDS = (NO_HITS[0], *NO_HITS[2:4])
 """The arguments of `join` for the label representatives, where these are not searched."""
 
 _HIGHEST_VOTE_BITS = int(np.float32(1).view(np.int32))
@@ -41,6 +44,7 @@ def join(
     point_similarities_BK: NDArray[np.float32],
     point_indptr: NDArray[np.int64],
     point_labels: NDArray[np.int32],
+    point_weights: NDArray[np.float32],
     most: int,
 ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int64]]:
     """Collect the labels of each query's hits, each once, and keep the `most` with the highest votes.
@@ -69,14 +73,15 @@ def join(
                 if hit >= 0:
                     for i in range(centroid_indptr[hit], centroid_indptr[hit + 1]):
                         _, size = _put(centroid_labels[i], query, owners, positions, labels, size)
-            total = _total_weight(query, point_hits_BK, point_similarities_BK)
+            total = _total_weight(query, point_hits_BK, point_similarities_BK, point_indptr, point_weights)
             for k in range(_width(point_hits_BK)):
                 hit = point_hits_BK[query, k]
                 if hit >= 0:
                     share = _weight(point_similarities_BK[query, k]) / total
                     for i in range(point_indptr[hit], point_indptr[hit + 1]):
                         at, size = _put(point_labels[i], query, owners, positions, labels, size)
-                        votes[at] = min(votes[at] + share, np.float32(1))
+                        vote = share * point_weights[i] if len(point_weights) else share
+                        votes[at] = min(votes[at] + vote, np.float32(1))
             begin = offsets[query]
             if size - begin > most:
                 size = begin + keep_best(labels[begin:size], votes[begin:size], most)
@@ -159,23 +164,45 @@ def _weight(similarity: np.float32) -> np.float32:
 
 
 @njit(cache=True, nogil=True)
-def _total_weight(query: int, hits_BK: NDArray[np.int64], similarities_BK: NDArray[np.float32]) -> np.float32:
+def _total_weight(
+    query: int,
+    hits_BK: NDArray[np.int64],
+    similarities_BK: NDArray[np.float32],
+    indptr: NDArray[np.int64],
+    weights: NDArray[np.float32],
+) -> np.float32:
     """Return the sum of the weights of a query's hits."""
     total = np.float32(0)
     for k in range(_width(hits_BK)):
         if hits_BK[query, k] >= 0:
-            total += _weight(similarities_BK[query, k])
+            total += _weight(similarities_BK[query, k]) * _heaviest(hits_BK[query, k], indptr, weights)
     return total
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _heaviest(hit: int, indptr: NDArray[np.int64], weights: NDArray[np.float32]) -> np.float32:
+    """Return the weight of the heaviest label of a point; 1 where labels have no weights, or the point no label."""
+    if not len(weights) or indptr[hit] == indptr[hit + 1]:
+        return np.float32(1)
+    heaviest = np.float32(0)
+    for i in range(indptr[hit], indptr[hit + 1]):
+        heaviest = max(heaviest, weights[i])
+    return heaviest
+
+
 @njit(cache=True, nogil=True)
-def vote_shares(hits_1K: NDArray[np.int64], similarities_1K: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return what each hit of a single query adds to the votes of its labels, float32 [K]; 0 where there is no hit."""
-    total = _total_weight(0, hits_1K, similarities_1K)
+def vote_shares(
+    hits_1K: NDArray[np.int64],
+    similarities_1K: NDArray[np.float32],
+    indptr: NDArray[np.int64],
+    weights: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """Return what each hit of a single query adds to the votes of its heaviest labels, float32 [K]; 0 without a hit."""
+    total = _total_weight(0, hits_1K, similarities_1K, indptr, weights)
     shares_K = np.zeros(hits_1K.shape[1], np.float32)
     for k in range(len(shares_K)):
         if hits_1K[0, k] >= 0:
-            shares_K[k] = _weight(similarities_1K[0, k]) / total
+            shares_K[k] = _weight(similarities_1K[0, k]) * _heaviest(hits_1K[0, k], indptr, weights) / total
     return shares_K
 
 

@@ -8,18 +8,23 @@ from typing import Final
 
 from astec.export.readers.errors import DataError
 
-_USUAL_NAMES: Final = ("query", "text")
+USUAL_NAMES: Final = ("query", "text")
 
 
 def choose_column(path: Path, names: Sequence[str], wanted: str | None) -> int:
-    """Return the position of the column `wanted`; where it is None, of `query`, of `text` or of the first column.
+    """Return the position of the column `wanted`; where it is None, of `query`, of `text` or of the only column.
 
     Raises:
-        DataError: no column has the name `wanted`.
+        DataError: no column has the name `wanted`; or it is None, and none of several columns has a usual name.
     """
-    if wanted is None:
-        return next((names.index(usual) for usual in _USUAL_NAMES if usual in names), 0)
-    if wanted not in names:
-        problem = f"no column {wanted!r} (columns: {', '.join(map(repr, names))})"
-        raise DataError(path, None, problem, "Pass one of them as --column")
-    return names.index(wanted)
+    shown = ", ".join(map(repr, names))
+    if wanted is not None:
+        if wanted not in names:
+            raise DataError(path, None, f"no column {wanted!r} (columns: {shown})", "Pass one of them as --column")
+        return names.index(wanted)
+    plain = [name.strip().lower() for name in names]
+    usual = next((plain.index(name) for name in USUAL_NAMES if name in plain), None)
+    if usual is None and len(names) > 1:
+        problem = f"none of the columns is called query or text (columns: {shown})"
+        raise DataError(path, None, problem, "Pass the one that holds the queries as --column")
+    return usual or 0

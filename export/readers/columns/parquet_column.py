@@ -6,15 +6,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from astec.export.console import Advance
 from astec.export.readers.columns.column_choice import choose_column
+from astec.export.readers.columns.parquet_types import holds_text
 from astec.export.readers.errors import DataError
 from astec.export.readers.magic_bytes import begins_with
+from astec.export.readers.places.remote_path import RemotePath
+from astec.export.readers.streams.stored_file import stored, stored_bytes
 
 if TYPE_CHECKING:
-    from pyarrow import RecordBatch
+    from pyarrow import RecordBatch, Schema
 
 _MAGIC: Final = b"PAR1"
 _BATCH_ROWS: Final = 8192
@@ -40,15 +43,11 @@ class ParquetColumn:
             DataError: there is no such column, it does not hold strings, the file is damaged, or pyarrow is not
                 installed.
         """
-        with readable_parquet(path):
-            import pyarrow.parquet
-            import pyarrow.types
-
-            schema = pyarrow.parquet.read_schema(path)
-            field = schema.field(choose_column(path, schema.names, column))
-            if not (pyarrow.types.is_string(field.type) or pyarrow.types.is_large_string(field.type)):
-                problem = f"column {field.name!r} holds {field.type}, not strings"
-                raise DataError(path, None, problem, "Pass another as --column, or convert it")
+        schema = parquet_schema(path)
+        field = schema.field(choose_column(path, schema.names, column))
+        if not holds_text(field.type):
+            problem = f"column {field.name!r} holds {field.type}, not strings"
+            raise DataError(path, None, problem, "Pass another as --column, or convert it")
         return cls(path, field.name)
 
     def queries(self, advance: Advance) -> Iterator[str]:
@@ -60,6 +59,18 @@ class ParquetColumn:
         for batch in parquet_batches(self.path, advance, [self.name]):
             for text in batch.column(0).to_pylist():
                 yield "" if text is None else text.strip()
+
+
+def parquet_schema(path: Path) -> Schema:
+    """Return the names and types of the columns of a Parquet file.
+
+    Raises:
+        DataError: the file is damaged, or pyarrow is not installed.
+    """
+    with readable_parquet(path):
+        import pyarrow.parquet
+
+        return pyarrow.parquet.read_schema(_source(path))
 
 
 def parquet_batches(path: Path, advance: Advance, columns: Sequence[str] | None = None) -> Iterator[RecordBatch]:
@@ -76,11 +87,16 @@ def parquet_batches(path: Path, advance: Advance, columns: Sequence[str] | None 
     with readable_parquet(path):
         import pyarrow.parquet
 
-        size_bytes = path.stat().st_size
-        with pyarrow.parquet.ParquetFile(path, pre_buffer=False) as file:
+        size_bytes = stored_bytes(path)
+        with pyarrow.parquet.ParquetFile(_source(path), pre_buffer=False) as file:
             for batch in file.iter_batches(_BATCH_ROWS, columns=columns, use_threads=False):
                 yield batch
                 advance(size_bytes * len(batch) // file.metadata.num_rows)
+
+
+def _source(path: Path) -> Path | BinaryIO:
+    """Return what pyarrow opens: a local path by itself or its copy, a remote one as a stream."""
+    return path.open("rb") if isinstance(path, RemotePath) else stored(path)
 
 
 @contextmanager

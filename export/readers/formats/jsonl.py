@@ -1,4 +1,8 @@
-"""JSON Lines: `{"text": "red shoes", "labels": ["shoes", "red shoes sale"]}`; other keys are ignored."""
+"""JSON Lines: `{"text": "red shoes", "labels": ["shoes", "red shoes sale"]}`.
+
+The clicks of a pair are the value of its label, `{"labels": {"shoes": 12}}`, or one of `"weights": [12, 3]`; those of
+all pairs of a row are its `clicks`, `count`, `counts` or `weight`. Other keys are noticed.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,9 @@ import json
 from typing import Any, Final
 
 from astec.export.readers.errors import BadLineError
-from astec.export.readers.row import Row, distinct_labels
+from astec.export.readers.lines import check_no_nul
+from astec.export.readers.notices import Notices
+from astec.export.readers.row import Row, check_weight, distinct_labels, tuple_of_weights, weighted_labels
 
 _JSON_TYPES: Final[dict[type, str]] = {
     dict: "an object",
@@ -16,30 +22,48 @@ _JSON_TYPES: Final[dict[type, str]] = {
     type(None): "null",
 }
 _EXAMPLE: Final = '{"text": ..., "labels": [...]}'
+_COUNT_KEYS: Final = ("clicks", "count", "counts", "weight")
+KNOWN_KEYS: Final = frozenset({"text", "labels", "weights", *_COUNT_KEYS})
+_MOST_SHOWN_KEYS: Final = 5
 
 
-def parse_row(line: str) -> Row:
-    """Read the text and labels of one line.
+def parse_row(line: str, notices: Notices) -> Row:
+    """Read the text and labels of one line, and their weights; keys that are not understood are given to `notices`.
+
+    The weights of single pairs count before one of the row, which may be their sum.
 
     Raises:
-        BadLineError: the line is not a JSON object, or has no `text` and `labels` of the right types.
+        BadLineError: the line is not a JSON object, or has no `text` and `labels` of the right types, or a weight that
+            is no number above 0.
     """
     record = parse_object(line)
     text = _text(record)
-    labels = _labels(record)
-    if "\\u" in line:  # a decoded line can hold half a character only as an escape
+    weights: tuple[float, ...] | None = None
+    if isinstance(record.get("labels"), dict) or "weights" in record:
+        labels, weights = _weighed_labels(record)
+    else:
+        labels = _labels(record)
+        if len(record) > 2:
+            weights = tuple_of_weights([_row_weight(record)] * len(labels))
+    if "\\u" in line:  # a decoded line can hold half a character or a NUL only as an escape
         check_encodable(text, *labels)
-    return Row(text, labels)
+    if len(record) > 2:
+        notices.unknown_keys(_unread_keys(record))
+    return Row(text, labels, weights)
 
 
-def parse_query(line: str) -> str:
-    """Read the text of one line; its labels are ignored.
+def parse_query(line: str, notices: Notices) -> str:
+    """Read the text of one line; its labels are ignored, and other keys are given to `notices`.
 
     Raises:
         BadLineError: the line is not a JSON object, or has no `text` that is a string.
     """
-    text = _text(parse_object(line))
-    check_encodable(text)
+    record = parse_object(line)
+    text = _text(record)
+    if "\\u" in line:
+        check_encodable(text)
+    if len(record) > 1 + ("labels" in record):
+        notices.unknown_keys([key for key in record if key not in KNOWN_KEYS])
     return text
 
 
@@ -77,6 +101,42 @@ def _labels(record: dict[str, Any]) -> tuple[str, ...]:
         return distinct_labels([_label_text(label) for label in labels])
 
 
+def _weighed_labels(record: dict[str, Any]) -> tuple[tuple[str, ...], tuple[float, ...] | None]:
+    """Return the labels and weights of a row that has a weight for each label."""
+    labels, weights = record.get("labels"), record.get("weights")
+    if isinstance(labels, dict):
+        if "weights" in record:
+            raise BadLineError('"labels" holds weights already, so that "weights" cannot be used')
+        return weighted_labels(labels, [_weight(value, f"the weight of {key!r}") for key, value in labels.items()])
+    names = [_label_text(label) for label in labels] if isinstance(labels, list) else _labels(record)
+    if not isinstance(weights, list):
+        raise BadLineError(_mistyped("weights", record, "a list of numbers"))
+    if len(weights) != len(names):
+        raise BadLineError(f'"weights" holds {len(weights)} numbers for {len(names)} labels')
+    return weighted_labels(names, [_weight(weight, 'a number in "weights"') for weight in weights])
+
+
+def _unread_keys(record: dict[str, Any]) -> list[str]:
+    """Return the keys that are not read; of several counts of a row, the first of `_COUNT_KEYS` is read."""
+    further_counts = [key for key in _COUNT_KEYS if key in record][1:]
+    return [key for key in record if key not in KNOWN_KEYS or key in further_counts]
+
+
+def _row_weight(record: dict[str, Any]) -> float:
+    """Return the weight of all pairs of a row; 1 where it has none."""
+    key = next(filter(record.__contains__, _COUNT_KEYS), None)
+    return 1.0 if key is None else _weight(record[key], f'"{key}"')
+
+
+def _weight(value: object, what: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise BadLineError(f"{what} is {type_name(value)}, not a number")
+    try:
+        return check_weight(float(value), what)
+    except OverflowError:  # an integer of hundreds of digits
+        raise BadLineError(f"{what} is too large for a weight") from None
+
+
 def _label_text(label: object) -> str:
     if isinstance(label, str):
         return label
@@ -87,7 +147,8 @@ def _label_text(label: object) -> str:
 
 def _mistyped(key: str, record: dict[str, Any], expected: str) -> str:
     if key not in record:
-        return f'"{key}" is missing'
+        shown = ", ".join(f'"{name[:40]}"' for name in list(record)[:_MOST_SHOWN_KEYS])
+        return f'"{key}" is missing{f" (the line has {shown})" if shown else ""}'
     return f'"{key}" is {type_name(record[key])}, not {expected}'
 
 
@@ -97,12 +158,13 @@ def type_name(value: object) -> str:
 
 
 def check_encodable(*texts: str) -> None:
-    """Check that the texts can be encoded as UTF-8.
+    """Check that the texts can be encoded as UTF-8, and hold no NUL.
 
     Raises:
-        BadLineError: a text holds half a character (a lone surrogate).
+        BadLineError: a text holds half a character (a lone surrogate), or a NUL.
     """
     for text in texts:
+        check_no_nul(text)
         try:
             text.encode()
         except UnicodeEncodeError as error:

@@ -14,9 +14,14 @@ from astec.export.artifact.text.bags import Bag, Query
 from astec.export.console import Advance
 from astec.export.readers.dataset import BadLine, Dataset
 from astec.export.readers.errors import BadLineError, DataError
+from astec.export.readers.formats.label_cell import LabelSplitter
 from astec.export.readers.lines import decode_line, read_lines
 from astec.export.readers.magic_bytes import begins_with
-from astec.export.readers.row import Row, distinct_labels
+from astec.export.readers.notices import Notices
+from astec.export.readers.read_options import AS_FOUND, ReadOptions
+from astec.export.readers.row import Row
+from astec.export.readers.streams.compression import find_beside
+from astec.export.readers.streams.stored_file import stored
 
 _MAGIC: Final = b"\x93NUMPY"
 
@@ -40,7 +45,7 @@ class Vectors:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._rows_NF = map_array(path)
+            self._rows_NF = map_array(stored(path))
         except ValueError as error:
             raise DataError(path, None, str(error), _REMEDY) from None
         if self._rows_NF.dtype.kind != "f" or self._rows_NF.ndim != 2 or not self._rows_NF.size:
@@ -84,26 +89,29 @@ class NpyDataset(Dataset):
     format_name = "npy"
     query_kind = "bag"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, options: ReadOptions = AS_FOUND) -> None:
         self._vectors = Vectors(path)
+        self._encoding, self._notices = options.encoding, Notices()
+        self._splitter = LabelSplitter(options.label_separator, self._notices)
         self.num_features = self._vectors.num_features
         self.paths = (path, _labels_beside(path))
 
     def _entries(self, advance: Advance) -> Iterator[Row | BadLine]:
         labels_path = self.paths[1]
         num_rows, num_lines = len(self._vectors), 0
-        for row, line in enumerate(read_lines(labels_path, advance)):
+        for row, line in enumerate(read_lines(labels_path, advance, self._encoding)):
             num_lines += 1
             if row < num_rows:
                 yield self._row(row, line)
         if num_lines != num_rows:  # No line can be skipped: it is unknown which labels belong to which vector.
             problem = f"there are {num_lines} lines of labels and {num_rows} vectors"
             raise DataError(labels_path, num_lines, problem, "Write both files again")
+        self._notices.say(labels_path)
 
     def _row(self, row: int, line: bytes) -> Row | BadLine:
         path, labels_path = self.paths
         try:
-            labels = distinct_labels(decode_line(line).split(";"))
+            labels = self._splitter.split(decode_line(line))
         except BadLineError as error:
             return BadLine(labels_path, row + 1, str(error))
         try:
@@ -117,8 +125,8 @@ _REMEDY = "Write it with numpy.save, as an array of floats [rows, features]"
 
 def _labels_beside(path: Path) -> Path:
     stem = path.name.removesuffix(".npy")
-    for name in (f"{stem}_labels.txt", f"{stem}_labels.txt.gz"):
-        if path.with_name(name).is_file():
-            return path.with_name(name)
+    labels = find_beside(path, f"{stem}_labels.txt")
+    if labels is not None:
+        return labels
     problem = f"{stem}_labels.txt, the labels of its rows, is missing"
     raise DataError(path, None, problem, "Put it beside, a line label;label for each row")

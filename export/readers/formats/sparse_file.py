@@ -32,26 +32,28 @@ class SparseFile:
 
     path: Path
     counts: tuple[int, ...]
+    encoding: str | None = None
 
     @classmethod
-    def open(cls, path: Path, columns: str) -> SparseFile:
+    def open(cls, path: Path, columns: str, encoding: str | None = None) -> SparseFile:
         """Read the header.
 
         Args:
             path: the file.
             columns: the names of the counts, such as "rows features labels".
+            encoding: of the file; None for UTF-8, or what a byte order mark says.
 
         Raises:
             DataError: the first line is not such a header.
         """
         try:
-            counts = parse_header(decode_line(next(read_lines(path), b"")))
+            counts = parse_header(decode_line(next(read_lines(path, encoding=encoding), b"")))
         except BadLineError:
             counts = ()
         if len(counts) != len(columns.split()):
             remedy = "Pass a file of the extreme classification repository as it is published"
             raise DataError(path, 1, f'the header "{columns}" (whole numbers) is missing', remedy)
-        return cls(path, counts)
+        return cls(path, counts, encoding)
 
     def lines(self, advance: Advance | None = None) -> Iterator[tuple[int, bytes]]:
         """Yield the line number and the bytes of every row; a blank line is a row without entries.
@@ -60,7 +62,7 @@ class SparseFile:
             RowCountError: the header gives another number of rows; raised after the last row.
         """
         number, num_rows = 1, self.counts[0]
-        lines = enumerate(read_lines(self.path, advance), 1)
+        lines = enumerate(read_lines(self.path, advance, self.encoding), 1)
         next(lines)
         for number, line in lines:
             if number <= num_rows + 1:

@@ -31,6 +31,19 @@ def looks_like_row(line: str) -> bool:
     return _looks_like_row(line) is not None
 
 
+def largest_ids(line: str) -> tuple[int, int] | None:
+    """Return the largest label id and feature id of `3,17 12:0.5 37:1.25`, -1 where there is none; None for no row."""
+    if not _looks_like_row(line):
+        return None
+    first, _, rest = line.strip().partition(" ")
+    labels, features = ("", line) if ":" in first else (first, rest)
+    try:
+        ids = [int(pair.partition(":")[0]) for pair in features.split()]
+        return max(map(int, filter(None, labels.split(","))), default=-1), max(ids, default=-1)
+    except ValueError:  # an id of over 4300 digits
+        return None
+
+
 def parse_row(line: str, size: int, noun: str) -> tuple[list[int], list[float]]:
     """Read the ids and values of one row.
 

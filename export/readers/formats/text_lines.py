@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
 from astec.export.console import Advance
 from astec.export.readers.dataset import BadLine, Dataset
 from astec.export.readers.errors import BadLineError
 from astec.export.readers.formats import fasttext, jsonl, tsv
+from astec.export.readers.formats.header import Header, find_header
+from astec.export.readers.formats.label_cell import LabelSplitter
 from astec.export.readers.lines import decode_line, read_lines
+from astec.export.readers.notices import Notices, say
+from astec.export.readers.read_options import AS_FOUND, ReadOptions
 from astec.export.readers.row import Row
 
 TextFormatName = Literal["jsonl", "tsv", "fasttext"]
@@ -25,24 +29,41 @@ class TextFormat:
     parse_query: Callable[[str], str]
 
 
-TEXT_FORMATS: Final[dict[TextFormatName, TextFormat]] = {
-    "jsonl": TextFormat(jsonl.parse_row, jsonl.parse_query),
-    "tsv": TextFormat(tsv.parse_row, tsv.parse_query),
-    "fasttext": TextFormat(fasttext.parse_row, fasttext.parse_query),
-}
+def text_format(
+    name: TextFormatName, options: ReadOptions, notices: Notices, header: Header | None = None
+) -> TextFormat:
+    """Return the parsers of a format.
+
+    Args:
+        name: the format.
+        options: may name what separates the labels of TSV.
+        notices: gets what the parsers notice.
+        header: the order of the fields of TSV.
+    """
+    if name == "jsonl":
+        return TextFormat(lambda line: jsonl.parse_row(line, notices), lambda line: jsonl.parse_query(line, notices))
+    if name == "fasttext":
+        return TextFormat(fasttext.parse_row, fasttext.parse_query)
+    splitter = LabelSplitter(options.label_separator, notices)
+    return TextFormat(tsv.row_parser(splitter, header or tsv.WITHOUT_HEADER), tsv.parse_query)
 
 
 class TextDataset(Dataset):
     """Rows of JSON Lines, TSV or fastText."""
 
-    def __init__(self, path: Path, format_name: TextFormatName) -> None:
+    def __init__(self, path: Path, format_name: TextFormatName, options: ReadOptions = AS_FOUND) -> None:
         self.format_name = format_name
         self.paths = (path,)
-        self._parse = TEXT_FORMATS[format_name].parse_row
+        self._encoding, self._notices = options.encoding, Notices()
+        self._header = _find_header(path, options.encoding) if format_name == "tsv" else None
+        self._parse = text_format(format_name, options, self._notices, self._header).parse_row
 
     def _entries(self, advance: Advance) -> Iterator[Row | BadLine]:
         (path,) = self.paths
-        for number, line in enumerate(read_lines(path, advance), 1):
+        lines = enumerate(read_lines(path, advance, self._encoding), 1)
+        if self._header is not None:
+            next(line for _, line in lines if line.strip())
+        for number, line in lines:
             if not line.strip(b" "):
                 continue
             entry: Row | BadLine
@@ -51,3 +72,13 @@ class TextDataset(Dataset):
             except BadLineError as error:
                 entry = BadLine(path, number, str(error))
             yield entry
+        self._notices.say(path)
+
+
+def _find_header(path: Path, encoding: str | None) -> Header | None:
+    """Return the header of a TSV file, and say so; None if its first line is a row."""
+    first = next(filter(bytes.strip, read_lines(path, encoding=encoding))).decode(errors="replace")
+    header = find_header(first.split("\t"))
+    if header is not None:
+        say(path, f"the first line, {first!r}, is taken as a header, not as a row")
+    return header

@@ -2,7 +2,7 @@
 
 Old: one file, header `rows features labels`, rows `3,17 12:0.5 37:1.25` (label ids, then features).
 New: two files in step, `trn_X_Xf.txt` of features and `trn_X_Y.txt` of labels, each with header `rows columns` and rows
-`12:0.5 37:1.25`. In both, `Xf.txt` and `Y.txt` beside them name features and labels.
+`12:0.5 37:1.25`. The values of labels are weights. In both, `Xf.txt` and `Y.txt` beside them name features and labels.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from astec.export.readers.formats.id_names import read_names_beside
 from astec.export.readers.formats.sparse_file import RowCountError, SparseFile
 from astec.export.readers.formats.sparse_row import MAX_FEATURES, check_ids, parse_bag, parse_row, shortened
 from astec.export.readers.lines import decode_line
-from astec.export.readers.row import Row, distinct_labels
+from astec.export.readers.row import Row, check_weight, distinct_labels, tuple_of_weights
+from astec.export.readers.streams.compression import find_beside, plain_name
 
 OLD_HEADER: Final = "rows features labels"
 NEW_HEADER: Final = "rows columns"
@@ -33,14 +34,14 @@ class XcDataset(Dataset):
     query_kind = "bag"
     num_features: int
 
-    def __init__(self, path: Path, num_features: int, num_labels: int) -> None:
+    def __init__(self, path: Path, num_features: int, num_labels: int, encoding: str | None) -> None:
         if num_features > MAX_FEATURES:
             problem = f"the header counts {num_features} features, more than {MAX_FEATURES}"
             raise DataError(path, 1, problem, "Renumber the features that occur")
         self.num_features = num_features
         self.num_labels = num_labels
-        self.feature_names = read_names_beside(path, "Xf", num_features)
-        self.label_names = read_names_beside(path, "Y", num_labels)
+        self.feature_names = read_names_beside(path, "Xf", num_features, encoding)
+        self.label_names = read_names_beside(path, "Y", num_labels, encoding)
 
     def _entries(self, advance: Advance) -> Iterator[Row | BadLine]:
         try:
@@ -65,11 +66,11 @@ class OldXcDataset(XcDataset):
 
     format_name = "xc-old"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, encoding: str | None = None) -> None:
         self.paths = (path,)
-        self._file = SparseFile.open(path, OLD_HEADER)
+        self._file = SparseFile.open(path, OLD_HEADER, encoding)
         _, num_features, num_labels = self._file.counts
-        super().__init__(path, num_features, num_labels)
+        super().__init__(path, num_features, num_labels, encoding)
 
     def _sparse_rows(self, advance: Advance) -> Iterator[Row | BadLine]:
         for number, line in self._file.lines(advance):
@@ -89,15 +90,15 @@ class NewXcDataset(XcDataset):
 
     format_name = "xc-new"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, encoding: str | None = None) -> None:
         self.paths = (path, _label_half(path))
-        self._features, self._labels = (SparseFile.open(half, NEW_HEADER) for half in self.paths)
+        self._features, self._labels = (SparseFile.open(half, NEW_HEADER, encoding) for half in self.paths)
         num_rows, num_features = self._features.counts
         num_label_rows, num_labels = self._labels.counts
         if num_rows != num_label_rows:
             problem = f"the header counts {num_label_rows} rows, that of {path.name} {num_rows}"
             raise DataError(self._labels.path, 1, problem, "Use two files of the same data set and split")
-        super().__init__(path, num_features, num_labels)
+        super().__init__(path, num_features, num_labels, encoding)
 
     def _sparse_rows(self, advance: Advance) -> Iterator[Row | BadLine]:
         pairs = zip(self._features.lines(advance), self._labels.lines(advance), strict=True)
@@ -109,11 +110,12 @@ class NewXcDataset(XcDataset):
         try:
             bag = parse_bag(decode_line(features), self.num_features)
             path = self._labels.path
-            label_ids, relevances = parse_row(decode_line(labels), self.num_labels, "label")
+            label_ids, values = parse_row(decode_line(labels), self.num_labels, "label")
+            relevant = {label: value for label, value in zip(label_ids, values, strict=True) if value > 0}
+            weights = [check_weight(value, f"the value of label id {label}") for label, value in relevant.items()]
         except BadLineError as error:
             return BadLine(path, number, str(error))
-        relevant = [i for i, relevance in zip(label_ids, relevances, strict=True) if relevance > 0]
-        return Row(bag, self._label_texts(relevant))
+        return Row(bag, self._label_texts(list(relevant)), tuple_of_weights(weights))
 
 
 def split_labels(line: str) -> tuple[str, str]:
@@ -135,8 +137,7 @@ def _label_half(path: Path) -> Path:
         raise DataError(
             path, None, problem, "Pass the feature half trn_X_Xf.txt with trn_X_Y.txt beside it, or the folder"
         )
-    plain = name.removesuffix(".gz")
-    for candidate in (path.with_name(name), path.with_name(plain), path.with_name(plain + ".gz")):
-        if candidate.is_file():
-            return candidate
+    half = path.with_name(name) if path.with_name(name).is_file() else find_beside(path, plain_name(name))
+    if half is not None:
+        return half
     raise DataError(path, None, f"{name}, its label half, is missing", "Put the label half beside it")

@@ -21,6 +21,8 @@ from astec.export.artifact.store import Artifact
 from astec.export.artifact.text.bags import Query, QueryKindError
 from astec.export.console import console
 from astec.export.readers import DataError, open_queries
+from astec.export.readers.read_options import AS_FOUND, ReadOptions
+from astec.export.readers.streams.stored_file import is_piped, named_input, stored
 from astec.server.engine.predictor import Predictor, Rankings
 from astec.server.engine.ranking_json import NO_PROBABILITIES
 from astec.server.engine.warmup import warm_predictor
@@ -52,15 +54,23 @@ def texts_source(texts: list[str]) -> QuerySource:
     return QuerySource(lambda: texts, {"texts": texts})
 
 
-def file_source(path: Path, column: str | None) -> QuerySource:
-    """Return a source that reads a file with `open_queries`; once the file changes, it is a different source.
+def file_source(path: Path, column: str | None, options: ReadOptions = AS_FOUND) -> QuerySource:
+    """Return a source that reads a file or pipe with `open_queries`; once the content changes, it is a different one.
 
     Raises:
+        DataError: It is a terminal or another device.
         OSError: There is no such file.
     """
-    status = path.stat()
-    identity = {"input": str(path.resolve()), "input size": status.st_size, "input time": status.st_mtime_ns}
-    return QuerySource(partial(open_queries, path, column=column), identity | {"column": column})
+    path = named_input(path)
+    said = {"column": column, "delimiter": options.delimiter, "encoding": options.encoding}
+    if is_piped(path):
+        identity: dict[str, object] = {"input": "a pipe", "input content": sha256_of(stored(path))}
+    else:
+        status = path.stat()
+        identity = {"input": str(path.resolve()), "input size": status.st_size, "input time": status.st_mtime_ns}
+    # What is not said is left out, so that a run which an older version began is continued.
+    said = {name: value for name, value in said.items() if value is not None or name == "column"}
+    return QuerySource(partial(open_queries, path, column=column, options=options), identity | said)
 
 
 class ScoringJob:

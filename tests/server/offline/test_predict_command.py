@@ -209,3 +209,32 @@ print("bounded")
 def test_no_more_is_read_than_is_soon_scored() -> None:
     done = subprocess.run([sys.executable, "-c", READ_AHEAD], capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.stdout == "bounded\n", done.stderr
+
+
+def test_queries_from_stdin_are_answered_and_continued_like_those_of_a_file(
+    demo_artifact: Path, texts: list[str], tmp_path: Path
+) -> None:
+    content = "\n".join(texts) + "\n"
+    (tmp_path / "q.txt").write_text(content)
+    expected, _ = run(demo_artifact, "--input", tmp_path / "q.txt", "--workers", 1)
+    for name, arguments in (("-", ()), ("/dev/stdin", ("--output", tmp_path / "a.jsonl"))):
+        command = [sys.executable, "-m", "astec.server.offline.predict", str(demo_artifact), "--input", name]
+        piped = subprocess.run(
+            [*command, *map(str, arguments), "--workers", "1"],
+            input=content,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=True,
+        )
+        answers = (tmp_path / "a.jsonl").read_text() if arguments else piped.stdout
+        assert answers == expected
+
+
+def test_a_table_of_semicolons_in_another_encoding_is_scored_by_its_column(demo_artifact: Path, tmp_path: Path) -> None:
+    (tmp_path / "q.csv").write_bytes("Nr;Suchbegriff\n1;schöne Schuhe, rot\n".encode("cp1252"))
+    arguments = "--input", tmp_path / "q.csv", "--encoding", "cp1252"
+    _, stderr = run(demo_artifact, *arguments, code=2)
+    assert "Pass the one that holds the queries as --column" in stderr
+    stdout, _ = run(demo_artifact, *arguments, "--column", "Suchbegriff", "--delimiter", ";")
+    assert json.loads(stdout)["query"] == "schöne Schuhe, rot"

@@ -128,3 +128,33 @@ def test_texts_without_candidates_are_no_obstacle() -> None:
 def test_the_same_seed_gives_the_same_fit() -> None:
     made_up = MadeUp({"classifier": 1.0, "votes": 1.0})
     assert made_up.fit() == made_up.fit()
+
+
+def test_texts_and_hits_count_by_their_weights() -> None:
+    relevant_RL = csr_matrix(np.array([[4, 1, 0], [0, 0, 3]], np.float32))
+    labels_C = np.array([0, 1, 2, 1, 2], np.int32)
+    scores_C = np.array([1, 3, 2, 0, 1], np.float32)
+    candidates = Candidates(labels_C, scores_C, scores_C, np.array([0, 3, 5]))
+    judge = CandidateJudge(candidates, relevant_RL, np.array([1.0, 2.0, 4.0]))
+    assert judge.hits.tolist() == [1, 0.25, 0, 0, 1]
+    assert judge.gains.tolist() == [1, 0.5, 0, 0, 4]
+    figures = judge.figures(scores_C)
+    assert judge.worth.tolist() == [4, 4, 4, 3, 3]
+    assert figures["P@1"] == pytest.approx(100 * (1 + 3) / (4 + 3))
+    assert figures["PSP@1"] == pytest.approx(100 * (1 * 2 + 3 * 4) / (4 * 1 + 3 * 4))
+
+
+def test_parts_that_follow_the_clicks_are_kept() -> None:
+    """Two labels of each text are relevant: votes tell which one has the clicks, the classifier prefers the other."""
+    size = 200
+    heavy_R = np.arange(size) % 2
+    clicks_RL = np.where(np.arange(2) == heavy_R[:, None], 9, 1).astype(np.float32)
+    relevant_RL = csr_matrix(np.hstack([clicks_RL, np.zeros((size, 2), np.float32)]))
+    heavy_C = np.hstack([clicks_RL > 1, np.zeros((size, 2))]).astype(np.float32).ravel()
+    relevant_C = (relevant_RL.toarray() > 0).astype(np.float32).ravel()
+    parts = Parts(classifier=relevant_C - 0.5 * heavy_C, similarity=np.zeros_like(heavy_C), votes=heavy_C)
+    labels_C = np.tile(np.arange(4, dtype=np.int32), size)
+    candidates = Candidates(labels_C, parts.similarity, parts.votes, 4 * np.arange(size + 1))
+    shares = fit_mix(parts, None, candidates, relevant_RL, np.ones(4), PSP_WEIGHT, ALL_PARTS, seed=0).shares
+    scores_RC = parts.scores(shares.weights()).reshape(size, 4)
+    assert np.array_equal(scores_RC.argmax(axis=1), heavy_R)

@@ -104,6 +104,18 @@ def test_every_label_reaches_the_optimum_of_its_problem(noisy: Examples, cost: f
         assert best.fun < 0.95 * objective(start, x_NW, y_N, cost)[0], "there is something to learn"
 
 
+def test_a_text_of_weight_two_counts_twice(noisy: Examples) -> None:
+    """The heavy texts are half of those with a label; as negatives they count twice as well."""
+    heavy = np.flatnonzero(np.diff(noisy.labels.indptr))[::2]
+    factors_N1 = np.ones((NUM_TEXTS, 1), np.float32)
+    factors_N1[heavy] = 2
+    weighted = Examples(noisy.bags, csr_matrix(noisy.labels.toarray() * factors_N1))
+    twice = noisy.take(np.concatenate([np.arange(NUM_TEXTS), heavy]))
+    one, other, plain = (dense(learn(examples, EXACT)) for examples in (weighted, twice, noisy))
+    assert np.abs(plain - other).max() > 0.1
+    assert np.abs(one - other).max() < 0.01
+
+
 def test_separable_texts_are_on_their_side_of_every_label() -> None:
     """Text n has token n % 5, which only its label has, and a token that all texts have."""
     labels_N = np.arange(NUM_TEXTS) % 5

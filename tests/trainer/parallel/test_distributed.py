@@ -162,15 +162,20 @@ def test_every_pair_of_a_batch_belongs_to_one_process() -> None:
         mesh = Mesh(World(text_rank, 3), World(label_rank, 4))
         texts, num_own = mesh.own_texts_first(rows_B)
         assert sorted(texts) == rows_B.tolist()
-        own_U, rows_P, columns_P = mesh.own_pairs((labels_U, pairs[:, 0], pairs[:, 1]))
+        sample = (labels_U, pairs[:, 0], pairs[:, 1])
+        own_U, rows_P, columns_P = mesh.own_pairs(sample)
         assert own_U is not None
+        owned = pairs[mesh.owns_pairs(sample)]
+        assert texts[:num_own][rows_P].tolist() == rows_B[owned[:, 0]].tolist()
         found += zip(texts[:num_own][rows_P], (own_U * 4 + label_rank)[columns_P], strict=True)
     assert sorted(found) == sorted(zip(rows_B[pairs[:, 0]], labels_U[pairs[:, 1]], strict=True))
 
 
 def test_all_labels_are_split_by_their_columns() -> None:
     columns_P = np.array([0, 1, 5, 8, 2])
-    labels_U, rows_P, own_P = Mesh(labels=World(2, 3)).own_pairs((None, np.arange(5), columns_P))
+    mesh, sample = Mesh(labels=World(2, 3)), (None, np.arange(5), columns_P)
+    labels_U, rows_P, own_P = mesh.own_pairs(sample)
+    assert np.flatnonzero(mesh.owns_pairs(sample)).tolist() == [2, 3, 4]
     assert (labels_U, rows_P.tolist(), own_P.tolist()) == (None, [2, 3, 4], [1, 2, 0])
 
 

@@ -18,7 +18,7 @@ from astec.trainer.settings.config import TrainerConfig
 from astec.trainer.settings.config_file import load_config
 
 ORIGIN = Origin(
-    data=Path("/data/train.jsonl"),
+    data="/data/train.jsonl",
     skip_bad_lines=True,
     device="cpu",
     save_minutes=2.5,

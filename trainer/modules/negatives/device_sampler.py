@@ -21,6 +21,7 @@ from astec.trainer.modules.negatives.shared_sampler import SharedSampler
 from astec.trainer.numerics.device import is_accelerator, to_device
 from astec.trainer.parallel.world import World
 from astec.trainer.settings.config import ShortlistSection
+from astec.trainer.training.pair_weights import PairWeights
 from astec.trainer.training.task import DeviceSample
 
 
@@ -40,7 +41,7 @@ def sampler_for(
     Args:
         device: where the labels are scored.
         world: the processes that train together.
-        labels_NL: the positive pairs.
+        labels_NL: the positive pairs, and their weights.
         negatives_NS: the hard negatives of each text, -1 where it has fewer; None on all processes but the first.
         settings: numbers of random negatives of a text and of labels of a batch.
         seed: of the random numbers.
@@ -60,7 +61,7 @@ class DeviceSampler:
     other from a random label on.
 
     Args:
-        labels_NL: the positive pairs.
+        labels_NL: the positive pairs, and their weights.
         negatives_NS: the hard negatives of each text, -1 where it has fewer.
         settings: numbers of random negatives of a text and of labels of a batch.
         seed: of the random numbers.
@@ -81,6 +82,7 @@ class DeviceSampler:
         self._settings, self._seed, self._device = settings, seed, device
         num_texts, self.num_labels = labels_NL.shape
         self.prior = labels_NL.nnz / (num_texts * self.num_labels)
+        self.weights = PairWeights.of(labels_NL)
 
     def begin(self, epoch: int) -> None:
         """Do nothing: the negatives are the same in every epoch."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from astec.trainer.settings.config import ShortlistSection
+from astec.trainer.training.pair_weights import PairWeights
 
 # The labels of a batch are filled up to a multiple with further random negatives: torch keeps a kernel for every shape
 # of a product, so that there should be few shapes, not one for each batch.
@@ -25,7 +26,7 @@ class LabelSampler:
     fit takes a part of each text's, others in every batch.
 
     Args:
-        labels_NL: the positive pairs.
+        labels_NL: the positive pairs, and their weights.
         negatives_NS: hard negatives of each text, -1 where it has fewer.
         settings: numbers of random negatives of a text and of labels of a batch.
         seed: of the random numbers.
@@ -40,6 +41,7 @@ class LabelSampler:
         self._settings, self._seed = settings, seed
         num_texts, self.num_labels = labels_NL.shape
         self.prior = labels_NL.nnz / (num_texts * self.num_labels)
+        self.weights = PairWeights.of(labels_NL)
         self._columns = np.full(self.num_labels, -1, np.int64)
 
     def begin(self, epoch: int) -> None:

@@ -18,6 +18,7 @@ from astec.trainer.modules.negatives.search_vectors import SearchVectors
 from astec.trainer.parallel.world import LabelSample
 from astec.trainer.run.folder import Run
 from astec.trainer.settings.config import ShortlistSection
+from astec.trainer.training.pair_weights import PairWeights
 from astec.trainer.training.task import DeviceSample, Labels
 
 
@@ -38,6 +39,7 @@ class RebuiltSampler:
         self._train, self._encoder, self._settings, self._seed, self._run = train, encoder, settings, seed, run
         num_texts, self.num_labels = train.labels.shape
         self.prior = train.labels.nnz / (num_texts * self.num_labels)
+        self.weights = PairWeights.of(train.labels)
         self._mined_at, self._sampler = -1, self._sampler_of(np.empty((num_texts, 0), np.int32))
 
     def begin(self, epoch: int) -> None:

@@ -24,7 +24,8 @@ def label_representatives(
     """Return the representatives mu [L', D] in label order, and the label of each, [L'].
 
     A label has the mean of the v of its texts (their sum: cosine similarity ignores the length), and if it is one of
-    the `head_labels` most frequent labels also the centres of k-means over them.
+    the `head_labels` most frequent labels also the centres of k-means over them. Texts count by the weights of their
+    pairs with the label, the entries of `labels_NL`.
     """
     labels_LN = labels_NL.T.tocsr()
     means_LD = np.asarray(labels_LN @ v_ND, np.float32)
@@ -33,9 +34,10 @@ def label_representatives(
     if not settings.head_labels:
         return means_LD, labels[0]
     for label in by_frequency[: settings.head_labels].tolist():
-        texts = labels_LN.indices[labels_LN.indptr[label] : labels_LN.indptr[label + 1]]
+        pairs = slice(labels_LN.indptr[label], labels_LN.indptr[label + 1])
         generator = np.random.default_rng((seed, label))
-        centres_KD = _centres(v_ND, texts, settings.representatives_per_head, generator)
+        texts_n, weights_n = labels_LN.indices[pairs], labels_LN.data[pairs]
+        centres_KD = _centres(v_ND, texts_n, weights_n, settings.representatives_per_head, generator)
         vectors.append(centres_KD)
         labels.append(np.full(len(centres_KD), label, np.int32))
     all_labels = np.concatenate(labels)
@@ -44,38 +46,52 @@ def label_representatives(
 
 
 def _centres(
-    v_ND: NDArray[np.float32], texts: NDArray[np.int32], most: int, generator: np.random.Generator
+    v_ND: NDArray[np.float32],
+    texts_n: NDArray[np.int32],
+    weights_n: NDArray[np.float32],
+    most: int,
+    generator: np.random.Generator,
 ) -> NDArray[np.float32]:
     """Return k-means centres of some texts, none where the texts are too few."""
-    if len(texts) > _MAX_TEXTS:
-        texts = np.sort(generator.choice(texts, _MAX_TEXTS, replace=False))
-    points_nD = v_ND[texts]
-    points_nD = points_nD[points_nD.any(axis=1)]
+    if len(texts_n) > _MAX_TEXTS:
+        chosen = np.sort(generator.choice(len(texts_n), _MAX_TEXTS, replace=False))
+        texts_n, weights_n = texts_n[chosen], weights_n[chosen]
+    points_nD = v_ND[texts_n]
+    known_n = points_nD.any(axis=1)
+    points_nD, weights_n = points_nD[known_n], weights_n[known_n]
     count = min(most, len(points_nD) // _TEXTS_PER_REPRESENTATIVE)
     if count <= 1:  # the mean is there already
         return np.empty((0, v_ND.shape[1]), np.float32)
     points_nD /= np.linalg.norm(points_nD, axis=1, keepdims=True)
-    return spherical_k_means(points_nD, count, generator)
+    return spherical_k_means(points_nD, count, generator, weights_n)
 
 
 def spherical_k_means(
-    points_nD: NDArray[np.float32], count: int, generator: np.random.Generator
+    points_nD: NDArray[np.float32],
+    count: int,
+    generator: np.random.Generator,
+    weights_n: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Cluster unit vectors by cosine similarity with Lloyd's algorithm, starting from distinct points.
+
+    Args:
+        points_nD: the vectors.
+        count: the most centres.
+        generator: of the points to start from.
+        weights_n: of the vectors in the centres, by default 1 each.
 
     Returns:
         Unit centres [K, D], fewer than `count` where clusters became empty.
     """
     centres_KD = points_nD[generator.choice(len(points_nD), count, replace=False)]
     nearest = np.full(len(points_nD), -1)
+    weights_n = np.ones(len(points_nD), np.float32) if weights_n is None else weights_n
     for _ in range(_ITERATIONS):
         previous, nearest = nearest, nearest_centres(points_nD, centres_KD)
         if (nearest == previous).all():
             break
         used, nearest = np.unique(nearest, return_inverse=True)
-        members_Kn = csr_matrix(
-            (np.ones(len(nearest), np.float32), (nearest, np.arange(len(nearest)))), shape=(len(used), len(nearest))
-        )
+        members_Kn = csr_matrix((weights_n, (nearest, np.arange(len(nearest)))), shape=(len(used), len(nearest)))
         centres_KD = unit_rows(np.asarray(members_Kn @ points_nD))
     return centres_KD
 

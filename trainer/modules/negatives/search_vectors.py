@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from astec.export.artifact.index.base import NeighbourIndex, unit_rows
-from astec.export.artifact.labels.label_sets import LabelSets
+from astec.export.artifact.kernels.weight_rows import read_only
+from astec.export.artifact.labels.label_sets import NO_WEIGHTS, LabelSets
 from astec.export.artifact.shortlist.label_graph import LabelGraph
 from astec.export.artifact.shortlist.representatives import Representatives
 from astec.export.artifact.shortlist.shortlister import Shortlister
@@ -23,6 +24,7 @@ from astec.trainer.modules.negatives.clustered_index import ClusteredIndex
 from astec.trainer.modules.negatives.exact_index import ExactIndex
 from astec.trainer.modules.negatives.representatives import label_representatives
 from astec.trainer.settings.config import ShortlistSection
+from astec.trainer.training.pair_weights import PairWeights
 
 MOST_SEARCHED_EXACTLY = 100_000
 """On a CPU, more vectors than these are searched in clusters when negatives are mined."""
@@ -50,10 +52,18 @@ class SearchVectors:
     def of(
         cls, v_ND: NDArray[np.float32], labels_NL: csr_matrix, settings: ShortlistSection, seed: int
     ) -> SearchVectors:
-        """Make the vectors of some texts with representations v and these labels; the seed is that of k-means."""
+        """Make the vectors of some texts with representations v and these labels; the seed is that of k-means.
+
+        The entries of `labels_NL` weigh the texts in the representatives and in the votes.
+        """
         centroids, centroid_labels = label_representatives(v_ND, labels_NL, settings, seed)
         centroids = unit_rows(centroids)  # frees the means before the points are computed
-        point_labels = LabelSets(labels_NL.indptr.astype(np.int64), labels_NL.indices.astype(np.int32, copy=False))
+        weights = PairWeights.of(labels_NL)
+        point_labels = LabelSets(
+            labels_NL.indptr.astype(np.int64),
+            labels_NL.indices.astype(np.int32, copy=False),
+            NO_WEIGHTS if weights is None else read_only(weights.pairs),
+        )
         return cls(centroids, centroid_labels, unit_rows(v_ND), point_labels, labels_NL.shape[1])
 
     def shortlister(self, settings: ShortlistSection, device: torch.device) -> Shortlister:

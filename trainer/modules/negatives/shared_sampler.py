@@ -14,6 +14,7 @@ from scipy.sparse import csr_matrix
 from astec.trainer.modules.negatives.label_sampler import LabelSampler
 from astec.trainer.parallel.world import Arrays, LabelSample, World
 from astec.trainer.settings.config import ShortlistSection
+from astec.trainer.training.pair_weights import PairWeights
 
 
 class SharedSampler:
@@ -21,7 +22,7 @@ class SharedSampler:
 
     Args:
         world: the processes that train together.
-        labels_NL: the positive pairs.
+        labels_NL: the positive pairs, and their weights.
         negatives_NS: hard negatives of each text, -1 where it has fewer, which may be mapped; None on all processes
             but the first.
         settings: numbers of random negatives of a text and of labels of a batch.
@@ -38,6 +39,7 @@ class SharedSampler:
     ) -> None:
         num_texts, self.num_labels = labels_NL.shape
         self.prior = labels_NL.nnz / (num_texts * self.num_labels)
+        self.weights = PairWeights.of(labels_NL)
         # Batches are sampled on another thread, while the steps before them exchange gradients.
         self._world = world.apart()
         self._sampler = None if negatives_NS is None else LabelSampler(labels_NL, negatives_NS, settings, seed)

@@ -13,6 +13,7 @@ from astec.trainer.data.examples import Examples
 from astec.trainer.modules.surrogate.clustering import cluster_labels, label_centroids
 from astec.trainer.modules.surrogate.correlation import label_correlation, smooth_centroids
 from astec.trainer.settings.config import SurrogateSection
+from astec.trainer.training.pair_weights import text_weights
 
 # Above this many labels, clusters have at least `labels_per_cluster` labels: a rare label alone has too few texts to
 # teach tokens their meaning, and embeddings would only memorise them. Below, telling labels apart is worth more.
@@ -30,16 +31,26 @@ def surrogate_membership(train: Examples, num_features: int, settings: Surrogate
     if settings.method == "labels":
         return _most_frequent(train, settings.num_clusters)
     if settings.method == "hashed":
-        return _membership(hash_labels(train.labels.shape[1], settings.num_clusters, seed))
-    return _membership(_clusters(train, num_features, settings, seed))
+        return membership_of(hash_labels(train.labels.shape[1], settings.num_clusters, seed))
+    return membership_of(_clusters(train, num_features, settings, seed))
 
 
 def surrogate_labels(labels_NL: csr_matrix, membership_LK: csr_matrix) -> csr_matrix:
-    """Return the meta-labels of each text, which its labels belong to, sparse [N, K] of ones."""
+    """Return the meta-labels of each text, which its labels belong to, sparse [N, K] of weights.
+
+    A meta-label weighs as much as its labels of the text together, but never more than the text.
+    """
     meta_NK = (labels_NL @ membership_LK).tocsr()
     meta_NK.sort_indices()
-    meta_NK.data[:] = 1
+    np.minimum(meta_NK.data, np.repeat(text_weights(labels_NL), np.diff(meta_NK.indptr)), out=meta_NK.data)
     return meta_NK
+
+
+def most_clusters(num_labels: int, settings: SurrogateSection) -> int:
+    """Return an upper bound of the number of clusters; with at least as many as labels, each label is its own."""
+    if num_labels > FEW_LABELS:
+        return min(settings.num_clusters, num_labels // settings.labels_per_cluster)
+    return settings.num_clusters
 
 
 def hash_labels(num_labels: int, num_buckets: int, seed: int) -> NDArray[np.int64]:
@@ -53,9 +64,7 @@ def hash_labels(num_labels: int, num_buckets: int, seed: int) -> NDArray[np.int6
 
 def _clusters(train: Examples, num_features: int, settings: SurrogateSection, seed: int) -> NDArray[np.int64]:
     num_labels = train.labels.shape[1]
-    num_clusters = settings.num_clusters
-    if num_labels > FEW_LABELS:
-        num_clusters = min(num_clusters, num_labels // settings.labels_per_cluster)
+    num_clusters = most_clusters(num_labels, settings)
     if num_clusters >= num_labels:
         return np.arange(num_labels)
     centroids_LV = label_centroids(train.features(num_features), train.labels)
@@ -72,7 +81,8 @@ def _most_frequent(train: Examples, num_selected: int) -> csr_matrix:
     return csr_matrix(pairs, shape=(train.labels.shape[1], len(selected)))
 
 
-def _membership(groups_L: NDArray[np.int64]) -> csr_matrix:
+def membership_of(groups_L: NDArray[np.int64]) -> csr_matrix:
+    """Return the group of each label as a sparse matrix of ones, [L, K]."""
     num_labels = len(groups_L)
     pairs = (np.ones(num_labels, np.float32), (np.arange(num_labels), groups_L))
     return csr_matrix(pairs, shape=(num_labels, int(groups_L.max()) + 1))

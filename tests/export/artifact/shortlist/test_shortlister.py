@@ -233,6 +233,20 @@ def test_points_vote_by_the_sixth_powers_of_their_similarities() -> None:
     assert [vote for _, vote in scores] == pytest.approx([1 / 65, 0, 64 / 65])
 
 
+def test_points_vote_by_the_weights_of_their_labels() -> None:
+    """A point weighs as much as its heaviest label, and votes of equally near points are shares of their weights."""
+    labels = read_only(np.array([0, 1, 2], np.int32))
+    sets = LabelSets(read_only(np.array([0, 2, 3])), labels, read_only(np.array([3, 1, 2], np.float32)))
+    index = ExactIndex(np.eye(2, INDEX_DIM, dtype=np.float32), unreachable=0)
+    shortlister = Shortlister(None, LabelGraph(index, sets, neighbours=2), None)
+    z_1d = np.ones((1, INDEX_DIM), np.float32)
+    found = shortlister.shortlist(z_1d)
+    assert dict(zip(found.labels.tolist(), found.votes.tolist(), strict=True)) == pytest.approx(
+        {0: 3 / 5, 1: 1 / 5, 2: 2 / 5}
+    )
+    assert shortlister.voters(z_1d).votes.tolist() == pytest.approx([3 / 5, 2 / 5])
+
+
 def test_without_representatives_nothing_is_similar() -> None:
     candidates = Shortlister(None, axes_of([2, 3]), None).search(*[np.ones((2, INDEX_DIM), np.float32)] * 2)
     assert candidates.labels.tolist() == [2, 3, 2, 3]

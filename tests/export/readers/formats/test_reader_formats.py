@@ -183,7 +183,13 @@ words = st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters=
     lambda word: "__label__" not in word
 )
 texts = st.lists(words, min_size=1, max_size=4).map(" ".join)
-labels = st.lists(words.filter(lambda label: ";" not in label), min_size=1, max_size=3, unique=True)
+# A quote at the start of a label of TSV, and a comma at the end of one of fastText, do not belong to it.
+labels = st.lists(
+    words.filter(lambda label: ";" not in label and label[0] != '"' and label[-1] not in ",|"),
+    min_size=1,
+    max_size=3,
+    unique=True,
+)
 values = st.floats(width=32, allow_nan=False, allow_infinity=False)
 features = st.dictionaries(st.integers(0, 49), values, max_size=5)
 label_ids = st.lists(st.integers(0, 19), max_size=4, unique=True)

@@ -1,0 +1,1 @@
+"""The places of data: parts in folders, and addresses of other machines."""

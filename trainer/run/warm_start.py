@@ -1,0 +1,255 @@
+"""A warm start: what a finished run hands to a new one over newer data.
+
+Tokens and labels are taken over by their text. The checkpoint holds nearly all that is needed; a small file beside it
+holds what the export does not need: the clusters of Module I, their classifiers, and an encoder's further parameters.
+
+Shapes: D dimensions; V tokens, L labels and K clusters of the new run, V', L' and K' of the old one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astec.export.artifact.text.featurizer import Featurizer, TextFeaturizer
+from astec.export.artifact.text.words import word_ids
+from astec.export.model.checkpoint import Checkpoint
+from astec.export.model.checkpoint_folder import (
+    CHECKPOINT_FOLDER,
+    SUMMARY_FILE,
+    CheckpointError,
+    read_checkpoint,
+)
+from astec.trainer.data.training_data import TrainingData
+from astec.trainer.parallel.world import Arrays
+from astec.trainer.run.array_file import map_arrays, write_arrays
+from astec.trainer.run.folder import CONFIG_FILE, RunError
+from astec.trainer.settings.config import ConfigError, TrainerConfig
+from astec.trainer.settings.config_file import load_config
+
+EPOCHS = 2
+"""The epochs of Module I and of Modules III and IV in a warm start, unless settings say otherwise."""
+CONTINUED_FRAMEWORKS = ("deepxml", "deepxml-ova")
+EMBEDDINGS = "embeddings"
+CLUSTER_PREFIX = "surrogate."
+_TOKEN_RULES = ("word_ngrams", "min_char_ngram", "max_char_ngram", "max_chars", "rules")
+
+
+@dataclass(frozen=True, slots=True)
+class LearnerStart:
+    """Where one learner begins.
+
+    Attributes:
+        encoder: the old encoder's embeddings [V', D] and further parameters, by name.
+        dense: old residual, classifiers [L', D] and biases, as `DenseModel.of` takes them.
+        clusters: the same of clusters, and `clusters`, the cluster of each old label, int64 [L']; empty where the old
+            run has none.
+    """
+
+    encoder: Arrays
+    dense: Arrays
+    clusters: Arrays
+
+
+@dataclass(frozen=True, slots=True)
+class WarmStart:
+    """What an old run hands to a new one.
+
+    Attributes:
+        name: of the old run's folder.
+        version: beginning of the SHA-256 of its checkpoint's summary.
+        tokens: the old row of each row of the table of embeddings, int64 [V]; -1: it is new.
+        labels: the old id of each label, int64 [L]; -1: it is new.
+        learners: by the seeds of the new run.
+    """
+
+    name: str
+    version: str
+    tokens: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    learners: dict[int, LearnerStart]
+
+    def summary(self) -> dict[str, str | int]:
+        """Return what the checkpoint and the report of the new run say of it."""
+        return {
+            "warm_start": self.name,
+            "warm_start_version": self.version,
+            "tokens_taken_over": int(np.sum(self.tokens >= 0)),
+            "labels_taken_over": int(np.sum(self.labels >= 0)),
+        }
+
+
+def warm_settings(folder: Path) -> TrainerConfig:
+    """Return the settings of an old run with the epochs of a warm start, the defaults of the new one.
+
+    Raises:
+        RunError: there is no such run, or it has not finished.
+        ConfigError: its settings cannot be read.
+    """
+    _require_finished(folder)
+    old = load_config(folder / CONFIG_FILE, [])
+
+    def shortened(epochs: int, min_steps: int) -> dict[str, int]:
+        fewer = min(epochs, EPOCHS)
+        return {"epochs": fewer, "min_steps": min_steps * fewer // epochs}
+
+    return old.model_copy(
+        update={
+            name: section.model_copy(update=shortened(section.epochs, section.min_steps))
+            for name, section in (("surrogate", old.surrogate), ("extreme", old.extreme))
+        }
+    )
+
+
+class OldRun:
+    """A finished run that a new one with some settings can start from.
+
+    Args:
+        folder: of the old run.
+        settings: of the new run.
+
+    Raises:
+        RunError: there is no such run, it has not finished, or its files are damaged.
+        ConfigError: it has another encoder, other dimensions, other rules of tokens or another number of learners.
+    """
+
+    def __init__(self, folder: Path, settings: TrainerConfig) -> None:
+        _require_finished(folder)
+        self.folder, self._settings = folder, settings
+        self._old = load_config(folder / CONFIG_FILE, [])
+        _require_same(folder, self._old, settings)
+        self.version = sha256((folder / CHECKPOINT_FOLDER / SUMMARY_FILE).read_bytes()).hexdigest()[:12]
+
+    def hand_over(self, data: TrainingData) -> WarmStart:
+        """Read the old model, and find the tokens and labels of `data` in it.
+
+        Raises:
+            RunError: a file is damaged.
+            ConfigError: one run has texts and the other features, or they have different numbers of features.
+        """
+        try:
+            checkpoint = read_checkpoint(self.folder)
+            kept = [map_arrays(path) if path.exists() else {} for path in self._files()]
+        except (CheckpointError, OSError, ValueError) as error:
+            raise RunError(f"--warm-start: {error}") from error
+        settings = self._settings
+        return WarmStart(
+            self.folder.resolve().name,
+            self.version,
+            _rows_of_tokens(checkpoint, data.featurizer, settings.encoder.reads),
+            find_by_text(checkpoint.labels, data.label_texts),
+            {
+                seed: _learner_start(checkpoint, position, len(settings.seeds), arrays)
+                for position, (seed, arrays) in enumerate(zip(settings.seeds, kept, strict=True))
+            },
+        )
+
+    def _files(self) -> list[Path]:
+        return [kept_file(self.folder, seed) for seed in self._old.seeds]
+
+
+def kept_file(folder: Path, seed: int) -> Path:
+    """Return the path of what a run keeps of a learner for a warm start, besides the checkpoint."""
+    return folder / f"warm-start-{seed}.safetensors"
+
+
+def keep_for_warm_start(folder: Path, seed: int, module_one: Arrays) -> None:
+    """Write what a warm start needs of Module I and is not in the checkpoint.
+
+    Args:
+        folder: of the run.
+        seed: of the learner.
+        module_one: the encoder's arrays, and those of the clusters, with `CLUSTER_PREFIX` before their names.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    kept = {name: one for name, one in module_one.items() if name != EMBEDDINGS}
+    if kept:
+        write_arrays(kept_file(folder, seed), kept)
+
+
+def find_by_text(old: Sequence[str], new: Iterable[str]) -> NDArray[np.int64]:
+    """Return the position in `old` of each text of `new`; -1 where it is not there."""
+    positions = {text: position for position, text in enumerate(old)}
+    return np.array([positions.get(text, -1) for text in new], np.int64)
+
+
+def _learner_start(checkpoint: Checkpoint, position: int, count: int, kept: Arrays) -> LearnerStart:
+    """Take one learner out of the joined model, whose logit is the mean of the learners' logits."""
+    model, dim = checkpoint.model, checkpoint.model.dim // count
+    columns = slice(position * dim, (position + 1) * dim)
+    dense = {
+        "residuals": model.residuals[position : position + 1],
+        "classifier": model.classifier[:, columns] * np.float32(count),
+        "bias": model.bias,
+    }
+    further = {name: one for name, one in kept.items() if not name.startswith(CLUSTER_PREFIX)}
+    clusters = {name.removeprefix(CLUSTER_PREFIX): one for name, one in kept.items() if name not in further}
+    return LearnerStart({EMBEDDINGS: model.embeddings[:, columns], **further}, dense, clusters)
+
+
+def _rows_of_tokens(checkpoint: Checkpoint, new: Featurizer, reads: str) -> NDArray[np.int64]:
+    """Return the old row of each row of the table of embeddings."""
+    old = checkpoint.featurizer
+    if isinstance(old, TextFeaturizer) != isinstance(new, TextFeaturizer):
+        forms = ["texts" if isinstance(one, TextFeaturizer) else "features" for one in (old, new)]
+        raise ConfigError(f"--warm-start: the old run reads {forms[0]}, and this data has {forms[1]}")
+    if isinstance(old, TextFeaturizer) and isinstance(new, TextFeaturizer) and reads in ("bag", "words"):
+        if reads == "bag":
+            return find_by_text(old.vocabulary, new.vocabulary)
+        words = [[one.vocabulary[token] for token in word_ids(one).tolist()] for one in (old, new)]
+        return find_by_text(*words)
+    if not isinstance(old, TextFeaturizer) and old.num_features != new.num_features:
+        raise ConfigError(
+            f"--warm-start: the old run has {old.num_features:,} features, and this data has {new.num_features:,}"
+        )
+    return np.arange(len(checkpoint.model.embeddings))  # of ids, or of the pieces of the same tokenizer
+
+
+def _require_finished(folder: Path) -> None:
+    if (folder / CHECKPOINT_FOLDER / SUMMARY_FILE).is_file():
+        return
+    if (folder / CONFIG_FILE).is_file():
+        raise RunError(
+            f"--warm-start {folder}: that run has not finished; finish it with astec-train --resume {folder}, or name "
+            "another"
+        )
+    raise RunError(f"--warm-start {folder}: there is no run in that folder; name the folder of a finished run")
+
+
+def _require_same(folder: Path, old: TrainerConfig, new: TrainerConfig) -> None:
+    """Check that parameters of one run have the same meaning in the other.
+
+    Raises:
+        ConfigError: names the first setting that differs, and both values.
+    """
+    pairs = {f"encoder.{key}": (value, getattr(new.encoder, key, None)) for key, value in old.encoder}
+    pairs = {"encoder.kind": pairs.pop("encoder.kind"), **pairs, "model.dim": (old.model.dim, new.model.dim)}
+    pairs |= {
+        f"featurizer.{rule}": (getattr(old.featurizer, rule), getattr(new.featurizer, rule)) for rule in _TOKEN_RULES
+    }
+    pairs["number of seeds"] = (len(old.seeds), len(new.seeds))
+    for key, (before, now) in pairs.items():
+        if before != now:
+            raise ConfigError(
+                f"--warm-start {folder}: its {key} is {before}, and that of this run is {now}; they must be the same "
+                "for what was learnt to be taken over"
+            )
+    for when, encoder in (("its", old.word_vectors.encoder), ("this run's", new.word_vectors.encoder)):
+        if encoder:
+            raise ConfigError(
+                f"--warm-start {folder}: {when} word_vectors.encoder is {encoder}, and embeddings with word vectors in "
+                "them cannot be learnt on; leave the setting empty, or train without --warm-start"
+            )
+    for when, framework in (("its", old.framework), ("this run's", new.framework)):
+        if framework not in CONTINUED_FRAMEWORKS:
+            raise ConfigError(
+                f"--warm-start {folder}: {when} framework is {framework}, and only those of "
+                f"{' and '.join(CONTINUED_FRAMEWORKS)} can be continued"
+            )
