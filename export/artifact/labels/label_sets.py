@@ -44,6 +44,11 @@ class LabelSets:
         """Make label sets of one label each: thing i has `labels[i]`."""
         return cls(read_only(np.arange(len(labels) + 1, dtype=np.int64)), labels)
 
+    def extended(self, labels: NDArray[np.int32]) -> LabelSets:
+        """Return these label sets and then those of things of one label each."""
+        bounds = self.indptr[-1] + np.arange(1, len(labels) + 1)
+        return LabelSets(np.append(self.indptr, bounds), np.append(self.indices, labels))
+
     @classmethod
     def open(cls, folder: Path, files: LabelSetFiles, count: int, num_labels: int) -> LabelSets:
         """Map the label sets of `count` things.
