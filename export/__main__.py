@@ -18,11 +18,12 @@ from astec.export.console import console
 from astec.export.model.checkpoint import Checkpoint
 from astec.export.model.checkpoint_folder import CheckpointError, read_checkpoint
 from astec.export.packing.added_labels import add_labels as add_labels_to
+from astec.export.packing.label_file import read_labels
 from astec.export.packing.label_table import read_label_metadata
 from astec.export.packing.options import PackOptions
 from astec.export.packing.pack import pack, require_identity, require_point_texts
+from astec.export.packing.removed_labels import remove_labels as remove_labels_from
 from astec.export.packing.verify import VerificationError, VerificationReport
-from astec.export.readers import open_queries
 from astec.export.search.indices import IndexBuilder
 from astec.export.search.plan import SearchSpace, ShortlistKind, ShortlistPlan
 from astec.export.search.tradeoff import choose_plan, judge_int8, score_held_out
@@ -40,6 +41,7 @@ class _Extras(NamedTuple):
     """Data to add to the artifact, and pictures to write."""
 
     added: Path | None
+    removed: Path | None
     label_metadata: Path | None
     training_texts: bool
     plot: Path | None
@@ -151,6 +153,15 @@ def export(
             show_default=False,
         ),
     ] = None,
+    remove_labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of labels of the run to leave out, one text each, with the training points that carry no other.",
+            exists=True,
+            dir_okay=False,
+            show_default=False,
+        ),
+    ] = None,
     label_metadata: Annotated[
         Path | None,
         typer.Option(
@@ -196,7 +207,7 @@ def export(
             max_psp_loss=max_psp_loss,
         )
         named = name or artifact.resolve().name
-        extras = _Extras(add_labels, label_metadata, training_texts, plot, reliability_plot)
+        extras = _Extras(add_labels, remove_labels, label_metadata, training_texts, plot, reliability_plot)
         report = _export(run, artifact, named, version, weights, space, extras)
     except (
         CheckpointError,
@@ -247,6 +258,8 @@ def _export(
         if picture is not None and not picture.absolute().parent.is_dir():
             raise ValueError(f"{picture} cannot be written: there is no folder {picture.parent}; create it first")
     checkpoint = read_checkpoint(run)
+    if extras.removed is not None:
+        checkpoint = _remove_labels(checkpoint, extras.removed)
     if extras.added is not None:
         checkpoint = _add_labels(checkpoint, extras.added)
     if extras.training_texts:
@@ -288,9 +301,20 @@ def _choose_search(builder: IndexBuilder, space: SearchSpace, weights: WeightTyp
     return _Search(plan, trials, choice.fresh_loss, fit)
 
 
+def _remove_labels(checkpoint: Checkpoint, path: Path) -> Checkpoint:
+    """Remove the labels of a file from the run, one text each; blank lines are skipped."""
+    narrowed = remove_labels_from(checkpoint, read_labels(path))
+    console.print(
+        f"removed {len(checkpoint.labels) - len(narrowed.labels):,} labels, and "
+        f"{len(checkpoint.points) - len(narrowed.points):,} training points that carry no other label",
+        soft_wrap=True,
+    )
+    return narrowed
+
+
 def _add_labels(checkpoint: Checkpoint, path: Path) -> Checkpoint:
     """Add the labels of a file to the run, one text each; blank lines are skipped."""
-    texts = [str(text) for text in open_queries(path) if text != ""]
+    texts = read_labels(path)
     with console.status("adding labels"):
         extended = add_labels_to(checkpoint, texts)
     console.print(

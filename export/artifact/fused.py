@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from astec.export.artifact.encoder.embeddings import add_embeddings
 from astec.export.artifact.encoder.head import apply_head
+from astec.export.artifact.index.added_vectors import merge_added
 from astec.export.artifact.index.hnsw_int8 import Int8Index
 from astec.export.artifact.index.hnsw_walk import walk
 from astec.export.artifact.kernels.clock import now_s
@@ -53,7 +54,13 @@ class Pipeline:
             (artifact.embeddings.rows, artifact.embeddings.scales),
             head.arrays(),
             points.index.arguments(points.neighbours),
-            (points.labels.indptr, points.labels.indices, points.labels.weights, artifact.shortlister.most),
+            (
+                (points.added, points.index.count, points.neighbours),
+                points.labels.indptr,
+                points.labels.indices,
+                points.labels.weights,
+                artifact.shortlister.most,
+            ),
             NO_CENTROIDS,
             ranker.arguments(),
         )
@@ -85,7 +92,9 @@ def _answer(
     v_BD, z_Bd, x_hat_BD = apply_head(bag_BD, *head)
     encoded_s = now_s()
     hits_BK, similarities_BK = walk(z_Bd, *graph)
-    indptr, labels, label_weights, most = points
+    (added_Ad, num_nodes, neighbours), indptr, labels, label_weights, most = points
+    if len(added_Ad):
+        hits_BK, similarities_BK = merge_added(z_Bd, added_Ad, num_nodes, hits_BK, similarities_BK, neighbours)
     no_hits_BK, no_indptr, no_labels = no_centroids
     labels_C, votes_C, offsets = join(
         z_Bd, no_hits_BK, no_indptr, no_labels, hits_BK, similarities_BK, indptr, labels, label_weights, most

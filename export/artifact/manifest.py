@@ -178,6 +178,44 @@ class Calibration(Frozen):
         return self
 
 
+class LogitLine(Frozen):
+    """The logit of a label for a text, from their similarity: slope * similarity + bias."""
+
+    slope: float
+    bias: float
+
+
+class LabelTextFit(Frozen):
+    """The lines by which a label is added that is known by its text alone, learnt from the run's own labels.
+
+    Attributes:
+        dense: the logit of the dense classifier.
+        sparse: the logit of the sparse classifier.
+        label_text_share: the share of the labels' own texts within the sparse term.
+    """
+
+    dense: LogitLine
+    sparse: LogitLine
+    label_text_share: Fraction
+
+
+class UpdateDescription(Frozen):
+    """The changes by `astec-update` since the full export.
+
+    Attributes:
+        base_version: the version of the full export.
+        updates: the number of updates.
+        added_labels: the labels added by all of them, the last labels of the model; their vectors are not in the
+            indices, but beside them.
+        removed_labels: the labels that no answer names any more.
+    """
+
+    base_version: str = Field(min_length=1, max_length=MAX_IDENTITY_CHARS)
+    updates: Positive
+    added_labels: Count
+    removed_labels: Count
+
+
 ValueKind = Literal["string", "boolean", "integer"]
 
 
@@ -206,6 +244,8 @@ class Manifest(Frozen):
         label_metadata: the columns by which requests may filter labels.
         point_weights: True if the labels of training points have weights, by which they vote.
         head: True if the matrices that follow v are also stored as arrays, beside the ONNX graph.
+        label_text_fit: what `astec-update` adds labels by; None where the run does not allow it.
+        update: the changes since the full export; None in a full export.
     """
 
     format_version: Literal[2]
@@ -227,6 +267,8 @@ class Manifest(Frozen):
     label_metadata: list[LabelColumn] = Field(default=[], max_length=MAX_LABEL_COLUMNS)
     head: bool = False
     point_weights: bool = False
+    label_text_fit: LabelTextFit | None = None
+    update: UpdateDescription | None = None
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:

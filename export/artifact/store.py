@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from astec.export.artifact.encoder.embeddings import EMBEDDINGS_STEM, RERANKER_E
 from astec.export.artifact.encoder.head import HEAD_PROJECTION_FILE, HEAD_RESIDUAL_FILE, Head
 from astec.export.artifact.labels.label_counts import open_label_counts
 from astec.export.artifact.labels.metadata import LabelMetadata
+from astec.export.artifact.labels.removed_labels import open_removed_labels
 from astec.export.artifact.labels.text_table import TextTable
 from astec.export.artifact.manifest import (
     MANIFEST_CHECKSUM_FILE,
@@ -26,6 +28,7 @@ from astec.export.artifact.manifest import (
 from astec.export.artifact.scoring.dense import CLASSIFIER_STEM, RERANKER_STEM, DenseClassifier
 from astec.export.artifact.scoring.shares import Shares
 from astec.export.artifact.scoring.sparse import SparseClassifier
+from astec.export.artifact.shortlist.hidden import REMOVED, VISIBLE, Hidden
 from astec.export.artifact.shortlist.representatives import REPRESENTATIVES_STEM
 from astec.export.artifact.shortlist.shortlister import Shortlister
 from astec.export.artifact.storage.atomic_files import sha256_of, write_folder_atomically
@@ -69,6 +72,7 @@ class Artifact:
         label_metadata: the attributes by which requests filter labels; None where there are none.
         point_texts: the texts of the training points; None unless the artifact was exported with them.
         head: computes what the ONNX graph computes after the bag; None where the graph does more than that.
+        removed: the labels that updates have taken out of the model, as `REMOVED`; None where there are none.
     """
 
     path: Path
@@ -86,6 +90,7 @@ class Artifact:
     label_metadata: LabelMetadata | None
     point_texts: TextTable | None = None
     head: Head | None = None
+    removed: Hidden | None = None
 
     @property
     def encoder_path(self) -> Path:
@@ -111,7 +116,11 @@ class Artifact:
 
 
 @contextmanager
-def write_artifact(target: Path, describe: Callable[[dict[str, FileRecord]], Manifest]) -> Iterator[Path]:
+def write_artifact(
+    target: Path,
+    describe: Callable[[dict[str, FileRecord]], Manifest],
+    known: Mapping[str, FileRecord] = MappingProxyType({}),
+) -> Iterator[Path]:
     """Yield a temporary folder to fill; after the block it is hashed, described, opened and published as `target`.
 
     If the block or a check fails, nothing is published.
@@ -119,6 +128,7 @@ def write_artifact(target: Path, describe: Callable[[dict[str, FileRecord]], Man
     Args:
         target: the path of the artifact; must not exist.
         describe: makes the manifest from the records of the written files.
+        known: records of files that need not be hashed to be described; opening the artifact compares them.
 
     Raises:
         FileExistsError: `target` exists.
@@ -127,7 +137,7 @@ def write_artifact(target: Path, describe: Callable[[dict[str, FileRecord]], Man
     with write_folder_atomically(target) as folder:
         yield folder
         records = {
-            path.name: FileRecord(bytes=path.stat().st_size, sha256=sha256_of(path))
+            path.name: known.get(path.name) or FileRecord(bytes=path.stat().st_size, sha256=sha256_of(path))
             for path in sorted(folder.iterdir())
         }
         content = (json.dumps(describe(records).model_dump(mode="json"), indent=2) + "\n").encode()
@@ -193,6 +203,7 @@ def _open_parts(path: Path, manifest: Manifest) -> Artifact:
         point_texts=_open_point_texts(path, manifest),
         label_metadata=_open_label_metadata(path, manifest),
         head=Head.open(path, sizes.dim, sizes.learners, sizes.shortlist_dim) if manifest.head else None,
+        removed=_open_removed(path, manifest),
     )
 
 
@@ -223,6 +234,15 @@ def _open_point_texts(path: Path, manifest: Manifest) -> TextTable | None:
     texts, num_points = TextTable.open(path, POINT_TEXTS_STEM), manifest.dimensions.num_points
     require(len(texts) == num_points, f"{POINT_TEXTS_STEM}: {len(texts)} texts, not {num_points}")
     return texts
+
+
+def _open_removed(path: Path, manifest: Manifest) -> Hidden | None:
+    if manifest.update is None or not manifest.update.removed_labels:
+        return None
+    num_labels = manifest.dimensions.num_labels
+    hidden = np.full(num_labels, VISIBLE, np.uint8)
+    hidden[open_removed_labels(path, manifest.update.removed_labels, num_labels)] = REMOVED
+    return hidden
 
 
 def _open_label_metadata(path: Path, manifest: Manifest) -> LabelMetadata | None:

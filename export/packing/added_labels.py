@@ -10,8 +10,9 @@ Shapes: A added labels, R held-out texts, L labels, D dimensions, P pairs of a t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -19,15 +20,17 @@ from numpy.typing import NDArray
 
 from astec.export.artifact.encoder.embeddings import Embeddings
 from astec.export.artifact.encoder.inputs import encoder_inputs
+from astec.export.artifact.index.base import unit_rows
 from astec.export.artifact.labels.label_sets import LabelSets
 from astec.export.artifact.labels.text_table import TextTable
+from astec.export.artifact.manifest import LabelTextFit, LogitLine
 from astec.export.artifact.scoring.sparse import SPARSE_SLOPE, SparseClassifier
 from astec.export.artifact.shortlist.candidates import Candidates
-from astec.export.artifact.text.bags import Bags
+from astec.export.artifact.text.bags import Bags, concatenate
 from astec.export.artifact.text.featurizer import TextFeaturizer
 from astec.export.artifact.text.sequence_reader import open_reader
 from astec.export.calibration.logistic_regression import fit_logistic_regression
-from astec.export.model.checkpoint import Checkpoint, DenseArrays
+from astec.export.model.checkpoint import Checkpoint, DenseArrays, HeldOutTexts
 from astec.export.model.encoder_graph import encoder_graph, run_encoder
 
 _FIT_TEXTS, _FIT_LABELS = 1_000, 20_000
@@ -38,24 +41,32 @@ _RIDGE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """The logit of a label for a text, from their similarity: slope * similarity + bias."""
+class EncodedTexts:
+    """Encoded texts: `bags`; v and x-hat as unit rows, float32 [A, D]; and z, in the space of the indices, [A, d].
 
-    slope: float
-    bias: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Encoded:
-    """Encoded texts: `bags`, and v and x-hat as unit rows, float32 [A, D]."""
+    Without a projection, z is v.
+    """
 
     bags: Bags
     v: NDArray[np.float32]
     x_hat: NDArray[np.float32]
+    z: NDArray[np.float32]
 
-    def take(self, rows: NDArray[np.int64]) -> _Encoded:
+    @classmethod
+    def of(cls, bags: Bags, outputs: Mapping[str, NDArray[np.float32]]) -> EncodedTexts:
+        """Scale the outputs of the encoder for these bags to unit rows; rows of zeros stay zeros."""
+        v_AD, z_Ad = outputs["v"], outputs.get("z", outputs["v"])
+        return cls(bags, unit_rows(v_AD), unit_rows(outputs["x_hat"]), unit_rows(z_Ad))
+
+    @classmethod
+    def join(cls, parts: Sequence[EncodedTexts]) -> EncodedTexts:
+        """Return the texts of all parts, in their order; there is one part at least."""
+        v_AD, x_hat_AD, z_Ad = (np.concatenate([getattr(part, name) for part in parts]) for name in ("v", "x_hat", "z"))
+        return cls(reduce(concatenate, [part.bags for part in parts]), v_AD, x_hat_AD, z_Ad)
+
+    def take(self, rows: NDArray[np.int64]) -> EncodedTexts:
         """Return the texts `rows`, in that order."""
-        return _Encoded(self.bags.take(rows), self.v[rows], self.x_hat[rows])
+        return EncodedTexts(self.bags.take(rows), self.v[rows], self.x_hat[rows], self.z[rows])
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,21 +111,47 @@ def add_labels(checkpoint: Checkpoint, given: Iterable[str]) -> Extended:
     return Extended(extended, len(known), len(distinct) - len(new), len(new) - len(known))
 
 
-def _extend(checkpoint: Checkpoint, featurizer: TextFeaturizer, texts: Sequence[str], added: _Encoded) -> Checkpoint:
-    dense, sparse = _learn_lines(checkpoint, featurizer)
+def fit_label_texts(checkpoint: Checkpoint) -> LabelTextFit | None:
+    """Return what labels can be added by to the artifact of a run; None where `add_labels` refuses the run."""
+    featurizer = checkpoint.featurizer
+    if not isinstance(featurizer, TextFeaturizer) or checkpoint.reranker is not None:
+        return None
+    return _fit(checkpoint, featurizer) if len(_fit_texts(checkpoint).labels.indices) else None
+
+
+def dense_rows(x_hat_AD: NDArray[np.float32], fit: LabelTextFit) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the dense classifiers of labels known by their texts: rows float32 [A, D] and biases [A]."""
+    return np.float32(fit.dense.slope) * x_hat_AD, np.full(len(x_hat_AD), fit.dense.bias, np.float32)
+
+
+def sparse_values(bags: Bags, fit: LabelTextFit) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the sparse weights of labels known by their texts, for the entries of their bags, and their biases [A].
+
+    The weights are those of the line and the labels' own bags, by their shares.
+    """
+    share, line = fit.label_text_share, fit.sparse
+    learnt = (1 - share) / SPARSE_SLOPE
+    values = np.float32(learnt * line.slope + share) * bags.weights
+    return values, np.full(len(bags), learnt * line.bias, np.float32)
+
+
+def _extend(
+    checkpoint: Checkpoint, featurizer: TextFeaturizer, texts: Sequence[str], added: EncodedTexts
+) -> Checkpoint:
+    fit = _fit(checkpoint, featurizer)
     first, count = len(checkpoint.labels), len(texts)
     ids = np.arange(first, first + count, dtype=np.int32)
 
     def with_weights(own: SparseClassifier | None) -> SparseClassifier | None:
         if own is None:
             return None
-        return _with_weights(own, added.bags, sparse, checkpoint.label_text_share, featurizer.num_features)
+        return _with_weights(own, added.bags, fit, featurizer.num_features)
 
     return replace(
         checkpoint,
         labels=TextTable.from_texts([*checkpoint.labels, *texts]),
         label_counts=np.append(checkpoint.label_counts, np.zeros(count, np.int64)),
-        model=_with_classifiers(checkpoint.model, added.x_hat, dense),
+        model=_with_classifiers(checkpoint.model, added.x_hat, fit),
         sparse=with_weights(checkpoint.sparse),
         centroids=np.concatenate([checkpoint.centroids, added.v]),
         centroid_labels=np.append(checkpoint.centroid_labels, ids),
@@ -133,37 +170,30 @@ def _extend(checkpoint: Checkpoint, featurizer: TextFeaturizer, texts: Sequence[
 
 def fit_line(
     similarities_P: NDArray[np.float32], hits_P: NDArray[np.bool_], worth_P: NDArray[np.float64] | None = None
-) -> Line:
+) -> LogitLine:
     """Fit a logistic regression of hits on similarities, with a small penalty on the slope.
 
     `worth_P` is the weight of each pair; without it all pairs have the same weight.
     """
     fit = fit_logistic_regression(similarities_P[:, None].astype(np.float64), hits_P, worth_P, ridge=_RIDGE)
-    return Line(float(fit.weights[0]), fit.bias)
+    return LogitLine(slope=float(fit.weights[0]), bias=fit.bias)
 
 
-def _encode(checkpoint: Checkpoint, featurizer: TextFeaturizer, texts: Sequence[str]) -> _Encoded:
+def _encode(checkpoint: Checkpoint, featurizer: TextFeaturizer, texts: Sequence[str]) -> EncodedTexts:
     bags, front = featurizer.transform(texts), checkpoint.model.front
     reader = open_reader(front.description, featurizer, front.tokenizer)
     sequences = None if reader is None else reader.read(texts)
     inputs = encoder_inputs(front.description.reads, Embeddings.of(checkpoint.model.embeddings), bags, sequences)
-    encoded = run_encoder(encoder_graph(checkpoint.model), inputs)
-    return _Encoded(bags, _units(encoded["v"]), _units(encoded["x_hat"]))
+    return EncodedTexts.of(bags, run_encoder(encoder_graph(checkpoint.model), inputs))
 
 
-def _units(rows_AD: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Scale rows to unit norm; rows of zeros stay zeros."""
-    norms_A1 = np.linalg.norm(rows_AD, axis=1, keepdims=True)
-    return (rows_AD / np.where(norms_A1 > 0, norms_A1, 1)).astype(np.float32)
-
-
-def _learn_lines(checkpoint: Checkpoint, featurizer: TextFeaturizer) -> tuple[Line, Line]:
+def _fit(checkpoint: Checkpoint, featurizer: TextFeaturizer) -> LabelTextFit:
     """Fit the lines of the dense and of the sparse classifiers, on the run's own labels and held-out texts.
 
     Raises:
         ValueError: there are no held-out texts with a label.
     """
-    held_out = checkpoint.held_out.take(min(len(checkpoint.held_out.bags), _FIT_TEXTS))
+    held_out = _fit_texts(checkpoint)
     if not len(held_out.labels.indices):
         raise ValueError("the run has no held-out texts, from which classifiers of added labels would be learnt")
     own = np.unique(held_out.labels.indices)
@@ -181,7 +211,16 @@ def _learn_lines(checkpoint: Checkpoint, featurizer: TextFeaturizer) -> tuple[Li
     worth_P = np.where(hits_P, 1, len(checkpoint.labels) / min(_DRAWN, len(chosen_L)))
     near_P = (held_out.x_hat @ labels.x_hat.T)[pairs_RL]
     shared_P = _shared_tokens(held_out.bags, labels.bags, pairs_RL, featurizer.num_features)
-    return fit_line(near_P, hits_P, worth_P), fit_line(shared_P, hits_P, worth_P)
+    return LabelTextFit(
+        dense=fit_line(near_P, hits_P, worth_P),
+        sparse=fit_line(shared_P, hits_P, worth_P),
+        label_text_share=checkpoint.label_text_share,
+    )
+
+
+def _fit_texts(checkpoint: Checkpoint) -> HeldOutTexts:
+    """Return the held-out texts that the lines are fitted on."""
+    return checkpoint.held_out.take(min(len(checkpoint.held_out.bags), _FIT_TEXTS))
 
 
 def _hits(labels: LabelSets, chosen_L: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -202,25 +241,20 @@ def _shared_tokens(texts: Bags, labels: Bags, pairs_RL: NDArray[np.bool_], num_f
     return weights.logits(Candidates(labels_P.astype(np.int32), nothing_P, nothing_P, offsets), texts)
 
 
-def _with_classifiers(model: DenseArrays, units_AD: NDArray[np.float32], line: Line) -> DenseArrays:
-    return replace(
-        model,
-        classifier=np.concatenate([model.classifier, np.float32(line.slope) * units_AD]),
-        bias=np.append(model.bias, np.full(len(units_AD), line.bias, np.float32)),
-    )
+def _with_classifiers(model: DenseArrays, units_AD: NDArray[np.float32], fit: LabelTextFit) -> DenseArrays:
+    rows_AD, bias_A = dense_rows(units_AD, fit)
+    return replace(model, classifier=np.concatenate([model.classifier, rows_AD]), bias=np.append(model.bias, bias_A))
 
 
-def _with_weights(
-    sparse: SparseClassifier, bags: Bags, line: Line, label_text_share: float, num_features: int
-) -> SparseClassifier:
-    """Add the weights of labels known by their text: those of the line and their own bags, by their shares."""
+def _with_weights(sparse: SparseClassifier, bags: Bags, fit: LabelTextFit, num_features: int) -> SparseClassifier:
+    """Add the weights of labels known by their texts."""
     indptr, indices, values = sparse.by_label()
-    learnt = (1 - label_text_share) / SPARSE_SLOPE
+    values_A, bias_A = sparse_values(bags, fit)
     return SparseClassifier.build(
         np.append(indptr, indptr[-1] + bags.offsets[1:]),
         np.append(indices, bags.ids),
-        np.append(values, np.float32(learnt * line.slope + label_text_share) * bags.weights),
-        np.append(sparse.bias, np.full(len(bags), learnt * line.bias, np.float32)),
+        np.append(values, values_A),
+        np.append(sparse.bias, bias_A),
         num_features,
     )
 

@@ -17,6 +17,7 @@ from astec.export.artifact.manifest import (
     FileRecord,
     GraphDescription,
     IndexDescription,
+    LabelTextFit,
     Manifest,
     ModelIdentity,
     Scoring,
@@ -32,7 +33,12 @@ _VERSION_DIGITS = 12
 
 
 def describe(
-    checkpoint: Checkpoint, plan: ShortlistPlan, name: str, options: PackOptions, files: dict[str, FileRecord]
+    checkpoint: Checkpoint,
+    plan: ShortlistPlan,
+    name: str,
+    options: PackOptions,
+    label_text_fit: LabelTextFit | None,
+    files: dict[str, FileRecord],
 ) -> Manifest:
     """Make the manifest of an artifact.
 
@@ -41,6 +47,7 @@ def describe(
         plan: of its indices.
         name: of the model.
         options: that it was packed with.
+        label_text_fit: what labels can be added by later; None: none can be added.
         files: size and hash of each written file, by name.
     """
     metadata, fit = options.label_metadata, options.fit
@@ -70,6 +77,7 @@ def describe(
         label_metadata=[] if metadata is None else list(metadata.columns),
         head=HEAD_RESIDUAL_FILE in files,
         point_weights=POINT_LABELS_FILES.weights in files,
+        label_text_fit=label_text_fit,
     )
 
 

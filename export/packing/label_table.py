@@ -34,11 +34,13 @@ class LabelTable:
         metadata: for the artifact.
         rows: the number of rows in the file.
         unknown: the number of rows about labels that the model does not have; these are left out.
+        described: whether each label has a row, bool [L].
     """
 
     metadata: LabelMetadata
     rows: int
     unknown: int
+    described: NDArray[np.bool_]
 
 
 def read_label_metadata(path: Path, labels: TextTable) -> LabelTable:
@@ -74,7 +76,7 @@ def read_label_metadata(path: Path, labels: TextTable) -> LabelTable:
         raise DataError(path, None, problem, f'Name labels as in training, in a column "{LABEL_COLUMN}"')
     if not columns:
         raise DataError(path, None, "it has no column beside that of the labels", "Add one, or leave the file out")
-    return LabelTable(_to_metadata(columns, len(labels)), rows, unknown)
+    return LabelTable(_to_metadata(columns, len(labels)), rows, unknown, is_described_L)
 
 
 class _Column:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from astec.export.artifact.manifest import Manifest, UpdateDescription
 from astec.export.calibration.fit import CALIBRATED_RANKS, FOLDS, CalibrationFit
 from astec.export.model.checkpoint import Checkpoint
 from astec.export.search.tradeoff_table import tell_fresh_loss, tradeoff_markdown
@@ -82,6 +83,18 @@ probabilities {raw_error:.2f}. Brier score {brier:.4f} and {raw_brier:.4f}.
 """
 
 
+_UPDATES = """
+## Updates
+
+All above is about the full export. Since then `astec-update` has changed the labels. Added labels are known by their
+texts alone, and are searched beside the indices. Removed labels are in no answer.
+
+| when | version that was updated | added since the export | removed since the export | labels left |
+|---|---|---|---|---|
+"""
+_UPDATE = "| {created} | {version} | {added:,} | {removed:,} | {left:,} |\n"
+
+
 def render_model_card(
     checkpoint: Checkpoint,
     name: str,
@@ -116,6 +129,25 @@ def render_model_card(
         reliability="" if fit is None else _reliability(fit),
         training="\n".join(f"- {key}: {value}" for key, value in training.items()),
     )
+
+
+def tell_update(created: str, old: Manifest, update: UpdateDescription, num_labels: int) -> str:
+    """Return what an update adds to the end of `model_card.md`: a row, and a table around the first one.
+
+    Args:
+        created: the time of the update.
+        old: the manifest of the artifact that is updated.
+        update: this update and those before.
+        num_labels: the labels of the new artifact, removed ones included.
+    """
+    row = _UPDATE.format(
+        created=created,
+        version=old.model.version,
+        added=update.added_labels,
+        removed=update.removed_labels,
+        left=num_labels - update.removed_labels,
+    )
+    return row if old.update is not None else _UPDATES + row
 
 
 def _search(trials: Sequence[Trial], fresh_loss: tuple[float, float] | None) -> str:

@@ -16,6 +16,7 @@ from astec.export.artifact.store import ENCODER_FILE, LABELS_STEM, POINT_TEXTS_S
 from astec.export.artifact.text.pieces import TOKENIZER_FILE
 from astec.export.model.checkpoint import Checkpoint
 from astec.export.model.encoder_graph import write_encoder
+from astec.export.packing.added_labels import fit_label_texts
 from astec.export.packing.description import describe
 from astec.export.packing.model_card import MODEL_CARD_FILE, render_model_card
 from astec.export.packing.options import PackOptions
@@ -50,8 +51,10 @@ def pack(
         if indices.points is None:
             raise ValueError(f"a shortlist of {indices.plan.kind} has no training points whose texts it could carry")
 
+    label_text_fit = fit_label_texts(checkpoint)
+
     def manifest_of(files: dict[str, FileRecord]) -> Manifest:
-        return describe(checkpoint, indices.plan, name, options, files)
+        return describe(checkpoint, indices.plan, name, options, label_text_fit, files)
 
     with write_artifact(target, manifest_of) as folder:
         _write_parts(checkpoint, indices, folder, int8=options.weights == "int8")

@@ -52,4 +52,4 @@ def _exact(graph: LabelGraph | None) -> LabelGraph | None:
     if graph is None:
         return None
     vectors_ND = cast(StoredIndex, graph.index).vectors()
-    return LabelGraph(FlatIndex(vectors_ND), graph.labels, graph.neighbours)
+    return LabelGraph(FlatIndex(vectors_ND), graph.labels, graph.neighbours, graph.added)

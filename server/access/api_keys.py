@@ -7,9 +7,11 @@ import os
 import re
 import stat
 from collections.abc import Sequence
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
+
+from astec.server.system.watched_file import WatchedFile
 
 logger = logging.getLogger(__name__)
 
@@ -19,17 +21,9 @@ _LINE = re.compile(r"(?P<name>[\w.-]{1,64}):(?P<key>[A-Za-z0-9._~+/-]+=*)", re.A
 _MAX_FILE_BYTES = 16 << 20
 _OTHERS_READ = stat.S_IRGRP | stat.S_IROTH
 
-_Signature = tuple[int, int, int, int]
-_MISSING: _Signature = (0, 0, 0, 0)
-
 
 class ApiKeysError(Exception):
     """The file of keys cannot be used; the message gives the reason and the remedy, and quotes no key."""
-
-
-class _Content(NamedTuple):
-    names: dict[bytes, str]  # Names of clients by the digests of their keys.
-    signature: _Signature
 
 
 class ApiKeys:
@@ -49,58 +43,37 @@ class ApiKeys:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._content = _read(path)
-        self._refused: _Signature | None = None
+        self._file = WatchedFile(
+            path,
+            holds="keys",
+            max_bytes=_MAX_FILE_BYTES,
+            parse=partial(_parse, path),
+            error=ApiKeysError,
+            logger=logger,
+        )
 
     @property
     def names(self) -> Sequence[str]:
         """The names of the clients that have a key, sorted."""
-        return sorted(set(self._content.names.values()))
+        return sorted(set(self._file.content.values()))
 
     def name_of(self, key: bytes) -> str | None:
         """Return the name of the client with this key, or None if no client has it."""
-        return self._content.names.get(sha256(key).digest())
+        return self._file.content.get(sha256(key).digest())
 
     def refresh(self) -> bool:
         """Read the file again if it has changed, and return whether its keys are in use.
 
         A file that cannot be used leaves the keys as they are, and is logged once.
         """
-        try:
-            signature = _signature(self._path.stat())
-        except OSError:
-            signature = _MISSING
-        if signature in (self._content.signature, self._refused):
+        if not self._file.refresh():
             return False
-        try:
-            self._content = _read(self._path)
-        except ApiKeysError as error:
-            logger.error("the old keys stay in use: %s", error)
-            self._refused = signature
-            return False
-        self._refused = None
-        logger.info("%d keys of %d clients are in use", len(self._content.names), len(self.names))
+        logger.info("%d keys of %d clients are in use", len(self._file.content), len(self.names))
         return True
 
 
-def _read(path: Path) -> _Content:
-    try:
-        with path.open("rb") as file:
-            # Read before the content, so that the next refresh finds a change in between.
-            status = os.fstat(file.fileno())
-            content = file.read(_MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise ApiKeysError(f"the keys in {path} cannot be read: {error.strerror}") from error
-    if len(content) > _MAX_FILE_BYTES:
-        raise ApiKeysError(f"{path} is larger than {_MAX_FILE_BYTES} bytes; is it the file of keys?")
-    names = _parse(path, content)
-    if status.st_mode & _OTHERS_READ:
-        logger.warning("the keys in %s can be read by other users; chmod 600 keeps them out", path)
-    return _Content(names, _signature(status))
-
-
-def _parse(path: Path, content: bytes) -> dict[bytes, str]:
+def _parse(path: Path, content: bytes, status: os.stat_result) -> dict[bytes, str]:
+    """Return the names of clients by the digests of their keys."""
     names: dict[bytes, str] = {}
     for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), start=1):
         if not line.strip() or line.lstrip().startswith("#"):
@@ -118,9 +91,6 @@ def _parse(path: Path, content: bytes) -> dict[bytes, str]:
             raise ApiKeysError(f"{path}, line {number}: this key has another name already; give each client its own")
     if not names:
         raise ApiKeysError(f"{path} has no key, so that nobody could ask; write a line name:key")
+    if status.st_mode & _OTHERS_READ:
+        logger.warning("the keys in %s can be read by other users; chmod 600 keeps them out", path)
     return names
-
-
-def _signature(status: os.stat_result) -> _Signature:
-    # The last of them changes with owner and mode, too.
-    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from astec.export.artifact.scoring.scorer import Classifiers, rank_by_sum
 from astec.export.artifact.scoring.shares import Shares
 from astec.export.artifact.shortlist.candidates import Candidates
+from astec.export.artifact.shortlist.hidden import VISIBLE, Hidden
 from astec.export.artifact.store import Artifact
 from astec.export.artifact.text.bags import Bags, Query
 from astec.export.artifact.text.featurizer import TextFeaturizer
@@ -33,12 +34,12 @@ class Explainer:
         self._artifact = artifact
         self._encoder = encoder
 
-    def explain(self, query: Query, label_ids: Sequence[int]) -> Explanation:
-        """Explain K labels of a ranking of this query, in their order."""
+    def explain(self, query: Query, label_ids: Sequence[int], hidden: Hidden | None = None) -> Explanation:
+        """Explain K labels of a ranking of this query, in their order; hidden labels are not named."""
         bags, sequences = self._artifact.featurize([query])
         representations = self._encoder.encode(bags, sequences)
         heaviest = self._heaviest(bags.ids, bags.weights)
-        neighbours = self._neighbours(representations, label_ids)
+        neighbours = self._neighbours(representations, label_ids, self._artifact.removed if hidden is None else hidden)
         if not label_ids:
             return Explanation(tokens=heaviest, labels=[], neighbours=neighbours)
         labels = self._candidates(label_ids, representations)
@@ -50,7 +51,9 @@ class Explainer:
             neighbours=neighbours,
         )
 
-    def _neighbours(self, representations: Representations, label_ids: Sequence[int]) -> list[Neighbour]:
+    def _neighbours(
+        self, representations: Representations, label_ids: Sequence[int], hidden: Hidden | None
+    ) -> list[Neighbour]:
         """Return the nearest training points; none if the artifact has no texts of them.
 
         A point is a row of the training log even without its text, so it is not shown then.
@@ -63,6 +66,8 @@ class Explainer:
         neighbours = []
         for point, similarity, vote in zip(*(array[:MAX_NEIGHBOURS].tolist() for array in voters), strict=True):
             labels = points.labels.indices[points.labels.indptr[point] : points.labels.indptr[point + 1]].tolist()
+            if hidden is not None:
+                labels = [label for label in labels if hidden[label] == VISIBLE]
             labels.sort(key=lambda label: ranks.get(label, len(ranks)))
             texts = [artifact.labels[label] for label in labels[:MAX_NEIGHBOUR_LABELS]]
             text = artifact.point_texts[point]

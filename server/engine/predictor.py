@@ -1,6 +1,6 @@
 """The prediction: queries to ranked labels, by featurize, encode, shortlist and score.
 
-Shapes: B queries, K ranks, D dimensions (d of the indices).
+Shapes: B queries, K ranks, D dimensions (d of the indices), L labels.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from astec.export.artifact.fused import Pipeline
 from astec.export.artifact.scoring.ranker import Ranker
 from astec.export.artifact.scoring.shares import Shares
 from astec.export.artifact.shortlist.allowed import Allowed, shortlist_allowed
+from astec.export.artifact.shortlist.hidden import VISIBLE, Hidden, drop_hidden, spare_ranks
 from astec.export.artifact.store import Artifact
 from astec.export.artifact.text.bags import Query
 from astec.server.engine.explainer import Explainer
@@ -38,6 +39,17 @@ class Ranking(NamedTuple):
 
     label_ids: NDArray[np.int64]
     scores: NDArray[np.float32]
+
+
+class VisibleRankings(NamedTuple):
+    """Rankings without hidden labels, and whether each would have named a blocked one, bool [B]."""
+
+    rankings: Rankings
+    without_blocked: NDArray[np.bool_]
+
+
+_FAR_QUERIES = 8
+"""The most queries at a time that are ranked again without hidden labels; each may need every other label."""
 
 
 class Predictor:
@@ -74,6 +86,45 @@ class Predictor:
             top_k: K, the most labels of a query.
             allowed: The labels that each query may be answered with, and how many it needs; None: all labels.
         """
+        if self.artifact.removed is None:
+            return self._rank(queries, top_k, allowed)
+        (rankings, _), times = self.rank_visible(queries, [top_k] * len(queries), allowed, self.artifact.removed)
+        return rankings, times
+
+    def rank_visible(
+        self, queries: Sequence[Query], top_ks: Sequence[int], allowed: Sequence[Allowed] | None, hidden: Hidden
+    ) -> tuple[VisibleRankings, StageTimes]:
+        """Rank as `rank` does, without hidden labels, and without answering fewer labels because of them.
+
+        Args:
+            queries: B > 0 texts or bags.
+            top_ks: The most labels of each query.
+            allowed: As for `rank`.
+            hidden: Which labels no answer may name, uint8 [L].
+        """
+        most, top_k_B = max(top_ks), np.array(top_ks, np.int64)
+        (labels_BR, scores_BR), times = self._rank(queries, int(spare_ranks(most)), allowed)
+        labels_BK, scores_BK, lacking_B, blocked_B = drop_hidden(labels_BR, scores_BR, hidden, top_k_B)
+        rows = np.flatnonzero(lacking_B).tolist()
+        for begin in range(0, len(rows), _FAR_QUERIES):
+            part, visible_L = rows[begin : begin + _FAR_QUERIES], hidden == VISIBLE
+            asked = []
+            for row in part:
+                mask, top_k = (None, 0) if allowed is None else allowed[row][:2]
+                if mask is None:
+                    needed = int(np.count_nonzero(labels_BK[row] >= 0) + lacking_B[row])
+                    asked.append(Allowed(visible_L, needed, compares_all=False))
+                else:
+                    asked.append(Allowed(mask & visible_L, top_k))
+            (found_PK, found_scores_PK), more = self._rank([queries[row] for row in part], most, asked)
+            found_PK[np.arange(most) >= top_k_B[part][:, None]] = -1
+            labels_BK[part], scores_BK[part] = found_PK, found_scores_PK
+            times = StageTimes(*map(sum, zip(times, more, strict=True)))
+        return VisibleRankings(Rankings(labels_BK, scores_BK), blocked_B), times
+
+    def _rank(
+        self, queries: Sequence[Query], top_k: int, allowed: Sequence[Allowed] | None
+    ) -> tuple[Rankings, StageTimes]:
         if self._pipeline is not None and allowed is None:
             texts = [query for query in queries if isinstance(query, str)]
             if len(texts) == len(queries):

@@ -8,6 +8,7 @@ from time import perf_counter
 import numpy as np
 
 from astec.export.artifact.shortlist.allowed import Allowed
+from astec.export.artifact.shortlist.hidden import BLOCKED, VISIBLE
 from astec.export.artifact.store import Artifact
 from astec.export.artifact.text.bags import Bag, Query, QueryKindError
 from astec.server.engine.predictor import Predictor
@@ -37,6 +38,9 @@ def warm_predictor(artifact: Artifact) -> Predictor:
     if artifact.label_metadata is not None:
         masks = (np.ones(len(artifact.labels), np.bool_), np.zeros(len(artifact.labels), np.bool_))
         predictor.rank(queries[:2], _TOP_K, [Allowed(mask, _TOP_K) for mask in masks[: len(queries)]])
+    for reason in (VISIBLE, BLOCKED):  # Without any label, a query looks at all that are left.
+        hidden = np.full(len(artifact.labels), reason, np.uint8)
+        predictor.rank_visible(queries[:2], [_TOP_K] * len(queries[:2]), None, hidden)
     ranked = rankings.label_ids[0]
     predictor.explainer.explain(queries[0], ranked[ranked >= 0].tolist())
     logger.info(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from astec.export.artifact.scoring.calibrator import Calibrator
+from astec.export.artifact.shortlist.hidden import VISIBLE
 from astec.export.artifact.store import Artifact, open_artifact
 from astec.export.artifact.text.bags import Query, QueryKindError
 from astec.export.artifact.verification import ArtifactError
@@ -172,7 +173,7 @@ def measure(
         artifact = replace(artifact, shortlister=exhaustive)
         batch_queries = max(1, min(_BATCH_QUERIES, _EXACT_BATCH_LABELS // num_labels))
     predictor = Predictor(artifact)
-    label_ids = {text: label for label, text in enumerate(artifact.labels)}
+    label_ids = _label_ids(artifact)
     weights_L = inverse_propensities(artifact.label_counts, artifact.manifest.dimensions.num_texts, *propensity)
     metrics = RankingMetrics(_RANKS, weights_L)
     calibration, pairs = artifact.manifest.calibration, list[ScoredPairs]()
@@ -201,6 +202,12 @@ def measure(
         "bad lines": dataset.bad_lines,
         f"us per text, batches of {batch_queries}": 1e6 * seconds / texts,
     }
+
+
+def _label_ids(artifact: Artifact) -> dict[str, int]:
+    """Return the label with each text, without those that an update has removed."""
+    removed = artifact.removed
+    return {text: label for label, text in enumerate(artifact.labels) if removed is None or removed[label] == VISIBLE}
 
 
 def _scored_pairs(

@@ -41,6 +41,7 @@ DOCUMENTED_DURATION = re.compile(r"--duration \d+")
 NOT_RUN = {
     "$OPERATORS_KEY": "the server has no operator; tests/server/access/test_guarded_server.py sends this request",
     "kill -HUP": "no server to signal; tests/server/workers/test_no_request_lost.py moves links and sends signals",
+    "astec-update artifacts/monday": "no such files; tests/export/updating/test_update_command.py runs the command",
     "make test": "makes an environment from the network; `make smoke` asks what `make demo` makes, by tests/smoke.py",
     "make demo\n": "the same",
     "make bench": "takes an hour; tests/loadtest/ has the benchmark's parts",

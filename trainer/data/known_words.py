@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from tokenizers import Tokenizer
-
+from astec.export.artifact.text.pieces import TOKENIZER_FILE
 from astec.export.readers import DataError
 from astec.export.readers.lines import decode_line, read_lines
-from astec.trainer.encoders.pretrained import read_tokenizer
 from astec.trainer.settings.config import WordVectorsSection
 
 _BEGINS_WORD = ("\u0120", "\u2581")  # what byte-level BPE and SentencePiece write before the first piece of a word
@@ -24,11 +22,13 @@ def known_words(settings: WordVectorsSection) -> Iterator[str]:
     """
     if not settings.encoder:
         return
-    folder = Path(settings.encoder)
-    try:
-        vocabulary = Tokenizer.from_buffer(read_tokenizer(settings.encoder, "word_vectors.encoder")).get_vocab()
-    except ValueError as error:
-        raise DataError(folder, None, f"has no encoder that can be read: {error}", "Pass another folder") from error
+    from tokenizers import Tokenizer  # an extra, as the encoder's own library is
+
+    tokenizer = Path(settings.encoder) / TOKENIZER_FILE
+    if not tokenizer.is_file():
+        problem = f"word_vectors.encoder is {settings.encoder!r}, and must be a folder with a {TOKENIZER_FILE}"
+        raise DataError(Path(settings.encoder), None, problem, "Save model and tokenizer with save_pretrained(FOLDER)")
+    vocabulary = Tokenizer.from_file(str(tokenizer)).get_vocab()
     marked = any(piece.startswith(_BEGINS_WORD) for piece in vocabulary)
     for piece in sorted(vocabulary, key=vocabulary.__getitem__):
         if marked and piece.startswith(_BEGINS_WORD):

@@ -45,6 +45,13 @@ class TextTable(Sequence[str]):
         np.cumsum([len(text) for text in encoded], out=offsets[1:])
         return cls(np.frombuffer(b"".join(encoded), np.uint8), offsets)
 
+    def extended(self, texts: Iterable[str]) -> TextTable:
+        """Return a table with more texts after those of this one."""
+        more = TextTable.from_texts(texts)
+        return TextTable(
+            np.concatenate([self.blob, more.blob]), np.concatenate([self.offsets, self.offsets[-1] + more.offsets[1:]])
+        )
+
     @classmethod
     def open(cls, folder: Path, stem: str) -> TextTable:
         """Map `folder/stem.bin` and `folder/stem.offsets.npy`.

@@ -55,6 +55,19 @@ class DenseClassifier:
         rows_LD, scales_L = open_weights(folder, stem, shape, int8=int8)
         return cls(rows_LD, scales_L, open_finite(folder, bias_file(stem), shape[0]))
 
+    def extended(self, rows_AD: NDArray[np.float32], bias_A: NDArray[np.float32]) -> DenseClassifier:
+        """Return the classifiers of these labels and then of more, rounded as these are.
+
+        Raises:
+            ValueError: a weight is NaN or infinite, which int8 cannot hold.
+        """
+        more = DenseClassifier.of(rows_AD, bias_A, int8=self.rows.dtype == np.int8)
+        return DenseClassifier(
+            np.concatenate([self.rows, more.rows]),
+            np.concatenate([self.scales, more.scales]),
+            np.concatenate([self.bias, more.bias]),
+        )
+
     def save(self, folder: Path, stem: str) -> None:
         """Write the files that `open` reads."""
         save_weights(folder, stem, self.rows, self.scales)

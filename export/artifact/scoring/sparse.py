@@ -11,7 +11,8 @@ together, N words of bits of these, P weights of the head labels together.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +37,8 @@ SPARSE_FILES: Final = {
     "posting_values": "sparse.postings.values.npy",
 }
 """The file of each array of `SparseClassifier`."""
+POSTING_FILES: Final = tuple(name for name in SPARSE_FILES.values() if "postings" in name)
+"""The files of the head labels' weights, which added labels leave as they are."""
 
 # Turns the margin of an SVM, which is trained to be 1 or -1, into a probability.
 SPARSE_SLOPE = 2.0
@@ -142,10 +145,36 @@ class SparseClassifier:
             posting_values=open_finite(folder, names["posting_values"], by_token),
         )
 
-    def save(self, folder: Path) -> None:
-        """Write the files that `open` reads."""
+    def extended(
+        self,
+        indptr: NDArray[np.int64],
+        indices: NDArray[np.int32],
+        values: NDArray[np.float32],
+        bias: NDArray[np.float32],
+    ) -> SparseClassifier:
+        """Return the weights of these labels and then of more, given by label as for `build`; none joins the head.
+
+        Raises:
+            ValueError: an added label has a million weights or more.
+        """
+        indptr = np.append(self.indptr, self.indptr[-1] + indptr[1:])
+        indices, values = np.append(self.indices, indices), np.append(self.values, values)
+        order_W, words = arrange_weights(indptr, indices)
+        return replace(
+            self,
+            indptr=indptr,
+            indices=indices[order_W],
+            values=values[order_W],
+            words=words,
+            bias=np.append(self.bias, bias),
+            head=np.append(self.head, np.full(len(bias), -1, np.int32)),
+        )
+
+    def save(self, folder: Path, but: Collection[str] = ()) -> None:
+        """Write the files that `open` reads, `but` those."""
         for array, name in SPARSE_FILES.items():
-            np.save(folder / name, getattr(self, array))
+            if name not in but:
+                np.save(folder / name, getattr(self, array))
 
     def by_label(self) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
         """Return the arguments of `build`: where each label's weights begin, int64 [L + 1], their tokens and values."""

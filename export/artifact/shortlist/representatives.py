@@ -54,6 +54,15 @@ class Representatives:
         vectors, scales = open_weights(folder, REPRESENTATIVES_STEM, (len(labels), dim), int8=int8)
         return cls(label_bounds(labels, num_labels), vectors, scales)
 
+    def extended(self, vectors_AD: NDArray[np.float32]) -> Representatives:
+        """Return these and then one representative for each of more labels, rounded as these are."""
+        vectors, scales = quantize_rows(vectors_AD, int8=self.vectors.dtype == np.int8)
+        return Representatives(
+            np.append(self.indptr, self.indptr[-1] + np.arange(1, len(vectors) + 1)),
+            np.concatenate([self.vectors, vectors]),
+            np.concatenate([self.scales, scales]),
+        )
+
     def save(self, folder: Path) -> None:
         """Write the vectors and their scales; their labels are written by `save_centroid_labels`."""
         save_weights(folder, REPRESENTATIVES_STEM, self.vectors, self.scales)

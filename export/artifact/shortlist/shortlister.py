@@ -18,10 +18,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from astec.export.artifact.index.added_vectors import open_added_vectors
 from astec.export.artifact.labels.label_sets import LabelSets
 from astec.export.artifact.manifest import Manifest
 from astec.export.artifact.shortlist.candidates import Candidates, Shortlist
-from astec.export.artifact.shortlist.label_graph import CENTROIDS_FILE, POINT_LABELS_FILES, POINTS_FILE, LabelGraph
+from astec.export.artifact.shortlist.label_graph import (
+    CENTROIDS_FILE,
+    NO_ADDED,
+    POINT_LABELS_FILES,
+    POINTS_FILE,
+    LabelGraph,
+)
 from astec.export.artifact.shortlist.representatives import Representatives, open_centroid_labels
 from astec.export.artifact.shortlist.votes import NO_HITS, join, vote_shares
 
@@ -80,8 +87,10 @@ class Shortlister:
         Raises:
             ValueError: a file is damaged, or contradicts the manifest or another file.
         """
-        sizes = manifest.dimensions
-        representatives, centroids, points = None, None, None
+        sizes, update = manifest.dimensions, manifest.update
+        representatives, centroids, points, added = None, None, None, NO_ADDED
+        if update is not None and update.added_labels:
+            added = open_added_vectors(folder, update.added_labels, sizes.shortlist_dim)
         if manifest.centroids is not None or measured:
             labels = open_centroid_labels(folder, sizes.num_representatives, sizes.num_labels)
         if measured:
@@ -89,11 +98,13 @@ class Shortlister:
             representatives = Representatives.open(folder, labels, sizes.num_labels, sizes.dim, int8=int8)
         if manifest.centroids is not None:
             one_each = LabelSets.one_each(labels)
-            centroids = LabelGraph.open(folder / CENTROIDS_FILE, manifest.centroids, one_each, sizes.shortlist_dim)
+            centroids = LabelGraph.open(
+                folder / CENTROIDS_FILE, manifest.centroids, one_each, sizes.shortlist_dim, added
+            )
         if manifest.points is not None:
             count, weighted = sizes.num_points, manifest.point_weights
             sets = LabelSets.open(folder, POINT_LABELS_FILES, count, sizes.num_labels, weighted=weighted)
-            points = LabelGraph.open(folder / POINTS_FILE, manifest.points, sets, sizes.shortlist_dim)
+            points = LabelGraph.open(folder / POINTS_FILE, manifest.points, sets, sizes.shortlist_dim, added)
         return cls(centroids, points, representatives, manifest.max_candidates)
 
     def search(self, z_Bd: NDArray[np.float32], v_BD: NDArray[np.float32]) -> Candidates:
@@ -105,9 +116,9 @@ class Shortlister:
         """Return at most M labels of the nearest neighbours of each z; none for a zero vector (no token is known)."""
         return self._join_hits(z_Bd, self.most)
 
-    def nearby(self, z_Bd: NDArray[np.float32]) -> Shortlist:
-        """Return all labels of the nearest neighbours of each z, without the limit M."""
-        return self._join_hits(z_Bd, _NO_LIMIT)
+    def nearby(self, z_Bd: NDArray[np.float32], times: int = 1) -> Shortlist:
+        """Return all labels of the nearest neighbours of each z, without the limit M; of `times` as many neighbours."""
+        return self._join_hits(z_Bd, _NO_LIMIT, times)
 
     def voters(self, z_1d: NDArray[np.float32]) -> Voters:
         """Return the training points that vote for the labels of a single query.
@@ -129,8 +140,8 @@ class Shortlister:
             return np.zeros(len(labels_C), np.float32)
         return self.representatives.similarities(labels_C, offsets, v_BD)
 
-    def _join_hits(self, z_Bd: NDArray[np.float32], most: int) -> Shortlist:
-        centroids = NO_HITS if self.centroids is None else self.centroids.search(z_Bd)
-        points = NO_HITS if self.points is None else self.points.search(z_Bd)
+    def _join_hits(self, z_Bd: NDArray[np.float32], most: int, times: int = 1) -> Shortlist:
+        centroids = NO_HITS if self.centroids is None else self.centroids.search(z_Bd, times)
+        points = NO_HITS if self.points is None else self.points.search(z_Bd, times)
         hits_BK, _, indptr, labels, _ = centroids
         return Shortlist(*join(z_Bd, hits_BK, indptr, labels, *points, most))

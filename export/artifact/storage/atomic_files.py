@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import file_digest
 from pathlib import Path
 from typing import IO
+
+_READABLE = 0o644
 
 
 @contextmanager
@@ -62,6 +65,14 @@ def open_atomically(target: Path) -> Iterator[IO[bytes]]:
         raise
 
 
+def link_or_copy(source: Path, target: Path) -> None:
+    """Make a hard link; copy the file where none can be made, as between file systems or for another user's file."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of the file's bytes, in hexadecimal."""
     with path.open("rb") as stream:
@@ -72,7 +83,8 @@ def _sync_folder(folder: Path) -> None:
     """Make every file readable by all, and flush the folder to the disk."""
     for path in folder.rglob("*"):
         if path.is_file():
-            path.chmod(0o644)
+            if stat.S_IMODE(path.stat().st_mode) != _READABLE:  # A linked file may have another owner.
+                path.chmod(_READABLE)
             _sync_path(path)
     _sync_path(folder)
 

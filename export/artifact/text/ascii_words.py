@@ -56,12 +56,12 @@ def separate_ascii(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _is_digit(code: int) -> bool:
+def _is_digit(code: np.uint8) -> bool:
     return _ZERO <= code <= _NINE
 
 
 @njit(cache=True, nogil=True)
-def _begins_word(code: int, before: int, after: int) -> bool:
+def _begins_word(code: np.uint8, before: np.uint8, after: np.uint8) -> bool:
     """Return True if a symbol between two characters is the first of a word: .net, @home, %50, $5."""
     if code == _DOLLAR:
         return _is_digit(after)

@@ -111,7 +111,7 @@ def test_a_run_without_what_is_kept_of_module_one_makes_clusters_anew(
         ("featurizer.word_ngrams=1", "its featurizer.word_ngrams is 2, and that of this run is 1"),
         ("featurizer.max_char_ngram=5", "its featurizer.max_char_ngram is 4, and that of this run is 5"),
         ("featurizer.rules=1", "its featurizer.rules is 2, and that of this run is 1"),
-        ("word_vectors.encoder=./minilm", "this run's word_vectors.encoder is ./minilm, and embeddings with word vectors"),
+        ("word_vectors.encoder=./minilm", "this run's word_vectors.encoder is ./minilm"),
         ("seeds=[1,2]", "its number of seeds is 1, and that of this run is 2"),
         ("framework=end-to-end", "this run's framework is end-to-end, and only those of deepxml and deepxml-ova"),
     ],

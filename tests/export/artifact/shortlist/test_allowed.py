@@ -112,7 +112,7 @@ def test_a_batch_of_mixed_filters_answers_as_each_alone(
     texts = [queries[query] for query, _, _ in asked]
     most = max(top_k for _, _, top_k in asked)
     (labels_BK, scores_BK), _ = predictor.rank(texts, most, allowed)
-    for row, (text, (mask, top_k)) in enumerate(zip(texts, allowed, strict=True)):
+    for row, (text, (mask, top_k, _)) in enumerate(zip(texts, allowed, strict=True)):
         alone, _ = predictor.rank([text], top_k, None if mask is None else [Allowed(mask, top_k)])
         np.testing.assert_array_equal(labels_BK[row, :top_k], alone.label_ids[0])
         np.testing.assert_array_equal(scores_BK[row, :top_k], alone.scores[0])
