@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -19,6 +20,7 @@ LABEL_NAMES: Final = frozenset(
         *("item", "items", "clicked", "y"),
     }
 )
+_is_identifier = re.compile(r'\s*"?[a-z]+(?:_[a-z]+)+"?\s*', re.ASCII | re.IGNORECASE).fullmatch
 
 
 class Header(NamedTuple):
@@ -30,13 +32,18 @@ class Header(NamedTuple):
 
 def find_header(fields: Sequence[str]) -> Header | None:
     """Return the positions that a line names, if it is a header of two columns; None for a row."""
-    names = list(map(column_name, fields))
-    if len(names) != 2:
+    if len(fields) != 2:
         return None
     for header in (Header(0, 1), Header(1, 0)):
-        if names[header.text] in TEXT_NAMES and names[header.labels] in LABEL_NAMES:
+        if _is_named(fields[header.text], TEXT_NAMES) and _is_named(fields[header.labels], LABEL_NAMES):
             return header
     return None
+
+
+def _is_named(field: str, names: frozenset[str]) -> bool:
+    """Return whether a field is one of the names, or a name such as `clicked_phrase`, one of whose words is."""
+    name = column_name(field)
+    return name in names or (_is_identifier(field) is not None and not names.isdisjoint(name.split()))
 
 
 def column_name(field: str) -> str:

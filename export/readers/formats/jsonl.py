@@ -25,6 +25,7 @@ _EXAMPLE: Final = '{"text": ..., "labels": [...]}'
 _COUNT_KEYS: Final = ("clicks", "count", "counts", "weight")
 KNOWN_KEYS: Final = frozenset({"text", "labels", "weights", *_COUNT_KEYS})
 _MOST_SHOWN_KEYS: Final = 5
+_OTHER_KEYS: Final = "; --text-column and --label-column read other keys"
 
 
 def parse_row(line: str, notices: Notices) -> Row:
@@ -37,7 +38,7 @@ def parse_row(line: str, notices: Notices) -> Row:
             is no number above 0.
     """
     record = parse_object(line)
-    text = _text(record)
+    text = _text(record, _OTHER_KEYS)
     weights: tuple[float, ...] | None = None
     if isinstance(record.get("labels"), dict) or "weights" in record:
         labels, weights = _weighed_labels(record)
@@ -84,17 +85,17 @@ def parse_object(line: str, example: str = _EXAMPLE) -> dict[str, Any]:
     return record
 
 
-def _text(record: dict[str, Any]) -> str:
+def _text(record: dict[str, Any], remedy: str = "") -> str:
     text = record.get("text")
     if isinstance(text, str):
         return text
-    raise BadLineError(_mistyped("text", record, "a string"))
+    raise BadLineError(_mistyped("text", record, "a string", remedy))
 
 
 def _labels(record: dict[str, Any]) -> tuple[str, ...]:
     labels = record.get("labels")
     if not isinstance(labels, list):
-        raise BadLineError(_mistyped("labels", record, "a list of strings"))
+        raise BadLineError(_mistyped("labels", record, "a list of strings", _OTHER_KEYS))
     try:
         return distinct_labels(labels)
     except TypeError:  # a label is not a string, which is rare: the labels are checked one by one only now
@@ -145,10 +146,10 @@ def _label_text(label: object) -> str:
     raise BadLineError(f'"labels" holds {type_name(label)}, not only strings')
 
 
-def _mistyped(key: str, record: dict[str, Any], expected: str) -> str:
+def _mistyped(key: str, record: dict[str, Any], expected: str, remedy: str = "") -> str:
     if key not in record:
         shown = ", ".join(f'"{name[:40]}"' for name in list(record)[:_MOST_SHOWN_KEYS])
-        return f'"{key}" is missing{f" (the line has {shown})" if shown else ""}'
+        return f'"{key}" is missing{f" (the line has {shown}{remedy})" if shown else ""}'
     return f'"{key}" is {type_name(record[key])}, not {expected}'
 
 

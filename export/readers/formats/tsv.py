@@ -33,7 +33,10 @@ def row_parser(splitter: LabelSplitter, header: Header = WITHOUT_HEADER) -> Call
             return Row(fields[text], split(fields[labels]))
         if len(fields) == 1:
             raise BadLineError("no tab separates a text from its labels")
-        raise BadLineError(f"{len(fields)} tab-separated fields, not 2 (text and labels)")
+        raise BadLineError(
+            f"{len(fields)} tab-separated fields, not 2 (text and labels; above more columns, a first line with their "
+            "names is needed, such as query, labels and clicks)"
+        )
 
     return parse_row
 

@@ -20,7 +20,7 @@ _FAMILIES: Final = {
     ".json": "JSON Lines",
 }
 _UNNAMED: Final = "no name of a format"
-_is_part = re.compile(r"part[-_.]?\d.*").fullmatch
+_is_part = re.compile(r"part-\d.*").fullmatch
 
 
 def is_part(path: Path) -> bool:

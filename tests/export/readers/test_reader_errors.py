@@ -182,8 +182,8 @@ def test_an_empty_folder(tmp_path):
 
 def test_a_folder_with_many_files_lists_only_some(tmp_path, put):
     for number in range(30):
-        put(tmp_path / f"week{number:02}.txt", GOOD)
-    with pytest.raises(DataError, match=r"week09\.txt, and 20 more\)"):
+        put(tmp_path / f"part{number:02}.txt", GOOD)
+    with pytest.raises(DataError, match=r"part09\.txt, and 20 more\)"):
         open_dataset(tmp_path, "train")
 
 

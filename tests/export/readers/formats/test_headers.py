@@ -13,7 +13,11 @@ def rows(path):
 
 
 @pytest.mark.parametrize(
-    "header", ["text\tlabels", "query\tlabel", "Search Term\tCategory", "\ufeffTEXT\tTags", '"text"\t"labels"']
+    "header",
+    [
+        *("text\tlabels", "query\tlabel", "Search Term\tCategory", "\ufeffTEXT\tTags", '"text"\t"labels"'),
+        *("search_term\tclicked_phrase", "user_query\tlabels"),
+    ],
 )
 def test_a_header_is_recognised_and_said(tmp_path, put, capsys, header):
     path = put(tmp_path / "train.tsv", f"{header}\nred shoes\tshoes;sale\n".encode())
@@ -34,7 +38,9 @@ def test_a_header_may_name_the_labels_first(tmp_path, put):
     assert rows(path) == [("red shoes", ("shoes", "sale"))]
 
 
-@pytest.mark.parametrize("line", ["text\tbook", "red shoes\tlabels", "labels\tlabels"])
+@pytest.mark.parametrize(
+    "line", ["text\tbook", "red shoes\tlabels", "labels\tlabels", "text_book\tshoes", "text\tclicked phrase"]
+)
 def test_a_row_that_is_half_like_a_header_is_a_row(tmp_path, put, capsys, line):
     path = put(tmp_path / "train.tsv", f"{line}\nred\tx\n".encode())
     assert len(rows(path)) == 2
@@ -61,7 +67,7 @@ def test_very_many_keys_are_not_all_said(tmp_path, put, capsys):
 
 def test_a_missing_key_is_named_beside_those_that_are_there(tmp_path, put):
     path = put(tmp_path / "train.jsonl", b'{"query": "a", "label": "x"}\n')
-    with pytest.raises(DataError, match='"text" is missing \\(the line has "query", "label"\\)'):
+    with pytest.raises(DataError, match='"text" is missing \\(the line has "query", "label"; --text-column'):
         rows(path)
 
 
