@@ -21,6 +21,7 @@ from astec.server.system.library_threads import forbid_library_threads
 # Modules that load numpy or onnxruntime are imported by the functions below: `forbid_library_threads` has to be called
 # before, and --help or an error in the flags should not have to wait for them.
 if TYPE_CHECKING:
+    from astec.server.engine.labels.block_list import BlockList
     from astec.server.engine.model_releases import ModelReleases
 
 Given = str | int | float | bool | Path | list[str] | None
@@ -69,7 +70,7 @@ def _serve(settings: Settings, models: ModelReleases) -> int:
     """Serve until interrupted; return the exit code.
 
     Raises:
-        UsageError: The file of API keys is invalid, or the server cannot listen on the address.
+        UsageError: A file of API keys or blocked labels is invalid, or the server cannot listen on the address.
     """
     from astec.server.access.access_control import open_access_control
     from astec.server.access.api_keys import ApiKeysError
@@ -87,6 +88,7 @@ def _serve(settings: Settings, models: ModelReleases) -> int:
         admin = [] if settings.admin_port is None else open_listeners(settings.host, settings.admin_port, 1)
     except (ApiKeysError, ListenError) as error:
         raise UsageError(str(error)) from error
+    block_list = _open_block_list(settings, models)
     if admin:  # With port 0 the system has picked one.
         settings = settings.model_copy(update={"admin_port": admin[0].getsockname()[1]})
     url = url_of(listeners[0])
@@ -98,18 +100,22 @@ def _serve(settings: Settings, models: ModelReleases) -> int:
         typer.echo(f"astec-serve: the model in {models.current.path} does not predict: {error}", err=True)
         return EXIT_STARTUP_FAILED
     board = MetricsBoard(max_workers(settings.workers))
-
-    request_reload = partial(os.kill, os.getpid(), signal.SIGHUP)
+    reload = partial(os.kill, os.getpid(), signal.SIGHUP)
 
     def make_app(worker_id: int) -> AstecApi:
         models.settle()  # A worker never goes back to the previous release, so it must not keep that one mapped.
-        return create_app(settings, models.current, board.metrics(worker_id), access_control, request_reload)
+        if block_list is not None:
+            block_list.for_worker(models.current)
+        return create_app(settings, models.current, board.metrics(worker_id), access_control, reload, block_list)
 
     return serve_http(
         make_app,
         Listeners(listeners, shared=admin),
         callbacks=SupervisorCallbacks(
-            on_ready=lambda: _announce(url, settings), on_worker_end=board.retire, on_rollout=board.count_rollout
+            on_ready=lambda: _announce(url, settings),
+            on_worker_end=board.retire,
+            on_rollout=board.count_rollout,
+            on_tick=partial(_watch, block_list, models),
         ),
         on_drain=AstecApi.drain,
         releases=models,
@@ -120,6 +126,29 @@ def _serve(settings: Settings, models: ModelReleases) -> int:
         ),
         access_log=settings.access_log,
     )
+
+
+def _open_block_list(settings: Settings, models: ModelReleases) -> BlockList | None:
+    """Read the file of blocked labels; None: there is none.
+
+    Raises:
+        UsageError: It cannot be used.
+    """
+    from astec.server.engine.labels.block_list import BlockList, BlockListError
+
+    if settings.blocked_labels is None:
+        return None
+    try:
+        return BlockList(settings.blocked_labels, models.current)
+    except BlockListError as error:
+        raise UsageError(str(error)) from error
+
+
+def _watch(block_list: BlockList | None, models: ModelReleases) -> None:
+    """Look at the file in the parent, too: a new worker begins with the parent's list."""
+    if block_list is not None:
+        block_list.for_model(models.current)
+        block_list.refresh()
 
 
 def _announce(url: str, settings: Settings) -> None:

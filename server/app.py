@@ -20,6 +20,7 @@ from astec.server.api.open_inference.schema import request_schemas
 from astec.server.api.predict import PredictEndpoint
 from astec.server.api.predict_stream import PredictStreamEndpoint
 from astec.server.api.routes import GUARDED_PATHS, PREDICT_PATH, predict_route, router, stream_route
+from astec.server.engine.labels.block_list import BlockList
 from astec.server.engine.service import Service
 from astec.server.errors import MEDIA_TYPE, install_error_handlers
 from astec.server.http.protocol import ADMISSION_POLICY
@@ -118,6 +119,7 @@ def create_app(
     metrics: Metrics,
     access_control: AccessControl | None = None,
     ask_for_reload: Callable[[], None] | None = None,
+    block_list: BlockList | None = None,
 ) -> AstecApi:
     """Return the application of one worker.
 
@@ -130,8 +132,10 @@ def create_app(
         metrics: The metrics of this worker.
         access_control: Checks keys and rate limits; None: everybody may ask, without limits.
         ask_for_reload: Makes the parent replace the workers and their model; None: no client can ask for it.
+        block_list: Labels of the model that no answer may name; None: no label can be blocked.
     """
-    return AstecApi(settings, Service(settings, artifact, metrics), metrics, access_control, ask_for_reload)
+    service = Service(settings, artifact, metrics, block_list)
+    return AstecApi(settings, service, metrics, access_control, ask_for_reload)
 
 
 @asynccontextmanager

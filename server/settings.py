@@ -48,6 +48,12 @@ class Settings(BaseSettings):
         description="File with a line name:key for each API key; clients send it as Authorization: Bearer KEY. The "
         "file is checked once a second, so that keys change without a restart. Default: no key is needed.",
     )
+    blocked_labels: Path | None = Field(
+        default=None,
+        description="File with a line for each label that no answer may name, such as those of paused campaigns; other "
+        "labels take their places. The file is checked at least once a second, so that labels are blocked, and not any "
+        "more, without a restart. Default: no label is blocked.",
+    )
     operator: str = Field(
         default="operator",
         description="Name in the file of keys whose keys may also reload the model, by POST /v1/model/reload. "

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from astec.export.artifact.scoring.calibrator import Calibrator
 from astec.export.artifact.shortlist.allowed import Allowed
-from astec.server.engine.label_masks import LabelMasks
+from astec.server.engine.labels.block_list import BlockList
+from astec.server.engine.labels.label_masks import LabelMasks
 from astec.server.engine.predictor import Predictor, Rankings
 from astec.server.engine.rank_request import NO_LABELS, RankedLabels, RankRequest, RankResult
 from astec.server.engine.ranking_json import NO_PROBABILITIES, to_json
@@ -26,12 +27,16 @@ class BatchRanker:
     Args:
         predictor: The model, ready to rank.
         calibrator: The map from scores to probabilities; None where the model has none.
+        block_list: Labels that no answer may name; None where no label can be blocked.
     """
 
-    def __init__(self, predictor: Predictor, calibrator: Calibrator | None) -> None:
+    def __init__(
+        self, predictor: Predictor, calibrator: Calibrator | None, block_list: BlockList | None = None
+    ) -> None:
         self._predictor = predictor
         self._labels = predictor.artifact.labels
         self._calibrator = calibrator
+        self._block_list = block_list
 
     def rank(self, requests: list[RankRequest]) -> list[RankResult]:
         """Rank all labels for each request of a batch, and return the results in order."""
@@ -43,10 +48,19 @@ class BatchRanker:
 
     def _rank(self, requests: list[RankRequest], allowed: list[Allowed] | None) -> list[RankResult]:
         most = max([request.top_k for request in requests])
-        rankings, stages = self._predictor.rank([request.query for request in requests], most, allowed)
+        queries = [request.query for request in requests]
+        # Read once: the list may change while the batch is computed.
+        hidden = None if self._block_list is None else self._block_list.hidden
+        if hidden is None:
+            rankings, stages = self._predictor.rank(queries, most, allowed)
+            without_blocked = [False] * len(requests)
+        else:
+            top_ks = [request.top_k for request in requests]
+            (rankings, without_blocked_B), stages = self._predictor.rank_visible(queries, top_ks, allowed, hidden)
+            without_blocked = without_blocked_B.tolist()
         arrays = self._to_json(requests, rankings)
         return [
-            RankResult(arrays[row], self._ranked_labels(request, rankings, row), stages)
+            RankResult(arrays[row], self._ranked_labels(request, rankings, row), stages, without_blocked[row])
             for row, request in enumerate(requests)
         ]
 

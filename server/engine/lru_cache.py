@@ -23,6 +23,10 @@ class LruCache(Generic[Key, Value]):
     def __len__(self) -> int:
         return len(self._entries)
 
+    def clear(self) -> None:
+        """Evict all entries."""
+        self._entries.clear()
+
     def get(self, key: Key) -> Value | None:
         """Return the value of `key`, or None if there is none."""
         value = self._entries.get(key)

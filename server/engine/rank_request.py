@@ -58,11 +58,13 @@ class RankResult(NamedTuple):
         json: The JSON array of the labels, best first; no bytes where the request asks for arrays only.
         labels: The labels as arrays and texts; `NO_LABELS` where the request asks for JSON only.
         stages: The stage times of the batch; None where nothing was computed, because the cache had the result.
+        without_blocked: Whether a label would be among the best if it were not blocked.
     """
 
     json: bytes
     labels: RankedLabels
     stages: StageTimes | None
+    without_blocked: bool = False
 
     def is_empty(self) -> bool:
         """Return whether no label was found."""

@@ -11,7 +11,7 @@ from astec.server.engine.batch_ranker import BatchRanker
 from astec.server.engine.batching.batch_runner import BatchRunner
 from astec.server.engine.batching.batcher import Answers, Batcher, Caller, Observer
 from astec.server.engine.batching.threads import InferenceThreads
-from astec.server.engine.label_masks import LabelMasks
+from astec.server.engine.labels.label_masks import LabelMasks
 from astec.server.engine.rank_request import RankRequest, RankResult
 from astec.server.metrics.board import FilteredQueueMetrics, Metrics
 from astec.server.settings import Settings

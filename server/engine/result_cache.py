@@ -30,6 +30,12 @@ class ResultCache:
         self._results = LruCache[CacheKey, RankResult](capacity)
         self._featurizer = featurizer
         self._metrics = metrics
+        self._clearings = 0
+
+    def clear(self) -> None:
+        """Forget all results; those that are being computed are not kept either."""
+        self._clearings += 1
+        self._results.clear()
 
     async def rank(self, requests: Sequence[RankRequest], compute: Compute) -> Answers[RankResult]:
         """Return the results of all requests, in order; only those that the cache lacks are computed.
@@ -37,13 +43,13 @@ class ResultCache:
         Raises:
             Exception: Whatever `compute` raises.
         """
-        keys = [self._key(request) for request in requests]
+        keys, clearings = [self._key(request) for request in requests], self._clearings
         results = {row: result for row, key in enumerate(keys) if (result := self._results.get(key)) is not None}
         missing = [row for row in range(len(requests)) if row not in results]
         computed = Answers[RankResult]([], 0.0)
         if missing:
             computed = await compute([requests[row] for row in missing])
-        for row, result in zip(missing, computed.results, strict=True):
+        for row, result in zip(missing, computed.results, strict=True) if clearings == self._clearings else ():
             self._results.put(keys[row], result._replace(stages=None))
         self._metrics.cache_asked(len(results), len(missing), len(self._results))
         results.update(zip(missing, computed.results, strict=True))

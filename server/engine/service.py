@@ -9,6 +9,7 @@ from functools import partial
 from typing import Literal
 
 from astec.export.artifact.scoring.calibrator import Calibrator
+from astec.export.artifact.shortlist.hidden import Hidden
 from astec.export.artifact.store import Artifact
 from astec.export.artifact.text.bags import Query
 from astec.server.engine.batch_ranker import BatchRanker
@@ -24,6 +25,7 @@ from astec.server.engine.batching.threads import InferenceThreads
 from astec.server.engine.examples import example_queries
 from astec.server.engine.explanation import Explanation
 from astec.server.engine.garbage_collector import QuietCollector
+from astec.server.engine.labels.block_list import BlockList
 from astec.server.engine.rank_request import RankRequest, RankResult
 from astec.server.engine.ranking_queues import RankingQueues
 from astec.server.engine.result_cache import ResultCache
@@ -40,6 +42,7 @@ SHED_REASONS: dict[type[BaseException], ShedReason] = {
     CallerLeftError: "client_left",
     asyncio.CancelledError: "draining",  # A server that stops cancels the requests that outlast its timeout.
 }
+_BLOCK_LIST_REFRESH_S = 0.5
 MAX_EXPLAINING = 16
 """The most explanations at a time; each takes an inference thread for milliseconds, beside the batches."""
 
@@ -53,6 +56,7 @@ class Service:
         settings: The server's settings.
         artifact: The open model.
         metrics: Where this worker's queries are recorded.
+        block_list: Labels that no answer may name; None where no label can be blocked.
 
     Attributes:
         state: `draining` still answers queries; `stopping` refuses new ones.
@@ -60,13 +64,16 @@ class Service:
         calibrator: The map from scores to probabilities; None where the model has none.
     """
 
-    def __init__(self, settings: Settings, artifact: Artifact, metrics: Metrics) -> None:
+    def __init__(
+        self, settings: Settings, artifact: Artifact, metrics: Metrics, block_list: BlockList | None = None
+    ) -> None:
         self.artifact = artifact
         model = artifact.manifest.model
         self.model_name = {"name": model.name, "version": model.version}
         calibration = artifact.manifest.calibration
         self.calibrator = None if calibration is None else Calibrator.of(calibration)
-        self.examples = example_queries(artifact)
+        self._block_list = block_list
+        self._watch: asyncio.Task[None] | None = None
         self.state: Literal["loading", "ready", "draining", "stopping"] = "loading"
         self._settings = settings
         self._metrics = metrics
@@ -74,12 +81,17 @@ class Service:
         self._explaining = 0
         entries = settings.cache_entries
         self._cache = ResultCache(entries, artifact.featurizer, metrics) if entries else None
+        self._use_block_list()
 
     async def start(self) -> None:
         """Start the threads, and return once real predictions have warmed the model up. Called after the fork."""
         self.threads = InferenceThreads(self._settings.threads_per_worker)
         self._predictor = await self.threads.run(warm_predictor, self.artifact)
-        ranker = BatchRanker(self._predictor, self.calibrator)
+        if self._block_list is not None:
+            await self._refresh_block_list(self._block_list)  # The parent may have read the file long ago.
+            self._use_block_list()
+            self._watch = asyncio.create_task(self._watch_block_list(self._block_list))
+        ranker = BatchRanker(self._predictor, self.calibrator, self._block_list)
         self._queues = RankingQueues(self._settings, self._metrics, ranker, self.threads, self.artifact.label_metadata)
         self._collector.start()
         self._metrics.serving(self.model_name["name"], self.model_name["version"])
@@ -93,6 +105,8 @@ class Service:
     async def stop(self) -> None:
         """Finish the accepted work, then end the threads."""
         self.state = "stopping"
+        if self._watch is not None:
+            self._watch.cancel()
         await self._queues.close()
         self.threads.close()
         self._collector.stop()
@@ -122,6 +136,8 @@ class Service:
             self._metrics.queries_shed(SHED_REASONS[type(error)], len(requests))
             raise
         self._metrics.queries_ranked(len(requests), sum([result.is_empty() for result in answers.results]))
+        if self._block_list is not None:
+            self._metrics.labels_taken_out(sum([result.without_blocked for result in answers.results]))
         return answers
 
     async def explain(self, query: Query, label_ids: Sequence[int]) -> Explanation:
@@ -134,6 +150,34 @@ class Service:
             raise QueueFullError(f"{MAX_EXPLAINING} explanations are under way; there is no room for more.")
         self._explaining += 1
         try:
-            return await self.threads.run(partial(self._predictor.explainer.explain, query), label_ids)
+            explain = partial(self._predictor.explainer.explain, query, hidden=self._hidden)
+            return await self.threads.run(explain, label_ids)
         finally:
             self._explaining -= 1
+
+    @property
+    def _hidden(self) -> Hidden | None:
+        """The labels that no answer may name; None: there is none."""
+        return self.artifact.removed if self._block_list is None else self._block_list.hidden
+
+    async def _watch_block_list(self, block_list: BlockList) -> None:
+        """Look at the file of blocked labels until cancelled, so often that a change is in force within a second."""
+        while True:
+            await asyncio.sleep(_BLOCK_LIST_REFRESH_S)
+            try:
+                if await self._refresh_block_list(block_list):
+                    self._use_block_list()
+            except Exception:
+                logger.exception("the file of blocked labels was not looked at")
+
+    async def _refresh_block_list(self, block_list: BlockList) -> bool:
+        # On a thread, because to find many texts among the labels takes longer than requests should wait.
+        return await asyncio.to_thread(block_list.refresh)
+
+    def _use_block_list(self) -> None:
+        """Forget what was made with an older list; batches use the new one already."""
+        if self._cache is not None:
+            self._cache.clear()
+        self.examples = example_queries(self.artifact, self._hidden)
+        if self._block_list is not None:
+            self._metrics.labels_blocked(self._block_list.blocked)

@@ -81,12 +81,14 @@ class RowLayout:
         self._end = 0
         # Gauges describe the current process, and are erased when it ends, so they lie together at the front.
         self.pid, self.queue_length, self.filtered_queue_length, self.cache_entries = self._cells(4)
+        (self.blocked_labels,) = self._cells(1)
         self.num_gauges = self._end
         self.queries, self.empty, self.cache_hits, self.cache_misses = self._cells(4)
         kinds: list[tuple[str, int | str]] = list(product(ROUTES, (*STATUSES, OTHER)))
         self.requests = dict(zip(kinds, self._cells(len(kinds)), strict=True))
         self.worker_deaths, *reloads = self._cells(1 + len(OUTCOMES))
         self.reloads = dict(zip(OUTCOMES, reloads, strict=True))
+        (self.without_blocked,) = self._cells(1)
         self.shed = dict(zip(SHED_REASONS, self._cells(len(SHED_REASONS)), strict=True))
         self.request_s = {route: self._histogram(LATENCY_BUCKETS_S) for route in ROUTES}
         self.stage_s = {stage: self._histogram(LATENCY_BUCKETS_S) for stage in STAGES}
@@ -152,6 +154,10 @@ class MetricsBoard:
         total: list[float] = rows.sum(axis=0).tolist()
         return total
 
+    def largest(self, cell: int) -> float:
+        """Return the largest value of a cell over all rows."""
+        return float(np.asarray(self._memory).reshape(self.num_workers + 1, LAYOUT.num_cells)[:, cell].max())
+
     def pids(self) -> dict[int, int]:
         """Return the process id of each worker that serves, by worker id."""
         found = {worker_id: int(self._row(worker_id)[LAYOUT.pid]) for worker_id in range(self.num_workers)}
@@ -206,6 +212,14 @@ class Metrics:
         self._row[LAYOUT.cache_hits] += hits
         self._row[LAYOUT.cache_misses] += misses
         self._row[LAYOUT.cache_entries] = entries
+
+    def labels_blocked(self, total: int) -> None:
+        """Record the number of labels that are blocked."""
+        self._row[LAYOUT.blocked_labels] = total
+
+    def labels_taken_out(self, answers: int) -> None:
+        """Count answers that would name a label if it were not blocked."""
+        self._row[LAYOUT.without_blocked] += answers
 
     def batch_computed(self, times: StageTimes) -> None:
         """Record the stage times of one batch."""

@@ -46,6 +46,7 @@ class _BoardCollector(Collector):
         yield from _request_families(total)
         yield from _query_families(total)
         yield from _cache_families(total)
+        yield from _block_list_families(total, board.largest(LAYOUT.blocked_labels))
         model = GaugeMetricFamily("astec_model_info", "The model served.", labels=["name", "version"])
         if served is not None:
             model.add_metric(served, 1)
@@ -102,6 +103,15 @@ def _cache_families(total: Sequence[float]) -> Iterator[Metric]:
         "astec_cache_misses", "Queries that the cache did not know.", value=total[LAYOUT.cache_misses]
     )
     yield GaugeMetricFamily("astec_cache_entries", "Answers in the cache.", value=total[LAYOUT.cache_entries])
+
+
+def _block_list_families(total: Sequence[float], blocked: float) -> Iterator[Metric]:
+    yield GaugeMetricFamily("astec_blocked_labels", "Labels that no answer may name now.", value=blocked)
+    yield CounterMetricFamily(
+        "astec_answers_without_blocked",
+        "Answers that would name a label if it were not blocked.",
+        value=total[LAYOUT.without_blocked],
+    )
 
 
 def _worker_families(total: Sequence[float]) -> Iterator[Metric]:

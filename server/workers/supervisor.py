@@ -28,12 +28,14 @@ class SupervisorCallbacks:
             it ended without having been asked to.
         on_rollout: Called at the end of each replacement of the workers.
         on_stop: Called before the workers are asked to stop.
+        on_tick: Called after each check of the workers, ten times a second; it must not take long.
     """
 
     on_ready: Callable[[], None] = lambda: None
     on_worker_end: Callable[[int, bool], None] = lambda worker_id, died: None
     on_rollout: Callable[[Outcome], None] = lambda outcome: None
     on_stop: Callable[[], None] = lambda: None
+    on_tick: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +119,7 @@ class Supervisor:
                 self._callbacks.on_worker_end(worker.worker_id, False)
             self._report_ready()
             self._advance_rollout()
+            self._callbacks.on_tick()
 
     def _fill_slots(self) -> None:
         """Start a worker in each slot that has none, unless one is starting there or the slot has to wait."""

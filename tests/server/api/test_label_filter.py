@@ -18,7 +18,7 @@ from fastapi import FastAPI
 
 from astec.export.artifact.store import Artifact
 from astec.server.api.label_filter import to_selection
-from astec.server.engine.label_masks import LabelMasks
+from astec.server.engine.labels.label_masks import LabelMasks
 from astec.trainer.demo.log import sample_queries
 
 pytestmark = pytest.mark.slow  # each test opens a model and a server around it
@@ -281,7 +281,7 @@ def test_masks_are_remembered_up_to_a_number_of_bytes(
 ) -> None:
     metadata = described_artifact.label_metadata
     assert metadata is not None
-    monkeypatch.setattr("astec.server.engine.label_masks.MAX_MASK_BYTES", 2 * len(described_artifact.labels) + 1)
+    monkeypatch.setattr("astec.server.engine.labels.label_masks.MAX_MASK_BYTES", 2 * len(described_artifact.labels) + 1)
     masks = LabelMasks(metadata)
     selections = [to_selection(metadata, {"tier": tier}, None) for tier in range(3)]
     first, second = (masks.mask_of(selection) for selection in selections[:2])

@@ -1,0 +1,1 @@
+"""The labels that a request may be answered with."""
