@@ -6,7 +6,6 @@ the software did. Rules 1 keep letters, digits and marks, and nothing else. Rule
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Sequence
 
@@ -20,19 +19,18 @@ from astec.export.artifact.text.tokens import Codes, encode_texts
 
 _ASCII_FOLD = bytes(ord(chr(c).lower() if chr(c).isalnum() else " ") for c in range(128)) + bytes(128)
 _ASCII_FOLD_LINES = _ASCII_FOLD[:10] + b"\n" + _ASCII_FOLD[11:]
-
-_find_symbol = re.compile(f"[{re.escape(SYMBOLS)}$]").search
-_FEW_CHARACTERS = 150
+_ASCII_SYMBOLS_STAY = bytes(c if chr(c) in SYMBOLS + "$" else _ASCII_FOLD_LINES[c] for c in range(256))
 
 
 def fold(text: str, config: FeaturizerConfig) -> str:
     """Return the text as the model sees it: words with spaces between, at most `config.max_chars` characters."""
     text = text[: config.max_chars]
     if text.isascii():
-        if config.rules == 1 or not _find_symbol(text):
-            return text.encode().translate(_ASCII_FOLD).decode()
-        line = text.replace("\n", " ") + "\n"
-        words = " ".join(separate_ascii(np.frombuffer(line.encode(), np.uint8)).tobytes().decode().split())
+        line = (text.replace("\n", " ") + "\n").encode()
+        folded = line.translate(_ASCII_FOLD_LINES)
+        if config.rules == 1 or folded == line.translate(_ASCII_SYMBOLS_STAY):
+            return folded[:-1].decode()
+        words = " ".join(separate_ascii(np.frombuffer(line, np.uint8)).tobytes().decode().split())
         if len(words) <= config.max_chars:
             return words
     if config.rules == 1:
@@ -52,9 +50,10 @@ def fold_and_encode(texts: Sequence[str], config: FeaturizerConfig) -> Codes:
     ):
         return encode_texts([fold(text, config) for text in texts])
     content = (lines + "\n").encode()
-    # To look for symbols takes longer than the kernel if there is much text.
-    if config.rules == 1 or (len(lines) < _FEW_CHARACTERS and not _find_symbol(lines)):
-        return np.frombuffer(content.translate(_ASCII_FOLD_LINES), np.uint8)
+    folded = content.translate(_ASCII_FOLD_LINES)
+    # The fastest way to find that there is no symbol which may be a part of a word.
+    if config.rules == 1 or folded == content.translate(_ASCII_SYMBOLS_STAY):
+        return np.frombuffer(folded, np.uint8)
     return separate_ascii(np.frombuffer(content, np.uint8))
 
 
