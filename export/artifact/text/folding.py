@@ -11,10 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from astec.export.artifact.text.ascii_words import separate_ascii
 from astec.export.artifact.text.characters import SYMBOLS, fold_characters
 from astec.export.artifact.text.featurizer_config import FeaturizerConfig
-from astec.export.artifact.text.segmentation import separate
+from astec.export.artifact.text.segmentation import separate, separate_ascii
 from astec.export.artifact.text.tokens import Codes, encode_texts
 
 _ASCII_FOLD = bytes(ord(chr(c).lower() if chr(c).isalnum() else " ") for c in range(128)) + bytes(128)
