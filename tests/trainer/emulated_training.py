@@ -141,8 +141,8 @@ def move_bytes(data: Path, folder: Path) -> dict[str, Any]:
     task.classifier.weights = RowTable(shape_only(num_labels, dim))
     task.classifier.biases = RowTable(shape_only(num_labels, 1))
     task.classifier.tables = {"classifier": task.classifier.weights, "bias": task.classifier.biases}
-    indices = (shape_only(size, dtype=torch.int64) for size in (sampled, pairs, pairs))
-    batch = TaskBatch(num_texts, (shape_only(num_texts, dim),), *indices)
+    labels, rows, columns = (shape_only(size, dtype=torch.int64) for size in (sampled, pairs, pairs))
+    batch = TaskBatch(num_texts, (shape_only(num_texts, dim),), labels, rows, columns)
     task.step(batch, 0.01)  # makes the moments of Adam, once and for all
     COUNTS.reset()
     task.step(batch, 0.01)

@@ -373,7 +373,7 @@ def test_another_training_in_the_folder_is_refused(
     run = tmp_path / "run"
     fingerprint = Fingerprint(texts=1, labels="", vocabulary="", examples="")
     origin = Origin(
-        data=shop_file,
+        data=str(shop_file),
         skip_bad_lines=False,
         device="cpu",
         save_minutes=1,
