@@ -7,6 +7,7 @@ from pathlib import Path
 
 from astec.export.readers.columns.opening import open_table
 from astec.export.readers.columns.table_dataset import TableDataset
+from astec.export.readers.columns.xc_text import XcTextDataset, is_xc_text
 from astec.export.readers.dataset import Dataset
 from astec.export.readers.detection import detect_rows_format
 from astec.export.readers.errors import DataError
@@ -14,7 +15,6 @@ from astec.export.readers.formats.npy import NpyDataset, is_npy
 from astec.export.readers.formats.parts import PartsDataset
 from astec.export.readers.formats.text_lines import TextDataset
 from astec.export.readers.formats.xc import NewXcDataset, OldXcDataset
-from astec.export.readers.formats.xc_text import XcTextDataset, is_xc_text
 from astec.export.readers.places.part_files import part_files
 from astec.export.readers.read_options import AS_FOUND, ReadOptions
 from astec.export.readers.split_file import Split, find_file

@@ -173,16 +173,14 @@ def measure(
         artifact = replace(artifact, shortlister=exhaustive)
         batch_queries = max(1, min(_BATCH_QUERIES, _EXACT_BATCH_LABELS // num_labels))
     predictor = Predictor(artifact)
-    label_ids = _label_ids(artifact)
     weights_L = inverse_propensities(artifact.label_counts, artifact.manifest.dimensions.num_texts, *propensity)
     metrics = RankingMetrics(_RANKS, weights_L)
     calibration, pairs = artifact.manifest.calibration, list[ScoredPairs]()
     recall_sum, shortlist_labels, seconds = 0.0, 0, 0.0
-    batches = _batches(dataset, label_ids, batch_queries, filtered, skip_bad_lines=skip_bad_lines)
+    batches = _batches(dataset, _label_ids(artifact), batch_queries, filtered, skip_bad_lines=skip_bad_lines)
     for queries, relevant, left_out in batches:
-        most_left_out = max(map(len, left_out))
         begun = perf_counter()
-        rankings, _ = predictor.rank(queries, _RANKS[-1] + most_left_out)
+        rankings, _ = predictor.rank(queries, _RANKS[-1] + max(map(len, left_out)))
         seconds += perf_counter() - begun
         metrics.update(_without(*rankings, left_out)[0][:, : _RANKS[-1]], relevant)
         if calibration is not None and any(map(len, relevant)):

@@ -9,9 +9,9 @@ from astec.export.readers.columns.csv_column import csv_rows, is_csv
 from astec.export.readers.columns.parquet_column import is_parquet
 from astec.export.readers.columns.table_columns import has_usual_columns
 from astec.export.readers.columns.table_file import CsvTable, JsonTable, ParquetTable, TableFile
+from astec.export.readers.columns.xc_text import is_xc_text
 from astec.export.readers.detection import detect_queries_format
 from astec.export.readers.errors import DataError
-from astec.export.readers.formats.xc_text import is_xc_text
 from astec.export.readers.read_options import ReadOptions
 
 _TAB = "\t"

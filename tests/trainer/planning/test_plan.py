@@ -23,7 +23,7 @@ SIZES = DataSizes(
 ON_CPU = Setup(gpu=False, product_bytes=4, processes=1, local_processes=1, cpus=2)
 ON_GPU = replace(ON_CPU, gpu=True, product_bytes=2)
 REFIT = ["refitted vectors", "refit-mining", "refit-sparse"]
-ENDS = ["sparse-0.5", "sparse-1.0", *REFIT, "checkpoint"]
+ENDS = ["sparse-1.0", *REFIT, "checkpoint"]
 ROW = 300 * 4
 
 
