@@ -17,7 +17,11 @@ from astec.trainer.__main__ import main
 QUALITIES = ("cheap", "new", "small", "large", "light", "old")
 THINGS = ("boots", "lamps", "chairs", "phones", "tents", "knives")
 EXTRAS = [f"{colour} {quality}" for colour in ("red", "blue", "green", "black", "white") for quality in QUALITIES]
-SETTINGS = ("model.dim=16", "surrogate.min_steps=100", "extreme.min_steps=100", "labels.as_texts=false")
+# Without the similarity, which says where the texts of a label lie, not how often it is clicked.
+SETTINGS = (
+    *("model.dim=16", "surrogate.min_steps=100", "extreme.min_steps=100"),
+    *("labels.as_texts=false", "mix.similarity=false"),
+)
 EXPORT = ("--shortlist", "points", "--dim", "16", "--neighbours", "20", "--m", "8", "--ef-search", "40")
 
 

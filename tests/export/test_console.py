@@ -24,7 +24,7 @@ def pipe(monkeypatch):
 
 
 def test_reading_shows_a_bar_on_a_terminal(tmp_path, put, terminal):
-    path = put(tmp_path / "train.tsv", b"text\tlabel\n" * 1000, gz=True)
+    path = put(tmp_path / "train.tsv", b"red shoes\tboots\n" * 1000, gz=True)
     size = path.stat().st_size
     assert len(list(open_dataset(path, "train").rows())) == 1000
     assert "reading train.tsv" in terminal.getvalue()
@@ -32,20 +32,20 @@ def test_reading_shows_a_bar_on_a_terminal(tmp_path, put, terminal):
 
 
 def test_reading_two_files_in_step(tmp_path, put, terminal):
-    one, two = (put(tmp_path / f"{name}.tsv", b"text\tlabel\n" * 10) for name in ("one", "two"))
+    one, two = (put(tmp_path / f"{name}.tsv", b"red shoes\tboots\n" * 10) for name in ("one", "two"))
     pairs = zip(open_dataset(one, "train").rows(), open_dataset(two, "train").rows(), strict=True)
     assert len(list(pairs)) == 10
     assert "reading one.tsv" in terminal.getvalue()
 
 
 def test_no_bar_where_it_is_not_wanted(tmp_path, put, terminal):
-    path = put(tmp_path / "f", b"text\tlabel\n")
+    path = put(tmp_path / "f", b"red shoes\tboots\n")
     assert list(open_dataset(path, "train").rows(progress=False))
     assert terminal.getvalue() == ""
 
 
 def test_no_bar_without_a_terminal(tmp_path, put, pipe):
-    path = put(tmp_path / "f", b"text\tlabel\n")
+    path = put(tmp_path / "f", b"red shoes\tboots\n")
     assert list(open_dataset(path, "train").rows())
     assert list(progress.track(range(3), "counting")) == [0, 1, 2]
     assert pipe.getvalue() == ""
@@ -66,7 +66,7 @@ def test_steps_are_counted_beside_what_is_said_of_them(terminal):
 
 
 def test_a_file_name_is_no_markup(tmp_path, put, terminal):
-    path = put(tmp_path / "[red].tsv", b"text\tlabel\n")
+    path = put(tmp_path / "[red].tsv", b"red shoes\tboots\n")
     assert list(open_dataset(path, "train").rows())
     assert "reading [red].tsv" in terminal.getvalue()
 

@@ -106,7 +106,6 @@ def test_a_resumed_run_reads_the_columns_that_it_was_begun_with(
             ("--text-column", "query", "--label-column", "clicked"),
             "no column 'query' (columns: 'search', 'clicked', 'n')",
         ),
-        (("--delimiter", "::"), "'::' is not one character"),
     ],
 )
 def test_columns_that_are_not_there_are_refused(

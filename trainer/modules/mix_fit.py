@@ -133,7 +133,10 @@ def _columns(
         "reranker": parts.reranker,
         LABEL_TEXT: label_text_C if allowed.label_text else None,
     }
-    return {name: column_C for name, column_C in columns.items() if column_C is not None}
+    known = {name: column_C for name, column_C in columns.items() if column_C is not None}
+    # A part that says the same of every candidate would be ranked, and judged, by the order of the search.
+    telling = {name: column_C for name, column_C in known.items() if len(column_C) and np.ptp(column_C) > 0}
+    return telling or {"classifier": parts.classifier}
 
 
 class _Fitter:

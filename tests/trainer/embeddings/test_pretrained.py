@@ -29,7 +29,7 @@ EXPECTED = {
 }
 DIM = 8
 TEXTS = ["red shoes", "blue car", "bluest cafés", "New York", "xy red"]
-SUBWORDS = FeaturizerConfig(word_ngrams=2, min_char_ngram=3, max_char_ngram=4, min_df=1)
+SUBWORDS = FeaturizerConfig(word_ngrams=2, min_char_ngram=3, max_char_ngram=4, min_df=1, rules=1)  # keeps accents
 WORDS = FeaturizerConfig(word_ngrams=2, min_char_ngram=0, max_char_ngram=0, min_df=1)
 
 

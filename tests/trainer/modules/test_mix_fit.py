@@ -108,6 +108,19 @@ def test_label_texts_that_the_settings_leave_out_have_no_share() -> None:
     assert told.fit(MixSection(label_text=False)).label_text_share == 0
 
 
+def test_a_part_that_says_the_same_of_every_candidate_has_no_weight() -> None:
+    """Judged alone it would rank by the order in which the candidates come, which is perfect here."""
+    made_up = MadeUp({"classifier": 1.0})
+    first_R = np.arange(NUM_TEXTS) * NUM_LABELS
+    relevant_C = np.zeros(NUM_TEXTS * NUM_LABELS, np.float32)
+    relevant_C[first_R] = 1
+    made_up.relevant_RL = csr_matrix(relevant_C.reshape(NUM_TEXTS, NUM_LABELS))
+    made_up.label_text_C = np.zeros_like(made_up.label_text_C)
+    made_up.parts = replace(made_up.parts, sparse=None)
+    fit = made_up.fit()
+    assert fit.label_text_share == fit.shares.gamma == 0
+
+
 def test_parts_that_say_nothing_leave_an_order_all_the_same() -> None:
     made_up = MadeUp({"classifier": 1.0})
     nothing_C = np.zeros_like(made_up.parts.votes)

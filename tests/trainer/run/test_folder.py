@@ -95,7 +95,7 @@ def test_a_trained_run_tells_every_stage_in_order(demo_run: Path) -> None:
     lines = [json.loads(line) for line in (demo_run / HISTORY_FILE).read_text().splitlines()]
     stages = [*dict.fromkeys(line["stage"] for line in lines)]
     in_order = [
-        "clustering", "surrogate", "vectors", "shortlist", "mining", "extreme", "sparse-0.5", "mix", "sparse-1.0",
+        "clustering", "surrogate", "vectors", "shortlist", "mining", "extreme", "sparse-1.0", "mix",
         "mix-parts", "refitted vectors", "refit-mining", "refit-sparse",
     ]  # fmt: skip
     assert [stage for stage in stages if stage in in_order] == in_order

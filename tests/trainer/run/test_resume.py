@@ -195,7 +195,7 @@ def test_an_interrupted_run_says_how_to_go_on(
     os.kill(process, number)
     ended, said = trainer.wait()
     assert (ended, said.splitlines()[-1]) == (code, f"interrupted; go on with astec-train --resume {run}")
-    assert read_origin(run).data == trainer.data
+    assert read_origin(run).data == str(trainer.data)
     assert trainer.begin("run")[0] == 0, "or it starts over"
     assert_same(checkpoint(run), whole)
 
