@@ -356,7 +356,8 @@ def test_a_log_with_repeated_texts_is_split_by_rows(
     log = write_jsonl(tmp_path / "train.jsonl", [*shop_rows[::4], *shop_rows[::4], *shop_rows[::4]])
     code, said = astec_train(log, tmp_path / "run", *cheap_settings)
     assert code == 0, said
-    assert "held out: rows, as texts repeat in traffic (validation.split auto); 100.0% of the training file's" in said
+    assert "60 rows, 20 texts, 100.0% of rows repeat the text of another row" in said
+    assert "held out: rows, as texts repeat in traffic (validation.split auto)" in said
     assert read_checkpoint(tmp_path / "run").training["validation_split"] == "rows"
 
 

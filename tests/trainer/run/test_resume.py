@@ -232,9 +232,9 @@ def test_a_full_disk_at_the_history_keeps_every_stage(trainer: Trainer) -> None:
 
 
 def test_a_full_disk_at_the_checkpoint_keeps_every_stage(trainer: Trainer) -> None:
-    """With this limit the checkpoint's arrays are the first file that is too large."""
+    """With this limit the checkpoint's arrays are the first file that is too large, as no clusters are kept."""
     run = trainer.folder / "run"
-    settings = ("model.dim=200", *EPOCHS)
+    settings = ("model.dim=200", "surrogate.method=hashed", "surrogate.num_clusters=4", *EPOCHS)
     code, said = trainer.run(*trainer.command("run", *settings), "--save-minutes", 10, file_bytes=200_000)
     assert code == 2
     assert f"{run}: " in said
