@@ -18,6 +18,7 @@ from astec.export.readers.command_options import (
     Encoding,
     LabelColumn,
     LabelSeparator,
+    SkipBadLines,
     TextColumn,
     WeightColumn,
     given_options,
@@ -100,9 +101,7 @@ def train(
             show_default=False,
         ),
     ] = None,
-    skip_bad_lines: Annotated[
-        bool, typer.Option("--skip-bad-lines", help="Count malformed lines and go on, instead of refusing the file.")
-    ] = False,
+    skip_bad_lines: SkipBadLines = False,
     encoding: Encoding = None,
     text_column: TextColumn = None,
     label_column: LabelColumn = None,

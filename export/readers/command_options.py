@@ -57,6 +57,9 @@ Delimiter = Annotated[
         show_default=False,
     ),
 ]
+SkipBadLines = Annotated[
+    bool, typer.Option("--skip-bad-lines", help="Count malformed lines and go on, instead of refusing the file.")
+]
 Encoding = Annotated[
     str | None,
     typer.Option(

@@ -31,6 +31,7 @@ from astec.export.readers.command_options import (
     Encoding,
     LabelColumn,
     LabelSeparator,
+    SkipBadLines,
     TextColumn,
     WeightColumn,
 )
@@ -66,9 +67,7 @@ def evaluate(
     propensity_b: Annotated[
         float, typer.Option(help="Parameter B of the propensities: 1.5; for Amazon 2.6; for Wikipedia 0.4.")
     ] = 1.5,
-    skip_bad_lines: Annotated[
-        bool, typer.Option("--skip-bad-lines", help="Count and skip malformed lines, instead of refusing the file.")
-    ] = False,
+    skip_bad_lines: SkipBadLines = False,
     filter_labels: Annotated[
         Path | None,
         typer.Option(

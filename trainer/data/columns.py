@@ -18,7 +18,7 @@ from scipy.sparse import coo_matrix, csr_matrix
 from astec.export.artifact.labels.text_table import TextTable
 from astec.export.artifact.text.bags import Bags, Query
 from astec.export.artifact.text.featurizer import Featurizer, TextFeaturizer
-from astec.export.artifact.text.folding import fold
+from astec.export.artifact.text.folding import seen_words
 from astec.export.artifact.text.id_featurizer import IdFeaturizer
 from astec.export.artifact.text.token_counts import count_tokens
 from astec.export.readers import DataError, Dataset
@@ -52,7 +52,7 @@ class TextColumn:
         numbers: dict[str, int] = {}
         # A text without a word is compared as it is.
         config = self._settings.build(num_tokens=0)
-        words = (" ".join(fold(text, config).split()) or text for text in self.table())
+        words = (seen_words(text, config) or text for text in self.table())
         return np.fromiter((numbers.setdefault(text, len(numbers)) for text in words), np.int64, len(self._ends) - 1)
 
     def take(self, rows: NDArray[np.int64]) -> TextColumn:

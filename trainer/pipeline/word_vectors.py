@@ -10,7 +10,6 @@ Shapes: V tokens, F words that the encoder reads, P principal components, D dime
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -65,18 +64,13 @@ def _word_vectors(job: Job, folder: Path, num_components: int) -> NDArray[np.flo
     if not isinstance(featurizer, TextFeaturizer):
         raise DataError(folder, None, "reads words, and the features of this data have none", "Leave the setting empty")
     tokens_F, vectors_FP = distil(folder, featurizer, num_components, job.device, _SETTING)
+    known = list(featurizer.single_words(known_words(job.config.word_vectors)))
     # A word of held-out texts alone would be unknown in a fresh text: it must not make the held-out texts look easy.
-    learnt_F = np.isin(tokens_F, job.train.bags.ids) | np.isin(
-        tokens_F, _ids(featurizer, known_words(job.config.word_vectors))
-    )
+    learnt_F = np.isin(tokens_F, job.train.bags.ids) | np.isin(tokens_F, featurizer.token_ids(known))
     words_VP = np.zeros((featurizer.num_features, num_components), np.float32)
     words_VP[tokens_F[learnt_F]] = vectors_FP[learnt_F]
     job.run.record("word vectors", source=str(folder), found_share=len(tokens_F) / featurizer.num_features)
     return words_VP
-
-
-def _ids(featurizer: TextFeaturizer, words: Iterable[str]) -> NDArray[np.int32]:
-    return featurizer.token_ids([word for word in map(featurizer.seen, words) if word and " " not in word])
 
 
 def _mean_length(encoder: Encoder, texts: Texts) -> float:

@@ -17,6 +17,7 @@ from astec.export.readers.command_options import (
     Encoding,
     LabelColumn,
     LabelSeparator,
+    SkipBadLines,
     TextColumn,
     WeightColumn,
 )
@@ -71,9 +72,7 @@ def tune(
     ] = None,
     device: Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu, cuda or cuda:1.")] = "auto",
     seed: Annotated[int | None, typer.Option(help="Of the search and of every trial.", show_default=False)] = None,
-    skip_bad_lines: Annotated[
-        bool, typer.Option("--skip-bad-lines", help="Count malformed lines and go on, instead of refusing the file.")
-    ] = False,
+    skip_bad_lines: SkipBadLines = False,
     encoding: Encoding = None,
     text_column: TextColumn = None,
     label_column: LabelColumn = None,

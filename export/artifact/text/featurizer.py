@@ -10,7 +10,7 @@ Shapes: B queries, T tokens of all queries together, V vocabulary, S slots of th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -24,7 +24,7 @@ from astec.export.artifact.storage.array_file import map_array
 from astec.export.artifact.text.bags import Bags, Query, check_bag, concatenate
 from astec.export.artifact.text.description import FEATURIZER_FILE, read_description, write_description
 from astec.export.artifact.text.featurizer_config import FeaturizerConfig
-from astec.export.artifact.text.folding import fold, fold_and_encode
+from astec.export.artifact.text.folding import fold, fold_and_encode, seen_words
 from astec.export.artifact.text.id_featurizer import IdFeaturizer
 from astec.export.artifact.text.tfidf import featurize, inverse_document_frequency
 from astec.export.artifact.text.token_counts import TokenCounts, count_tokens
@@ -106,7 +106,7 @@ class TextFeaturizer:
             num_texts: the number of training texts.
         """
         known = set(self.vocabulary)
-        added = dict.fromkeys(word for word in map(self.seen, words) if word and " " not in word and word not in known)
+        added = dict.fromkeys(word for word in self.single_words(words) if word not in known)
         vocabulary = TextTable.from_texts(chain(self.vocabulary, added))
         idf_V = np.append(self.idf, inverse_document_frequency(np.zeros(len(added), np.int64), num_texts))
         return TextFeaturizer(self.config, vocabulary, idf_V)
@@ -143,7 +143,11 @@ class TextFeaturizer:
 
     def seen(self, text: str) -> str:
         """Return the words of a text, with a space between each two: all that the model sees of it."""
-        return " ".join(fold(text, self.config).split())
+        return seen_words(text, self.config)
+
+    def single_words(self, texts: Iterable[str]) -> Iterator[str]:
+        """Yield each text that is one word, as the model sees it, and pass over those of several words or of none."""
+        return (word for word in map(self.seen, texts) if word and " " not in word)
 
     def arguments(self) -> tuple[NDArray[np.uint64], NDArray[np.float32], Ngrams]:
         """Return the arguments that `featurize` takes of the vocabulary: table, IDF and lengths of n-grams."""

@@ -37,6 +37,11 @@ def fold(text: str, config: FeaturizerConfig) -> str:
     return separate(fold_characters(text), config.max_chars)
 
 
+def seen_words(text: str, config: FeaturizerConfig) -> str:
+    """Return the words of a text, with a space between each two: all that a model sees of it."""
+    return " ".join(fold(text, config).split())
+
+
 def fold_and_encode(texts: Sequence[str], config: FeaturizerConfig) -> Codes:
     """Fold texts and return their code points, as the kernels read them."""
     # Most texts are short and ASCII: these are folded together. Spaces between words make a text at most twice as long.

@@ -131,7 +131,8 @@ class ParquetTable(TableFile):
             if is_map:
                 labels = [None if pairs is None else dict(pairs) for pairs in labels]
             weights = [NO_WEIGHT] * len(text) if columns.weight is None else batch.column(columns.weight).to_pylist()
-            for line, cells in enumerate(zip(text, labels, weights, strict=True), line + 1):  # noqa: B020 - goes on counting
+            for cells in zip(text, labels, weights, strict=True):
+                line += 1
                 yield Cells(line, *cells)
 
     def _check(self, name: str, holds: Callable[[DataType], bool], expected: str, option: str) -> None:

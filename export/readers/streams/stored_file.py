@@ -9,7 +9,7 @@ import stat
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO, Final
+from typing import Final
 
 from astec.export.readers.errors import DataError
 
@@ -47,7 +47,7 @@ def stored(path: Path) -> Path:
     if not is_piped(path):
         what = "a terminal, into which nothing is piped" if _is_terminal(path) else "a device"
         raise DataError(path, None, f"is {what}", "Pass a file, or pipe its content: ... | COMMAND -")
-    return Path(f"/proc/self/fd/{_copy(path, status.st_dev, status.st_ino).fileno()}")
+    return Path(f"/proc/self/fd/{_copy(path, status.st_dev, status.st_ino)}")
 
 
 def stored_bytes(path: Path) -> int:
@@ -59,14 +59,20 @@ def stored_bytes(path: Path) -> int:
 
 
 @cache
-def _copy(path: Path, device: int, inode: int) -> IO[bytes]:
-    """Copy what the pipe with this device and inode gives; the arguments tell one pipe from every other."""
-    copy = TemporaryFile(prefix="astec-")  # noqa: SIM115  # It stays open for the life of the process.
+def _copy(path: Path, device: int, inode: int) -> int:
+    """Copy what the pipe with this device and inode gives; the arguments tell one pipe from every other.
+
+    Returns:
+        The descriptor of the copy, which stays open for the life of the process.
+    """
     descriptor = _descriptor(path)
-    with path.open("rb") if descriptor is None else os.fdopen(os.dup(descriptor), "rb") as pipe:
+    with (
+        TemporaryFile(prefix="astec-") as copy,
+        path.open("rb") if descriptor is None else os.fdopen(os.dup(descriptor), "rb") as pipe,
+    ):
         shutil.copyfileobj(pipe, copy, 1 << 20)
-    copy.flush()
-    return copy
+        copy.flush()
+        return os.dup(copy.fileno())
 
 
 def _status(path: Path) -> os.stat_result:
