@@ -58,7 +58,7 @@ def test_a_run_holds_configuration_history_and_checkpoint(
     assert checkpoint.model.classifier.shape == (9, 8)
     assert checkpoint.training["held_out_texts"] == 8
     assert f"export it: astec-export {run} ARTIFACT\n" in said
-    assert "labels are not learnt from as texts: there are too few texts to try it" in said
+    assert "9 labels are learnt from as texts, too: there are too few texts to try it" in said
 
     code, said = astec_train(shop_file, run, *cheap_settings)
     assert code == 2

@@ -2,7 +2,8 @@
 
 Training twice would tell, and take twice the time. In its place, a search for the nearest texts by their tokens ranks
 labels by the similarity of the texts that carry them: once with the labels' own texts among these texts, and once
-without. Both times it is given the same sample of texts and labels, of bounded size.
+without. Both times it is given the same sample of texts and labels, of bounded size. Where there are too few texts for
+that, it decides how labels read: most of them share a word with their texts, or not.
 
 Shapes: P points (sampled texts, then the texts of the sampled labels), L sampled labels, V tokens, R probe texts, B of
 them at a time, K = 5 ranks.
@@ -10,7 +11,7 @@ them at a time, K = 5 ranks.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,8 @@ LEAST_GAIN = 1.0
 
 Where they brought half a point, training gained 0.3 points, and a query took twice as long (docs/accuracy.md)."""
 _LEAST_ERRORS = 2.0  # standard errors that the gain must reach, too: a gain by chance is rarely as large
+LEAST_SHARE = 0.5
+"""The share of labels with a word of their texts from which on labels read like texts."""
 _RANKS = (1, 3, 5)
 _NEIGHBOURS = 50
 _MOST_PROBES, _FEWEST_PROBES = 1_000, 100  # of fewer texts, one lucky hit would decide
@@ -54,10 +57,38 @@ class LabelTextTrial:
         """True if labels should be learnt from as texts."""
         return self.gain >= self.least_gain
 
+    @property
+    def reason(self) -> str:
+        """Say what decided."""
+        changed = f"in a trial before training this changed P@k by {self.gain:+.2f} points"
+        return f"{changed}, and at least {self.least_gain:.2f} are wanted"
+
+
+@dataclass(frozen=True, slots=True)
+class SharedWords:
+    """How labels read, which decides where there are too few texts for a trial.
+
+    Attributes:
+        share: of the labels, those that share a word with a text that carries them.
+    """
+
+    share: float
+
+    @property
+    def succeeds(self) -> bool:
+        """True if labels should be learnt from as texts."""
+        return self.share >= LEAST_SHARE
+
+    @property
+    def reason(self) -> str:
+        """Say what decided."""
+        shared = f"there are too few texts to try it, and {self.share:.0%} of the labels share a word with their texts"
+        return f"{shared}, where at least {LEAST_SHARE:.0%} are wanted"
+
 
 def try_label_texts(
     texts: TextTable, label_texts: TextTable, labels_NL: csr_matrix, config: FeaturizerConfig, seed: int
-) -> LabelTextTrial | None:
+) -> LabelTextTrial | SharedWords:
     """Compare the search with and without the labels' own texts, on a sample of the texts.
 
     Of many labels a random part is taken, with all texts that carry one of them, so that each label keeps its texts:
@@ -71,20 +102,18 @@ def try_label_texts(
         seed: the seed of the samples.
 
     Returns:
-        None if there are too few texts to tell.
+        how labels read if there are too few different texts to tell.
     """
     generator = np.random.default_rng(seed)
     rows_P, labels_L = _sample(labels_NL, generator)
-    if len(rows_P) < _FEWEST_PROBES:
-        return None
     own_texts = [texts[row] for row in rows_P.tolist()]
     points = own_texts + [label_texts[label] for label in labels_L.tolist()]
+    if len(set(own_texts)) < _FEWEST_PROBES:
+        return SharedWords(_share_words(points, labels_NL[rows_P][:, labels_L], config))
     try:
-        featurizer = TextFeaturizer.fit(points, config)
+        features_PV = _features(points, config)
     except ValueError:  # the texts have no tokens, which is reported where all texts are featurised
-        return None
-    bags = featurizer.transform(points)
-    features_PV = csr_matrix((bags.weights, bags.ids, bags.offsets), (len(points), featurizer.num_features))
+        return SharedWords(0.0)
     labels_PL = vstack([labels_NL[rows_P][:, labels_L], identity(len(labels_L), np.float32)], format="csr")
     probes_R = generator.choice(len(rows_P), min(_MOST_PROBES, len(rows_P)), replace=False)
     gains_R = _gains(features_PV, labels_PL, _numbered(own_texts), np.sort(probes_R))
@@ -100,6 +129,32 @@ def _sample(labels_NL: csr_matrix, generator: np.random.Generator) -> tuple[NDAr
     if len(rows) > _MOST_TEXTS:
         rows = np.sort(generator.choice(rows, _MOST_TEXTS, replace=False))
     return rows, labels_L
+
+
+def _features(points: list[str], config: FeaturizerConfig) -> csr_matrix:
+    """Return the weights of the points' tokens, [P, V].
+
+    Raises:
+        ValueError: the points have no tokens.
+    """
+    featurizer = TextFeaturizer.fit(points, config)
+    bags = featurizer.transform(points)
+    return csr_matrix((bags.weights, bags.ids, bags.offsets), (len(points), featurizer.num_features))
+
+
+def _share_words(points: list[str], labels_NL: csr_matrix, config: FeaturizerConfig) -> float:
+    """Return the share of labels with a word of a text that carries them, among those with a text.
+
+    The texts of the labels are the last points.
+    """
+    words = replace(config, word_ngrams=1, min_char_ngram=0, max_char_ngram=0, min_df=1)
+    try:
+        has_PV = _features(points, words).astype(bool).astype(np.float32)
+    except ValueError:  # no point has a word
+        return 0.0
+    num_texts = labels_NL.shape[0]
+    shared_L = (labels_NL.T @ has_PV[:num_texts]).multiply(has_PV[num_texts:]).sum(axis=1)
+    return float(np.count_nonzero(shared_L) / np.count_nonzero(labels_NL.getnnz(axis=0)))
 
 
 def _numbered(texts: list[str]) -> NDArray[np.int64]:

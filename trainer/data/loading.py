@@ -133,7 +133,7 @@ def _featurize_texts(
     if as_texts == "auto":
         # No name for the table: the column cannot grow while a table of it exists.
         trial = try_label_texts(queries.table(), names, labels_NL, config.featurizer.build(num_tokens=0), config.seed)
-        as_texts = trial is not None and trial.succeeds
+        as_texts = trial.succeeds
     if as_texts:
         for name in names:
             queries.append(name)

@@ -17,7 +17,7 @@ from astec.export.artifact.text.sequence_reader import open_reader
 from astec.trainer.data.chunks import join_sequences, text_chunks
 from astec.trainer.data.clicks import Traffic
 from astec.trainer.data.examples import Examples
-from astec.trainer.data.label_text_trial import LabelTextTrial
+from astec.trainer.data.label_text_trial import LabelTextTrial, SharedWords
 from astec.trainer.settings.config import ConfigError
 from astec.trainer.settings.section import EncoderSection
 
@@ -40,7 +40,7 @@ class TrainingData:
         texts: each text of `examples`, cut to what the featurizer reads; None if the data came as feature ids.
         num_label_texts: how many of the last examples are labels' own texts.
         num_valid_texts: how many texts are of a validation file; 0 if there is none.
-        label_text_trial: the trial that decided about them; None if the settings did, or there was nothing to try.
+        label_text_trial: what decided about them; None if the settings did, or texts come as feature ids.
         traffic: of the training file, if its rows of the same text were joined: a text is then one example.
     """
 
@@ -51,7 +51,7 @@ class TrainingData:
     texts: TextTable | None = None
     num_label_texts: int = 0
     num_valid_texts: int = 0
-    label_text_trial: LabelTextTrial | None = None
+    label_text_trial: LabelTextTrial | SharedWords | None = None
     traffic: Traffic | None = None
 
     @property

@@ -87,7 +87,7 @@ def split(
     for line in _about_traffic(validation, data, config):
         console.print(line, markup=False, soft_wrap=True)
     console.print(_describe(validation, data, config), soft_wrap=True)
-    if said := _about_label_texts(data, config):
+    if said := _about_label_texts(data):
         console.print(said, soft_wrap=True)
     train, held_out = data.examples.take(train_rows), data.examples.take(held)
     if warm is not None:
@@ -138,14 +138,10 @@ def _describe(split: ValidationSplit, data: TrainingData, config: TrainerConfig)
     return line
 
 
-def _about_label_texts(data: TrainingData, config: TrainerConfig) -> str | None:
+def _about_label_texts(data: TrainingData) -> str | None:
     """Say whether labels' own texts are learnt from, and why; None if they are not, and nobody could expect it."""
     trial = data.label_text_trial
     learnt = f"{data.num_label_texts:,} labels are learnt from as texts, too" if data.num_label_texts else None
-    if config.labels.as_texts != "auto" or data.texts is None:
-        return learnt
-    learnt = learnt or "labels are not learnt from as texts"
     if trial is None:
-        return f"{learnt}: there are too few texts to try it"
-    needed = f"at least {trial.least_gain:.2f} are wanted"
-    return f"{learnt}: in a trial before training this changed P@k by {trial.gain:+.2f} points, and {needed}"
+        return learnt
+    return f"{learnt or 'labels are not learnt from as texts'}: {trial.reason}"

@@ -7,6 +7,7 @@ import platform
 
 import torch
 
+from astec.trainer.data.label_text_trial import LabelTextTrial
 from astec.trainer.numerics.device import product_dtype
 from astec.trainer.pipeline.job import Job
 from astec.trainer.report.evaluation import Summary
@@ -35,6 +36,6 @@ def summarize(job: Job) -> Summary:
         summary |= {"rows": traffic.rows, "clicks": round(traffic.clicks), "click_weighting": config.clicks.weighting}
     if job.warm is not None:
         summary |= job.warm.summary()
-    if trial is not None:
+    if isinstance(trial, LabelTextTrial):
         summary["label_texts_gain_in_trial"] = round(trial.gain, 2)
     return summary

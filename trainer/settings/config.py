@@ -74,7 +74,7 @@ class LabelsSection(Section):
         "auto",
         description="train on each label's own text too, as a text with that label; more accurate if labels are "
         "phrases, most of all for rare labels; costs time, memory and latency that grow with the number of labels. "
-        "auto: if a short trial before training finds that it helps",
+        "auto: if a short trial before training finds that it helps, or, of few texts, if labels share words with them",
     )
 
 
