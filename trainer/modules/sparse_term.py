@@ -13,13 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import torch
 from numba import njit
 from numpy.typing import NDArray
+from scipy.sparse import diags_array
 
+from astec.export.artifact.kernels.ragged import take_rows
 from astec.export.artifact.scoring.sparse import MIN_HEAD_WEIGHTS, SparseClassifier
 from astec.export.console import track
 from astec.trainer.data.examples import Examples
@@ -35,6 +38,20 @@ MOST_NEGATIVES = 1 << 28
 # The number of passes that skip an example after a pass that left it unchanged.
 _REST_PASSES = 2
 
+
+@dataclass(frozen=True, slots=True)
+class KnownLabels:
+    """Labels that keep the weights of another term instead of learning their own.
+
+    Attributes:
+        sparse: the other term, of all L labels.
+        are_known: which labels keep its weights, bool [L].
+    """
+
+    sparse: SparseClassifier
+    are_known: NDArray[np.bool_]
+
+
 _Chunk = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]
 
 
@@ -46,6 +63,7 @@ def learn_sparse(
     cost: float,
     seed: int,
     num_threads: int | None = None,
+    known: KnownLabels | None = None,
 ) -> SparseClassifier | None:
     """Train every label on its own texts against the texts that have it among their `num_negatives` hardest negatives.
 
@@ -53,36 +71,62 @@ def learn_sparse(
 
     Memory beyond the result grows with `train`, not with `negatives_NS`, which may be mapped, nor with `num_features`.
     The result does not depend on `num_threads`, by default torch's number of threads. It is None where pruning leaves
-    no weight.
+    no weight. Labels that are `known` are not learnt.
     """
     tokens_V = np.unique(train.bags.ids)
     ids = np.searchsorted(tokens_V, train.bags.ids).astype(np.int32)
-    sizes, indices, values, bias = zip(
-        *_learn_chunks(
-            train, ids, len(tokens_V), negatives_NS, settings, cost, seed, num_threads or torch.get_num_threads()
+    learns_L = np.ones(train.labels.shape[1], np.bool_) if known is None else ~known.are_known
+    sizes, indices, values, bias = map(
+        np.concatenate,
+        zip(
+            *_learn_chunks(
+                train, ids, negatives_NS, learns_L, settings, cost, seed, num_threads or torch.get_num_threads()
+            ),
+            strict=True,
         ),
-        strict=True,
     )
-    indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.concatenate(sizes))])
-    if not indptr[-1]:
-        return None
-    tokens = tokens_V[np.concatenate(indices)]
-    return SparseClassifier.build(indptr, tokens, np.concatenate(values), np.concatenate(bias), num_features)
+    indptr, tokens = _bounds(sizes), tokens_V[indices]
+    if known is not None:
+        indptr, tokens, values = _join_known(indptr, tokens, values, known)
+        bias = np.where(learns_L, bias, known.sparse.bias)
+    return SparseClassifier.build(indptr, tokens, values, bias, num_features) if indptr[-1] else None
+
+
+def _join_known(
+    indptr: NDArray[np.int64], tokens: NDArray[np.int32], values: NDArray[np.float32], known: KnownLabels
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
+    """Return the learnt weights by label, and those of the known labels in their places."""
+    known_indptr, known_tokens, known_values = known.sparse.by_label()
+    both_indptr = _bounds(np.where(known.are_known, np.diff(known_indptr), np.diff(indptr)))
+    known_rows, learnt_rows = np.flatnonzero(known.are_known), np.flatnonzero(~known.are_known)
+    at_known, at_learnt = take_rows(both_indptr, known_rows)[0], take_rows(both_indptr, learnt_rows)[0]
+    from_known, from_learnt = take_rows(known_indptr, known_rows)[0], take_rows(indptr, learnt_rows)[0]
+    both_tokens, both_values = np.empty(both_indptr[-1], np.int32), np.empty(both_indptr[-1], np.float32)
+    both_tokens[at_known], both_tokens[at_learnt] = known_tokens[from_known], tokens[from_learnt]
+    both_values[at_known], both_values[at_learnt] = known_values[from_known], values[from_learnt]
+    return both_indptr, both_tokens, both_values
+
+
+def _bounds(sizes_L: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes_L)])
 
 
 def _learn_chunks(
     train: Examples,
     ids: NDArray[np.int32],
-    num_tokens: int,
     negatives_NS: NDArray[np.int32],
+    learns_L: NDArray[np.bool_],
     settings: SparseSection,
     cost: float,
     seed: int,
     num_threads: int,
 ) -> Iterator[_Chunk]:
-    """Yield what `_learn_labels` returns for chunks of labels, in their order; `ids` number the V tokens that occur."""
-    num_labels = train.labels.shape[1]
-    by_label = train.labels.tocsc()
+    """Yield what `_learn_labels` returns for chunks of labels, in their order; `ids` number the V tokens that occur.
+
+    A label that does not learn has neither texts nor negatives, which costs no time, and no weights.
+    """
+    by_label = (train.labels @ diags_array(learns_L.astype(np.float32))).tocsc()
+    by_label.eliminate_zeros()
     positives = (
         by_label.indptr.astype(np.int64),
         by_label.indices.astype(np.int32, copy=False),
@@ -90,7 +134,7 @@ def _learn_chunks(
     )
     texts_N = text_weights(train.labels)
     width = min(settings.num_negatives, negatives_NS.shape[1])
-    counts_L = _count_negatives(negatives_NS, width, num_labels)
+    counts_L = _count_negatives(negatives_NS, width, learns_L)
 
     def learn(first: int, last: int, begin: int, indptr: NDArray[np.int64], texts: NDArray[np.int32]) -> _Chunk:
         chunk: _Chunk = _learn_labels(
@@ -104,7 +148,7 @@ def _learn_chunks(
             train.bags.offsets,
             ids,
             train.bags.weights,
-            num_tokens,
+            int(ids.max(initial=-1)) + 1,
             np.float32(cost),
             settings.epochs,
             np.float32(settings.prune_below),
@@ -116,8 +160,8 @@ def _learn_chunks(
     def learn_all() -> Iterator[_Chunk]:
         with ThreadPoolExecutor(num_threads) as pool:
             for begin, last in _label_ranges(counts_L):
-                indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts_L[begin:last])])
-                texts = _texts_by_negative(negatives_NS, width, begin, indptr)
+                indptr = _bounds(counts_L[begin:last])
+                texts = _texts_by_negative(negatives_NS, width, begin, indptr, learns_L)
                 firsts = range(begin, last, _CHUNK_LABELS)
                 yield from pool.map(partial(learn, last=last, begin=begin, indptr=indptr, texts=texts), firsts)
 
@@ -142,26 +186,33 @@ def _label_ranges(counts_L: NDArray[np.int64]) -> list[tuple[int, int]]:
 
 
 @njit(cache=True, nogil=True)
-def _count_negatives(negatives_NS: NDArray[np.int32], width: int, num_labels: int) -> NDArray[np.int64]:
-    """Count the texts that have each label among their first `width` negatives, [L]; -1 stands for none."""
-    counts_L = np.zeros(num_labels, np.int64)
+def _count_negatives(negatives_NS: NDArray[np.int32], width: int, learns_L: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Count the texts that have each label that learns among their first `width` negatives, [L]; -1 stands for none."""
+    counts_L = np.zeros(len(learns_L), np.int64)
     for text in range(len(negatives_NS)):
         for label in negatives_NS[text, :width]:
-            if label >= 0:
+            if label >= 0 and learns_L[label]:
                 counts_L[label] += 1
     return counts_L
 
 
 @njit(cache=True, nogil=True)
 def _texts_by_negative(
-    negatives_NS: NDArray[np.int32], width: int, begin: int, indptr: NDArray[np.int64]
+    negatives_NS: NDArray[np.int32],
+    width: int,
+    begin: int,
+    indptr: NDArray[np.int64],
+    learns_L: NDArray[np.bool_],
 ) -> NDArray[np.int32]:
-    """Find the texts that have each label from `begin` on among their first `width` negatives, by counting sort."""
+    """Find the texts that have each label from `begin` on among their first `width` negatives, by counting sort.
+
+    Labels that do not learn get none.
+    """
     filled, texts = indptr[:-1].copy(), np.empty(indptr[-1], np.int32)
     for text in range(len(negatives_NS)):
         for label in negatives_NS[text, :width]:
             number = label - begin
-            if label >= 0 and 0 <= number < len(filled):
+            if label >= 0 and 0 <= number < len(filled) and learns_L[label]:
                 texts[filled[number]] = text
                 filled[number] += 1
     return texts

@@ -19,6 +19,7 @@ from astec.trainer.pipeline.trained_model import TrainedModel, refit
 from astec.trainer.pipeline.validation import choose_sparse_and_shares, evaluate_choice, score_parts, shortlist_held
 from astec.trainer.report.evaluation import write_evaluation
 from astec.trainer.report.report_page import write_report
+from astec.trainer.run.allocator import return_large_blocks
 from astec.trainer.run.folder import Run
 from astec.trainer.run.warm_start import CONTINUED_FRAMEWORKS, WarmStart, keep_for_warm_start
 from astec.trainer.settings.config import TrainerConfig
@@ -37,6 +38,7 @@ def train(
         DataError: embeddings to start from that do not fit.
         OSError: the disk is full.
     """
+    return_large_blocks()
     job = split(data, config, device, run, warm)
 
     # Modules I to IV of every seed: encoder, negatives, classifiers.
@@ -84,6 +86,7 @@ def train_along(
         DivergedError: a loss became NaN or infinite.
         PeerError: another process stopped.
     """
+    return_large_blocks()
     job = split(data, config, device, run, warm)
     train_learners(job)
     learn_from_mistakes(job, mine=dict)  # the first process finds the mistakes

@@ -15,7 +15,7 @@ from astec.trainer.modules.negatives.search_vectors import SearchVectors
 from astec.trainer.pipeline.job import Job
 from astec.trainer.pipeline.label_texts import add_label_texts
 from astec.trainer.pipeline.mining import add_negatives_of_rest, place_texts
-from astec.trainer.pipeline.sparse_terms import SparseTerm, learn_sparse_term
+from astec.trainer.pipeline.sparse_terms import SparseTerm, relearn_sparse_term
 from astec.trainer.training.dense_model import DenseModel
 
 
@@ -58,7 +58,7 @@ def refit(job: Job, model: TrainedModel, negatives_NS: NDArray[np.int32]) -> Tra
         return replace(model, vectors=vectors)
     negatives_MS = add_negatives_of_rest(job, negatives_NS, vectors, v_MD, "refit-mining")
     del v_MD  # as large as the vectors
-    learnt = learn_sparse_term(job, "refit-sparse", examples, negatives_MS, model.sparse.cost)
+    learnt = relearn_sparse_term(job, negatives_MS, model.sparse.cost)
     if learnt is None:  # No weight is left, and the shares were chosen with the term of the training texts.
         return replace(model, vectors=vectors)
     return replace(model, vectors=vectors, sparse=add_label_texts(job, learnt, model.label_text_share))

@@ -22,6 +22,7 @@ from astec.export.artifact.storage.atomic_files import write_file_atomically
 from astec.export.console import console
 from astec.export.model.checkpoint_folder import CHECKPOINT_FOLDER
 from astec.trainer.parallel.world import ALONE, Arrays, SplitArrays, SplitRows, World
+from astec.trainer.run.allocator import return_freed_memory
 from astec.trainer.run.array_file import map_arrays, send_rows, write_arrays
 from astec.trainer.run.history import History
 from astec.trainer.run.origin import Origin
@@ -156,6 +157,7 @@ class Run:
         """
         path = self._path(stage)
         if not path.exists():
+            return_freed_memory()
             self._complete(stage, compute())
         # The arrays are read back even if they were just computed: their place in memory may decide how a product is
         # rounded, and an uninterrupted run must continue with the same arrays as a resumed one.
@@ -189,6 +191,7 @@ class Run:
         """
         path = self._path(stage).with_suffix(".npy")
         if not path.exists():
+            return_freed_memory()
             try:
                 write_rows(path, shape, blocks())
             except OSError as error:

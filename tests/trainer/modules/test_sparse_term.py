@@ -18,7 +18,7 @@ from astec.export.artifact.shortlist.candidates import Candidates
 from astec.export.artifact.text.bags import Bags
 from astec.trainer.data.examples import Examples
 from astec.trainer.modules import sparse_term
-from astec.trainer.modules.sparse_term import learn_sparse
+from astec.trainer.modules.sparse_term import KnownLabels, learn_sparse
 from astec.trainer.settings.config import SparseSection
 
 NUM_TEXTS, NUM_LABELS, NUM_FEATURES = 60, 4, 10
@@ -272,6 +272,41 @@ def test_the_number_of_threads_changes_nothing(noisy: Examples) -> None:
         learnt = learn_sparse(train, negatives_NS, NUM_FEATURES, SparseSection(), 1.0, 0, threads)
         assert learnt is not None
         assert_same(learnt, whole)
+
+
+def test_known_labels_keep_their_weights_and_all_others_learn(noisy: Examples) -> None:
+    train, negatives_NS = of_several_chunks(noisy)
+    # A third of the texts is new, and the labels of three of these learn again.
+    before, labels_NL = 2 * NUM_TEXTS // 3, train.labels.toarray()
+    old = learn(Examples(train.bags.take(np.arange(before)), train.labels[:before]), EXACT, 0, negatives_NS[:before])
+    are_known = ~labels_NL[before : before + 3].any(axis=0)
+    assert 0 < are_known.sum() < len(are_known)
+    known = KnownLabels(old, are_known)
+    both = learn_sparse(train, negatives_NS, NUM_FEATURES, EXACT, 1.0, seed=0, known=known)
+    new = learn(train, EXACT, 0, negatives_NS)
+    assert both is not None
+    assert np.array_equal(dense(both)[are_known], dense(old)[are_known])
+    assert np.array_equal(both.bias[are_known], old.bias[are_known])
+    np.testing.assert_allclose(dense(both)[~are_known], dense(new)[~are_known], atol=0.02)
+    np.testing.assert_allclose(both.bias[~are_known], new.bias[~are_known], atol=0.02)
+
+
+def test_known_labels_of_the_head_keep_their_weights() -> None:
+    num_texts = 2 * MIN_HEAD_WEIGHTS
+    bags = Bags(np.arange(num_texts, dtype=np.int32), np.ones(num_texts, np.float32), np.arange(num_texts + 1))
+    labels_NL = np.eye(2, dtype=np.float32)[np.arange(num_texts) % 2]
+    train = Examples(bags, csr_matrix(labels_NL))
+    old = learn_sparse(train, negatives_of(labels_NL), num_texts, EXACT, 1.0, seed=0)
+    assert old is not None
+    known = KnownLabels(old, np.array([True, False]))
+    new = learn_sparse(train, negatives_of(labels_NL), num_texts, EXACT, 2.0, seed=0, known=known)
+    assert new is not None
+    (begin, middle, _), tokens, values = new.by_label()
+    (_, old_middle, _), old_tokens, old_values = old.by_label()
+    assert (begin, middle) == (0, old_middle)
+    assert np.array_equal(tokens[:middle], old_tokens[:middle])
+    assert np.array_equal(values[:middle], old_values[:middle])
+    assert not np.array_equal(values[middle:], old_values[middle:])
 
 
 def test_token_ids_may_be_as_large_as_an_int32_holds(noisy: Examples) -> None:
