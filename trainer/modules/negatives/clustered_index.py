@@ -3,7 +3,8 @@
 Past about 100,000 vectors on a CPU this takes a fraction of the time of a comparison with all of them. Like that, it is
 products of matrices, and the same for any number of threads.
 
-Shapes: B queries, D dimensions, M indexed vectors, C clusters, P clusters that a query is compared with, K neighbours.
+Shapes: B queries, D dimensions, M indexed vectors, C clusters, P clusters that a query is compared with, K neighbours;
+b queries that are compared with a cluster, m vectors of that cluster.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from astec.export.artifact.index.base import unit_rows
@@ -41,12 +43,12 @@ class ClusteredIndex:
         clusters_M = nearest_centres(units_MD, self._centres_CD)
         self._ids_M = np.argsort(clusters_M, kind="stable")
         self._bounds = np.searchsorted(clusters_M[self._ids_M], np.arange(len(self._centres_CD) + 1))
-        self._units_MD = units_MD[self._ids_M]
+        self._units_MD = torch.from_numpy(units_MD[self._ids_M])
 
     def search(self, queries_BD: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return ids and cosine similarities [B, min(k, M)], nearest first; -1 where the clusters hold fewer."""
         units_BD = unit_rows(queries_BD)
-        hits = BestHits(len(units_BD), min(k, self.count))
+        hits, tensor_BD = BestHits(len(units_BD), min(k, self.count)), torch.from_numpy(units_BD)
         nearest_BP = self._nearest_clusters(units_BD)
         by_cluster = np.argsort(nearest_BP, axis=None, kind="stable")
         queries = by_cluster // nearest_BP.shape[1]
@@ -54,7 +56,9 @@ class ClusteredIndex:
         for cluster in np.flatnonzero(np.diff(starts)).tolist():
             queries_b = queries[starts[cluster] : starts[cluster + 1]]
             members = slice(self._bounds[cluster], self._bounds[cluster + 1])
-            hits.add(units_BD[queries_b] @ self._units_MD[members].T, queries_b, self._ids_M[members])
+            # By torch, in half the time: NumPy's OpenBLAS lets one of several calling threads multiply at a time.
+            products_bm = tensor_BD[torch.from_numpy(queries_b)] @ self._units_MD[members].T
+            hits.add(products_bm.numpy(), queries_b, self._ids_M[members])
         return hits.sorted()
 
     def _nearest_clusters(self, units_BD: NDArray[np.float32]) -> NDArray[np.int64]:
