@@ -1,4 +1,4 @@
-"""Fill numba's cache (NUMBA_CACHE_DIR) with the kernels that a server needs, by predictions with a toy model.
+"""Fill numba's cache (NUMBA_CACHE_DIR) with the kernels that answer queries, by predictions with a toy model.
 
 numba compiles a function for the types of its arguments. A memory-mapped array is read-only, which is a type of its
 own, so the kernels must be called with the arrays of an artifact that was written and opened as every other one is.
@@ -31,7 +31,8 @@ from astec.export.packing.pack import pack
 from astec.export.search.indices import IndexBuilder
 from astec.export.search.plan import IndexPlan, ShortlistPlan
 from astec.server.engine.predictor import Predictor
-from astec.server.engine.ranking_json import to_json
+from astec.server.engine.ranking_json import NO_PROBABILITIES, to_json
+from astec.server.offline.bulk.csv_rows import to_csv
 
 # There are kernels for ASCII texts, which read bytes, and for other texts, which read code points. The first text alone
 # needs the first kind, all texts together need the second kind.
@@ -122,6 +123,8 @@ def main() -> None:
             for queries in (TEXTS, TEXTS[:1]):
                 rankings, _ = predictor.rank(queries, top_k=1)
                 answers = to_json(rankings, [1] * len(queries), [0.0] * len(queries), predictor.artifact.labels)
+                # For astec-predict, which writes the rows of a CSV file with a kernel, too.
+                to_csv(1, TextTable.from_texts(queries), rankings, predictor.artifact.labels, NO_PROBABILITIES)
                 best = [json.loads(answer)[0]["label_id"] for answer in answers]
                 if best != list(range(len(queries))):
                     raise RuntimeError(f"the toy model ({weights}) ranks labels {best} first, not each text's own")

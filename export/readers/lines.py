@@ -34,6 +34,12 @@ def read_lines(path: Path, advance: Advance | None = None, encoding: str | None 
         DataError: the file cannot be opened, is truncated or damaged, is no text or has another encoding, or has a line
             of over 16 MiB.
     """
+    for lines in read_line_blocks(path, advance, encoding):
+        yield from lines
+
+
+def read_line_blocks(path: Path, advance: Advance | None = None, encoding: str | None = None) -> Iterator[list[bytes]]:
+    """Yield the lines that `read_lines` yields, those of one block of the file at a time."""
     tail = b""
     num_lines = 0
     for block in _read_blocks(path, advance, encoding):
@@ -43,13 +49,12 @@ def read_lines(path: Path, advance: Advance | None = None, encoding: str | None 
         lines = joined.split(b"\n")
         tail = lines.pop()
         num_lines += len(lines)
-        for line in lines:
-            yield line.removesuffix(b"\r")
+        yield [line.removesuffix(b"\r") for line in lines] if b"\r" in joined else lines
         if len(tail) > MAX_LINE_BYTES:
             problem = f"the line is longer than {MAX_LINE_BYTES >> 20} MiB"
             raise DataError(path, num_lines + 1, problem, "Pass a text file with one row per line")
     if tail:
-        yield tail.removesuffix(b"\r")
+        yield [tail.removesuffix(b"\r")]
 
 
 def decode_line(line: bytes) -> str:

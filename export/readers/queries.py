@@ -13,7 +13,8 @@ from astec.export.readers.columns.csv_column import CsvColumn, is_csv
 from astec.export.readers.columns.dialect import looks_like_table
 from astec.export.readers.columns.parquet_column import ParquetColumn, is_parquet
 from astec.export.readers.columns.tsv_column import TsvColumn
-from astec.export.readers.detection import QueriesFormat, detect_queries_format, read_head
+from astec.export.readers.dataset import LinesFormat
+from astec.export.readers.detection import detect_queries_format, read_head
 from astec.export.readers.errors import BadLineError, DataError
 from astec.export.readers.formats.header import find_header
 from astec.export.readers.formats.npy import Vectors, is_npy
@@ -21,7 +22,7 @@ from astec.export.readers.formats.sparse_file import RowCountError, SparseFile
 from astec.export.readers.formats.sparse_row import parse_bag, shortened
 from astec.export.readers.formats.text_lines import text_format
 from astec.export.readers.formats.xc import NEW_HEADER, OLD_HEADER, split_labels
-from astec.export.readers.lines import decode_line, read_lines
+from astec.export.readers.lines import decode_line, read_line_blocks, read_lines
 from astec.export.readers.notices import Notices, say
 from astec.export.readers.read_options import AS_FOUND, ReadOptions
 from astec.export.readers.streams.stored_file import named_input, stored_bytes
@@ -75,8 +76,24 @@ def _reading(path: Path, column: str | None, options: ReadOptions) -> Reading:
     if column is not None:
         remedy = "Leave --column out, or pass a CSV or Parquet file"
         raise DataError(path, None, f"a column {column!r} is asked for, but the file has no columns", remedy)
+    if name == "plain":
+        return partial(_plain_texts, path, options.encoding)
     lines, parse = _lines_and_parser(path, name, options, notices)
     return lambda advance: _parse_all(path, lines(advance), parse, notices)
+
+
+def _plain_texts(path: Path, encoding: str | None, advance: Advance) -> Iterator[Query]:
+    """Stream texts, one per line; a block of lines is decoded at once, unless a line of it is bad."""
+    number = 1
+    for lines in read_line_blocks(path, advance, encoding):
+        if lines:
+            try:
+                texts = b"\n".join(lines).decode().split("\n")
+            except UnicodeDecodeError:
+                yield from (_parsed(path, bad, line, str.strip) for bad, line in enumerate(lines, number))
+            else:
+                yield from map(str.strip, texts)
+        number += len(lines)
 
 
 def _parse_all(
@@ -98,12 +115,10 @@ def _parsed(path: Path, number: int, line: bytes, parse: Callable[[str], Query])
 
 
 def _lines_and_parser(
-    path: Path, name: QueriesFormat, options: ReadOptions, notices: Notices
+    path: Path, name: LinesFormat, options: ReadOptions, notices: Notices
 ) -> tuple[NumberedLines, Callable[[str], Query]]:
     """Return what reads the file's numbered lines, and what parses a line into a query."""
     encoding = options.encoding
-    if name == "plain":
-        return partial(_text_lines, path, encoding), str.strip
     if name == "xc-old":
         file = SparseFile.open(path, OLD_HEADER, encoding)
         return file.lines, lambda line: parse_bag(split_labels(line)[1], file.counts[1])

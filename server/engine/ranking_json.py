@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 
 from astec.export.artifact.kernels.prefetch import prefetch
 from astec.export.artifact.labels.text_table import TextTable
+from astec.server.engine.numbers_as_text import put_byte, put_bytes, put_integer, put_score
 from astec.server.engine.predictor import Rankings
 
 # Bytes of a label without its text: the keys, and a label id, a score and a probability of up to 19 digits each.
 _LABEL_BYTES = 130
 _ESCAPED_BYTES = 6  # The most bytes that a byte of text becomes: \u001f
-_FEWEST_DECIMALS, _MOST_DECIMALS = 6, 17
-_QUOTE, _BACKSLASH, _FIRST_PRINTABLE, _ZERO = ord('"'), ord("\\"), ord(" "), ord("0")
-_OPEN, _CLOSE, _COMMA, _POINT, _NEWLINE = ord("["), ord("]"), ord(","), ord("."), ord("\n")
+_QUOTE, _BACKSLASH, _FIRST_PRINTABLE = ord('"'), ord("\\"), ord(" ")
+_OPEN, _CLOSE, _COMMA, _NEWLINE = ord("["), ord("]"), ord(","), ord("\n")
 _ID, _TEXT, _SCORE, _PROBABILITY = b'{"label_id":', b',"label":"', b'","score":', b',"probability":'
 _END, _CONTROL = b"}", b"\\u00"
 _HEX = b"0123456789abcdef"
@@ -77,64 +77,22 @@ def _write(
     buffer, at = np.empty(bound, np.uint8), 0
     for query in range(num_queries):
         if query > 0:
-            at = _put_byte(buffer, at, _NEWLINE)
-        at = _put_byte(buffer, at, _OPEN)
+            at = put_byte(buffer, at, _NEWLINE)
+        at = put_byte(buffer, at, _OPEN)
         for rank in range(min(num_ranks, most_B[query])):
             label, score = label_ids_BK[query, rank], scores_BK[query, rank]
             if label < 0 or score < least_B[query]:
                 break
             if rank > 0:
-                at = _put_byte(buffer, at, _COMMA)
-            at = _put_integer(buffer, _put(buffer, at, _ID), label, 1)
-            at = _put_text(buffer, _put(buffer, at, _TEXT), blob, offsets[label], offsets[label + 1])
-            at = _put_score(buffer, _put(buffer, at, _SCORE), score)
+                at = put_byte(buffer, at, _COMMA)
+            at = put_integer(buffer, put_bytes(buffer, at, _ID), label, 1)
+            at = _put_text(buffer, put_bytes(buffer, at, _TEXT), blob, offsets[label], offsets[label + 1])
+            at = put_score(buffer, put_bytes(buffer, at, _SCORE), score)
             if len(probabilities_BK) > 0 and not np.isnan(probabilities_BK[query, rank]):
-                at = _put_score(buffer, _put(buffer, at, _PROBABILITY), probabilities_BK[query, rank])
-            at = _put(buffer, at, _END)
-        at = _put_byte(buffer, at, _CLOSE)
+                at = put_score(buffer, put_bytes(buffer, at, _PROBABILITY), probabilities_BK[query, rank])
+            at = put_bytes(buffer, at, _END)
+        at = put_byte(buffer, at, _CLOSE)
     return buffer[:at]
-
-
-@njit(nogil=True, inline="always")
-def _put_byte(buffer: NDArray[np.uint8], at: int, byte: int) -> int:
-    """Write a byte at `at`, and return the position after it, as all functions below do."""
-    buffer[at] = byte
-    return at + 1
-
-
-@njit(nogil=True)
-def _put(buffer: NDArray[np.uint8], at: int, content: bytes) -> int:
-    for i in range(len(content)):
-        buffer[at + i] = content[i]
-    return at + len(content)
-
-
-@njit(nogil=True)
-def _put_integer(buffer: NDArray[np.uint8], at: int, number: int, digits: int) -> int:
-    """Write a number that is not negative, with at least so many digits."""
-    power, width = 10, 1
-    while width < digits or number >= power:
-        power *= 10
-        width += 1
-    for i in range(at + width - 1, at - 1, -1):
-        buffer[i] = _ZERO + number % 10
-        number //= 10
-    return at + width
-
-
-@njit(nogil=True)
-def _put_score(buffer: NDArray[np.uint8], at: int, score: np.float32) -> int:
-    """Write a number between 0 and 9; NaN and negative numbers are written as 0."""
-    exact = np.float64(score) if score > 0 else 0.0
-    power, decimals = 10**_FEWEST_DECIMALS, _FEWEST_DECIMALS
-    scaled = np.int64(np.rint(exact * power))
-    while np.float32(scaled / power) != score and decimals < _MOST_DECIMALS:
-        power, decimals = 10 * power, decimals + 1
-        scaled = np.int64(np.rint(exact * power))
-    while decimals > 1 and scaled % 10 == 0:
-        scaled, power, decimals = scaled // 10, power // 10, decimals - 1
-    at = _put_byte(buffer, _put_integer(buffer, at, scaled // power, 1), _POINT)
-    return _put_integer(buffer, at, scaled % power, decimals)
 
 
 @njit(nogil=True)
@@ -142,10 +100,10 @@ def _put_text(buffer: NDArray[np.uint8], at: int, blob: NDArray[np.uint8], begin
     for i in range(begin, end):
         byte = blob[i]
         if byte < _FIRST_PRINTABLE:
-            at = _put(buffer, at, _CONTROL)
-            at = _put_byte(buffer, _put_byte(buffer, at, _HEX[byte >> 4]), _HEX[byte & 15])
+            at = put_bytes(buffer, at, _CONTROL)
+            at = put_byte(buffer, put_byte(buffer, at, _HEX[byte >> 4]), _HEX[byte & 15])
             continue
         if byte in (_QUOTE, _BACKSLASH):
-            at = _put_byte(buffer, at, _BACKSLASH)
-        at = _put_byte(buffer, at, byte)
+            at = put_byte(buffer, at, _BACKSLASH)
+        at = put_byte(buffer, at, byte)
     return at

@@ -43,9 +43,7 @@ class TextColumn:
     def table(self, rows: NDArray[np.int64] | None = None) -> TextTable:
         """Return the texts `rows`, or all texts."""
         texts = TextTable(np.frombuffer(self._blob, np.uint8), np.frombuffer(self._ends, np.int64))
-        if rows is None or len(rows) == len(texts):
-            return texts
-        return TextTable.from_texts(texts[row] for row in rows.tolist())
+        return texts if rows is None or len(rows) == len(texts) else texts.take(rows)
 
     def keys(self) -> NDArray[np.int64]:
         """Return a number for each text, [N]: the same for texts that the featurizer folds to the same words."""

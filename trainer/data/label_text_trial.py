@@ -11,7 +11,10 @@ them at a time, K = 5 ranks.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,6 +87,25 @@ class SharedWords:
         """Say what decided."""
         shared = f"there are too few texts to try it, and {self.share:.0%} of the labels share a word with their texts"
         return f"{shared}, where at least {LEAST_SHARE:.0%} are wanted"
+
+
+class _Found(NamedTuple):
+    """Points that share a token with a probe text, in any order, and the similarity of each."""
+
+    points: NDArray[np.int32]
+    similarities: NDArray[np.float32]
+
+    def kept(self, is_kept: NDArray[np.bool_]) -> _Found:
+        """Return a part of the points."""
+        return _Found(self.points[is_kept], self.similarities[is_kept])
+
+    def nearest(self) -> _Found:
+        """Return the nearest points, ascending."""
+        near = self
+        if len(self.points) > _NEIGHBOURS:
+            near = self.kept(self.similarities >= np.partition(self.similarities, -_NEIGHBOURS)[-_NEIGHBOURS])
+        order = np.argsort(near.points)
+        return _Found(near.points[order], near.similarities[order])
 
 
 def try_label_texts(
@@ -168,27 +190,37 @@ def _gains(
 ) -> NDArray[np.float64]:
     """Return by how many points each probe's mean of P@1, P@3 and P@5 is higher with the labels' own texts, [R]."""
     num_texts, features_VP = len(text_of_row), features_PV.T.tocsr()
+    numbers_P = np.full(features_PV.shape[0], -1)  # the texts of labels equal no text
+    numbers_P[:num_texts] = text_of_row
     gains = list[NDArray[np.float64]]()
     for begin in range(0, len(probes_R), _PROBES_AT_ONCE):
         probes_B = probes_R[begin : begin + _PROBES_AT_ONCE]
-        similarities_BP = (features_PV[probes_B] @ features_VP).toarray()
-        similarities_BP[:, :num_texts][text_of_row == text_of_row[probes_B, None]] = 0
+        similar = _rows(features_PV[probes_B] @ features_VP)
+        found = [
+            some.kept(numbers_P[some.points] != numbers_P[probe]) for probe, some in zip(probes_B, similar, strict=True)
+        ]
+        found_texts = [some.kept(some.points < num_texts) for some in found]
         relevant_BL = labels_PL[probes_B]
-        with_B = _precision(_votes(similarities_BP, labels_PL), relevant_BL)
-        without_B = _precision(_votes(similarities_BP[:, :num_texts], labels_PL[:num_texts]), relevant_BL)
+        with_B = _precision(_votes(found, labels_PL), relevant_BL)
+        without_B = _precision(_votes(found_texts, labels_PL[:num_texts]), relevant_BL)
         gains.append(with_B - without_B)
     return np.concatenate(gains)
 
 
-def _votes(similarities_BP: NDArray[np.float32], labels_PL: csr_matrix) -> csr_matrix:
+def _rows(matrix: csr_matrix) -> Iterator[_Found]:
+    for begin, end in pairwise(matrix.indptr.tolist()):
+        yield _Found(matrix.indices[begin:end], matrix.data[begin:end])
+
+
+def _votes(found: Sequence[_Found], labels_PL: csr_matrix) -> csr_matrix:
     """Sum up the cubed similarities of the nearest points that carry each label, [B, L].
 
     Points as near as the last of the nearest count, too. The cube lets one very near point outweigh several others.
     """
-    if similarities_BP.shape[1] > _NEIGHBOURS:
-        last_B = np.partition(similarities_BP, -_NEIGHBOURS, axis=1)[:, -_NEIGHBOURS]
-        similarities_BP = np.where(similarities_BP >= last_B[:, None], similarities_BP, 0)
-    return csr_matrix(similarities_BP**3) @ labels_PL
+    points, similarities = zip(*(some.nearest() for some in found), strict=True)
+    indptr = np.concatenate([[0], np.cumsum(list(map(len, points)))])
+    shape = (len(found), labels_PL.shape[0])
+    return csr_matrix((np.concatenate(similarities) ** 3, np.concatenate(points), indptr), shape) @ labels_PL
 
 
 def _precision(votes_BL: csr_matrix, relevant_BL: csr_matrix) -> NDArray[np.float64]:

@@ -11,6 +11,7 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
+from astec.export.artifact.kernels.ragged import take_rows
 from astec.export.artifact.storage.array_file import map_array
 
 BLOB_SUFFIX = ".bin"
@@ -45,12 +46,21 @@ class TextTable(Sequence[str]):
         np.cumsum([len(text) for text in encoded], out=offsets[1:])
         return cls(np.frombuffer(b"".join(encoded), np.uint8), offsets)
 
+    @classmethod
+    def joined(cls, tables: Sequence[TextTable]) -> TextTable:
+        """Make a table of the texts of one or more tables, one after the other."""
+        lengths = np.concatenate([np.diff(table.offsets) for table in tables])
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+        return cls(np.concatenate([table.blob for table in tables]), offsets)
+
+    def take(self, rows: NDArray[np.int64]) -> TextTable:
+        """Return a table of the texts `rows`, in that order."""
+        positions, offsets = take_rows(self.offsets, rows)
+        return TextTable(self.blob[positions], offsets)
+
     def extended(self, texts: Iterable[str]) -> TextTable:
         """Return a table with more texts after those of this one."""
-        more = TextTable.from_texts(texts)
-        return TextTable(
-            np.concatenate([self.blob, more.blob]), np.concatenate([self.offsets, self.offsets[-1] + more.offsets[1:]])
-        )
+        return TextTable.joined([self, TextTable.from_texts(texts)])
 
     @classmethod
     def open(cls, folder: Path, stem: str) -> TextTable:

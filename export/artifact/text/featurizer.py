@@ -29,7 +29,7 @@ from astec.export.artifact.text.id_featurizer import IdFeaturizer
 from astec.export.artifact.text.tfidf import featurize, inverse_document_frequency
 from astec.export.artifact.text.token_counts import TokenCounts, count_tokens
 from astec.export.artifact.text.token_table import build_table, check_table, find_all, hash_texts, look_up
-from astec.export.artifact.text.tokens import Codes, Ngrams, encode_texts, scan, token_text
+from astec.export.artifact.text.tokens import Codes, Ngrams, encode_texts, scan, token_texts
 
 VOCABULARY_STEM = "vocabulary"
 IDF_FILE = "vocabulary.idf.npy"
@@ -91,10 +91,15 @@ class TextFeaturizer:
                 f"no token occurs in min_df = {config.min_df} of the {counts.num_texts} training texts; lower min_df "
                 "or bring more text"
             )
-        tokens = [counts.names[key] for key in counts.keys[kept].tolist()]
-        order = sorted(range(len(kept)), key=lambda i: (-int(counts.df[kept[i]]), tokens[i]))[: config.max_features]
-        vocabulary = TextTable.from_texts(tokens[i] for i in order)
-        return cls(config, vocabulary, inverse_document_frequency(counts.df[kept[order]], counts.num_texts))
+        blob, bounds = counts.names.blob.tobytes(), counts.names.offsets.tolist()
+        texts = [blob[bounds[token] : bounds[token + 1]] for token in kept.tolist()]
+        if len(set(texts)) != len(texts):
+            raise AssertionError("two tokens of one text have different hashes")
+        # The order of texts in UTF-8 is that of their code points. By frequency then, which leaves equal ones in order.
+        kept = kept[sorted(range(len(texts)), key=texts.__getitem__)]
+        kept = kept[np.argsort(-counts.df[kept], kind="stable")[: config.max_features]]
+        idf_V = inverse_document_frequency(counts.df[kept], counts.num_texts)
+        return cls(config, counts.names.take(kept), idf_V, build_table(counts.keys[kept]))
 
     def with_words(self, words: Iterable[str], num_texts: int) -> TextFeaturizer:
         """Return the featurizer with further words, whose IDF is that of tokens that none of the texts has.
@@ -105,8 +110,11 @@ class TextFeaturizer:
             words: as they are written in texts.
             num_texts: the number of training texts.
         """
+        words = list(self.single_words(words))
+        if not words:
+            return self
         known = set(self.vocabulary)
-        added = dict.fromkeys(word for word in self.single_words(words) if word not in known)
+        added = dict.fromkeys(word for word in words if word not in known)
         vocabulary = TextTable.from_texts(chain(self.vocabulary, added))
         idf_V = np.append(self.idf, inverse_document_frequency(np.zeros(len(added), np.int64), num_texts))
         return TextFeaturizer(self.config, vocabulary, idf_V)
@@ -162,7 +170,7 @@ class TextFeaturizer:
         """Return every token of `text`, known or not, in order of appearance, repeats included."""
         codes = self.encode([text])
         _, spans, _ = scan(codes, 1, self.config.ngrams)
-        return [token_text(codes, *span) for span in spans.tolist()]
+        return list(TextTable(*token_texts(codes, spans)))
 
     def token_ids(self, names: Sequence[str]) -> NDArray[np.int32]:
         """Look up each name, a word or a run of words, as one token: int32 [names], -1 where there is none."""

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from itertools import compress
 
 import numpy as np
+from numpy.typing import NDArray
 
 from astec.export.artifact.text.characters import SYMBOLS, fold_characters
 from astec.export.artifact.text.featurizer_config import FeaturizerConfig
@@ -47,12 +49,20 @@ def fold_and_encode(texts: Sequence[str], config: FeaturizerConfig) -> Codes:
     # Most texts are short and ASCII: these are folded together. Spaces between words make a text at most twice as long.
     lines = "\n".join(texts)
     longest = config.max_chars if config.rules == 1 else config.max_chars // 2
-    if (
-        not lines.isascii()
-        or lines.count("\n") != len(texts) - 1
-        or (len(lines) > longest and max(map(len, texts)) > longest)
-    ):
+    is_long = len(lines) > longest and max(map(len, texts)) > longest
+    if lines.isascii() and not is_long and lines.count("\n") == len(texts) - 1:
+        return _fold_lines(lines, config)
+    if len(texts) < 2:
         return encode_texts([fold(text, config) for text in texts])
+    is_plain = [text.isascii() and len(text) <= longest and "\n" not in text for text in texts]
+    folded = iter(_fold_lines("\n".join(compress(texts, is_plain)), config).tobytes().decode().split("\n"))
+    return encode_texts(
+        [next(folded) if plain else fold(text, config) for text, plain in zip(texts, is_plain, strict=True)]
+    )
+
+
+def _fold_lines(lines: str, config: FeaturizerConfig) -> NDArray[np.uint8]:
+    """Fold short ASCII texts, with a newline between each two, and return their code points."""
     content = (lines + "\n").encode()
     folded = content.translate(_ASCII_FOLD_LINES)
     # The fastest way to find that there is no symbol which may be a part of a word.

@@ -19,6 +19,7 @@ from astec.export.artifact.text.scripts import DENSE, IDEOGRAPH, PICTOGRAPH, is_
 # Marks in the text of a character n-gram ("~<ca"): no word contains them, so that tokens of two kinds never collide.
 _SUBWORD_MARK, _WORD_BEGIN, _WORD_END = ord("~"), ord("<"), ord(">")
 _SPACE, _NEWLINE = ord(" "), ord("\n")
+_MOST_BYTES = 4  # of a code point in UTF-8
 
 _FNV_OFFSET = np.uint64(0xCBF29CE484222325)
 _FNV_PRIME = np.uint64(0x100000001B3)
@@ -42,24 +43,51 @@ def encode_texts(folded: Iterable[str]) -> Codes:
     return np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), np.uint32)
 
 
-def token_text(codes: Codes, begin: int, stop: int, kind: int) -> str:
-    """Return the text of the token at `codes[begin:stop]`.
+@njit(cache=True, nogil=True)
+def token_texts(codes: Codes, spans: NDArray[np.int32]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return the texts of the tokens at `spans` [K, 3] of `codes`, in UTF-8, and the offsets of each, [K + 1].
 
-    Kind 0 is a run of words. The kind of a character n-gram has bit 1 set, bit 2 if it includes the word's begin, and
-    bit 4 if it includes the word's end.
+    The third number of a span is the token's kind. Kind 0 is a run of words. The kind of a character n-gram has bit 1
+    set, bit 2 if it includes the word's begin, and bit 4 if it includes the word's end.
     """
-    encoding = "ascii" if codes.dtype == np.uint8 else "utf-32-le"
-    text = " ".join(codes[begin:stop].tobytes().decode(encoding, "surrogatepass").split())
-    if not kind:
-        return text
-    return "~" + ("<" if kind & 2 else "") + text + (">" if kind & 4 else "")
+    bound = 0
+    for token in range(len(spans)):
+        bound += 3 + _MOST_BYTES * (spans[token, 1] - spans[token, 0])
+    blob, offsets, size = np.empty(bound, np.uint8), np.zeros(len(spans) + 1, np.int64), 0
+    for token in range(len(spans)):
+        begin, stop, kind = spans[token]
+        if kind:
+            size = _put(blob, size, _SUBWORD_MARK)
+        if kind & 2:
+            size = _put(blob, size, _WORD_BEGIN)
+        for i in range(begin, stop):
+            if codes[i] != _SPACE or codes[i - 1] != _SPACE:  # a run begins with a word: `i - 1` is not before it
+                size = _put(blob, size, codes[i])
+        if kind & 4:
+            size = _put(blob, size, _WORD_END)
+        offsets[token + 1] = size
+    return blob[:size].copy(), offsets
+
+
+@njit(cache=True, nogil=True)
+def _put(blob: NDArray[np.uint8], size: int, code: int) -> int:
+    """Append the UTF-8 of a code point to the first `size` bytes of `blob`; return the new size."""
+    if code < 0x80:
+        blob[size] = code
+        return size + 1
+    length = 2 if code < 0x800 else 3 if code < 0x10000 else 4
+    for i in range(length - 1, 0, -1):
+        blob[size + i] = 0x80 | (code & 0x3F)
+        code >>= 6
+    blob[size] = ((0xF00 >> length) & 0xFF) | code
+    return size + length
 
 
 @njit(cache=True)
 def scan(
     codes: Codes, num_texts: int, ngrams: Ngrams
 ) -> tuple[NDArray[np.uint64], NDArray[np.int32], NDArray[np.int64]]:
-    """Find every token of B texts: its hash [T], begin, stop and kind [T, 3] as in `token_text`, and its text [T]."""
+    """Find every token of B texts: its hash [T], begin, stop and kind [T, 3] as in `token_texts`, and its text [T]."""
     bound = max_tokens(len(codes), ngrams)
     hashes, spans, rows = np.empty(bound, np.uint64), np.empty((bound, 3), np.int32), np.empty(bound, np.int64)
     position, size = 0, 0

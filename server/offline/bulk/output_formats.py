@@ -7,7 +7,6 @@ Shapes: B queries, K ranks.
 
 from __future__ import annotations
 
-import csv
 import gzip
 import io
 from collections.abc import Iterator, Sequence
@@ -25,6 +24,7 @@ from astec.export.artifact.storage.atomic_files import open_atomically
 from astec.export.artifact.text.bags import Query
 from astec.server.engine.predictor import Rankings
 from astec.server.engine.ranking_json import to_json
+from astec.server.offline.bulk.csv_rows import to_csv
 
 CSV_COLUMNS: Final = ("row", "query", "rank", "label_id", "label", "score")
 PROBABILITY: Final = "probability"
@@ -99,20 +99,9 @@ class Csv:
         labels: TextTable,
     ) -> bytes:
         """Return the rows of a chunk; the first chunk begins with the header row."""
-        text = io.StringIO()
-        # Quote every text: Python leaves a lone carriage return unquoted, which some readers take as the end of a row.
-        writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-        if first_row == 0:
-            writer.writerow(self._columns)
-        arrays, members = _arrays(rankings, probabilities_BK, labels), self._columns[3:]
-        for row, (query, array) in enumerate(zip(queries, arrays, strict=True), first_row + 1):
-            text_of_query = _query_to_text(query)
-            hits: list[tuple[object, ...]] = [
-                (row, text_of_query, rank, *(hit[member] for member in members))
-                for rank, hit in enumerate(orjson.loads(array), 1)
-            ]
-            writer.writerows(hits or [(row, text_of_query, "", *[""] * len(members))])
-        return text.getvalue().encode()
+        header = ",".join(f'"{column}"' for column in self._columns) + "\n" if first_row == 0 else ""
+        texts = TextTable.from_texts(map(_query_to_text, queries))
+        return header.encode() + to_csv(first_row + 1, texts, rankings, labels, probabilities_BK)
 
     def publish(self, part: Path, target: Path) -> None:
         """Rename the file of chunks, which needs no change."""
@@ -167,13 +156,15 @@ class Parquet:
         is_hit_BK = rankings.label_ids >= 0
         ids = rankings.label_ids[is_hit_BK]
         offsets = np.concatenate([[0], np.cumsum(np.count_nonzero(is_hit_BK, axis=1))]).astype(np.int32)
-        texts = pa.array([labels[label] for label in ids.tolist()], pa.string())
+        named = labels.take(ids)
+        bounds = pa.py_buffer(named.offsets.astype(np.int32))
+        texts = pa.StringArray.from_buffers(len(named), bounds, pa.py_buffer(named.blob))
         members = {"label_id": pa.array(ids), "label": texts, "score": pa.array(rankings.scores[is_hit_BK])}
         if self._probabilities:
             members[PROBABILITY] = pa.array(probabilities_BK[is_hit_BK])
         hits = pa.StructArray.from_arrays(list(members.values()), list(members))
         columns = {
-            "query": pa.array(map(_query_to_text, queries), pa.string()),
+            "query": pa.array(list(map(_query_to_text, queries)), pa.string()),
             "predictions": pa.ListArray.from_arrays(pa.array(offsets), hits),
         }
         batch = pa.RecordBatch.from_pydict(columns)

@@ -5,13 +5,13 @@ Shapes: N texts, L labels, V vocabulary, M labels of a chunk, E entries of a spa
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix, vstack
+from scipy.sparse import csr_matrix
 
 from astec.trainer.modules.surrogate.clustering import normalize_rows
 
@@ -23,6 +23,11 @@ NEIGHBOURS = 16
 TOKENS_OF_A_CENTROID = 256
 _CHUNK_LABELS = 2048
 
+_Rows = tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int64]]
+"""Some rows of a sparse matrix: the columns and the values of their entries [E], and the entries of each row [M]."""
+_Matrix = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
+"""A sparse matrix, as kernels take it: where each row begins, and the columns and the values of the entries [E]."""
+
 
 def label_correlation(labels_NL: csr_matrix, seed: int) -> csr_matrix:
     """Return C, sparse [L, L]: how often a random walk from label l is at label p. Rows sum to 1.
@@ -33,15 +38,13 @@ def label_correlation(labels_NL: csr_matrix, seed: int) -> csr_matrix:
     text_indptr, text_indices = _edges(labels_NL.T.tocsr())
     label_indptr, label_indices = _edges(labels_NL)
 
-    def walk(chunk_M: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int64]]:
+    def walk(chunk_M: NDArray[np.int64]) -> _Rows:
         generator = np.random.default_rng((seed, int(chunk_M[0])))
         return _walk(chunk_M, text_indptr, text_indices, label_indptr, label_indices, generator)
 
     num_labels = labels_NL.shape[1]
-    with ThreadPoolExecutor() as pool:
-        labels, shares, lengths = zip(*pool.map(walk, _chunks(num_labels)), strict=True)
-    indptr = np.concatenate([[0], np.cumsum(np.concatenate(lengths))])
-    return csr_matrix((np.concatenate(shares), np.concatenate(labels), indptr), shape=(num_labels, num_labels))
+    indptr, labels, shares = _by_chunks(walk, num_labels)
+    return csr_matrix((shares, labels, indptr), shape=(num_labels, num_labels))
 
 
 def smooth_centroids(centroids_LV: csr_matrix, correlation_LL: csr_matrix) -> csr_matrix:
@@ -49,22 +52,21 @@ def smooth_centroids(centroids_LV: csr_matrix, correlation_LL: csr_matrix) -> cs
 
     Only the 256 largest entries of each centroid are used, and only as many of each result are kept.
     """
+    correlation = (*_edges(correlation_LL), correlation_LL.data.astype(np.float32, copy=False))
+    centroids = (*_edges(centroids_LV), centroids_LV.data.astype(np.float32, copy=False))
     # A frequent label has most of the vocabulary in its centroid, and is a neighbour of most labels.
-    pruned_LV = _prune(centroids_LV)
+    pruned = _by_chunks(lambda chunk_M: _prune(chunk_M, *centroids), len(centroids[0]) - 1)
+    num_labels, num_features = centroids_LV.shape
+    indptr, indices, data = _by_chunks(lambda chunk_M: _smooth(chunk_M, correlation, pruned, num_features), num_labels)
+    return normalize_rows(csr_matrix((data, indices, indptr), shape=centroids_LV.shape))
+
+
+def _by_chunks(compute: Callable[[NDArray[np.int64]], _Rows], num_labels: int) -> _Matrix:
+    """Compute the rows of a sparse matrix on all cores, some rows at a time."""
     with ThreadPoolExecutor() as pool:
-        chunks = _chunks(centroids_LV.shape[0])
-        smoothed_LV = vstack(
-            list(pool.map(lambda chunk: _prune((correlation_LL[chunk] @ pruned_LV).tocsr()), chunks)), "csr"
-        )
-    return normalize_rows(smoothed_LV)
-
-
-def _prune(matrix: csr_matrix) -> csr_matrix:
-    """Keep the 256 largest entries of each row."""
-    matrix.sort_indices()  # otherwise the order of computation would decide which of equal entries are kept
-    kept = _largest(matrix.indptr, matrix.data, TOKENS_OF_A_CENTROID)
-    indptr = np.concatenate([[0], np.cumsum(kept)])[matrix.indptr]
-    return csr_matrix((matrix.data[kept], matrix.indices[kept], indptr), shape=matrix.shape)
+        indices, data, lengths = zip(*pool.map(compute, _chunks(num_labels)), strict=True)
+    indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.concatenate(lengths))])
+    return indptr, np.concatenate(indices), np.concatenate(data)
 
 
 def _edges(matrix: csr_matrix) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
@@ -84,8 +86,8 @@ def _walk(
     label_indptr: NDArray[np.int64],
     label_indices: NDArray[np.int32],
     generator: np.random.Generator,
-) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int64]]:
-    """Return the rows `chunk_M` of C: labels [E], their shares of the visits [E], entries of each row [M]."""
+) -> _Rows:
+    """Return the rows `chunk_M` of C: labels, and their shares of the visits."""
     labels = np.empty(len(chunk_M) * NEIGHBOURS, np.int32)
     shares = np.empty(len(chunk_M) * NEIGHBOURS, np.float32)
     lengths = np.empty(len(chunk_M), np.int64)
@@ -127,12 +129,73 @@ def _most_met(met: NDArray[np.int32], labels: NDArray[np.int32], shares: NDArray
 
 
 @njit(cache=True, nogil=True)
-def _largest(indptr: NDArray[np.int32], data: NDArray[np.float32], limit: int) -> NDArray[np.bool_]:
-    """Return for each entry [E] if it is among the `limit` largest of its row; of equal entries the first count."""
-    kept = np.ones(len(data), np.bool_)
-    for row in range(len(indptr) - 1):
-        begin, end = indptr[row], indptr[row + 1]
-        if end - begin > limit:
-            kept[begin:end] = False
-            kept[begin + np.argsort(-data[begin:end], kind="mergesort")[:limit]] = True
-    return kept
+def _prune(
+    chunk_M: NDArray[np.int64], indptr: NDArray[np.int64], indices: NDArray[np.int32], data: NDArray[np.float32]
+) -> _Rows:
+    """Return the 256 largest entries of each of the rows `chunk_M`."""
+    kept_indices = np.empty(len(chunk_M) * TOKENS_OF_A_CENTROID, np.int32)
+    kept_data = np.empty(len(kept_indices), np.float32)
+    lengths, size = np.empty(len(chunk_M), np.int64), 0
+    for row in range(len(chunk_M)):
+        entries = slice(indptr[chunk_M[row]], indptr[chunk_M[row] + 1])
+        lengths[row] = _keep_largest(indices[entries], data[entries], kept_indices[size:], kept_data[size:])
+        size += lengths[row]
+    return kept_indices[:size].copy(), kept_data[:size].copy(), lengths
+
+
+@njit(cache=True, nogil=True)
+def _smooth(chunk_M: NDArray[np.int64], correlation: _Matrix, centroids: _Matrix, num_features: int) -> _Rows:
+    """Return the 256 largest entries of each of the rows `chunk_M` of the product of correlation and centroids."""
+    c_indptr, neighbours, shares = correlation
+    indptr, indices, data = centroids
+    kept_indices = np.empty(len(chunk_M) * TOKENS_OF_A_CENTROID, np.int32)
+    kept_data = np.empty(len(kept_indices), np.float32)
+    lengths, size = np.empty(len(chunk_M), np.int64), 0
+    # The sum of each token, and the tokens that have one; between two labels all sums are 0.
+    sums_V, is_met_V = np.zeros(num_features, np.float32), np.zeros(num_features, np.bool_)
+    tokens, values = np.empty(num_features, np.int32), np.empty(num_features, np.float32)
+    for row in range(len(chunk_M)):
+        count = 0
+        for position in range(c_indptr[chunk_M[row]], c_indptr[chunk_M[row] + 1]):
+            neighbour = neighbours[position]
+            for i in range(indptr[neighbour], indptr[neighbour + 1]):
+                token = indices[i]
+                if not is_met_V[token]:
+                    is_met_V[token], tokens[count] = True, token
+                    count += 1
+                sums_V[token] += shares[position] * data[i]
+        summed = 0
+        for i in range(count):
+            token = tokens[i]
+            if sums_V[token] != 0:
+                tokens[summed], values[summed] = token, sums_V[token]
+                summed += 1
+            sums_V[token], is_met_V[token] = 0, False
+        lengths[row] = _keep_largest(tokens[:summed], values[:summed], kept_indices[size:], kept_data[size:])
+        size += lengths[row]
+    return kept_indices[:size].copy(), kept_data[:size].copy(), lengths
+
+
+@njit(cache=True, nogil=True)
+def _keep_largest(
+    indices: NDArray[np.int32],
+    data: NDArray[np.float32],
+    kept_indices: NDArray[np.int32],
+    kept_data: NDArray[np.float32],
+) -> int:
+    """Write the 256 largest entries of a row, by ascending index; of equal entries, those of the lowest indices.
+
+    Returns:
+        The number of entries written.
+    """
+    chosen = np.arange(len(data))
+    if len(data) > TOKENS_OF_A_CENTROID:
+        rank = len(data) - TOKENS_OF_A_CENTROID
+        least = np.partition(data, rank)[rank]
+        equal = np.sort(indices[data == least])
+        last_equal = equal[TOKENS_OF_A_CENTROID - np.count_nonzero(data > least) - 1]
+        chosen = np.flatnonzero((data > least) | ((data == least) & (indices <= last_equal)))
+    chosen = chosen[np.argsort(indices[chosen])]
+    for i in range(len(chosen)):
+        kept_indices[i], kept_data[i] = indices[chosen[i]], data[chosen[i]]
+    return len(chosen)

@@ -85,3 +85,14 @@ def test_offsets_inside_a_character_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "labels.offsets.npy", np.array([0, 1, 1, 3], np.int64))
     with pytest.raises(ValueError, match=r"labels\.offsets\.npy parts a character of labels\.bin"):
         TextTable.open(tmp_path, "labels")
+
+
+def test_rows_are_taken_in_their_order() -> None:
+    rows = np.array([3, 0, 4, 3])
+    assert list(TextTable.from_texts(TEXTS).take(rows)) == [TEXTS[row] for row in rows]
+    assert list(TextTable.from_texts(TEXTS).take(rows[:0])) == []
+
+
+def test_tables_are_joined() -> None:
+    tables = [TextTable.from_texts(texts) for texts in ([], TEXTS, ["cat"])]
+    assert TextTable.joined(tables) == TextTable.from_texts([*TEXTS, "cat"])

@@ -16,6 +16,7 @@ from astec.export.artifact.text.bags import Bag, Bags, QueryKindError
 from astec.export.artifact.text.description import FEATURIZER_FILE
 from astec.export.artifact.text.featurizer import IDF_FILE, TABLE_FILE, TextFeaturizer, open_featurizer
 from astec.export.artifact.text.featurizer_config import FeaturizerConfig
+from astec.export.artifact.text.token_counts import count_tokens
 
 FIXED = settings(derandomize=True, deadline=None, max_examples=150)
 WORDS_ONLY = FeaturizerConfig(word_ngrams=1, min_char_ngram=0, max_char_ngram=0, min_df=1)
@@ -318,3 +319,11 @@ def test_further_words_are_as_rare_as_can_be_and_known_tokens_stay_as_they_are()
     np.testing.assert_array_equal(before.ids, after.ids)
     np.testing.assert_array_equal(before.weights, after.weights)
     assert larger.num_features - 1 in larger.transform(["rain boots"]).ids
+
+
+def test_more_tokens_are_counted_than_there_was_room_for() -> None:
+    texts = [f"w{number} w{number % 70_000} w{number} common" for number in range(70_100)]
+    counts = count_tokens(texts, WORDS_ONLY)
+    df = dict(zip(counts.names, counts.df.tolist(), strict=True))
+    assert len(counts) == len(df) == 70_101
+    assert (df["common"], df["w5"], df["w500"], df["w70050"]) == (70_100, 2, 1, 1)

@@ -189,7 +189,7 @@ def test_training_counts_the_tokens_that_serving_finds(texts: list[str], rules: 
     counts = count_tokens(texts, RULES[rules])
     featurizer = TextFeaturizer.fit(["x", *texts], RULES[rules])
     tokens = [set(featurizer.tokens(text)) for text in texts]
-    found = {counts.names[key]: int(df) for key, df in zip(counts.keys.tolist(), counts.df, strict=True)}
+    found = dict(zip(counts.names, counts.df.tolist(), strict=True))
     assert found == {token: sum(token in of_text for of_text in tokens) for token in set[str]().union(*tokens)}
     bags = featurizer.transform(texts)
     for row, of_text in enumerate(tokens):

@@ -89,6 +89,18 @@ def test_a_carriage_return_ends_no_row_of_a_csv() -> None:
     assert content.decode().splitlines(keepends=True)[1:] == ['1,"xml\r', 'parser","","","",""\n']
 
 
+def test_a_csv_reads_as_it_was_written() -> None:
+    texts = ['"', '""a,b"', "", "\r\n", "Größe 🎉", "\\"]
+    labels = TextTable.from_texts(reversed(texts))
+    found = Rankings(np.array([[5, 0, 3]] * len(texts)), np.array([[1, 0.1, 3e-8]] * len(texts), np.float32))
+    content = format_of(Path("a.csv"), False).encode(1023, texts, found, NO_PROBABILITIES, labels).decode()
+    assert list(csv.reader(io.StringIO(content, newline=""))) == [
+        [str(row), text, str(rank), str(label), labels[label], score]
+        for row, text in enumerate(texts, 1024)
+        for rank, label, score in ((1, 5, "1.0"), (2, 0, "0.1"), (3, 3, "0.00000003"))
+    ]
+
+
 def test_csv_with_probabilities(tmp_path: Path) -> None:
     rows = list(csv.reader(io.StringIO(written("a.csv", tmp_path, probabilities=True).read_text(), newline="")))
     assert rows[0] == ["row", "query", "rank", "label_id", "label", "score", "probability"]

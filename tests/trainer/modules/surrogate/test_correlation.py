@@ -1,6 +1,9 @@
 """The correlation of labels, and its effect on clusters."""
 
+from itertools import pairwise
+
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, identity
 
 from astec.trainer.modules.surrogate.clustering import cluster_labels, label_centroids
@@ -96,3 +99,34 @@ def test_the_sum_of_long_rows_is_no_longer() -> None:
     centroids = np.random.default_rng(6).random((4, 700)).astype(np.float32)
     found = smooth_centroids(csr_matrix(centroids), csr_matrix(np.full((4, 4), 0.25, np.float32)))
     assert np.diff(found.indptr).tolist() == [256] * 4
+
+
+def test_of_equal_entries_the_first_tokens_count() -> None:
+    """Against sorting whole rows, with few different values, and with entries that cancel each other."""
+    generator = np.random.default_rng(7)
+    centroids = csr_matrix(generator.integers(-3, 4, (40, 900)).astype(np.float32))
+    correlation = csr_matrix(generator.integers(-1, 2, (40, 40)).astype(np.float32))
+    expected = np.zeros(centroids.shape, np.float32)
+    for row, sums in enumerate(correlation.toarray() @ largest(centroids.toarray())):
+        expected[row] = largest(sums[None])[0]
+    norms = np.sqrt((expected * expected).sum(axis=1, keepdims=True))
+    found = smooth_centroids(shuffled(centroids, generator), correlation)
+    assert found.has_sorted_indices
+    np.testing.assert_array_equal(found.toarray(), expected / norms)
+
+
+def largest(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Keep the 256 largest of the entries of each row that are not 0."""
+    kept = np.zeros_like(rows)
+    for row, values in enumerate(rows):
+        entries = np.flatnonzero(values)
+        chosen = entries[np.argsort(-values[entries], kind="stable")[:256]]
+        kept[row, chosen] = values[chosen]
+    return kept
+
+
+def shuffled(matrix: csr_matrix, generator: np.random.Generator) -> csr_matrix:
+    """The same matrix, with the entries of each row in another order."""
+    rows = [begin + generator.permutation(end - begin) for begin, end in pairwise(matrix.indptr)]
+    order = np.concatenate(rows)
+    return csr_matrix((matrix.data[order], matrix.indices[order], matrix.indptr), matrix.shape)
