@@ -188,6 +188,8 @@ def test_what_was_interrupted_goes_on_to_the_same_output(
 
 READ_AHEAD = """
 from itertools import count
+from astec.server.system.library_threads import forbid_library_threads
+forbid_library_threads()
 from astec.server.offline.bulk.pool import Chunk, scoring_pool
 
 read = 0
