@@ -22,7 +22,7 @@ LOCK = $(TOOLS)/bin/uv pip compile --no-config --quiet --universal --python-vers
 	--excludes locks/excluded.in --custom-compile-command 'make lock' $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo smoke container test test-fast lint docs docs-serve prometheus bench family gpu soak lock audit sbom clean
+.PHONY: help setup demo smoke container test test-fast lint docs docs-serve prometheus bench rivals family gpu soak lock audit sbom clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -96,6 +96,10 @@ docs-serve: | $(VENV)/.ready ## show it on port 8001, as it is while you write
 bench: | $(VENV)/.ready ## measure in process, over HTTP, beside peers and as labels grow (ARTIFACT=, DATA=, TRAIN=, BENCH=--quick)
 	test -f $(ARTIFACT)/manifest.json || $(MAKE) artifacts/demo/manifest.json
 	$(BIN)/python -m astec.loadtest.bench $(ARTIFACT) $(DATA) --train $(TRAIN) $(BENCH)
+
+rivals: | $(VENV)/.ready ## serve ARTIFACT by other frameworks too and ask all the same DATA (RIVALS='--only mosec')
+	test -f $(ARTIFACT)/manifest.json || $(MAKE) artifacts/demo/manifest.json
+	$(BIN)/python -m astec.loadtest.rivals $(ARTIFACT) $(DATA) --train $(TRAIN) $(RIVALS)
 
 family: | $(VENV)/.ready ## train, serve and compare every encoder, framework and system on DATA (FAMILY='--only encoder-mlp')
 	test -d $(DATA) || $(BIN)/astec-train demo-log $(DATA)

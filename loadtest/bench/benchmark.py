@@ -18,6 +18,7 @@ from astec.export.readers import DataError, open_dataset
 from astec.loadtest.bench.bulk import BulkError, measure_bulk
 from astec.loadtest.bench.growth import GrowthError, measure_growth, queries_of, synthetic_artifact
 from astec.loadtest.bench.in_process import measure_in_process
+from astec.loadtest.bench.machine_yardsticks import measure_machine
 from astec.loadtest.bench.over_http import CONNECTIONS, ServerUnderTest, answer_bytes, compare, load
 from astec.loadtest.bench.results import ECHO, HALF_CLOSED, HALF_ECHO, HALF_OPEN, OURS, Results
 from astec.loadtest.bench.serving import ServeError, echo_command, ours_command, served
@@ -121,6 +122,8 @@ class Benchmark:
         queries = [row.query for row in open_dataset(self.plan.test_data, "test").rows()]
         with TemporaryDirectory(prefix="astec-bench-") as temporary:
             try:
+                self.results.speed = measure_machine()
+                console.print(self.results.speed.describe(), markup=False, soft_wrap=True, end="")
                 self._attempt("accuracy", lambda: self.results.accuracy.update(self._accuracy(exact=False)))
                 self._attempt("exact", lambda: self.results.exact_accuracy.update(self._accuracy(exact=True)))
                 self._attempt("in-process", lambda: self._measure_in_process(queries))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from statistics import mean
@@ -28,18 +28,20 @@ _LEAST_ACHIEVED = 0.99
 class ServerUnderTest:
     """A server that is measured, and the queries that it is asked.
 
-    The popularity of the queries follows Zipf's law with the exponent `zipf`; with 0 all are equally popular.
+    The popularity of the queries follows Zipf's law with the exponent `zipf`; with 0 all are equally popular. `encode`
+    builds the body of a request from a query and the number of labels to ask for.
     """
 
     name: str
     url: str
     queries: Sequence[Query]
     zipf: float = 0.0
+    encode: Callable[[Query, int], bytes] = encode_request
 
     def bodies(self) -> Iterator[bytes]:
         """Return an endless stream of request bodies."""
         mix = QueryMix(self.queries, seed=0, zipf_exponent=self.zipf, odd_share=0.0)
-        return (encode_request(query, TOP_K) for query in mix)
+        return (self.encode(query, TOP_K) for query in mix)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +78,12 @@ def load(server: ServerUnderTest, seconds: float, *, rate: float | None = None, 
 def compare(servers: Sequence[ServerUnderTest], rounds: int, seconds: float, clients: int) -> dict[str, Load]:
     """Put closed loops on each server in turn, `rounds` times; return for each the round with the median rate."""
     loads = [[load(server, seconds, clients=clients) for server in servers] for _ in range(rounds)]
-    return {
-        server.name: sorted(column, key=lambda one: one.report.achieved_rate)[len(column) // 2]
-        for server, column in zip(servers, zip(*loads, strict=True), strict=True)
-    }
+    return {server.name: median_load(column) for server, column in zip(servers, zip(*loads, strict=True), strict=True)}
+
+
+def median_load(loads: Sequence[Load]) -> Load:
+    """Return the load with the median rate; of an even number, the faster of the two in the middle."""
+    return sorted(loads, key=lambda one: one.report.achieved_rate)[len(loads) // 2]
 
 
 def knee(curve: Sequence[Report]) -> Report | None:

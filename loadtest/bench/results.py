@@ -10,6 +10,7 @@ from astec.loadtest.bench.in_process import InProcess
 from astec.loadtest.bench.over_http import Load
 from astec.loadtest.bench.sharing import Sharing
 from astec.loadtest.peers.peer_measurement import PeerResult
+from astec.loadtest.report.machine_speed import MachineSpeed
 from astec.loadtest.report.report import Report
 
 OURS, ECHO, PECOS = "astec", "echo", "pecos-text"
@@ -25,6 +26,7 @@ class Results:
     """The figures by part; a part that has not been measured is None or empty.
 
     Attributes:
+        speed: the speed of the machine, to compare pages of several.
         accuracy, exact_accuracy: P@k, PSP@k and so on in percent, of the search that is timed, and with exact
             neighbours and every label scored.
         in_process: the cost of a query in process.
@@ -40,6 +42,7 @@ class Results:
         problems: the parts that could not be measured, and why.
     """
 
+    speed: MachineSpeed | None = None
     accuracy: dict[str, float | int] = field(default_factory=dict)
     exact_accuracy: dict[str, float | int] = field(default_factory=dict)
     in_process: InProcess | None = None

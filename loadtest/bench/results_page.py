@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from astec.export.artifact.manifest import Manifest
 from astec.loadtest.bench.bulk import Bulk
 from astec.loadtest.bench.growth import GrowthRow
 from astec.loadtest.bench.in_process import BATCH_SIZES, PERCENTILES, InProcess
 from astec.loadtest.bench.over_http import CONNECTIONS, Load, knee
-from astec.loadtest.bench.results import ECHO, OURS, Results
+from astec.loadtest.bench.results import ECHO, HALF_ECHO, OURS, Results
 from astec.loadtest.bench.sharing import Sharing
 from astec.loadtest.bench.targets import Target, check_targets
+from astec.loadtest.report.machine import describe_machine
+from astec.loadtest.report.machine_speed import MachineSpeed
 from astec.loadtest.report.markdown import front_matter, not_measured, table
 from astec.loadtest.report.report import Report
+from astec.loadtest.report.slowest import OUTSIDE, latency_parts, parts_table
 
 _ACCURACY = ("P@1", "P@3", "P@5", "PSP@1", "PSP@5")
 _SHORT_ACCURACY = ("P@1", "P@5")
+LOAD_HEAD: Final = ("answers/s", "p50 ms", "p99 ms", "p99.9 ms", "errors", "generator CPU")
+"""Names of the columns of a load."""
 _MIB = 1 << 20
 
 
@@ -33,10 +39,10 @@ class Setting:
 
 def results_markdown(setting: Setting, results: Results, plots: dict[str, str]) -> str:
     """Return the page with a section for each part that was measured; `plots` are file names by section."""
-    return "\n\n".join([_heading(setting), *_sections(results, plots)]) + "\n"
+    return "\n\n".join([_heading(setting, results.speed), *_sections(results, plots)]) + "\n"
 
 
-def _heading(setting: Setting) -> str:
+def _heading(setting: Setting, speed: MachineSpeed | None) -> str:
     sizes, model = setting.manifest.dimensions, setting.manifest.model
     options = ", ".join(f"{name} {value}" for name, value in setting.options.items())
     settings = (
@@ -46,7 +52,8 @@ def _heading(setting: Setting) -> str:
         f"queries: the texts of {setting.test_data}, all as popular; no cache unless the row says so",
         f"settings: {options}",
     )
-    return front_matter("Benchmark of", setting.stamp, settings)
+    machine = describe_machine() + ("" if speed is None else speed.describe())
+    return front_matter("Benchmark of", setting.stamp, settings, machine)
 
 
 def _describe_search(manifest: Manifest) -> str:
@@ -130,19 +137,19 @@ def _peers(results: Results) -> str:
 def _throughput(results: Results) -> str:
     ours = results.saturated[OURS].report.achieved_rate if OURS in results.saturated else None
     rows = [
-        [name, *_precision(results, name), *_load_cells(one), _ratio(ours, one.report)]
+        [name, *_precision(results, name), *load_cells(one), rate_ratio(ours, one.report)]
         for name, one in results.saturated.items()
     ]
     if results.cached is not None:
-        cells = [*_precision(results, OURS), *_load_cells(results.cached)]
+        cells = [*_precision(results, OURS), *load_cells(results.cached)]
         rows.append([f"{OURS} with a cache, Zipfian queries", *cells, "-"])
-    head = ["answers/s", "p50 ms", "p99 ms", "p99.9 ms", "errors", "generator CPU"]
-    alone = [[name, *_load_cells(one)] for name, one in results.alone.items()]
+    alone = [[name, *load_cells(one)] for name, one in results.alone.items()]
     return (
         f"## Over HTTP, one query a request\n\n### {CONNECTIONS} connections\n\n"
-        + table(["closed loop", *_SHORT_ACCURACY, *head, f"{OURS} is"], rows)
+        + table(["closed loop", *_SHORT_ACCURACY, *LOAD_HEAD, f"{OURS} is"], rows)
         + f"\n\n`{ECHO}` is a raw route that answers a constant of the same size, on the same stack with as many "
-        "workers; the peers are behind such a route.\n\n### One connection\n\n" + table(["closed loop", *head], alone)
+        "workers; the peers are behind such a route.\n\n### One connection\n\n"
+        + table(["closed loop", *LOAD_HEAD], alone)
     )
 
 
@@ -153,9 +160,9 @@ def _precision(results: Results, name: str) -> list[str]:
 
 
 def _half(results: Results) -> str:
-    head = ["open loop at half of", "asked", "answers/s", "p50 ms", "p99 ms", "p99.9 ms", "errors", "generator CPU"]
+    head = ["open loop at half of", "asked", *LOAD_HEAD]
     rows = [
-        [of, f"{half.report.asked_rate:.0f}/s for {half.report.duration_s:.0f} s", *_load_cells(half)]
+        [of, f"{half.report.asked_rate:.0f}/s for {half.report.duration_s:.0f} s", *load_cells(half)]
         for of, half in results.half.items()
     ]
     note = ""
@@ -165,7 +172,20 @@ def _half(results: Results) -> str:
             f"\n\nAn open loop that asked for {overload.asked_rate:.0f}/s, the closed loop's rate, got "
             f"{overload.achieved_rate:.0f}/s: that is its saturation."
         )
-    return f"## At half of saturation\n\n{table(head, rows)}{note}"
+    slowest = "".join(_slowest(of, half) for of, half in results.half.items() if of != HALF_ECHO)
+    return f"## At half of saturation\n\n{table(head, rows)}{note}{slowest}"
+
+
+def _slowest(of: str, half: Load) -> str:
+    """Return the section on the slowest requests of an open loop; empty where it was too short to tell."""
+    parts = latency_parts(half.measured.sampled)
+    if not parts:
+        return ""
+    return (
+        f"\n\n### The slowest 1% at half of {of}\n\n{parts_table(parts)}\n\nMeans over an even sample of "
+        f"{len(half.measured.sampled.latency_s):,} requests. `queue` waits for a thread that computes, the next parts "
+        f"are those of the whole batch; `{OUTSIDE}` is HTTP on both sides, sockets, and waiting for a CPU."
+    )
 
 
 def _curve(curve: Sequence[Report]) -> str:
@@ -242,7 +262,8 @@ def _bulk(bulk: Bulk) -> str:
     )
 
 
-def _load_cells(one: Load) -> list[str]:
+def load_cells(one: Load) -> list[str]:
+    """Return the cells of a load under `LOAD_HEAD`."""
     report = one.report
     errors = str(sum(report.errors.values()))
     return [f"{report.achieved_rate:.0f}", *_latencies(report), errors, f"{report.generator_cpu:.2f}"]
@@ -253,7 +274,8 @@ def _latencies(report: Report) -> list[str]:
     return ["-" if value is None else f"{value:.2f}" for value in values]
 
 
-def _ratio(ours: float | None, report: Report) -> str:
+def rate_ratio(ours: float | None, report: Report) -> str:
+    """Return our rate as a multiple of that of a report; a dash where one of them is not known."""
     return "-" if ours is None or not report.achieved_rate else f"{ours / report.achieved_rate:.2f} x"
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astec.loadtest.generator.connection import OK, Answer
-from astec.loadtest.generator.server_timing import TimingSample
+from astec.loadtest.generator.server_timing import SampledRequests, TimingSample
 
 NOT_SENT = "not_sent"
 
@@ -24,7 +24,7 @@ class Measurement:
         latency_s: float64 [N], time from due to answered (or given up).
         kinds: [N], outcome of each request: a kind of `connection.Answer`, or `NOT_SENT`.
         completions: number of responses 200 that arrived within the window, whenever their requests were due.
-        stages_ms: durations that `Server-Timing` gives in a sample of the responses, by stage.
+        sampled: an even sample of the requests, with the durations that `Server-Timing` gives.
         cpu_share: CPU time of this process per second of the run; 1.0 is one core.
         interrupted: whether the run was cut short.
     """
@@ -35,7 +35,7 @@ class Measurement:
     latency_s: NDArray[np.float64]
     kinds: NDArray[np.str_]
     completions: int
-    stages_ms: dict[str, NDArray[np.float64]]
+    sampled: SampledRequests
     cpu_share: float
     interrupted: bool
 
@@ -64,7 +64,7 @@ class Recorder:
         self._lag_s.append(sent_s - due_s)
         self._latency_s.append(now_s - due_s)
         self._kinds.append(answer.kind)
-        self._timings.add(answer.server_timing)
+        self._timings.add(answer.server_timing, now_s - due_s, sent_s - due_s)
 
     def finish(self, *, interrupted: bool) -> Measurement:
         """End the record and return it; an interrupted window ends now."""
@@ -76,7 +76,7 @@ class Recorder:
             latency_s=np.array(self._latency_s),
             kinds=np.array(self._kinds, dtype=np.str_),
             completions=self._completions,
-            stages_ms=self._timings.stages_ms(),
+            sampled=self._timings.requests(),
             cpu_share=(time.process_time() - self._cpu_at_start_s) / max(now_s - self._created_s, 1e-9),
             interrupted=interrupted,
         )

@@ -123,7 +123,7 @@ def build_report(plan: LoadPlan, measured: Measurement) -> Report:
         errors={kind: count for kind, count in sorted(kinds.items()) if kind != OK},
         late_sends=late,
         latency_ms=_percentiles_ms(counted_latency_s(measured)),
-        server_ms={stage: round(float(np.median(times)), 4) for stage, times in measured.stages_ms.items()},
+        server_ms={stage: round(median_ms, 4) for stage, median_ms in measured.sampled.medians_ms().items()},
         generator_cpu=round(measured.cpu_share, 3),
         warnings=_warnings(measured.cpu_share, late, due),
         over_budget=[],

@@ -45,6 +45,7 @@ NOT_RUN = {
     "make test": "makes an environment from the network; `make smoke` asks what `make demo` makes, by tests/smoke.py",
     "make demo\n": "the same",
     "make bench": "takes an hour; tests/loadtest/ has the benchmark's parts",
+    "make rivals": "installs five frameworks; tests/loadtest/rivals has what can be tested without them",
     "pip install 'astec[peers]'": "installs from the network",
     "pip install 'astec[transformer]'": "the same; tests/e2e/test_encoder_reads_pieces.py trains one",
     "--labels 1000000": "takes two hours; tests/trainer/demo/test_log.py makes smaller logs",

@@ -69,7 +69,7 @@ def test_interrupted_it_writes_what_there_is(demo_artifact, demo_data, tmp_path)
     process = bench(demo_artifact, demo_data, "--output", tmp_path, "--skip", "accuracy,exact,peers", "--queries", 50)
     with process:
         for line in process.stderr:
-            if "32 connections" in line:
+            if "astec: 32 connections" in line:
                 process.send_signal(signal.SIGINT)
                 break
         stdout, stderr = process.communicate(timeout=60)
@@ -141,7 +141,7 @@ def test_targets_hold_fail_or_are_unknown():
     targets = check_targets(Results(in_process=fast, peers=[PeerResult(PECOS, "1", text_query_us=150.0)]))
     assert [target.holds for target in targets[:3]] == [True, False, None]
     assert targets[0].seen == "100 us"
-    assert targets[1].seen == "0.667"
+    assert targets[1].seen == "0.667 (100 over 150 us)"
     assert {target.holds for target in targets[3:]} == {None}
 
 

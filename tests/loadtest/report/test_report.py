@@ -7,6 +7,7 @@ import pytest
 
 from astec.loadtest.generator.load_plan import LoadPlan
 from astec.loadtest.generator.recorder import Measurement
+from astec.loadtest.generator.server_timing import TimingSample
 from astec.loadtest.report.latency_plot import draw_latency_over_time
 from astec.loadtest.report.report import build_report
 
@@ -22,7 +23,7 @@ def measurement(latency_s, kinds=None, **fields):
         "latency_s": np.array(latency_s, np.float64),
         "kinds": np.array(kinds or ["ok"] * count, np.str_),
         "completions": count,
-        "stages_ms": {},
+        "sampled": TimingSample().requests(),
         "cpu_share": 0.1,
         "interrupted": False,
     }
