@@ -1,4 +1,4 @@
-"""The kernel that searches an HNSW graph over vectors in int8 (Malkov and Yashunin, algorithms 2 and 5).
+"""The kernel that searches an HNSW graph over vectors in int8 or float32 (Malkov and Yashunin, algorithms 2 and 5).
 
 Most of a search is waiting for vectors that are scattered in memory. So all vectors that a node's links lead to are
 prefetched together before they are compared; a vector in int8 has a quarter of the bytes; and visited nodes are kept in
@@ -18,7 +18,7 @@ from astec.export.artifact.kernels.hashing import first_slot
 from astec.export.artifact.kernels.weight_rows import Weights, dot, prefetch_row
 
 WalkArguments = tuple[
-    NDArray[np.int8],
+    Weights,
     NDArray[np.float32],
     NDArray[np.float32],
     NDArray[np.int32],
@@ -40,7 +40,7 @@ SUMS = {"reassoc", "contract"}
 @njit(cache=True, nogil=True, fastmath=SUMS)
 def walk(
     queries_BD: NDArray[np.float32],
-    codes_ND: NDArray[np.int8],
+    codes_ND: Weights,
     scales_N: NDArray[np.float32],
     factors_D: NDArray[np.float32],
     links_NM: NDArray[np.int32],
@@ -53,7 +53,7 @@ def walk(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Find the k nearest nodes of each query, in the form of `NeighbourIndex.search`; k <= ef.
 
-    Node n is the unit vector `codes[n] * factors * scales[n]`.
+    Node n is the unit vector `codes[n] * factors * scales[n]`; without scales (float32 [0]), each is 1.
     """
     ids_BK = np.full((len(queries_BD), k), -1, np.int64)
     similarities_BK = np.full((len(queries_BD), k), -1, np.float32)
@@ -145,7 +145,7 @@ def _scaled(queries_BD: NDArray[np.float32], factors_D: NDArray[np.float32]) -> 
 def _descend(
     scaled_BD: NDArray[np.float32],
     query: int,
-    codes_ND: NDArray[np.int8],
+    codes_ND: Weights,
     scales_N: NDArray[np.float32],
     upper_nodes_U: NDArray[np.int32],
     upper_bounds: NDArray[np.int32],
@@ -189,7 +189,8 @@ def _visit_links(
             break
         if _visit(linked, visited_T):
             prefetch_row(vectors_ND, linked)
-            prefetch_row(scales_N, linked)
+            if len(scales_N):
+                prefetch_row(scales_N, linked)
             fresh_M[num_fresh] = linked
             num_fresh += 1
     return num_fresh
