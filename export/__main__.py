@@ -103,9 +103,9 @@ def export(
     backend: Annotated[
         Backend | None,
         typer.Option(
-            help="Index: hnswlib; hnsw-int8 (the same graph, its vectors rounded: smaller, faster, finds a little "
-            "less); flat (exact; faster for few vectors). Default: flat for few vectors, else hnsw-int8, or hnswlib "
-            "with --weights float32.",
+            help="Index: hnsw-float32; hnsw-int8 (the same graph, its vectors rounded: smaller, faster, finds a little "
+            "less); flat (exact; faster for few vectors); hnswlib (the same graph as hnsw-float32, searched by that "
+            "library: slower). Default: flat for few vectors, else hnsw-int8, or hnsw-float32 with --weights float32.",
             rich_help_panel=_SEARCH,
             show_default=False,
         ),

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from astec.export.artifact.encoder.embeddings import add_embeddings
 from astec.export.artifact.encoder.head import apply_head
 from astec.export.artifact.index.added_vectors import merge_added
-from astec.export.artifact.index.hnsw_int8 import Int8Index
+from astec.export.artifact.index.graph_index import GraphIndex
 from astec.export.artifact.index.hnsw_walk import walk
 from astec.export.artifact.kernels.clock import now_s
 from astec.export.artifact.kernels.pinned_arguments import PinnedArguments
@@ -47,7 +47,7 @@ class Pipeline:
         featurizer, head, points = artifact.featurizer, artifact.head, artifact.shortlister.points
         if not isinstance(featurizer, TextFeaturizer) or head is None or artifact.reranker is not None:
             return None
-        if artifact.shortlister.centroids is not None or points is None or not isinstance(points.index, Int8Index):
+        if artifact.shortlister.centroids is not None or points is None or not isinstance(points.index, GraphIndex):
             return None
         values = (
             featurizer.arguments(),

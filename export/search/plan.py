@@ -24,8 +24,8 @@ class IndexPlan:
     neighbours: int
 
     def in_int8(self) -> IndexPlan:
-        """Return the same graph over vectors in int8 where the backend is hnswlib; other backends stay."""
-        return replace(self, backend="hnsw-int8") if self.backend == "hnswlib" else self
+        """Return the same graph over vectors in int8 where they are in float32; exact search stays."""
+        return self if self.backend == "flat" else replace(self, backend="hnsw-int8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class ShortlistPlan:
         return "centroids" if self.points is None else "union"
 
     def in_int8(self) -> ShortlistPlan:
-        """Return the same graphs over vectors in int8 in place of hnswlib's; other backends stay."""
+        """Return the same graphs over vectors in int8; exact search stays."""
         sides = {side: plan.in_int8() for side, plan in self.sides().items()}
         return replace(self, centroids=sides.get("centroids"), points=sides.get("points"))
 
@@ -72,7 +72,7 @@ class SearchSpace:
 
     Attributes:
         kinds: sources of labels.
-        backend: backend of the indices; None takes hnswlib, or flat for few vectors.
+        backend: backend of the indices; None takes hnsw-float32, or flat for few vectors.
         dims: dimensions of the indices; values above D count as D.
         neighbours: numbers of hits of a query among the training points.
         centroid_neighbours: numbers of hits of a query among the label representatives.
@@ -117,4 +117,4 @@ class SearchSpace:
         """Return the backend for `count` vectors of `dim` numbers."""
         if self.backend is not None:
             return self.backend
-        return "flat" if count * dim <= FLAT_MAX_NUMBERS else "hnswlib"
+        return "flat" if count * dim <= FLAT_MAX_NUMBERS else "hnsw-float32"

@@ -41,7 +41,7 @@ _CHUNK_TEXTS = 8192
 _MOST_TEXTS_FITTED = 200_000
 """Limit of the texts that the vocabulary is fitted on: more would only add words that occur in almost no text."""
 _SHORTLIST_DIM = 64
-_PLAN = IndexPlan("hnswlib", HnswParams(m=16, ef_construction=100, ef_search=100), neighbours=50)
+_PLAN = IndexPlan("hnsw-float32", HnswParams(m=16, ef_construction=100, ef_search=100), neighbours=50)
 _MAX_CANDIDATES = 64
 _REFERENCE_TEXTS = 64
 _REFERENCE_LABELS = 5

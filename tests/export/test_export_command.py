@@ -157,7 +157,7 @@ def test_the_loss_of_int8_is_told_and_the_artifact_ranks_nearly_the_same(
     ("options", "expected"),
     [
         ((), "hnsw-int8"),
-        (("--weights", "float32"), "hnswlib"),
+        (("--weights", "float32"), "hnsw-float32"),
         (("--backend", "hnswlib"), "hnswlib"),
         (("--weights", "float32", "--backend", "hnsw-int8"), "hnsw-int8"),
     ],

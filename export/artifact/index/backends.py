@@ -18,6 +18,12 @@ def _hnswlib() -> type[StoredIndex]:
     return HnswIndex
 
 
+def _float32() -> type[StoredIndex]:
+    from astec.export.artifact.index.hnsw_float32 import Float32Index
+
+    return Float32Index
+
+
 def _int8() -> type[StoredIndex]:
     from astec.export.artifact.index.hnsw_int8 import Int8Index
 
@@ -32,6 +38,7 @@ def _flat() -> type[StoredIndex]:
 
 _BACKENDS: dict[Backend, Callable[[], type[StoredIndex]]] = {
     "hnswlib": _hnswlib,
+    "hnsw-float32": _float32,
     "hnsw-int8": _int8,
     "flat": _flat,
 }

@@ -12,7 +12,7 @@ from typing import Literal, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-Backend = Literal["hnswlib", "hnsw-int8", "flat"]
+Backend = Literal["hnswlib", "hnsw-float32", "hnsw-int8", "flat"]
 _MIN_HNSW_M = 2
 
 

@@ -1,4 +1,4 @@
-"""The default index: an HNSW graph searched by hnswlib.
+"""An HNSW graph searched by hnswlib: the backend of older artifacts in float32, and the reference of our own search.
 
 Shapes: B queries, N vectors, D dimensions, K neighbours.
 """

@@ -179,7 +179,7 @@ def link_back(
             elif not source_similarities_P[i] > similarities_C[found - 1]:
                 continue
             prefetch_row(units_ND, sources_P[i])
-            insert(sources_P[i], source_similarities_P[i], nodes_C[:found], similarities_C)
+            insert(sources_P[i], source_similarities_P[i], nodes_C, similarities_C, found)
         for i in range(count):
             if found < len(nodes_C):
                 found += 1
@@ -188,7 +188,7 @@ def link_back(
             linked = links_RM[row, i]
             prefetch_row(units_ND, linked)
             # Links that were chosen together are stored as ~node: they need not be compared again.
-            insert(~linked if i < diverse_R[row] else linked, similarities_RM[row, i], nodes_C[:found], similarities_C)
+            insert(~linked if i < diverse_R[row] else linked, similarities_RM[row, i], nodes_C, similarities_C, found)
         kept = select_diverse(units_ND, nodes_C, similarities_C, found, most)
         diverse_R[row] = kept
         for i in range(kept):

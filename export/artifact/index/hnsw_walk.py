@@ -1,8 +1,9 @@
-"""The kernel that searches an HNSW graph over vectors in int8 (Malkov and Yashunin, algorithms 2 and 5).
+"""The kernel that searches an HNSW graph over vectors in int8 or float32 (Malkov and Yashunin, algorithms 2 and 5).
 
-Most of a search is waiting for vectors that are scattered in memory. So all vectors that a node's links lead to are
-prefetched together before they are compared; a vector in int8 has a quarter of the bytes; and visited nodes are kept in
-a hash table that fits the processor's first cache, instead of a flag for each of N nodes.
+A search waits for vectors that are scattered in memory, and for branches that the processor predicts wrongly. So all
+vectors that a node's links lead to are prefetched together before they are compared, and the links that will be
+followed next are prefetched meanwhile; a vector in int8 has a quarter of the bytes; and visited nodes are kept in a
+hash table that fits the processor's first cache, instead of a flag for each of N nodes, and is read without branches.
 
 Shapes: B queries, D dimensions, K neighbours, N nodes, M links of a node, U upper nodes, R their lists of links, E
 candidates (`ef`), T slots of the table of visited nodes.
@@ -18,7 +19,7 @@ from astec.export.artifact.kernels.hashing import first_slot
 from astec.export.artifact.kernels.weight_rows import Weights, dot, prefetch_row
 
 WalkArguments = tuple[
-    NDArray[np.int8],
+    Weights,
     NDArray[np.float32],
     NDArray[np.float32],
     NDArray[np.int32],
@@ -40,7 +41,7 @@ SUMS = {"reassoc", "contract"}
 @njit(cache=True, nogil=True, fastmath=SUMS)
 def walk(
     queries_BD: NDArray[np.float32],
-    codes_ND: NDArray[np.int8],
+    codes_ND: Weights,
     scales_N: NDArray[np.float32],
     factors_D: NDArray[np.float32],
     links_NM: NDArray[np.int32],
@@ -53,7 +54,7 @@ def walk(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Find the k nearest nodes of each query, in the form of `NeighbourIndex.search`; k <= ef.
 
-    Node n is the unit vector `codes[n] * factors * scales[n]`.
+    Node n is the unit vector `codes[n] * factors * scales[n]`; without scales (float32 [0]), each is 1.
     """
     ids_BK = np.full((len(queries_BD), k), -1, np.int64)
     similarities_BK = np.full((len(queries_BD), k), -1, np.float32)
@@ -75,7 +76,7 @@ def walk(
 @njit(cache=True, nogil=True)
 def table_of_visited(ef: int) -> NDArray[np.int32]:
     """Return a table for `search_level` with `ef` candidates, int32 [T]."""
-    capacity = 1
+    capacity = 2
     while capacity < _SLOTS_PER_CANDIDATE * ef:
         capacity *= 2
     return np.empty(capacity, np.int32)
@@ -110,15 +111,20 @@ def search_level(
         nodes_E[nearest] = ~node
         while 2 * (visited + len(fresh_M)) > len(visited_T):
             visited_T = _doubled(visited_T)
-        num_fresh = _visit_links(node, links_NM, visited_T, fresh_M, vectors_ND, scales_N)
+        num_fresh = _visit_links(node, links_NM, visited_T, fresh_M)
         visited += num_fresh
+        for i in range(num_fresh):
+            prefetch_row(vectors_ND, fresh_M[i])
+            if len(scales_N):
+                prefetch_row(scales_N, fresh_M[i])
+        _prefetch_next(nearest + 1, found, nodes_E, links_NM)
         for i in range(num_fresh):
             similarity = dot(vectors_ND, scales_N, fresh_M[i], x_BD, query)
             if found < len(nodes_E):
                 found += 1
             elif not similarity > similarities_E[found - 1]:
                 continue
-            rank = insert(fresh_M[i], similarity, nodes_E[:found], similarities_E)
+            rank = insert(fresh_M[i], similarity, nodes_E, similarities_E, found)
             if rank <= nearest:
                 nearest = rank
                 prefetch_row(links_NM, fresh_M[i])
@@ -145,7 +151,7 @@ def _scaled(queries_BD: NDArray[np.float32], factors_D: NDArray[np.float32]) -> 
 def _descend(
     scaled_BD: NDArray[np.float32],
     query: int,
-    codes_ND: NDArray[np.int8],
+    codes_ND: Weights,
     scales_N: NDArray[np.float32],
     upper_nodes_U: NDArray[np.int32],
     upper_bounds: NDArray[np.int32],
@@ -172,39 +178,56 @@ def _descend(
     return upper_nodes_U[at], best
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
+def _prefetch_next(begin: int, found: int, nodes_E: NDArray[np.int32], links_NM: NDArray[np.int32]) -> None:
+    """Prefetch the links of the nearest of the candidates [begin, found) whose links were not followed yet.
+
+    They are followed next unless a nearer node is found before.
+    """
+    while begin < found and nodes_E[begin] < 0:
+        begin += 1
+    if begin < found:
+        prefetch_row(links_NM, nodes_E[begin])
+
+
+@njit(cache=True, nogil=True, inline="always")
 def _visit_links(
-    node: int,
-    links_NM: NDArray[np.int32],
-    visited_T: NDArray[np.int32],
-    fresh_M: NDArray[np.int32],
-    vectors_ND: Weights,
-    scales_N: NDArray[np.float32],
+    node: int, links_NM: NDArray[np.int32], visited_T: NDArray[np.int32], fresh_M: NDArray[np.int32]
 ) -> int:
-    """Visit and prefetch the linked nodes; write those not visited before to `fresh_M` and return their number."""
+    """Visit the linked nodes; write those not visited before to `fresh_M` and return their number."""
     num_fresh = 0
     for i in range(links_NM.shape[1]):
         linked = links_NM[node, i]
         if linked < 0:
             break
-        if _visit(linked, visited_T):
-            prefetch_row(vectors_ND, linked)
-            prefetch_row(scales_N, linked)
-            fresh_M[num_fresh] = linked
-            num_fresh += 1
+        # Written whether fresh or not: a branch here would be mispredicted for every third link.
+        fresh_M[num_fresh] = linked
+        num_fresh += _visit(linked, visited_T)
     return num_fresh
 
 
-@njit(cache=True, nogil=True)
-def _visit(node: int, visited_T: NDArray[np.int32]) -> bool:
-    """Mark the node as visited; return True if it was not visited before."""
+@njit(cache=True, nogil=True, inline="always")
+def _visit(node: int, visited_T: NDArray[np.int32]) -> int:
+    """Mark the node as visited; return 1 if it was not visited before, else 0.
+
+    The table has pairs of slots, filled from the first. Most nodes are in the pair where their search begins, or that
+    pair has room. Then no branch is mispredicted: a pair is left only if the least of four numbers is not 0, and the
+    rest is arithmetic. Conditions joined by `and` would be four branches, of which many are mispredicted.
+    """
     mask = len(visited_T) - 1
-    slot = first_slot(node, mask)
-    while visited_T[slot] != _FREE and visited_T[slot] != node:
-        slot = (slot + 1) & mask
-    first: bool = visited_T[slot] == _FREE
-    visited_T[slot] = node
-    return first
+    pair = first_slot(node, mask) & ~1
+    first, second = visited_T[pair], visited_T[pair + 1]
+    while _least(first - _FREE, second - _FREE, first ^ node, second ^ node):
+        pair = (pair + 2) & mask
+        first, second = visited_T[pair], visited_T[pair + 1]
+    visited_T[pair + int((first != _FREE) & (first != node))] = node
+    return int((first != node) & (second != node))
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _least(a: int, b: int, c: int, d: int) -> np.uint32:
+    """Return the least of four numbers, read as unsigned."""
+    return min(min(np.uint32(a), np.uint32(b)), min(np.uint32(c), np.uint32(d)))
 
 
 @njit(cache=True, nogil=True)
@@ -217,10 +240,15 @@ def _doubled(visited_T: NDArray[np.int32]) -> NDArray[np.int32]:
     return larger
 
 
-@njit(cache=True, nogil=True)
-def insert(node: int, similarity: np.float32, nodes: NDArray[np.int32], similarities: NDArray[np.float32]) -> int:
-    """Insert a candidate after those that are as near, dropping the last of `nodes`; return its rank."""
-    rank = len(nodes) - 1
+@njit(cache=True, nogil=True, inline="always")
+def insert(
+    node: int, similarity: np.float32, nodes: NDArray[np.int32], similarities: NDArray[np.float32], count: int
+) -> int:
+    """Insert a candidate into the first `count`, after those that are as near; drop the last, and return the rank.
+
+    It is always inlined: a call would count references to both arrays, which takes as long as the insertion.
+    """
+    rank = count - 1
     while rank > 0 and similarities[rank - 1] < similarity:
         nodes[rank], similarities[rank] = nodes[rank - 1], similarities[rank - 1]
         rank -= 1

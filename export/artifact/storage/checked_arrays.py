@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,17 @@ def require_finite(arrays: Mapping[str, NDArray[np.float32]]) -> None:
 
 def is_finite(array: NDArray[Any]) -> bool:
     """Return False if the array holds NaN or infinity; it is read in chunks."""
+    return all(np.isfinite(extremes).all() for extremes in _extremes(array))
+
+
+def is_within(array: NDArray[Any], least: float, most: float) -> bool:
+    """Return False if the array holds NaN or a number outside of [least, most]; it is read in chunks."""
+    return all(least <= lowest and highest <= most for lowest, highest in _extremes(array))
+
+
+def _extremes(array: NDArray[Any]) -> Iterator[tuple[float, float]]:
+    """Yield the least and the largest number of each chunk, or NaN if one is NaN; finding them allocates nothing."""
     num_rows = 1 + _CHUNK_BYTES // max(1, array[:1].nbytes)
-    chunks = (array[begin : begin + num_rows] for begin in range(0, len(array), num_rows))
-    # The minimum or the maximum is NaN or infinite if any number is; computing them allocates nothing.
-    return all(np.isfinite([chunk.min(), chunk.max()]).all() for chunk in chunks)
+    for begin in range(0, len(array), num_rows):
+        chunk = array[begin : begin + num_rows]
+        yield chunk.min(), chunk.max()

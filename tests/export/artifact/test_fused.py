@@ -12,6 +12,7 @@ import pytest
 from astec.export.artifact.encoder.embeddings import Embeddings
 from astec.export.artifact.encoder.head import apply_head
 from astec.export.artifact.fused import Pipeline
+from astec.export.artifact.index.base import Backend
 from astec.export.artifact.manifest import WeightType
 from astec.export.artifact.scoring.ranker import Ranker
 from astec.export.artifact.scoring.shares import Shares
@@ -27,16 +28,20 @@ TOP_K = 7
 ODD_TEXTS = ["", " ", "qqqqq", "Überraschung für Größen", "a" * 3_000, "shoes\nshoes\tshoes", "日本語 shoes"]
 
 
-@pytest.fixture(scope="module", params=["float32", "int8"])
+@pytest.fixture(
+    scope="module", params=[("float32", "hnsw-float32"), ("float32", "hnsw-int8"), ("int8", "hnsw-int8")], ids=str
+)
 def artifact(
     request: pytest.FixtureRequest,
     make_checkpoint: Callable[..., Checkpoint],
     build_indices: Callable[..., Indices],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Artifact:
-    weights: WeightType = request.param
+    weights: WeightType
+    backend: Backend
+    weights, backend = request.param
     checkpoint, path = make_checkpoint(learners=3), tmp_path_factory.mktemp("pipeline") / "artifact"
-    indices = build_indices(checkpoint, dim=8, backend="hnsw-int8", kind="points", max_candidates=20)
+    indices = build_indices(checkpoint, dim=8, backend=backend, kind="points", max_candidates=20)
     pack(checkpoint, indices, path, "demo", PackOptions(weights=weights))
     return open_artifact(path)
 

@@ -22,6 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from astec.export.artifact.index.backends import index_backend
+from astec.export.artifact.index.base import Backend
 from astec.export.artifact.labels.text_table import text_files
 from astec.export.artifact.manifest import MANIFEST_FILE
 from astec.export.artifact.store import open_artifact
@@ -481,7 +482,7 @@ def _levels(content: bytes | bytearray, header: tuple[Any, ...]) -> list[int]:
     derandomize=True, deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
-@pytest.mark.parametrize("backend", ["hnswlib", "hnsw-int8", "flat"])
+@pytest.mark.parametrize("backend", get_args(Backend))
 def test_an_index_with_any_bytes_is_refused_or_can_be_searched(
     artifacts_by_backend: dict[str, Path], backend: str, tmp_path: Path, data: st.DataObject
 ) -> None:
@@ -514,6 +515,6 @@ def artifacts_by_backend(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, Path]:
     folder, checkpoint = tmp_path_factory.mktemp("backends"), make_checkpoint(parts=False)
-    for backend in ("hnswlib", "hnsw-int8", "flat"):
+    for backend in get_args(Backend):
         pack(checkpoint, build_indices(checkpoint, dim=8, backend=backend), folder / backend, "demo")
     return {path.name: path for path in folder.iterdir()}

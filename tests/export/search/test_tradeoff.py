@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from astec.export.artifact.index.base import HnswParams
+from astec.export.artifact.index.base import Backend, HnswParams
 from astec.export.artifact.labels.label_sets import LabelSets
 from astec.export.artifact.scoring.shares import Shares
 from astec.export.artifact.store import open_artifact
@@ -269,8 +269,9 @@ def test_int8_is_judged_by_what_it_will_serve(demo_builder: IndexBuilder, choice
     assert trial.search_us is not None
 
 
-def test_a_plan_in_int8_is_the_same_but_for_the_vectors_of_hnswlibs_graphs() -> None:
-    graph = IndexPlan("hnswlib", HnswParams(8, 100, 30), neighbours=20)
+@pytest.mark.parametrize("backend", ["hnswlib", "hnsw-float32", "hnsw-int8"])
+def test_a_plan_in_int8_is_the_same_but_for_the_vectors_of_graphs(backend: Backend) -> None:
+    graph = IndexPlan(backend, HnswParams(8, 100, 30), neighbours=20)
     rounded = replace(graph, backend="hnsw-int8")
     others = [replace(graph, backend="flat"), None]
     assert ShortlistPlan(8, graph, graph).in_int8() == ShortlistPlan(8, rounded, rounded)

@@ -66,7 +66,7 @@ def test_the_type_of_its_weights_is_that_of_its_index_too(made, tmp_path):
         manifest.weights: manifest.points.backend
         for manifest in (open_artifact(path).manifest for path in (made, tmp_path / "float32"))
     }
-    assert backends == {"int8": "hnsw-int8", "float32": "hnswlib"}
+    assert backends == {"int8": "hnsw-int8", "float32": "hnsw-float32"}
 
 
 def test_labels_without_texts_and_names_that_are_taken_are_refused(made, tmp_path):

@@ -145,7 +145,7 @@ def test_what_is_loaded_searches_as_what_was_saved(
     assert [array.tolist() for array in found] == [array.tolist() for array in expected]
 
 
-@pytest.mark.parametrize("name", ["hnswlib", "hnsw-int8"])
+@pytest.mark.parametrize("name", ["hnswlib", "hnsw-float32", "hnsw-int8"])
 def test_more_candidates_find_more(
     name: Backend, vectors: NDArray[np.float32], queries: NDArray[np.float32], tmp_path: Path
 ) -> None:

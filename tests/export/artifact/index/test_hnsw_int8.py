@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from astec.export.artifact.index.base import HnswParams
 from astec.export.artifact.index.flat import FlatIndex
+from astec.export.artifact.index.graph_index import Rows
 from astec.export.artifact.index.hnsw import HnswIndex
 from astec.export.artifact.index.hnsw_graph import HnswGraph
 from astec.export.artifact.index.hnsw_int8 import Int8Index
@@ -163,8 +164,8 @@ def test_a_file_of_another_length_is_refused(path: Path, change: Callable[[bytes
 @pytest.mark.parametrize(
     ("array", "at", "value", "problem"),
     [
-        ("_scales_N", 3, np.nan, "scales hold NaN or infinity"),
-        ("_factors_D", 0, np.inf, "factors hold NaN or infinity"),
+        ("scales", 3, np.nan, "scales hold NaN or infinity"),
+        ("factors", 0, np.inf, "factors hold NaN or infinity"),
         ("links", (7, 0), COUNT, f"a link is {COUNT}, of {COUNT}"),
         ("links", (7, 0), -2, f"a link is -2, of {COUNT}"),
         ("upper_nodes", 0, COUNT, f"an upper node is {COUNT}, of {COUNT}"),
@@ -179,15 +180,10 @@ def test_a_file_of_another_length_is_refused(path: Path, change: Callable[[bytes
 def test_numbers_that_would_lead_out_of_the_file_are_refused(
     index: Int8Index, tmp_path: Path, array: str, at: int | tuple[int, int], value: float, problem: str
 ) -> None:
-    graph, parts = (
-        index._graph,
-        {name: getattr(index, name).copy() for name in ("_codes_ND", "_scales_N", "_factors_D")},
-    )
+    graph, parts = index._graph, {name: part.copy() for name, part in index._vectors._asdict().items()}
     links = {name: getattr(graph, name).copy() for name in ("links", "upper_nodes", "upper_bounds", "upper_links")}
     (parts | links)[array][at] = value
-    Int8Index(
-        parts["_codes_ND"], parts["_scales_N"], parts["_factors_D"], HnswGraph(**links, entry=graph.entry), 1
-    ).save(tmp_path / "points.index")
+    Int8Index(Rows(**parts), HnswGraph(**links, entry=graph.entry), 1).save(tmp_path / "points.index")
     with pytest.raises(ValueError, match=rf"points\.index is no sound int8 graph: .*{problem}"):
         Int8Index.load(tmp_path / "points.index", DIM, PARAMS)
 
