@@ -102,7 +102,8 @@ class DirectExchange:
     def begin(self) -> None:
         """Begin to answer: the body has come to its end."""
         self.more_body = False
-        self._coroutine = self._endpoint.answer(bytes(self._content), self._client, self)
+        content, self._content = bytes(self._content), b""  # An idle connection must not keep a body.
+        self._coroutine = self._endpoint.answer(content, self._client, self)
         self._go_on()
 
     def cancel(self, msg: str | None = None) -> None:
