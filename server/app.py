@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from astec.export.artifact.store import Artifact
 from astec.server.access.access_control import AccessControl
 from astec.server.api.admission import AdmissionControl
+from astec.server.api.direct_predict import DirectPredict
 from astec.server.api.open_inference import endpoints as open_inference
 from astec.server.api.open_inference.schema import request_schemas
 from astec.server.api.predict import PredictEndpoint
@@ -23,7 +24,7 @@ from astec.server.api.routes import GUARDED_PATHS, PREDICT_PATH, predict_route, 
 from astec.server.engine.labels.block_list import BlockList
 from astec.server.engine.service import Service
 from astec.server.errors import MEDIA_TYPE, install_error_handlers
-from astec.server.http.protocol import ADMISSION_POLICY
+from astec.server.http.protocol import ADMISSION_POLICY, DIRECT_ENDPOINT
 from astec.server.metrics.board import Metrics
 from astec.server.metrics.middleware import RequestMetrics
 from astec.server.settings import Settings
@@ -81,7 +82,10 @@ class AstecApi(FastAPI):
         self.state.service.drain()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request; predictions bypass middleware and router, which take longer than a prediction does."""
+        """Serve one request; predictions bypass middleware and router, which take longer than a prediction does.
+
+        Most predictions come not even here: `direct_endpoint` answers them.
+        """
         if scope["type"] != "http" or scope["path"] != self.direct_path or scope["method"] != "POST":
             await super().__call__(scope, receive, send)
             return
@@ -91,6 +95,10 @@ class AstecApi(FastAPI):
             status = await self._predict.serve(scope, receive, send)
         finally:
             self._metrics.request_answered(PREDICT_PATH, status, time.perf_counter() - started_s)
+
+    def direct_endpoint(self) -> DirectPredict | None:
+        """Return what answers predictions in place of this application; None: with CORS nothing does."""
+        return None if self.direct_path is None else DirectPredict(self._predict, self._metrics, self.direct_path)
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI schema, with the schemas of requests that FastAPI does not parse.
@@ -139,7 +147,7 @@ def create_app(
 
 
 @asynccontextmanager
-async def _lifespan(app: AstecApi) -> AsyncIterator[dict[str, AdmissionControl]]:
+async def _lifespan(app: AstecApi) -> AsyncIterator[dict[str, AdmissionControl | DirectPredict | None]]:
     service: Service = app.state.service
     access_control: AccessControl | None = app.state.access_control
     await service.start()
@@ -147,7 +155,10 @@ async def _lifespan(app: AstecApi) -> AsyncIterator[dict[str, AdmissionControl]]
         access_control.refresh()  # The parent may have read the file of keys long ago.
     watch = None if access_control is None else asyncio.create_task(access_control.watch())
     try:
-        yield {ADMISSION_POLICY: AdmissionControl(service, app.state.metrics, app.direct_path)}
+        yield {
+            ADMISSION_POLICY: AdmissionControl(service, app.state.metrics, app.direct_path),
+            DIRECT_ENDPOINT: app.direct_endpoint(),
+        }
     finally:
         await service.stop()
         if watch is not None:

@@ -191,7 +191,7 @@ class InternalError(ServerError):
     """A fault of the server; the details are in its log only."""
 
 
-def to_server_error(error: Exception) -> ServerError:
+def to_server_error(error: BaseException) -> ServerError:
     """Return the server error for any exception."""
     match error:
         case ServerError():
@@ -210,7 +210,7 @@ def to_server_error(error: Exception) -> ServerError:
             return InternalError("The server failed to answer; its log has the details.")
 
 
-def to_response(error: Exception) -> Response:
+def to_response(error: BaseException) -> Response:
     """Return the response with the problem document for any exception."""
     server_error = to_server_error(error)
     return _respond(server_error.problem(), server_error.headers())

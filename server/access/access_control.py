@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-
-from starlette.types import Scope
+from collections.abc import Iterable
 
 from astec.server.access.api_keys import ApiKeys
 from astec.server.access.rate_limit import RateLimit
@@ -14,6 +13,8 @@ from astec.server.settings import Settings
 
 _REFRESH_S = 1.0
 _SCHEME = b"bearer "
+
+Headers = Iterable[tuple[bytes, bytes]]
 
 
 class AccessControl:
@@ -35,13 +36,13 @@ class AccessControl:
         if self._rate_limit is not None:
             self._rate_limit.know(self._keys.names)
 
-    def client_of(self, scope: Scope) -> str:
-        """Return the name of the client that sent a request.
+    def client_of(self, headers: Headers) -> str:
+        """Return the name of the client that sent a request with these headers, whose names are in lower case.
 
         Raises:
             UnauthorizedError: The request has no key, or one that is not in the file.
         """
-        for header, value in scope["headers"]:
+        for header, value in headers:
             if header == b"authorization":
                 name = self._keys.name_of(value[len(_SCHEME) :]) if value[: len(_SCHEME)].lower() == _SCHEME else None
                 if name is None:
@@ -49,14 +50,14 @@ class AccessControl:
                 return name
         raise UnauthorizedError('This server asks for a key. Send the header "Authorization: Bearer KEY".')
 
-    def require_operator(self, scope: Scope) -> None:
-        """Check that a request has a key of the operator.
+    def require_operator(self, headers: Headers) -> None:
+        """Check that a request with these headers has a key of the operator.
 
         Raises:
             UnauthorizedError: It has no key, or one that is not in the file.
             ForbiddenError: It has the key of another client.
         """
-        if self.client_of(scope) != self._operator:
+        if self.client_of(headers) != self._operator:
             raise ForbiddenError("This key is for queries only. Use a key of the operator.")
 
     def charge(self, client: str, queries: int) -> None:

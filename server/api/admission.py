@@ -20,8 +20,8 @@ _MAX_WAIT_S = 1.0  # The refusal tells the client to try again after this time.
 class AdmissionControl:
     """Admits requests while the queue has room for them; the `AdmissionPolicy` of the server.
 
-    Requests that were admitted but are not queued yet are counted too: many heads are read in one turn of the event
-    loop before the first of their requests is queued, and all of them would find the same free places.
+    Requests that the application was given but has not queued yet are counted too: many heads are read in one turn of
+    the event loop before the first of their requests is queued, and all of them would find the same free places.
 
     Args:
         service: The service whose queue limits the requests.
@@ -43,14 +43,19 @@ class AdmissionControl:
         if target != self._target or method != b"POST":
             return None
         if self._service.has_room(self._coming + 1):
-            if self._coming == 0:
-                # Runs after the last head of this turn was read, and before their requests go on.
-                asyncio.get_running_loop().call_soon(self._reset_coming)
-            self._coming += 1
             return None
         self._metrics.queries_shed("queue_full", 1)
         self._metrics.request_refused(self._route, OverloadedError.status)
         return self._queue_full
+
+    def expect(self, method: bytes, target: bytes) -> None:
+        """Count an admitted request that the application will queue in the next turn of the event loop."""
+        if target != self._target or method != b"POST":
+            return
+        if self._coming == 0:
+            # Runs after the last head of this turn was read, and before their requests go on.
+            asyncio.get_running_loop().call_soon(self._reset_coming)
+        self._coming += 1
 
     def let_wait(self, connection: Readable) -> None:
         """Pause a connection whose request was refused, if many others were refused just before."""

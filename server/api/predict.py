@@ -7,12 +7,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import orjson
-from starlette.datastructures import Headers
+from starlette import datastructures
 from starlette.types import Receive, Scope, Send
 
 from astec.export.artifact.text.bags import Bag, Query
-from astec.server.access.access_control import AccessControl
+from astec.server.access.access_control import AccessControl, Headers
 from astec.server.api.label_filter import to_selection
+from astec.server.api.plain_body import read_plain
 from astec.server.api.schema import Features, PredictRequest, queries_of
 from astec.server.engine.batching.batcher import Answers, Caller
 from astec.server.engine.rank_request import Output, RankRequest, RankResult
@@ -27,6 +28,7 @@ from astec.server.errors import (
     UnavailableError,
     to_response,
 )
+from astec.server.http.direct_exchange import LEFT_EARLY, Reply
 from astec.server.metrics.board import Metrics
 from astec.server.settings import Settings
 
@@ -36,15 +38,19 @@ _SERVER_TIMING = b"queue;dur=%.3f, featurize;dur=%.3f, encode;dur=%.3f, shortlis
 
 
 class PredictEndpoint:
-    """The ASGI application of this endpoint.
+    """The answers of this endpoint, and an ASGI application around them.
 
-    It uses no web framework, whose routing, request and response objects take about as long as a prediction.
+    `answer` makes every reply; the ASGI application and `DirectPredict` read the request and send the reply. Neither
+    uses a web framework, whose routing, request and response objects take about as long as a prediction.
 
     Args:
         service: Ranks the labels.
         settings: The server's settings.
         metrics: Where rate-limited queries are counted.
         access_control: Checks keys and rate limits; None: everybody may ask.
+
+    Attributes:
+        max_body_bytes: The largest body that is read.
     """
 
     def __init__(
@@ -55,49 +61,67 @@ class PredictEndpoint:
         self._access_control = access_control
         self._label_metadata = service.artifact.label_metadata
         # Copied, because attributes of settings take long to read.
-        self._max_body_bytes = settings.max_body_bytes
+        self.max_body_bytes = settings.max_body_bytes
         self._max_queries = settings.max_queries
         self._max_query_chars = settings.max_query_chars
         self._max_query_features = settings.max_query_features
         self._answer_head = b'{"model":%b,' % orjson.dumps(service.model_name)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+        """Serve one request of the ASGI application."""
         await self.serve(scope, receive, send)
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> int:
-        """Serve one request and return the status of the response."""
+        """Serve one request of the ASGI application, and return the status of the response."""
         try:
-            client = self.client_of(scope)
-            content = await read_body(scope, receive, self._max_body_bytes)
-            request = PredictRequest.model_validate_json(content)
-            requests = self.admit(request, client, "both" if request.explain else "json")
-            answers = await self._service.rank(requests, caller_of(receive))
-            explanation = await self._explain(requests[0], answers.results[0]) if request.explain else b""
+            client = self.client_of(scope["headers"])
+            content = await read_body(scope, receive, self.max_body_bytes)
         except Exception as error:
-            response = to_response(error)
-            if response.status_code == InternalError.status:
-                logger.exception("a prediction failed")
-            await response(scope, receive, send)
-            return response.status_code
-        body = self.to_json(answers.results, explanation, single=request.query is not None)
+            reply = self.refuse(error)
+        else:
+            reply = await self.answer(content, client, caller_of(receive))
+        await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
+        await send({"type": "http.response.body", "body": reply.body})
+        return reply.status
+
+    async def answer(self, content: bytes, client: str, caller: Caller | None) -> Reply:
+        """Answer the body of a request of `client`, also where it is not valid. `caller` waits for the reply."""
+        try:
+            plain = self._read_plain(content)
+            if plain is not None:
+                requests, single, explain = [plain], True, False
+                self._charge(client, 1)
+            else:
+                request = PredictRequest.model_validate_json(content)
+                single, explain = request.query is not None, request.explain
+                requests = self.admit(request, client, "both" if explain else "json")
+            answers = await self._service.rank(requests, caller)
+            explanation = await self._explain(requests[0], answers.results[0]) if explain else b""
+        except Exception as error:
+            return self.refuse(error)
+        body = self.to_json(answers.results, explanation, single=single)
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
             (b"server-timing", server_timing(answers)),
         ]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
-        return 200
+        return Reply(200, headers, body)
 
-    def client_of(self, scope: Scope) -> str:
+    def refuse(self, error: BaseException) -> Reply:
+        """Return the reply to a request that fails with an error, and log a fault of the server."""
+        response = to_response(error)
+        if response.status_code == InternalError.status:
+            logger.error("a prediction failed", exc_info=error)
+        return Reply(response.status_code, response.raw_headers, bytes(response.body))
+
+    def client_of(self, headers: Headers) -> str:
         """Return the name of the client that sent a request; empty if the server asks for no keys.
 
         Raises:
             UnauthorizedError: The request has no key that the server knows.
             UnavailableError: The model is loading, or the server is shutting down.
         """
-        client = "" if self._access_control is None else self._access_control.client_of(scope)
+        client = "" if self._access_control is None else self._access_control.client_of(headers)
         require_ready(self._service)
         return client
 
@@ -112,16 +136,28 @@ class PredictEndpoint:
             RateLimitedError: The client has reached its rate limit.
         """
         requests = self._to_rank_requests(request, output)
-        if self._access_control is not None:
-            self._charge(self._access_control, client, len(requests))
+        self._charge(client, len(requests))
         return requests
 
-    def _charge(self, access_control: AccessControl, client: str, queries: int) -> None:
+    def _charge(self, client: str, queries: int) -> None:
+        if self._access_control is None:
+            return
         try:
-            access_control.charge(client, queries)
+            self._access_control.charge(client, queries)
         except RateLimitedError:
             self._metrics.queries_shed("rate_limited", queries)
             raise
+
+    def _read_plain(self, content: bytes) -> RankRequest | None:
+        """Return the rank request of a plain body; None: the full validation reads it, or says what is wrong."""
+        plain = read_plain(content)
+        if plain is None or len(plain.query) > self._max_query_chars:
+            return None
+        try:
+            self._service.check(plain.query)
+        except ValueError:  # The model does not read texts.
+            return None
+        return RankRequest(plain.query, plain.top_k, 0.0, False)
 
     async def _explain(self, request: RankRequest, result: RankResult) -> bytes:
         explanation = await self._service.explain(request.query, result.labels.label_ids.tolist())
@@ -228,11 +264,11 @@ async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise ClientLeftError("The client closed the connection before the end of its request.")
+            raise ClientLeftError(LEFT_EARLY)
         body += message.get("body", b"")
         more: bool = message.get("more_body", False)
         # The header is read only to refuse early; what counts is the size of the body itself.
-        announced_bytes = int(Headers(scope=scope).get("content-length", "0")) if more else 0
+        announced_bytes = int(datastructures.Headers(scope=scope).get("content-length", "0")) if more else 0
         if max(len(body), announced_bytes) > max_bytes:
             raise BodyTooLargeError(
                 f"The body is larger than the limit of {max_bytes} bytes. Send fewer queries in one request."

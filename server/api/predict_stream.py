@@ -73,7 +73,7 @@ class PredictStreamEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one stream."""
         try:
-            self._predict.client_of(scope)
+            self._predict.client_of(scope["headers"])
         except Exception as error:
             await to_response(error)(scope, receive, send)
             return
@@ -93,7 +93,9 @@ class PredictStreamEndpoint:
 
     def _parse(self, line: _Line, scope: Scope) -> _Parsed:
         try:
-            client = self._predict.client_of(scope)  # The key may have been withdrawn since the stream began.
+            client = self._predict.client_of(
+                scope["headers"]
+            )  # The key may have been withdrawn since the stream began.
             if isinstance(line.content, BodyTooLargeError):
                 raise line.content
             request = _to_request(line.content)

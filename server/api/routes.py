@@ -124,7 +124,7 @@ async def model(request: Request) -> Response:
     """Answer with the public part of the artifact's manifest, and a few queries to try as `examples`."""
     access_control: AccessControl | None = request.app.state.access_control
     if access_control is not None:
-        access_control.client_of(request.scope)
+        access_control.client_of(request.scope["headers"])
     service: Service = request.app.state.service
     require_ready(service)
     return _json(service.artifact.manifest.public() | {"examples": service.examples})
@@ -147,7 +147,7 @@ async def reload(request: Request) -> Response:
         raise ForbiddenError(
             "No client may reload the model of this server. Start it with a file of keys, or send it SIGHUP."
         )
-    access_control.require_operator(request.scope)
+    access_control.require_operator(request.scope["headers"])
     ask_for_reload()
     return _json({"status": "accepted"}, 202)
 

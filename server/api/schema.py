@@ -14,6 +14,7 @@ MAX_CONDITIONS = 32
 """The most columns in a `filter` or an `exclude`; a model has no more."""
 MAX_VALUES = 100
 MAX_VALUE_CHARS = 512
+MAX_TOP_K = 100
 
 
 class RequestModel(BaseModel):
@@ -121,7 +122,7 @@ class PredictRequest(RequestModel):
     queries: Annotated[list[QueryJson], Field(fail_fast=True)] | None = Field(
         default=None, min_length=1, description="Queries, answered in order."
     )
-    top_k: int = Field(default=5, ge=1, le=100, description="Most labels per query.")
+    top_k: int = Field(default=5, ge=1, le=MAX_TOP_K, description="Most labels per query.")
     min_score: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False, description="Labels below it are left out.")
     probabilities: bool = Field(
         default=False,

@@ -10,11 +10,14 @@ from starlette.responses import Response
 
 from astec.server.errors import HeadTooLargeError, MalformedHttpError, RequestTimeoutError, ServerError, to_response
 from astec.server.http.cooldown import Readable
+from astec.server.http.direct_exchange import DirectEndpoint, DirectExchange
 from astec.server.http.uvicorn_adapter import CONNECTION_CLOSE, UvicornConnection
 
 MAX_HEAD_BYTES = 32_768
 ADMISSION_POLICY = "admission_policy"
-"""The key of a `AdmissionPolicy` in the state that an application yields when it starts up. It may yield none."""
+"""The key of an `AdmissionPolicy` in the state that an application yields when it starts up. It may yield none."""
+DIRECT_ENDPOINT = "direct_endpoint"
+"""The key of a `DirectEndpoint` in the same state. It may yield none."""
 
 _UPGRADE_FIELDS = (b"upgrade", b"http2-settings")
 
@@ -24,6 +27,9 @@ class AdmissionPolicy(Protocol):
 
     def refusal(self, method: bytes, target: bytes) -> Response | None:
         """Return the response that refuses a request, whatever its body, or None if the request is admitted."""
+
+    def expect(self, method: bytes, target: bytes) -> None:
+        """Note that an admitted request goes to the application, which will queue it later."""
 
     def let_wait(self, connection: Readable) -> None:
         """Pause reading from a connection whose request was refused, for as long as the policy decides."""
@@ -42,11 +48,15 @@ class BoundedHttp(UvicornConnection):
     Starting a task, parsing a body and making a response object cost most of what an answer does. Therefore a request
     that the queue has no room for is refused as soon as its head is parsed: where two of three requests are refused,
     the cost of a refusal decides how much time is left for the third.
+
+    A request that the `DirectEndpoint` takes is answered without a task and without ASGI (see `DirectExchange`).
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  (uvicorn's)
         super().__init__(*args, **kwargs)
         self._admission: AdmissionPolicy | None = self.lifespan_state().get(ADMISSION_POLICY)
+        self._direct: DirectEndpoint | None = self.lifespan_state().get(DIRECT_ENDPOINT)
+        self._exchange: DirectExchange | None = None  # the request being received, if it is answered directly
         self._unfinished_bytes = 0
         self._made_progress = False  # whether the bytes being parsed end a head, or have a part of a body
         self._wants_upgrade = False  # whether the head being parsed asks for another protocol
@@ -95,26 +105,51 @@ class BoundedHttp(UvicornConnection):
         self._parse(b"%b %b HTTP/%b\r\n%b\r\n%b" % (method, self.url, version, fields, rest))
 
     def on_headers_complete(self) -> None:
-        """Refuse a request that there is no room for, else give it to the application.
+        """Refuse a request that there is no room for, or take it for a direct answer, else give it to the application.
 
-        A request that arrives while another one of this connection is unanswered is not refused here.
+        A request that arrives while another one of this connection is unanswered always goes to the application.
         """
         self._made_progress = True
-        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+        method = self.parser.get_method()
+        if self.parser.should_upgrade() and method != b"CONNECT":
             self._wants_upgrade = True
             return
-        # uvicorn writes no line to the access log for a refusal, so with an access log the application must refuse.
-        if self._admission is not None and not self.access_log and self.is_idle():
-            refusal = self._admission.refusal(self.parser.get_method(), self.url)
-            if refusal is not None:
-                self._is_refused = True
-                self.write_response(refusal)
+        # Only uvicorn's request cycle writes the access log, so with one every request goes to the application.
+        if not self.access_log and self.is_idle():
+            if self._is_refused_by_head(method) or self._is_taken(method):
                 return
+            if self._admission is not None:
+                self._admission.expect(method, self.url)
         super().on_headers_complete()
+
+    def _is_refused_by_head(self, method: bytes) -> bool:
+        """Refuse the request if there is no room for it, and return whether that was done."""
+        refusal = None if self._admission is None else self._admission.refusal(method, self.url)
+        if refusal is None:
+            return False
+        self._is_refused = True
+        self.write_response(refusal)
+        return True
+
+    def _is_taken(self, method: bytes) -> bool:
+        """Take the request for a direct answer if it can have one, and return whether that was done.
+
+        To a client that does not take its responses only the application writes, because it can wait.
+        """
+        if self._direct is None or self.is_write_paused() or self.parser.get_http_version() != "1.1":
+            return False
+        client = self._direct.client_of(method, self.url, self.headers)
+        if client is None:
+            return False
+        self._exchange = self.begin_exchange(self._direct, client)
+        return True
 
     def on_body(self, body: bytes) -> None:
         """Store a part of a body, unless its request was refused."""
         self._made_progress = True
+        if self._exchange is not None:
+            self._exchange.add(body)
+            return
         if self._is_refused:
             return
         if self.has_response_started():
@@ -123,6 +158,10 @@ class BoundedHttp(UvicornConnection):
 
     def on_message_complete(self) -> None:
         """Handle the end of a request; after a refused request, wait for the next one or close the connection."""
+        if self._exchange is not None:
+            exchange, self._exchange = self._exchange, None
+            exchange.begin()
+            return
         if self._wants_upgrade:
             return
         if not self._is_refused:
@@ -135,6 +174,13 @@ class BoundedHttp(UvicornConnection):
                 self._admission.let_wait(self.flow)
         else:
             self.transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the request whose body was being received, or whose answer is awaited, that its client has left."""
+        super().connection_lost(exc)
+        if self._exchange is not None:
+            exchange, self._exchange = self._exchange, None
+            exchange.abandon()
 
     def resume_writing(self) -> None:
         """Continue to write a response, after the client has taken what was written before."""

@@ -7,21 +7,24 @@ Parts of `HttpToolsProtocol` (one object per connection):
 
 - attributes read: `access_log`, `app_state`, `flow`, `headers`, `loop`, `pipeline`, `scope`, `server_state`,
   `timeout_keep_alive`, `timeout_keep_alive_handler`, `transport`, `url`; also written: `parser`,
-  `timeout_keep_alive_task`; replaced by uvicorn for each request: `cycle`;
-- methods called: `_unset_keepalive_if_required`;
-- methods overridden: `data_received`, `on_headers_complete`, `on_body`, `on_message_complete`, `resume_writing`,
-  `send_400_response`.
+  `timeout_keep_alive_task`; replaced by uvicorn for each request, and by us for a request that is answered directly:
+  `cycle`;
+- methods called: `_unset_keepalive_if_required`, `on_response_complete`;
+- methods overridden: `connection_lost`, `data_received`, `on_headers_complete`, `on_body`, `on_message_complete`,
+  `resume_writing`, `send_400_response`.
 
 Parts of `RequestResponseCycle` (one object per request): attributes `disconnected`, `keep_alive`, `more_body`,
 `response_complete`, `response_started` and `scope`, and the method `receive`. `server/api/predict.py` reads
-`disconnected` of the object to which `receive` is bound.
+`disconnected` of the object to which `receive` is bound. A `DirectExchange` takes the place of a cycle: it has these
+attributes but for `receive`, and `message_event`, which uvicorn sets.
 
 Parts of `FlowControl` (one object per connection): attributes `read_paused` and `write_paused`, methods `pause_reading`
 and `resume_reading`.
 
 Parts of `uvicorn.Server`: attributes `config`, `force_exit`, `lifespan`, `server_state`, `servers` and `should_exit`;
-`startup` and `main_loop` are overridden, `on_tick` is called. Parts of its `server_state`: `connections` and
-`default_headers`. Parts of `uvicorn.Config`: `backlog`, `callback_notify`, `encoded_headers`, `http_protocol_class`.
+`startup` and `main_loop` are overridden, `on_tick` is called. Parts of its `server_state`: `connections`,
+`default_headers` and `tasks`, which the server waits for, and cancels when it shuts down. Parts of `uvicorn.Config`:
+`backlog`, `callback_notify`, `encoded_headers`, `http_protocol_class`.
 
 `server/metrics/logs.py` relies on the arguments of a record of the access log: client, method, path with query string,
 HTTP version and status.
@@ -37,7 +40,9 @@ import httptools
 import uvicorn
 from starlette.responses import Response
 from uvicorn import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from astec.server.http.direct_exchange import DirectEndpoint, DirectExchange, Reply
 
 __all__ = ["CONNECTION_CLOSE", "Config", "UvicornConnection", "UvicornServer"]
 
@@ -85,7 +90,7 @@ class UvicornConnection(HttpToolsProtocol):
 
     def current_request(self) -> object | None:
         """Return an object that identifies the current request, or None before the first request."""
-        return cast(RequestResponseCycle | None, self.cycle)
+        return self.cycle
 
     def is_idle(self) -> bool:
         """Return whether the application has answered all requests that it was given on this connection."""
@@ -130,9 +135,34 @@ class UvicornConnection(HttpToolsProtocol):
 
     def write_response(self, response: Response, *headers: tuple[bytes, bytes]) -> None:
         """Write a response, with additional headers, that does not come from the application."""
-        fields = [*self.server_state.default_headers, *response.raw_headers, *headers]
-        lines = b"".join([b"%b: %b\r\n" % field for field in fields])
-        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[response.status_code], lines, bytes(response.body)))
+        reply = Reply(response.status_code, [*response.raw_headers, *headers], bytes(response.body))
+        self._write(reply)
+
+    def begin_exchange(self, endpoint: DirectEndpoint, client: str) -> DirectExchange:
+        """Make the request whose head was just parsed the current one, to be answered without the application."""
+        exchange = DirectExchange(self, endpoint, client, self.scope, self.parser.should_keep_alive())
+        as_cycle_and_task: Any = exchange  # It has those of their attributes that uvicorn uses.
+        self.cycle = as_cycle_and_task
+        self.server_state.tasks.add(as_cycle_and_task)
+        return exchange
+
+    def end_exchange(self, exchange: DirectExchange, reply: Reply) -> None:
+        """Write the reply to a request that began with `begin_exchange`, and go on with the next request."""
+        as_task: Any = exchange
+        self.server_state.tasks.discard(as_task)
+        if exchange.disconnected:
+            return
+        exchange.response_started = exchange.response_complete = True
+        if not exchange.keep_alive and not self.is_draining():
+            reply.headers.append(CONNECTION_CLOSE)
+        self._write(reply)
+        if not exchange.keep_alive or self.is_draining():
+            self.transport.close()
+        self.on_response_complete()
+
+    def _write(self, reply: Reply) -> None:
+        lines = b"".join([b"%b: %b\r\n" % field for field in [*self.server_state.default_headers, *reply.headers]])
+        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[reply.status], lines, reply.body))
 
 
 class UvicornServer(uvicorn.Server):

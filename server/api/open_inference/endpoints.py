@@ -159,7 +159,7 @@ class OpenInferenceEndpoints:
         return response
 
     def _client_of(self, request: Request) -> str:
-        return "" if self._access_control is None else self._access_control.client_of(request.scope)
+        return "" if self._access_control is None else self._access_control.client_of(request.scope["headers"])
 
     def _require_model(self, request: Request) -> None:
         if not request.path_params.items() <= self._service.model_name.items():

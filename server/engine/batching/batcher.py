@@ -155,6 +155,7 @@ class Batcher(Generic[Item, Result]):
         self._unanswered: OrderedDict[_Submission[Item, Result], None] = OrderedDict()
         self._queued_items = 0
         self._in_flight = 0
+        self._forms_soon = False  # whether batches are formed at the end of this turn of the event loop
         self._deadline_timer: asyncio.TimerHandle | None = None
         self._batch_timer: asyncio.TimerHandle | None = None
         self._retries: set[asyncio.Task[None]] = set()
@@ -176,12 +177,11 @@ class Batcher(Generic[Item, Result]):
             Exception: The error that `process` raised for one of the items when it was computed alone.
         """
         submission = self._admit(items, caller)
+        if not self._forms_soon:
+            # Everything that arrives in this turn of the event loop is queued first, and forms one batch.
+            self._forms_soon = True
+            self._loop.call_soon(self._form_first_batches)
         try:
-            # Everything that arrives in this turn of the event loop is queued before the first submission goes on and
-            # forms a batch of it all.
-            await asyncio.sleep(0)
-            if submission in self._queue:
-                self._form_batches()
             return await submission.future
         finally:
             if submission in self._unanswered:
@@ -226,6 +226,10 @@ class Batcher(Generic[Item, Result]):
             del self._queue[submission]
             self._queued_items -= len(submission.items) - submission.taken
             self._observer.queue_changed(self._queued_items)
+
+    def _form_first_batches(self) -> None:
+        self._forms_soon = False
+        self._form_batches()
 
     def _form_batches(self) -> None:
         while self._queue and self._in_flight < self._concurrency and not self._waits_for_more_items():

@@ -30,6 +30,7 @@ class Target(NamedTuple):
     host: str
     port: int
     log: Path
+    has_access_log: bool
 
     def connect(self) -> socket.socket:
         return socket.create_connection((self.host, self.port), timeout=PATIENCE_S)
@@ -39,11 +40,15 @@ class Target(NamedTuple):
         return f"http://{self.host}:{self.port}"
 
 
-@pytest.fixture(scope="module")
-def target(demo_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+@pytest.fixture(scope="module", params=["direct", "access-log"])
+def target(
+    request: pytest.FixtureRequest, demo_artifact: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Target]:
+    """A server that answers usual predictions without ASGI, and one that does not, because it has an access log."""
+    has_access_log = request.param == "access-log"
     log = tmp_path_factory.mktemp("hostile") / "stderr"
     flags = ["--port", 0, "--workers", 1, "--client-timeout-s", 1, "--max-body-bytes", MAX_BODY_BYTES]
-    arguments = [demo_artifact, *flags, "--access-log", "--log-level", "debug"]
+    arguments = [demo_artifact, *flags, *["--access-log"] * has_access_log, "--log-level", "debug"]
     with log.open("w") as stderr:
         process = subprocess.Popen(
             [sys.executable, "-m", "astec.server", *map(str, arguments)],
@@ -56,7 +61,7 @@ def target(demo_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
             announcement = process.stdout.readline()
             address = re.search(r"http://([\d.]+):(\d+)", announcement)
             assert address, announcement + log.read_text()
-            yield Target(address[1], int(address[2]), log)
+            yield Target(address[1], int(address[2]), log, has_access_log)
         finally:
             process.terminate()
             process.wait(PATIENCE_S)
@@ -386,6 +391,6 @@ def test_nothing_of_a_query_is_logged(target: Target) -> None:
     ):
         ask(target, request)
     log = target.log.read_text()
-    assert "GET /predict HTTP/1.1" in log
+    assert ("GET /predict HTTP/1.1" in log) == target.has_access_log
     assert SECRET not in log
     assert "Traceback" not in log

@@ -1,0 +1,139 @@
+"""A request that is answered without ASGI: no task, no scope, and one write for the whole response."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+from time import perf_counter
+from typing import Any, NamedTuple, Protocol
+
+from astec.server.errors import ClientLeftError
+
+Headers = Iterable[tuple[bytes, bytes]]
+LEFT_EARLY = "The client closed the connection before the end of its request."
+
+
+class Reply(NamedTuple):
+    """A whole response. The headers have the length of the body, and names in lower case."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+class DirectEndpoint(Protocol):
+    """Answers some of the requests of a server itself, in place of the ASGI application."""
+
+    def client_of(self, method: bytes, target: bytes, headers: Headers) -> str | None:
+        """Return the name of the client whose request is answered here; None: the application has to answer it.
+
+        Only requests of HTTP/1.1 are asked about. Of those that are answered here the body has a known length.
+        """
+
+    def answer(self, content: bytes, client: str, caller: DirectExchange) -> Coroutine[Any, None, Reply]:
+        """Return the coroutine that answers the request of `client` with the body `content`.
+
+        It may only await futures of the running event loop, and raise nothing but `asyncio.CancelledError`.
+        """
+
+    def failure(self, error: BaseException) -> Reply:
+        """Return the reply to a request that fails with an error."""
+
+    def answered(self, status: int, seconds: float) -> None:
+        """Record a request that has ended, by its status and the seconds since its head was complete."""
+
+
+class Connection(Protocol):
+    """The connection of an exchange."""
+
+    def end_exchange(self, exchange: DirectExchange, reply: Reply) -> None:
+        """Write the reply, and go on with the next request."""
+
+
+class DirectExchange:
+    """A request on its way to its reply, in the place of uvicorn's request cycle.
+
+    asyncio would run the coroutine in a task, which has to be made, scheduled and kept in the set of all tasks. Here
+    it runs at once until it awaits a future, and goes on when the future is done.
+
+    Args:
+        connection: The connection that the request came on.
+        endpoint: Makes the reply.
+        client: The name of the client.
+        scope: What identifies the request that is being parsed.
+        keep_alive: Whether the connection stays open after the reply.
+
+    Attributes:
+        disconnected: Whether the client has closed the connection before the reply.
+        keep_alive: Whether the connection stays open after the reply; uvicorn may forbid it.
+        more_body: Whether more of the body is to come.
+        response_started: Whether the reply was written; so is `response_complete`.
+    """
+
+    message_event = asyncio.Event()
+    """uvicorn sets it when the connection is lost, for a task that reads the body; here nobody waits for it."""
+
+    def __init__(
+        self, connection: Connection, endpoint: DirectEndpoint, client: str, scope: object, keep_alive: bool
+    ) -> None:
+        self.disconnected = False
+        self.keep_alive = keep_alive
+        self.more_body = True
+        self.response_started = False
+        self.response_complete = False
+        self.scope = scope
+        self._connection: Connection | None = connection
+        self._endpoint = endpoint
+        self._client = client
+        self._begun_s = perf_counter()
+        self._content: bytes | bytearray = b""
+        self._awaited: asyncio.Future[Any] | None = None
+        self._coroutine: Coroutine[Any, None, Reply] | None = None
+
+    def add(self, body: bytes) -> None:
+        """Store a part of the body."""
+        if not self._content:
+            self._content = body  # The usual case: the body comes as a whole.
+            return
+        if isinstance(self._content, bytes):
+            self._content = bytearray(self._content)
+        self._content += body
+
+    def begin(self) -> None:
+        """Begin to answer: the body has come to its end."""
+        self.more_body = False
+        content, self._content = bytes(self._content), b""  # An idle connection must not keep a body.
+        self._coroutine = self._endpoint.answer(content, self._client, self)
+        self._go_on()
+
+    def cancel(self, msg: str | None = None) -> None:
+        """End the request soon, as `asyncio.Task.cancel` does; uvicorn cancels what outlasts the shutdown."""
+        if self._awaited is not None:
+            self._awaited.cancel(msg)
+        elif self.more_body:
+            failure = self._endpoint.failure(asyncio.CancelledError(msg))
+            asyncio.get_running_loop().call_soon(self._end, failure)
+
+    def abandon(self) -> None:
+        """End a request whose client left before the end of its body."""
+        self.disconnected = True
+        if self._connection is not None:
+            self._end(self._endpoint.failure(ClientLeftError(LEFT_EARLY)))
+
+    def _go_on(self, _: asyncio.Future[Any] | None = None) -> None:
+        assert self._coroutine is not None  # noqa: S101  (only called between `begin` and the end)
+        try:
+            self._awaited = self._coroutine.send(None)
+        except StopIteration as end:
+            self._end(end.value)
+        except (Exception, asyncio.CancelledError) as error:
+            self._end(self._endpoint.failure(error))
+        else:
+            self._awaited.add_done_callback(self._go_on)
+
+    def _end(self, reply: Reply) -> None:
+        connection, self._connection = self._connection, None  # Without this, both would be a reference cycle.
+        self._coroutine = self._awaited = None
+        self._endpoint.answered(reply.status, perf_counter() - self._begun_s)
+        if connection is not None:
+            connection.end_exchange(self, reply)
