@@ -127,8 +127,10 @@ def test_the_pacer_tells_every_due_time_in_order_and_the_end():
 def test_a_long_run_keeps_an_even_sample_of_the_stage_times():
     sample = TimingSample()
     for number in range(100_000):
-        sample.add(b"score;dur=%d" % number)
-    times = sample.stages_ms()["score"]
+        sample.add(b"score;dur=%d" % number, number / 1_000, 0.5)
+    requests = sample.requests()
+    times = requests.stages_ms["score"]
+    assert requests.latency_s.tolist() == (times / 1_000).tolist(), "each with its own stages"
     assert 1_000 < len(times) < 20_000
     assert times.min() == 0
     assert times.max() > 99_000

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from astec.loadtest.generator.recorder import Measurement
+from astec.loadtest.generator.server_timing import SampledRequests
 from astec.loadtest.overload.overload_page import to_markdown
 from astec.loadtest.overload.steps import Overload, Step, summarize
 from astec.loadtest.report.exposition import WorkersMemory, parse_exposition, workers_memory
@@ -27,7 +28,8 @@ def overload(*arguments):
 def measured(*requests: tuple[str, float], window_s: float = 2.0) -> Measurement:
     kinds, latency_s = zip(*requests, strict=True)
     zeros = np.zeros(len(requests))
-    return Measurement(window_s, zeros, zeros, np.array(latency_s), np.array(kinds), 0, {}, 0.5, interrupted=False)
+    sample = SampledRequests(np.empty(0), np.empty(0), {})
+    return Measurement(window_s, zeros, zeros, np.array(latency_s), np.array(kinds), 0, sample, 0.5, interrupted=False)
 
 
 def step(multiple: float, goodput_per_s: float) -> Step:
