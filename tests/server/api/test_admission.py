@@ -15,25 +15,12 @@ from astec.server.http.protocol import ADMISSION_POLICY, MAX_HEAD_BYTES, Bounded
 from astec.server.metrics.board import MetricsBoard
 from astec.server.metrics.exposition import render_exposition
 from astec.server.settings import Settings
+from tests.server.raw_connection import Connection
 
 BODY = b'{"query": "a"}'
 HEAD = b"POST /predict HTTP/1.1\r\nHost: t\r\nContent-Length: 14\r\n\r\n"
 PREDICT = HEAD + BODY
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: t\r\n\r\n"
-
-
-class Connection:
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self.writer = reader, writer
-
-    async def answer(self) -> tuple[int, dict[str, str], bytes]:
-        line, *fields = (await self._reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")[:-2]
-        headers = dict(field.split(": ", 1) for field in fields)
-        body = await self._reader.readexactly(int(headers["content-length"]))
-        return int(line.split()[1]), headers, body
-
-    async def at_end(self) -> bool:
-        return await self._reader.read() == b""
 
 
 @asynccontextmanager

@@ -19,6 +19,7 @@ from astec.server.http.protocol import BoundedHttp
 from astec.server.metrics.board import MetricsBoard
 from astec.server.metrics.exposition import render_exposition
 from astec.server.settings import Settings
+from tests.server.raw_connection import Connection
 
 KEY = b"0123456789abcdef"
 GOOD = b'{"query": "shoes", "top_k": 3}'
@@ -75,24 +76,6 @@ class Running:
             yield
         finally:
             release.set()
-
-
-class Connection:
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self.writer = reader, writer
-
-    async def answer(self) -> tuple[int, dict[str, str], bytes]:
-        line, *fields = (await self._reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")[:-2]
-        headers = dict(field.split(": ", 1) for field in fields)
-        body = await self._reader.readexactly(int(headers["content-length"]))
-        return int(line.split()[1]), headers, body
-
-    async def at_end(self) -> bool:
-        return await self._reader.read() == b""
-
-    async def ask(self, request: bytes) -> tuple[int, dict[str, str], bytes]:
-        self.writer.write(request)
-        return await self.answer()
 
 
 @asynccontextmanager

@@ -231,19 +231,27 @@ def test_more_labels_and_weights_than_a_chunk_holds() -> None:
     assert margins_NL[texts, next_N1[:, 0]].max() < -0.4
 
 
-def test_frequent_labels_of_many_weights_are_learnt_as_all_others() -> None:
-    """Every text has a token of its own and the label of its half; a label has twice as many weights as texts."""
+def of_two_frequent_labels() -> tuple[Examples, NDArray[np.float32]]:
+    """Make texts that each have a token of their own and the label of their half, and their labels [N, 2].
+
+    A label has twice as many weights as texts.
+    """
     num_texts = 2 * MIN_HEAD_WEIGHTS
     bags = Bags(np.arange(num_texts, dtype=np.int32), np.ones(num_texts, np.float32), np.arange(num_texts + 1))
     labels_NL = np.eye(2, dtype=np.float32)[np.arange(num_texts) % 2]
-    train = Examples(bags, csr_matrix(labels_NL))
+    return Examples(bags, csr_matrix(labels_NL)), labels_NL
+
+
+def test_frequent_labels_of_many_weights_are_learnt_as_all_others() -> None:
+    train, labels_NL = of_two_frequent_labels()
+    num_texts = len(labels_NL)
     sparse = learn_sparse(train, negatives_of(labels_NL), num_texts, EXACT, 1.0, seed=0)
     assert sparse is not None
     assert sparse.head.tolist() == [0, 1]
     every_label = np.tile(np.arange(2, dtype=np.int32), num_texts)
     zeros_C = np.zeros(len(every_label), np.float32)
     candidates = Candidates(every_label, zeros_C, zeros_C, np.arange(0, 2 * num_texts + 1, 2))
-    margins_NL = sparse.logits(candidates, bags).reshape(num_texts, 2)
+    margins_NL = sparse.logits(candidates, train.bags).reshape(num_texts, 2)
     assert ((2 * labels_NL - 1) * margins_NL).min() > 0.6
 
 
@@ -292,10 +300,8 @@ def test_known_labels_keep_their_weights_and_all_others_learn(noisy: Examples) -
 
 
 def test_known_labels_of_the_head_keep_their_weights() -> None:
-    num_texts = 2 * MIN_HEAD_WEIGHTS
-    bags = Bags(np.arange(num_texts, dtype=np.int32), np.ones(num_texts, np.float32), np.arange(num_texts + 1))
-    labels_NL = np.eye(2, dtype=np.float32)[np.arange(num_texts) % 2]
-    train = Examples(bags, csr_matrix(labels_NL))
+    train, labels_NL = of_two_frequent_labels()
+    num_texts = len(labels_NL)
     old = learn_sparse(train, negatives_of(labels_NL), num_texts, EXACT, 1.0, seed=0)
     assert old is not None
     known = KnownLabels(old, np.array([True, False]))

@@ -1,0 +1,21 @@
+"""A connection of a test to a server, byte by byte."""
+
+import asyncio
+
+
+class Connection:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self.writer = reader, writer
+
+    async def answer(self) -> tuple[int, dict[str, str], bytes]:
+        line, *fields = (await self._reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")[:-2]
+        headers = dict(field.split(": ", 1) for field in fields)
+        body = await self._reader.readexactly(int(headers["content-length"]))
+        return int(line.split()[1]), headers, body
+
+    async def at_end(self) -> bool:
+        return await self._reader.read() == b""
+
+    async def ask(self, request: bytes) -> tuple[int, dict[str, str], bytes]:
+        self.writer.write(request)
+        return await self.answer()
