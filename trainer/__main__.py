@@ -28,6 +28,7 @@ from astec.trainer.bench.synthetic import SHAPES, ScaleError
 from astec.trainer.demo.log import MAX_QUERIES, DemoLogConfig, default_num_queries, write_demo_log
 from astec.trainer.demo.products import MAX_PHRASES, MAX_SMALL_PHRASES, MIN_PHRASES
 from astec.trainer.failure import fail
+from astec.trainer.run.allocator import use_huge_pages
 from astec.trainer.run.folder import DEFAULT_SAVE_MINUTES, RunError
 from astec.trainer.run.warm_start import warm_settings
 from astec.trainer.settings.config import ConfigError
@@ -308,6 +309,7 @@ def demo_log(
 
 def main() -> None:
     """Run the command line; arguments that begin with no command's name are for `train`."""
+    use_huge_pages()
     arguments = sys.argv[1:]
     commands = {
         command.name or command.callback.__name__.replace("_", "-")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -27,6 +29,7 @@ def make_and_free(mib):
 
 before = resident_mib()
 """
+HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 needs_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the allocator is not glibc's")
 
 
@@ -53,6 +56,32 @@ def test_freed_memory_goes_back() -> None:
 def test_large_blocks_go_back_as_soon_as_they_are_freed() -> None:
     assert held_mib("small = make_and_free(20)") > 300, "glibc keeps it by itself"
     assert held_mib("return_large_blocks(); small = make_and_free(20)") < 100
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not HUGE_PAGES.is_file() or "[never]" in HUGE_PAGES.read_text(), reason="the system gives no huge pages"
+)
+def test_large_tensors_take_huge_pages_and_few_page_faults() -> None:
+    code = """
+import resource, sys
+from astec.trainer.run.allocator import return_large_blocks, use_huge_pages
+if sys.argv[1:]:
+    use_huge_pages()
+import torch
+return_large_blocks()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    torch.zeros(16 << 20, dtype=torch.uint8).fill_(1)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+    def page_faults(*arguments: str) -> int:
+        command = [sys.executable, "-c", code, *arguments]
+        environment = {key: value for key, value in os.environ.items() if key != "THP_MEM_ALLOC_ENABLE"}
+        return int(subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout)
+
+    assert page_faults("huge") < page_faults() / 4
 
 
 def test_a_c_library_without_the_functions_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
