@@ -33,7 +33,7 @@ from astec.export.search.expected_hits import PROBABLE_RANKS, ExpectedHits
 from astec.export.search.indices import IndexBuilder
 from astec.export.search.judge import RANKS, Judge, Ranking
 from astec.export.search.known_hits import Hits
-from astec.export.search.limits import Limits
+from astec.export.search.limits import FREE_US, Limits, best_of_cheap
 from astec.export.search.plan import EF_CONSTRUCTION, IndexPlan, SearchSpace, ShortlistKind, ShortlistPlan, Side
 from astec.export.search.trial import NUM_REFERENCES, Choice, Trial
 
@@ -134,7 +134,7 @@ class _Search:
             built += self._try_index(trial, m)
         self._trials += built
         if within := [trial for trial in built if self._limits.allow(trial)]:
-            return self._choose(self._limit(min(within, key=lambda trial: trial.cost_us)))
+            return self._choose(self._limit(best_of_cheap(within)))
         return self._most_accurate()
 
     def _most_accurate(self) -> Choice:
@@ -145,15 +145,18 @@ class _Search:
         return self._choose(min(built, key=lambda trial: trial.loss))
 
     def _limit(self, trial: Trial) -> Trial:
-        """Return a trial with the smallest limit of labels to score within the limits of loss; `trial` if none is."""
+        """Return a trial with a limit of labels to score within the limits of loss; `trial` if that is as good."""
         if trial.plan is None or self._space.pinned_max_candidates is not None:
             return trial
+        within = [trial]
         for max_candidates in track(sorted(self._space.max_candidates), "trying limits"):
             limited = self.try_plan(replace(trial.plan, max_candidates=max_candidates))
             self._trials.append(limited)
             if self._limits.allow(limited):
-                return limited
-        return trial
+                within.append(limited)
+            if limited.cost_us > min(one.cost_us for one in within) + FREE_US:
+                break
+        return best_of_cheap(within)
 
     def _choose(self, trial: Trial) -> Choice:
         if trial.plan is None:

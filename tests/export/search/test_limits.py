@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from astec.export.search.expected_hits import ExpectedHits
 from astec.export.search.judge import Figures, Ranking
-from astec.export.search.limits import Limits, cheapest, optimism
+from astec.export.search.limits import FREE_US, Limits, best_of_cheap, cheapest, optimism
 from astec.export.search.trial import Trial
 
 NUM_TEXTS, NUM_LABELS, NUM_PLANS = 400, 20, 60
@@ -116,3 +116,15 @@ def test_the_cheapest_within_the_limits_or_the_one_that_loses_least() -> None:
     assert cheapest(losses_T2, costs_T, np.array([0.1, 0.5])) == 1
     assert cheapest(losses_T2, costs_T, np.array([0.1, 0.7])) == 2
     assert cheapest(losses_T2 + 1, costs_T, np.array([0.1, 0.5])) == 0
+
+
+def trial(cost_us: float, loss: float) -> Trial:
+    return Trial(None, "exact", Figures({}, 0), cost_us, losses=np.full((2, 3), loss))
+
+
+def test_microseconds_that_nobody_notices_buy_accuracy() -> None:
+    cheap, good, better, dear = trial(8, 0.12), trial(10, 0.03), trial(8 + FREE_US, 0.02), trial(9 + FREE_US, 0.0)
+    assert best_of_cheap([cheap, dear]) is cheap
+    assert best_of_cheap([dear, good, cheap]) is good
+    assert best_of_cheap([cheap, good, better, dear]) is better
+    assert best_of_cheap([trial(12, 0.02), better, trial(13, 0.02)]).cost_us == 12, "of equal ones, the cheapest"
