@@ -5,13 +5,19 @@ ranking is decided. It is judged by cross-fitting, each text by weights that wer
 worth too little are left out of all parts one by one; and, as two parts may only be worth leaving out together, parts
 are also added to none one by one. The better of both sets is kept.
 
+Which set is better is partly the chance of the held-out texts, and a part that is left out by chance is missed. So the
+weights are the mean of two fits, of the kept parts and of all parts (those that add least get none); unless the kept
+parts alone are better by more than choosing them can flatter them.
+
 Shapes: R held-out texts, C their candidates, B the best of these, F parts, L labels.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +32,8 @@ from astec.trainer.settings.config import MixSection
 
 LABEL_TEXT = "label_text"
 _BEST = 50
+_FLATTERY = 1.0  # of the objective: what a set of parts gains, at most, by being chosen on the texts that judge it
+_LEAST_SHARE = 0.1  # of the largest part; a smaller one costs a query more than it is worth
 _FOLDS = 5
 _RIDGE = 1e-3  # for each unit of worth, on weights of features with a standard deviation of 1
 
@@ -74,8 +82,12 @@ def fit_mix(
     judge = CandidateJudge(candidates, relevant_RL, weights_L)
     fitter = _Fitter(columns, candidates, judge, psp_weight, seed)
     kept, reached = max(_leave_out(fitter), _add_up(fitter), key=lambda found: found[1])
-    fit = fitter.fit(kept)
-    weights = dict(zip(kept, fit.weights.tolist(), strict=True))
+    blend_reached = fitter.objective_of_blend(kept)
+    if blend_reached < reached - _FLATTERY:
+        fit = fitter.fit(kept)
+    else:
+        fit, reached = fitter.blend(kept), blend_reached
+    weights = dict(zip(fitter.names, fit.weights.tolist(), strict=True))
     if not any(weights.values()):
         weights[kept[0]] = 1.0  # no part says anything: any order is as good
     label_text = weights.pop(LABEL_TEXT, 0.0)
@@ -158,7 +170,7 @@ class _Fitter:
         features_CF = np.stack([column_C.astype(np.float64) for column_C in columns.values()], axis=1)
         first = _regress(features_CF, judge.hits, worth_C)
         self._best_B = _best_of_each(features_CF @ first.weights, candidates.offsets)
-        self._columns = {name: features_CF[self._best_B, number] for number, name in enumerate(columns)}
+        self._features_BF = features_CF[self._best_B]
         self._hits_B, self._worth_B = judge.hits[self._best_B], worth_C[self._best_B]
         folds_R = np.random.default_rng(seed).permutation(len(candidates.offsets) - 1) % _FOLDS
         self._folds_B = np.repeat(folds_R, np.diff(candidates.offsets))[self._best_B]
@@ -166,35 +178,48 @@ class _Fitter:
         self.rounds: list[dict[str, float | str]] = []
         self._objectives: dict[tuple[str, ...], float] = {}
 
-    def fit(self, kept: list[str]) -> LogisticRegression:
-        """Fit the weights of some parts on all texts."""
-        return _regress(self._features(kept), self._hits_B, self._worth_B)
+    def fit(self, kept: list[str], learnt_B: NDArray[np.bool_] | None = None) -> LogisticRegression:
+        """Fit the weights of some parts, and give the others none, on all candidates or on those of `learnt_B`."""
+        rows_B = slice(None) if learnt_B is None else learnt_B
+        columns = [self.names.index(name) for name in kept]
+        fit = _regress(self._features_BF[rows_B][:, columns], self._hits_B[rows_B], self._worth_B[rows_B])
+        weights_F = np.zeros(len(self.names))
+        weights_F[columns] = fit.weights
+        return LogisticRegression(weights_F, fit.bias)
+
+    def blend(self, kept: list[str], learnt_B: NDArray[np.bool_] | None = None) -> LogisticRegression:
+        """Return the mean of the fits of some parts and of all; parts that add too little get no weight."""
+        some, every = self.fit(kept, learnt_B), self.fit(self.names, learnt_B)
+        weights_F = (some.weights + every.weights) / 2
+        if len(self._features_BF):
+            added_F = weights_F * self._features_BF.std(axis=0)
+            weights_F[added_F < _LEAST_SHARE * added_F.max()] = 0
+        return LogisticRegression(weights_F, (some.bias + every.bias) / 2)
 
     def objective(self, kept: list[str]) -> float:
         """Return what some parts reach, each text ranked by weights that were fitted on other texts."""
         if tuple(kept) not in self._objectives:
-            figures = self._judge.figures(self._cross_fitted_scores(kept))
+            figures = self._judge.figures(self._cross_fitted_scores(partial(self.fit, kept)))
             reached = objective(figures, self._psp_weight)
             without = ", ".join(name for name in self.names if name not in kept)
             self.rounds.append({"without": without, **figures, "objective": reached})
             self._objectives[tuple(kept)] = reached
         return self._objectives[tuple(kept)]
 
-    def _cross_fitted_scores(self, kept: list[str]) -> NDArray[np.float32]:
-        features_BF = self._features(kept)
-        sums_B = np.empty(len(features_BF))
+    def objective_of_blend(self, kept: list[str]) -> float:
+        """Return what `blend` reaches in the same way."""
+        return objective(self._judge.figures(self._cross_fitted_scores(partial(self.blend, kept))), self._psp_weight)
+
+    def _cross_fitted_scores(self, fit: Callable[[NDArray[np.bool_]], LogisticRegression]) -> NDArray[np.float32]:
+        sums_B = np.empty(len(self._features_BF))
         for fold in range(_FOLDS):
             judged_B = self._folds_B == fold
             # Where texts of a single fold have candidates, there are no others to fit on.
             learnt_B = judged_B if judged_B.all() else ~judged_B
-            fit = _regress(features_BF[learnt_B], self._hits_B[learnt_B], self._worth_B[learnt_B])
-            sums_B[judged_B] = features_BF[judged_B] @ fit.weights
+            sums_B[judged_B] = self._features_BF[judged_B] @ fit(learnt_B).weights
         scores_C = np.full(self._num_candidates, -np.inf, np.float32)
         scores_C[self._best_B] = sums_B
         return scores_C
-
-    def _features(self, names: list[str]) -> NDArray[np.float64]:
-        return np.stack([self._columns[name] for name in names], axis=1)
 
 
 def _regress(
