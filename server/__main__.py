@@ -70,12 +70,13 @@ def _serve(settings: Settings, models: ModelReleases) -> int:
     """Serve until interrupted; return the exit code.
 
     Raises:
-        UsageError: A file of API keys or blocked labels is invalid, or the server cannot listen on the address.
+        UsageError: A file of API keys or blocked labels is invalid, or the server cannot log answers or listen.
     """
     from astec.server.access.access_control import open_access_control
     from astec.server.access.api_keys import ApiKeysError
+    from astec.server.answer_log.log_config import AnswerLogError, read_log_config
+    from astec.server.answer_log.opening import open_answer_log
     from astec.server.app import AstecApi, create_app
-    from astec.server.engine.warmup import warm_predictor
     from astec.server.http.listeners import ListenError, open_listeners, url_of
     from astec.server.http.serve import Listeners, ServerTimeouts, serve_http
     from astec.server.metrics.board import MetricsBoard
@@ -84,20 +85,16 @@ def _serve(settings: Settings, models: ModelReleases) -> int:
 
     try:
         access_control = open_access_control(settings)
+        logged = read_log_config(settings)
         listeners = open_listeners(settings.host, settings.port, settings.workers)
         admin = [] if settings.admin_port is None else open_listeners(settings.host, settings.admin_port, 1)
-    except (ApiKeysError, ListenError) as error:
+    except (AnswerLogError, ApiKeysError, ListenError) as error:
         raise UsageError(str(error)) from error
     block_list = _open_block_list(settings, models)
     if admin:  # With port 0 the system has picked one.
         settings = settings.model_copy(update={"admin_port": admin[0].getsockname()[1]})
     url = url_of(listeners[0])
-    try:
-        # Compiled kernels take 50 MB. If they are compiled before the workers are forked, the workers share them. The
-        # predictor is discarded here, so its onnxruntime session starts no thread; each worker makes its own.
-        warm_predictor(models.current)
-    except Exception as error:  # of any library
-        typer.echo(f"astec-serve: the model in {models.current.path} does not predict: {error}", err=True)
+    if not _predicts(models):
         return EXIT_STARTUP_FAILED
     board = MetricsBoard(max_workers(settings.workers))
     reload = partial(os.kill, os.getpid(), signal.SIGHUP)
@@ -106,7 +103,9 @@ def _serve(settings: Settings, models: ModelReleases) -> int:
         models.settle()  # A worker never goes back to the previous release, so it must not keep that one mapped.
         if block_list is not None:
             block_list.for_worker(models.current)
-        return create_app(settings, models.current, board.metrics(worker_id), access_control, reload, block_list)
+        metrics = board.metrics(worker_id)
+        answer_log = None if logged is None else open_answer_log(logged, models.current, metrics, worker_id)
+        return create_app(settings, models.current, metrics, access_control, reload, block_list, answer_log)
 
     return serve_http(
         make_app,
@@ -126,6 +125,20 @@ def _serve(settings: Settings, models: ModelReleases) -> int:
         ),
         access_log=settings.access_log,
     )
+
+
+def _predicts(models: ModelReleases) -> bool:
+    """Return whether the model makes a prediction; if not, print why."""
+    from astec.server.engine.warmup import warm_predictor
+
+    try:
+        # Compiled kernels take 50 MB. If they are compiled before the workers are forked, the workers share them. The
+        # predictor is discarded here, so its onnxruntime session starts no thread; each worker makes its own.
+        warm_predictor(models.current)
+    except Exception as error:  # of any library
+        typer.echo(f"astec-serve: the model in {models.current.path} does not predict: {error}", err=True)
+        return False
+    return True
 
 
 def _open_block_list(settings: Settings, models: ModelReleases) -> BlockList | None:

@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from astec.export.artifact.store import Artifact
 from astec.server.access.access_control import AccessControl
+from astec.server.answer_log.answer_log import AnswerLog
 from astec.server.api.admission import AdmissionControl
 from astec.server.api.direct_predict import DirectPredict
 from astec.server.api.open_inference import endpoints as open_inference
@@ -25,6 +26,7 @@ from astec.server.engine.labels.block_list import BlockList
 from astec.server.engine.service import Service
 from astec.server.errors import MEDIA_TYPE, install_error_handlers
 from astec.server.http.protocol import ADMISSION_POLICY, DIRECT_ENDPOINT
+from astec.server.http.request_ids import identify
 from astec.server.metrics.board import Metrics
 from astec.server.metrics.middleware import RequestMetrics
 from astec.server.settings import Settings
@@ -43,6 +45,7 @@ class AstecApi(FastAPI):
         metrics: Metrics,
         access_control: AccessControl | None,
         ask_for_reload: Callable[[], None] | None,
+        answer_log: AnswerLog | None,
     ) -> None:
         super().__init__(
             title="astec",
@@ -57,7 +60,9 @@ class AstecApi(FastAPI):
         self.state.access_control = access_control
         self.state.ask_for_reload = ask_for_reload
         self.state.admin_port = settings.admin_port
-        self._predict = PredictEndpoint(service, settings, metrics, access_control)
+        self.state.answer_log = answer_log
+        self._makes_ids = answer_log is not None
+        self._predict = PredictEndpoint(service, settings, metrics, access_control, answer_log)
         # With CORS, responses need the headers of a middleware, so that predictions cannot bypass FastAPI.
         self.direct_path = None if settings.cors_origin else PREDICT_PATH
         self._metrics = metrics
@@ -72,8 +77,8 @@ class AstecApi(FastAPI):
                 CORSMiddleware,
                 allow_origins=settings.cors_origin,
                 allow_methods=["GET", "POST"],
-                allow_headers=["Authorization", "Content-Type"],
-                expose_headers=["Retry-After", "Server-Timing"],
+                allow_headers=["Authorization", "Content-Type", "X-Request-Id"],
+                expose_headers=["Retry-After", "Server-Timing", "X-Request-Id"],
             )
         self.add_middleware(RequestMetrics, metrics=metrics)
 
@@ -86,6 +91,8 @@ class AstecApi(FastAPI):
 
         Most predictions come not even here: `direct_endpoint` answers them.
         """
+        if scope["type"] == "http":
+            send = identify(scope, send, always=self._makes_ids)
         if scope["type"] != "http" or scope["path"] != self.direct_path or scope["method"] != "POST":
             await super().__call__(scope, receive, send)
             return
@@ -98,7 +105,9 @@ class AstecApi(FastAPI):
 
     def direct_endpoint(self) -> DirectPredict | None:
         """Return what answers predictions in place of this application; None: with CORS nothing does."""
-        return None if self.direct_path is None else DirectPredict(self._predict, self._metrics, self.direct_path)
+        if self.direct_path is None:
+            return None
+        return DirectPredict(self._predict, self._metrics, self.direct_path, self._makes_ids)
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI schema, with the schemas of requests that FastAPI does not parse.
@@ -128,6 +137,7 @@ def create_app(
     access_control: AccessControl | None = None,
     ask_for_reload: Callable[[], None] | None = None,
     block_list: BlockList | None = None,
+    answer_log: AnswerLog | None = None,
 ) -> AstecApi:
     """Return the application of one worker.
 
@@ -141,16 +151,20 @@ def create_app(
         access_control: Checks keys and rate limits; None: everybody may ask, without limits.
         ask_for_reload: Makes the parent replace the workers and their model; None: no client can ask for it.
         block_list: Labels of the model that no answer may name; None: no label can be blocked.
+        answer_log: Where answers are logged; None: nowhere.
     """
     service = Service(settings, artifact, metrics, block_list)
-    return AstecApi(settings, service, metrics, access_control, ask_for_reload)
+    return AstecApi(settings, service, metrics, access_control, ask_for_reload, answer_log)
 
 
 @asynccontextmanager
 async def _lifespan(app: AstecApi) -> AsyncIterator[dict[str, AdmissionControl | DirectPredict | None]]:
     service: Service = app.state.service
     access_control: AccessControl | None = app.state.access_control
+    answer_log: AnswerLog | None = app.state.answer_log
     await service.start()
+    if answer_log is not None:
+        answer_log.start()
     if access_control is not None:
         access_control.refresh()  # The parent may have read the file of keys long ago.
     watch = None if access_control is None else asyncio.create_task(access_control.watch())
@@ -161,5 +175,7 @@ async def _lifespan(app: AstecApi) -> AsyncIterator[dict[str, AdmissionControl |
         }
     finally:
         await service.stop()
+        if answer_log is not None:
+            await asyncio.to_thread(answer_log.stop)  # Its writing must not hold up the event loop.
         if watch is not None:
             watch.cancel()

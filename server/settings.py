@@ -16,6 +16,8 @@ from astec.server.system.cpus import usable_cpus
 
 ENV_PREFIX = "ASTEC_"
 _MAX_DEFAULT_WORKERS = 16
+LoggedQueries = Literal["full", "hashed", "none"]
+LogFormat = Literal["jsonl", "parquet"]
 # An origin as a browser sends it: scheme, host, a port unless it is the default one, and no path.
 _ORIGIN = re.compile(r"https?://[a-z0-9.\[\]:-]+")
 
@@ -179,6 +181,47 @@ class Settings(BaseSettings):
         default="info", description="Least severe level to log."
     )
     access_log: bool = Field(default=False, description="Log a line per request; slows every request.")
+    log_answers: Path | None = Field(
+        default=None,
+        description="Folder for records of what was asked and answered. Joined with clicks, they are training data; "
+        "queries are personal data, so that files can be read by the server's user only, and you must delete old ones. "
+        "Records that a slow or full disk does not take are dropped and counted; answers never wait. Default: none.",
+    )
+    log_share: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="Share of the requests whose answers are logged, chosen by a hash of the request id, so that a "
+        "request is logged as a whole or not at all. Smaller saves disk and CPU.",
+    )
+    log_key_file: Path | None = Field(
+        default=None,
+        description="File with the key for --log-queries hashed, at least 16 bytes; who has it can guess queries.",
+    )
+    log_queries: LoggedQueries = Field(
+        default="full",
+        description="Queries in the answer log: full; hashed with the key of --log-key-file (HMAC-SHA-256), so that "
+        "equal queries have equal hashes, and nobody without the key finds a query by hashing a list of words; or "
+        "none. Only full queries can be trained on.",
+    )
+    log_format: LogFormat = Field(
+        default="jsonl",
+        description="Format of finished files of the answer log: compressed JSON Lines, or Parquet, which takes more "
+        "CPU and needs astec[bulk].",
+    )
+    log_file_mb: int = Field(
+        default=64,
+        ge=1,
+        le=4096,
+        description="Megabytes of records, before compression, after which a file of the answer log is finished. "
+        "Larger makes fewer files, but to write one as Parquet takes three times as much memory.",
+    )
+    log_file_s: int = Field(
+        default=3600,
+        ge=1,
+        le=86_400 * 7,
+        description="Seconds after which a file of the answer log is finished. Longer makes fewer files.",
+    )
 
     @field_validator("rate_limit_qps")
     @classmethod

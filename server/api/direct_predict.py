@@ -7,12 +7,14 @@ from typing import Any
 
 from astec.server.api.predict import PredictEndpoint
 from astec.server.errors import ServerError
-from astec.server.http.direct_exchange import DirectExchange, Headers, Reply
+from astec.server.http.direct_exchange import NOBODY, DirectExchange, Headers, Reply, Sender
+from astec.server.http.request_ids import HEADER, kept_or_made, make_id
 from astec.server.metrics.board import Metrics
 
 # A request with one of these goes to the ASGI application: its body has no length that is known before, or has to be
 # asked for.
 _UNUSUAL = frozenset((b"transfer-encoding", b"expect"))
+_LOOKED_AT = _UNUSUAL | {HEADER}
 
 
 class DirectPredict:
@@ -22,32 +24,39 @@ class DirectPredict:
         predict: The endpoint.
         metrics: Where requests are counted.
         target: The path of the endpoint.
+        makes_ids: Whether a request whose client sent no id gets one.
     """
 
-    def __init__(self, predict: PredictEndpoint, metrics: Metrics, target: str) -> None:
+    def __init__(self, predict: PredictEndpoint, metrics: Metrics, target: str, makes_ids: bool) -> None:
         self._predict = predict
         self._metrics = metrics
         self._route = target
         self._target = target.encode()
-        self.answer: Callable[[bytes, str, DirectExchange], Coroutine[Any, None, Reply]] = predict.answer
+        self._makes_ids = makes_ids
+        self.answer: Callable[[bytes, Sender, DirectExchange], Coroutine[Any, None, Reply]] = predict.answer
         self.failure = predict.refuse
 
-    def client_of(self, method: bytes, target: bytes, headers: Headers) -> str | None:
-        """Return the name of the client of a usual request that may be answered; None: ASGI answers or refuses it."""
+    def sender_of(self, method: bytes, target: bytes, headers: Headers) -> Sender | None:
+        """Return the sender of a usual request that may be answered; None: ASGI answers or refuses it."""
         if target != self._target or method != b"POST":
             return None
-        length = None
+        length, request_id = None, b""
         for name, value in headers:
             if name == b"content-length":
                 length = int(value)
-            elif name in _UNUSUAL:
-                return None
+            elif name in _LOOKED_AT:
+                if name != HEADER:
+                    return None
+                request_id = kept_or_made(value)
         if length is None or length > self._predict.max_body_bytes:
             return None
         try:
-            return self._predict.client_of(headers)
+            client = self._predict.client_of(headers)
         except ServerError:
             return None
+        if client or request_id or self._makes_ids:
+            return Sender(client, request_id or (make_id() if self._makes_ids else b""))
+        return NOBODY
 
     def answered(self, status: int, seconds: float) -> None:
         """Record a request that has ended."""

@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from astec.export.artifact.text.bags import Bag, Query
 from astec.server.access.access_control import AccessControl, Headers
+from astec.server.answer_log.answer_log import AnswerLog
 from astec.server.api.label_filter import to_selection
 from astec.server.api.plain_body import read_plain
 from astec.server.api.schema import Features, PredictRequest, queries_of
@@ -28,7 +29,8 @@ from astec.server.errors import (
     UnavailableError,
     to_response,
 )
-from astec.server.http.direct_exchange import LEFT_EARLY, Reply
+from astec.server.http.direct_exchange import LEFT_EARLY, NOBODY, Reply, Sender
+from astec.server.http.request_ids import SCOPE_KEY
 from astec.server.metrics.board import Metrics
 from astec.server.settings import Settings
 
@@ -48,17 +50,24 @@ class PredictEndpoint:
         settings: The server's settings.
         metrics: Where rate-limited queries are counted.
         access_control: Checks keys and rate limits; None: everybody may ask.
+        answer_log: Where answers are logged; None: nowhere.
 
     Attributes:
         max_body_bytes: The largest body that is read.
     """
 
     def __init__(
-        self, service: Service, settings: Settings, metrics: Metrics, access_control: AccessControl | None
+        self,
+        service: Service,
+        settings: Settings,
+        metrics: Metrics,
+        access_control: AccessControl | None,
+        answer_log: AnswerLog | None,
     ) -> None:
         self._service = service
         self._metrics = metrics
         self._access_control = access_control
+        self._answer_log = answer_log
         self._label_metadata = service.artifact.label_metadata
         # Copied, because attributes of settings take long to read.
         self.max_body_bytes = settings.max_body_bytes
@@ -73,32 +82,35 @@ class PredictEndpoint:
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> int:
         """Serve one request of the ASGI application, and return the status of the response."""
+        sender = Sender("", scope.get(SCOPE_KEY, b""))
         try:
-            client = self.client_of(scope["headers"])
+            sender = sender._replace(client=self.client_of(scope["headers"]))
             content = await read_body(scope, receive, self.max_body_bytes)
         except Exception as error:
-            reply = self.refuse(error)
+            reply = self.refuse(error, sender)
         else:
-            reply = await self.answer(content, client, caller_of(receive))
+            reply = await self.answer(content, sender, caller_of(receive))
         await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
         await send({"type": "http.response.body", "body": reply.body})
         return reply.status
 
-    async def answer(self, content: bytes, client: str, caller: Caller | None) -> Reply:
-        """Answer the body of a request of `client`, also where it is not valid. `caller` waits for the reply."""
+    async def answer(self, content: bytes, sender: Sender, caller: Caller | None) -> Reply:
+        """Answer the body of a request of `sender`, also where it is not valid. `caller` waits for the reply."""
         try:
             plain = self._read_plain(content)
             if plain is not None:
                 requests, single, explain = [plain], True, False
-                self._charge(client, 1)
+                self._charge(sender.client, 1)
             else:
                 request = PredictRequest.model_validate_json(content)
                 single, explain = request.query is not None, request.explain
-                requests = self.admit(request, client, "both" if explain else "json")
+                requests = self.admit(request, sender.client, "both" if explain else "json")
             answers = await self._service.rank(requests, caller)
             explanation = await self._explain(requests[0], answers.results[0]) if explain else b""
         except Exception as error:
-            return self.refuse(error)
+            return self.refuse(error, sender)
+        if self._answer_log is not None:
+            self._answer_log.add(sender.request_id, requests, answers.results)
         body = self.to_json(answers.results, explanation, single=single)
         headers = [
             (b"content-type", b"application/json"),
@@ -107,11 +119,23 @@ class PredictEndpoint:
         ]
         return Reply(200, headers, body)
 
-    def refuse(self, error: BaseException) -> Reply:
+    def log(
+        self, scope: Scope, requests: Sequence[RankRequest], results: Sequence[RankResult], line: int | None = None
+    ) -> None:
+        """Give the results of another endpoint's request to the answer log, if there is one.
+
+        The id of a line of a stream is the id of the stream and the number of the line, with a colon between.
+        """
+        if self._answer_log is not None:
+            request_id: bytes = scope[SCOPE_KEY]
+            self._answer_log.add(request_id if line is None else b"%b:%d" % (request_id, line), requests, results)
+
+    def refuse(self, error: BaseException, sender: Sender = NOBODY) -> Reply:
         """Return the reply to a request that fails with an error, and log a fault of the server."""
         response = to_response(error)
         if response.status_code == InternalError.status:
-            logger.error("a prediction failed", exc_info=error)
+            extra = {"request_id": sender.request_id.decode()} if sender.request_id else None
+            logger.error("a prediction failed", exc_info=error, extra=extra)
         return Reply(response.status_code, response.raw_headers, bytes(response.body))
 
     def client_of(self, headers: Headers) -> str:

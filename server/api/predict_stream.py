@@ -81,7 +81,7 @@ class PredictStreamEndpoint:
         try:
             async for lines in _read_lines(receive, self._max_line_bytes):
                 for block in _blocks((self._parse(line, scope) for line in lines), self._block_queries):
-                    body = await self._answer(block, caller_of(receive))
+                    body = await self._answer(block, caller_of(receive), scope)
                     await send({"type": "http.response.body", "body": body, "more_body": True})
                     await asyncio.sleep(0)  # Invalid lines await nothing; other clients must have their turn.
         except ClientLeftError:
@@ -107,7 +107,7 @@ class PredictStreamEndpoint:
             return _Parsed(line.number, [], False, error)
         return _Parsed(line.number, requests, request.query is not None)
 
-    async def _answer(self, block: Sequence[_Parsed], caller: Caller | None) -> bytes:
+    async def _answer(self, block: Sequence[_Parsed], caller: Caller | None, scope: Scope) -> bytes:
         """Return the answers to a block of lines, one line each."""
         requests = [request for line in block for request in line.requests]
         try:
@@ -116,13 +116,14 @@ class PredictStreamEndpoint:
             if len(block) == 1 or type(error) in SHED_REASONS:  # Overload concerns all lines of the block.
                 return b"".join([_problem(line.number, line.error or error) for line in block])
             # Otherwise only the faulty line fails, as a request of its own would.
-            return b"".join([await self._answer([line], caller) for line in block])
+            return b"".join([await self._answer([line], caller, scope) for line in block])
         answers, begin = [], 0
         for line in block:
             if line.error is not None:
                 answers.append(_problem(line.number, line.error))
                 continue
             end = begin + len(line.requests)
+            self._predict.log(scope, line.requests, results[begin:end], line.number)
             answers.append(self._predict.to_json(results[begin:end], single=line.single) + b"\n")
             begin = end
         return b"".join(answers)

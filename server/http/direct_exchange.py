@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import Any, NamedTuple, Protocol
 
 from astec.server.errors import ClientLeftError
+from astec.server.http.request_ids import HEADER
 
 Headers = Iterable[tuple[bytes, bytes]]
 LEFT_EARLY = "The client closed the connection before the end of its request."
@@ -21,17 +22,28 @@ class Reply(NamedTuple):
     body: bytes
 
 
+class Sender(NamedTuple):
+    """Who sent a request: the name of the client, empty if there are no keys, and the id; empty if it has none."""
+
+    client: str
+    request_id: bytes
+
+
+NOBODY = Sender("", b"")
+"""The usual sender, who is told apart by identity, which is faster than by fields."""
+
+
 class DirectEndpoint(Protocol):
     """Answers some of the requests of a server itself, in place of the ASGI application."""
 
-    def client_of(self, method: bytes, target: bytes, headers: Headers) -> str | None:
-        """Return the name of the client whose request is answered here; None: the application has to answer it.
+    def sender_of(self, method: bytes, target: bytes, headers: Headers) -> Sender | None:
+        """Return the sender of a request that is answered here; None: the application has to answer it.
 
         Only requests of HTTP/1.1 are asked about. Of those that are answered here the body has a known length.
         """
 
-    def answer(self, content: bytes, client: str, caller: DirectExchange) -> Coroutine[Any, None, Reply]:
-        """Return the coroutine that answers the request of `client` with the body `content`.
+    def answer(self, content: bytes, sender: Sender, caller: DirectExchange) -> Coroutine[Any, None, Reply]:
+        """Return the coroutine that answers the request of `sender` with the body `content`.
 
         It may only await futures of the running event loop, and raise nothing but `asyncio.CancelledError`.
         """
@@ -59,7 +71,7 @@ class DirectExchange:
     Args:
         connection: The connection that the request came on.
         endpoint: Makes the reply.
-        client: The name of the client.
+        sender: Who sent the request; the reply repeats its id.
         scope: What identifies the request that is being parsed.
         keep_alive: Whether the connection stays open after the reply.
 
@@ -74,7 +86,7 @@ class DirectExchange:
     """uvicorn sets it when the connection is lost, for a task that reads the body; here nobody waits for it."""
 
     def __init__(
-        self, connection: Connection, endpoint: DirectEndpoint, client: str, scope: object, keep_alive: bool
+        self, connection: Connection, endpoint: DirectEndpoint, sender: Sender, scope: object, keep_alive: bool
     ) -> None:
         self.disconnected = False
         self.keep_alive = keep_alive
@@ -84,7 +96,7 @@ class DirectExchange:
         self.scope = scope
         self._connection: Connection | None = connection
         self._endpoint = endpoint
-        self._client = client
+        self._sender = sender
         self._begun_s = perf_counter()
         self._content: bytes | bytearray = b""
         self._awaited: asyncio.Future[Any] | None = None
@@ -103,7 +115,7 @@ class DirectExchange:
         """Begin to answer: the body has come to its end."""
         self.more_body = False
         content, self._content = bytes(self._content), b""  # An idle connection must not keep a body.
-        self._coroutine = self._endpoint.answer(content, self._client, self)
+        self._coroutine = self._endpoint.answer(content, self._sender, self)
         self._go_on()
 
     def cancel(self, msg: str | None = None) -> None:
@@ -134,6 +146,8 @@ class DirectExchange:
     def _end(self, reply: Reply) -> None:
         connection, self._connection = self._connection, None  # Without this, both would be a reference cycle.
         self._coroutine = self._awaited = None
+        if self._sender is not NOBODY and self._sender.request_id:
+            reply.headers.append((HEADER, self._sender.request_id))
         self._endpoint.answered(reply.status, perf_counter() - self._begun_s)
         if connection is not None:
             connection.end_exchange(self, reply)

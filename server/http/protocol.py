@@ -11,6 +11,7 @@ from starlette.responses import Response
 from astec.server.errors import HeadTooLargeError, MalformedHttpError, RequestTimeoutError, ServerError, to_response
 from astec.server.http.cooldown import Readable
 from astec.server.http.direct_exchange import DirectEndpoint, DirectExchange
+from astec.server.http.request_ids import echo_of
 from astec.server.http.uvicorn_adapter import CONNECTION_CLOSE, UvicornConnection
 
 MAX_HEAD_BYTES = 32_768
@@ -128,7 +129,7 @@ class BoundedHttp(UvicornConnection):
         if refusal is None:
             return False
         self._is_refused = True
-        self.write_response(refusal)
+        self.write_response(refusal, *echo_of(self.headers))
         return True
 
     def _is_taken(self, method: bytes) -> bool:
@@ -138,10 +139,10 @@ class BoundedHttp(UvicornConnection):
         """
         if self._direct is None or self.is_write_paused() or self.parser.get_http_version() != "1.1":
             return False
-        client = self._direct.client_of(method, self.url, self.headers)
-        if client is None:
+        sender = self._direct.sender_of(method, self.url, self.headers)
+        if sender is None:
             return False
-        self._exchange = self.begin_exchange(self._direct, client)
+        self._exchange = self.begin_exchange(self._direct, sender)
         return True
 
     def on_body(self, body: bytes) -> None:

@@ -42,7 +42,7 @@ from starlette.responses import Response
 from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from astec.server.http.direct_exchange import DirectEndpoint, DirectExchange, Reply
+from astec.server.http.direct_exchange import DirectEndpoint, DirectExchange, Reply, Sender
 
 __all__ = ["CONNECTION_CLOSE", "Config", "UvicornConnection", "UvicornServer"]
 
@@ -138,9 +138,9 @@ class UvicornConnection(HttpToolsProtocol):
         reply = Reply(response.status_code, [*response.raw_headers, *headers], bytes(response.body))
         self._write(reply)
 
-    def begin_exchange(self, endpoint: DirectEndpoint, client: str) -> DirectExchange:
+    def begin_exchange(self, endpoint: DirectEndpoint, sender: Sender) -> DirectExchange:
         """Make the request whose head was just parsed the current one, to be answered without the application."""
-        exchange = DirectExchange(self, endpoint, client, self.scope, self.parser.should_keep_alive())
+        exchange = DirectExchange(self, endpoint, sender, self.scope, self.parser.should_keep_alive())
         as_cycle_and_task: Any = exchange  # It has those of their attributes that uvicorn uses.
         self.cycle = as_cycle_and_task
         self.server_state.tasks.add(as_cycle_and_task)

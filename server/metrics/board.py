@@ -25,6 +25,8 @@ BATCH_SIZE_BUCKETS = tuple(float(2**power) for power in range(11))
 
 ShedReason = Literal["queue_full", "deadline", "draining", "client_left", "rate_limited"]
 SHED_REASONS: tuple[ShedReason, ...] = get_args(ShedReason)
+LogLoss = Literal["queue_full", "write_failed"]
+LOG_LOSSES: tuple[LogLoss, ...] = get_args(LogLoss)
 STAGES = ("featurize", "encode", "shortlist", "score")
 
 # A row has a cell for each of these, so they are fixed. Any other route or status is counted as "other".
@@ -89,6 +91,8 @@ class RowLayout:
         self.worker_deaths, *reloads = self._cells(1 + len(OUTCOMES))
         self.reloads = dict(zip(OUTCOMES, reloads, strict=True))
         (self.without_blocked,) = self._cells(1)
+        self.answers_logged, *losses = self._cells(1 + len(LOG_LOSSES))
+        self.answers_not_logged = dict(zip(LOG_LOSSES, losses, strict=True))
         self.shed = dict(zip(SHED_REASONS, self._cells(len(SHED_REASONS)), strict=True))
         self.request_s = {route: self._histogram(LATENCY_BUCKETS_S) for route in ROUTES}
         self.stage_s = {stage: self._histogram(LATENCY_BUCKETS_S) for stage in STAGES}
@@ -169,7 +173,9 @@ class MetricsBoard:
 
 
 class Metrics:
-    """The metrics of one worker, and the batcher's observer. Only the thread of the event loop may write to it.
+    """The metrics of one worker, and the batcher's observer. Each cell has one thread that writes to it.
+
+    This is the thread of the event loop, except where a method says otherwise.
 
     Attributes:
         board: The metrics of all workers.
@@ -220,6 +226,14 @@ class Metrics:
     def labels_taken_out(self, answers: int) -> None:
         """Count answers that would name a label if it were not blocked."""
         self._row[LAYOUT.without_blocked] += answers
+
+    def answers_logged(self, records: int) -> None:
+        """Count records that the answer log has written. Called by its thread only."""
+        self._row[LAYOUT.answers_logged] += records
+
+    def answers_not_logged(self, reason: LogLoss, records: int) -> None:
+        """Count records that the answer log has dropped; `write_failed` by its thread only."""
+        self._row[LAYOUT.answers_not_logged[reason]] += records
 
     def batch_computed(self, times: StageTimes) -> None:
         """Record the stage times of one batch."""

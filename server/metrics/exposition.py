@@ -47,6 +47,7 @@ class _BoardCollector(Collector):
         yield from _query_families(total)
         yield from _cache_families(total)
         yield from _block_list_families(total, board.largest(LAYOUT.blocked_labels))
+        yield from _answer_log_families(total)
         model = GaugeMetricFamily("astec_model_info", "The model served.", labels=["name", "version"])
         if served is not None:
             model.add_metric(served, 1)
@@ -112,6 +113,17 @@ def _block_list_families(total: Sequence[float], blocked: float) -> Iterator[Met
         "Answers that would name a label if it were not blocked.",
         value=total[LAYOUT.without_blocked],
     )
+
+
+def _answer_log_families(total: Sequence[float]) -> Iterator[Metric]:
+    yield CounterMetricFamily(
+        "astec_answers_logged", "Records written to the answer log.", value=total[LAYOUT.answers_logged]
+    )
+    lost = CounterMetricFamily("astec_answers_not_logged", "Records of answers that were dropped.", labels=["reason"])
+    for reason, cell in LAYOUT.answers_not_logged.items():
+        if total[cell]:
+            lost.add_metric([reason], total[cell])
+    yield lost
 
 
 def _worker_families(total: Sequence[float]) -> Iterator[Metric]:

@@ -1,1 +1,1 @@
-"""The commands astec-evaluate and astec-predict, which use an artifact offline, with the code of the server."""
+"""Offline commands: astec-evaluate, astec-predict and astec-feedback."""

@@ -152,6 +152,7 @@ class OpenInferenceEndpoints:
         parsed = parse_infer_request(body, request.headers.get(HEADER), self._max_queries)
         requests = self._predict.admit(parsed.request, client, "arrays")
         answers = await self._service.rank(requests, caller_of(request.receive))
+        self._predict.log(request.scope, requests, answers.results)
         write = partial(self._to_response, parsed, answers.results)
         is_short = len(requests) * parsed.request.top_k <= _MAX_INLINE_LABELS
         response = write() if is_short else await asyncio.to_thread(write)

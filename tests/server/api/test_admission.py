@@ -58,8 +58,9 @@ async def full_server(opened_artifact) -> AsyncIterator[tuple[uvicorn.Server, as
 async def test_a_full_queue_refuses_a_head_and_the_connection_goes_on(opened_artifact) -> None:
     async with full_server(opened_artifact) as (server, release, (first, second, client)):
         for _ in range(2):
-            client.writer.write(PREDICT)
+            client.writer.write(PREDICT.replace(b"\r\n", b"\r\nX-Request-Id: mine\r\n", 1))
             status, headers, body = await client.answer()
+            assert headers["x-request-id"] == "mine"
             assert (status, headers["retry-after"], headers["content-type"]) == (429, "1", "application/problem+json")
             assert json.loads(body)["detail"].startswith("All places in the queue are taken.")
             assert "date" in headers

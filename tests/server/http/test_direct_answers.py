@@ -119,6 +119,9 @@ REQUESTS = {
     "both": post(b'{"query": "a", "queries": ["b"]}', AUTHORIZED),
     "too-many": post(b'{"queries": ["a", "b", "c", "d", "e"]}', AUTHORIZED),
     "invalid": post(b'{"query": "a", "top_k": 101}', AUTHORIZED),
+    "named": post(GOOD, AUTHORIZED, b"X-Request-Id: mine"),
+    "named-invalid": post(b"{}", AUTHORIZED, b"X-Request-Id: mine"),
+    "named-too-large": post(b" " * 2000, AUTHORIZED, b"X-Request-Id: mine"),
     "not-json": post(b'{"query": "a', AUTHORIZED),
     "not-utf-8": post(b'{"query": "\xff"}', AUTHORIZED),
     "nothing": post(b"", AUTHORIZED),
@@ -131,7 +134,17 @@ REQUESTS = {
     "get": b"GET /predict HTTP/1.1\r\nHost: t\r\n\r\n",
     "put": post(GOOD, AUTHORIZED).replace(b"POST", b"PUT"),
 }
-THROUGH_ASGI = ("too-large", "announced", "no-key", "unknown-key", "query-string", "other-path", "get", "put")
+THROUGH_ASGI = (
+    "named-too-large",
+    "too-large",
+    "announced",
+    "no-key",
+    "unknown-key",
+    "query-string",
+    "other-path",
+    "get",
+    "put",
+)
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +172,18 @@ async def test_every_answer_is_the_one_that_the_application_gives(described_arti
             return [line for line in server.metrics().splitlines() if line.startswith("astec_requests_total")]
 
         assert counts(ours) == counts(plain)
+
+
+async def test_the_id_of_a_request_comes_back_once_whichever_way_it_is_answered(described_artifact: Artifact) -> None:
+    chunked = CHUNKED.replace(b"Host", b"X-Request-Id: mine\r\nHost")
+    async with running(described_artifact) as ours:
+        connection = await ours.connect()
+        for request in (post(GOOD, b"X-Request-Id: mine"), post(b"{}", b"X-Request-Id: mine"), chunked):
+            connection.writer.write(request + HEALTH)
+            _, headers, _ = await connection.answer()
+            assert headers["x-request-id"] == "mine"
+            assert "x-request-id" not in (await connection.answer())[1]
+        assert "x-request-id" not in (await connection.ask(post(GOOD)))[1]
 
 
 async def test_a_rate_limit_holds_and_is_counted(described_artifact: Artifact, keys_file) -> None:

@@ -1,0 +1,106 @@
+"""The records of the answer log, as lines of JSON.
+
+Shapes: K labels of one query, R labels of all queries of a call.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+
+from astec.export.artifact.scoring.calibrator import Calibrator
+from astec.export.artifact.text.bags import Query
+from astec.server.engine.rank_request import RankRequest, RankResult
+from astec.server.settings import LoggedQueries
+
+_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
+
+
+class Answered(NamedTuple):
+    """A request that was answered.
+
+    Attributes:
+        time_s: Seconds since 1970.
+        request_id: The id of the request.
+        requests: Its queries.
+        results: The result of each query.
+    """
+
+    time_s: float
+    request_id: bytes
+    requests: Sequence[RankRequest]
+    results: Sequence[RankResult]
+
+
+class Model(NamedTuple):
+    """What records tell about the model: name, version, and the map from scores to probabilities, if it has one."""
+
+    name: str
+    version: str
+    calibrator: Calibrator | None
+
+
+class RecordEncoder:
+    """Writes a record for each query of a request.
+
+    Labels that were shown are `shown`, and not `labels`: nobody shall train on them as if they were clicked.
+
+    Args:
+        model: The model that answers.
+        worker_id: The worker that answers.
+        queries: The form in which queries are stored.
+        key: The key of their hashes.
+    """
+
+    def __init__(self, model: Model, worker_id: int, queries: LoggedQueries, key: bytes) -> None:
+        self._calibrator = model.calibrator
+        self._queries = queries
+        self._key = key
+        self._source = {"model": model.name, "version": model.version, "worker": worker_id}
+
+    def encode(self, answered: Sequence[Answered]) -> tuple[bytes, int]:
+        """Return the lines of some requests, and their number."""
+        records: list[dict[str, Any]] = []
+        for time_s, request_id, requests, results in answered:
+            time, name = datetime.fromtimestamp(time_s, UTC).isoformat(timespec="microseconds"), request_id.decode()
+            for position, (request, result) in enumerate(zip(requests, results, strict=True)):
+                shown, scores = _ranking(result)
+                about = {"time": f"{time[:-6]}Z", "request_id": name, "position": position}
+                query = self._query(request.query)
+                records.append({**about, **query, "shown": shown, "scores": scores})
+        if self._calibrator is not None:
+            _add_probabilities(records, self._calibrator)
+        return b"".join([orjson.dumps({**record, **self._source}, option=_OPTIONS) for record in records]), len(records)
+
+    def _query(self, query: Query) -> dict[str, Any]:
+        if self._queries == "none":
+            return {}
+        is_text = isinstance(query, str)
+        features = {} if isinstance(query, str) else {"ids": query.ids, "weights": query.weights}
+        if self._queries == "full":
+            return {"query": query} if is_text else {"features": features}
+        content = (
+            query.encode() if isinstance(query, str) else orjson.dumps(features, option=orjson.OPT_SERIALIZE_NUMPY)
+        )
+        return {"query_hash": hmac.digest(self._key, content, "sha256").hex()}
+
+
+def _ranking(result: RankResult) -> tuple[list[str], list[float]]:
+    """Return the labels of a result and their scores, as they were sent."""
+    if not result.json:
+        return result.labels.texts, np.fmax(result.labels.scores, 0).tolist()
+    predictions = orjson.loads(result.json)
+    return [one["label"] for one in predictions], [one["score"] for one in predictions]
+
+
+def _add_probabilities(records: Sequence[dict[str, Any]], calibrator: Calibrator) -> None:
+    # In one call for all records: each call takes longer than the numbers of a record.
+    probabilities_R = calibrator.probabilities(np.concatenate([np.array(r["scores"], np.float32) for r in records]))
+    ends = np.cumsum([len(record["scores"]) for record in records])
+    for record, probabilities_K in zip(records, np.split(probabilities_R, ends[:-1]), strict=True):
+        record["probabilities"] = probabilities_K
