@@ -85,7 +85,11 @@ class AstecApi(FastAPI):
         """Serve one request; predictions bypass middleware and router, which take longer than a prediction does.
 
         Most predictions come not even here: `direct_endpoint` answers them.
+
+        HEAD is answered as GET is. The HTTP server knows the method from its own scope, and leaves the body out.
         """
+        if scope["type"] == "http" and scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET"}
         if scope["type"] != "http" or scope["path"] != self.direct_path or scope["method"] != "POST":
             await super().__call__(scope, receive, send)
             return

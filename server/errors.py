@@ -249,7 +249,10 @@ async def _on_error(request: Request, error: Exception) -> Response:
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101  (the handler is registered for nothing else)
     problem = Problem(type="about:blank", title=error.detail, status=error.status_code, detail=error.detail)
-    return _respond_to(request, problem, dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    if headers.get("Allow") == "GET":
+        headers["Allow"] = "GET, HEAD"  # The application answers HEAD as GET, before a route sees the method.
+    return _respond_to(request, problem, headers)
 
 
 def _respond_to(request: Request, problem: Problem, headers: dict[str, Any]) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -19,6 +20,8 @@ ADMISSION_POLICY = "admission_policy"
 DIRECT_ENDPOINT = "direct_endpoint"
 """The key of a `DirectEndpoint` in the same state. It may yield none."""
 
+# A proxy may send the whole URL of a request, and leave its path out; the path is / then. uvicorn cannot read that.
+_ABSOLUTE_WITHOUT_PATH = re.compile(rb"^(https?://[^/?#]*)(?=[?#]|$)", re.IGNORECASE)
 _UPGRADE_FIELDS = (b"upgrade", b"http2-settings")
 
 
@@ -120,6 +123,8 @@ class BoundedHttp(UvicornConnection):
                 return
             if self._admission is not None:
                 self._admission.expect(method, self.url)
+        if not self.url.startswith(b"/"):
+            self.url = _ABSOLUTE_WITHOUT_PATH.sub(rb"\1/", self.url, count=1)
         super().on_headers_complete()
 
     def _is_refused_by_head(self, method: bytes) -> bool:
