@@ -72,7 +72,7 @@ class AstecApi(FastAPI):
                 CORSMiddleware,
                 allow_origins=settings.cors_origin,
                 allow_methods=["GET", "POST"],
-                allow_headers=["Authorization", "Content-Type"],
+                allow_headers=["Authorization", "Content-Encoding", "Content-Type"],
                 expose_headers=["Retry-After", "Server-Timing"],
             )
         self.add_middleware(RequestMetrics, metrics=metrics)

@@ -10,9 +10,9 @@ from astec.server.errors import ServerError
 from astec.server.http.direct_exchange import DirectExchange, Headers, Reply
 from astec.server.metrics.board import Metrics
 
-# A request with one of these goes to the ASGI application: its body has no length that is known before, or has to be
-# asked for.
-_UNUSUAL = frozenset((b"transfer-encoding", b"expect"))
+# A request with one of these goes to the ASGI application: its body has no length that is known before, has to be asked
+# for, or has to be decoded.
+_UNUSUAL = frozenset((b"transfer-encoding", b"expect", b"content-encoding"))
 
 
 class DirectPredict:

@@ -1,6 +1,7 @@
 """Predictions that are answered without ASGI, on raw sockets, beside the same server with uvicorn's own protocol."""
 
 import asyncio
+import gzip
 import re
 
 import pytest
@@ -46,12 +47,18 @@ REQUESTS = {
     "announced": post(b"{", AUTHORIZED, length=2000),
     "no-key": post(GOOD),
     "unknown-key": post(GOOD, b"Authorization: Bearer nobody"),
+    "byte-order-mark": post(b"\xef\xbb\xbf" + GOOD, AUTHORIZED),
+    "gzip": post(gzip.compress(GOOD), AUTHORIZED, b"Content-Encoding: gzip"),
+    "cut-off": post(gzip.compress(GOOD)[:-1], AUTHORIZED, b"Content-Encoding: gzip"),
+    "brotli": post(GOOD, AUTHORIZED, b"Content-Encoding: br"),
     "query-string": post(GOOD, AUTHORIZED, target=b"/predict?a=b"),
     "other-path": post(GOOD, AUTHORIZED, target=b"/predict/"),
     "get": b"GET /predict HTTP/1.1\r\nHost: t\r\n\r\n",
     "put": post(GOOD, AUTHORIZED).replace(b"POST", b"PUT"),
 }
-THROUGH_ASGI = ("too-large", "announced", "no-key", "unknown-key", "query-string", "other-path", "get", "put")
+COMPRESSED = ("gzip", "cut-off", "brotli")
+REFUSED = ("too-large", "announced", "no-key", "unknown-key", "query-string", "other-path", "get", "put")
+THROUGH_ASGI = (*COMPRESSED, *REFUSED)
 
 
 @pytest.fixture(scope="module")
