@@ -142,6 +142,7 @@ class BoundedHttp(UvicornConnection):
         if not self._is_expectation_met():
             return
         super().on_headers_complete()
+        self.headers = []  # For the trailers of a chunked body, which uvicorn would add to the headers of the request.
         if self.expect_100_continue:
             self.ask_for_body_or_close()
 

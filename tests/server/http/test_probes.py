@@ -1,5 +1,7 @@
 """Requests of load balancers, uptime probes and proxies, on raw sockets."""
 
+from pathlib import Path
+
 import pytest
 
 from astec.export.artifact.store import Artifact
@@ -99,3 +101,26 @@ async def test_what_proxies_add_changes_nothing(described_artifact: Artifact) ->
         _, headers_behind_proxy, body = await connection.ask(post(GOOD, added))
     assert body == plain
     assert headers.keys() == headers_behind_proxy.keys()
+
+
+@pytest.mark.parametrize(
+    ("headers", "trailers", "status"),
+    [
+        (["Authorization: Bearer 0123456789abcdef"], ["Content-Encoding: gzip", "Expect: tea", "X: y"], 200),
+        ([], ["Authorization: Bearer 0123456789abcdef"], 401),
+    ],
+    ids=["coding", "key"],
+)
+async def test_a_trailer_is_no_header(
+    described_artifact: Artifact, tmp_path: Path, headers: list[str], trailers: list[str], status: int
+) -> None:
+    """All of a request that comes in one packet is parsed before the application sees its head."""
+    keys = tmp_path / "keys"
+    keys.write_text("tester:0123456789abcdef\n")
+    keys.chmod(0o600)
+    chunks = b"%x;a=b\r\n%b\r\n0;last\r\n" % (len(GOOD), GOOD)
+    end = "\r\n".join([*trailers, "", ""]).encode()
+    async with running(described_artifact, api_keys_file=keys) as ours:
+        connection = await ours.connect()
+        head = request("POST", "/predict", "Transfer-Encoding: chunked", *headers)
+        assert (await connection.ask(head + chunks + end))[0] == status
