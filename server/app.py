@@ -77,7 +77,7 @@ class AstecApi(FastAPI):
                 CORSMiddleware,
                 allow_origins=settings.cors_origin,
                 allow_methods=["GET", "POST"],
-                allow_headers=["Authorization", "Content-Type", "X-Request-Id"],
+                allow_headers=["Authorization", "Content-Encoding", "Content-Type", "X-Request-Id"],
                 expose_headers=["Retry-After", "Server-Timing", "X-Request-Id"],
             )
         self.add_middleware(RequestMetrics, metrics=metrics)
@@ -90,9 +90,13 @@ class AstecApi(FastAPI):
         """Serve one request; predictions bypass middleware and router, which take longer than a prediction does.
 
         Most predictions come not even here: `direct_endpoint` answers them.
+
+        HEAD is answered as GET is. The HTTP server knows the method from its own scope, and leaves the body out.
         """
         if scope["type"] == "http":
             send = identify(scope, send, always=self._makes_ids)
+            if scope["method"] == "HEAD":
+                scope = {**scope, "method": "GET"}
         if scope["type"] != "http" or scope["path"] != self.direct_path or scope["method"] != "POST":
             await super().__call__(scope, receive, send)
             return

@@ -7,7 +7,7 @@ No error quotes a query.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 import orjson
@@ -89,6 +89,12 @@ class MalformedHttpError(ServerError):
     status, slug, title = 400, "malformed-http", "Malformed HTTP"
 
 
+class DamagedContentError(ServerError):
+    """The body is compressed, but its data are damaged or cut off, or are not of the coding in its header."""
+
+    status, slug, title = 400, "damaged-content", "Damaged content"
+
+
 class UnauthorizedError(ServerError):
     """The request has no key that the server knows."""
 
@@ -121,6 +127,31 @@ class BodyTooLargeError(ServerError):
     """The body is larger than the limit."""
 
     status, slug, title = 413, "body-too-large", "Body too large"
+
+
+class UnsupportedCodingError(ServerError):
+    """The body has a content coding that this server does not decode.
+
+    Args:
+        problem: What is wrong with the coding.
+        supported: The codings that the client may use.
+    """
+
+    status, slug, title = 415, "unsupported-coding", "Unsupported content coding"
+
+    def __init__(self, problem: str, supported: Sequence[str]) -> None:
+        super().__init__(f"{problem} Send the body without Content-Encoding, or as {' or '.join(supported)}.")
+        self._supported = supported
+
+    def headers(self) -> dict[str, str]:
+        """Return the header that names the codings (RFC 9110, section 12.5.3)."""
+        return {"Accept-Encoding": ", ".join(self._supported)}
+
+
+class ExpectationFailedError(ServerError):
+    """The request expects something else than to be asked for its body."""
+
+    status, slug, title = 417, "expectation-failed", "Expectation failed"
 
 
 class InvalidFieldError(ServerError):
@@ -249,7 +280,10 @@ async def _on_error(request: Request, error: Exception) -> Response:
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101  (the handler is registered for nothing else)
     problem = Problem(type="about:blank", title=error.detail, status=error.status_code, detail=error.detail)
-    return _respond_to(request, problem, dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    if headers.get("Allow") == "GET":
+        headers["Allow"] = "GET, HEAD"  # The application answers HEAD as GET, before a route sees the method.
+    return _respond_to(request, problem, headers)
 
 
 def _respond_to(request: Request, problem: Problem, headers: dict[str, Any]) -> Response:

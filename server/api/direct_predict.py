@@ -11,9 +11,9 @@ from astec.server.http.direct_exchange import NOBODY, DirectExchange, Headers, R
 from astec.server.http.request_ids import HEADER, kept_or_made, make_id
 from astec.server.metrics.board import Metrics
 
-# A request with one of these goes to the ASGI application: its body has no length that is known before, or has to be
-# asked for.
-_UNUSUAL = frozenset((b"transfer-encoding", b"expect"))
+# A request with one of these goes to the ASGI application: its body has no length that is known before, has to be asked
+# for, or has to be decoded.
+_UNUSUAL = frozenset((b"transfer-encoding", b"expect", b"content-encoding"))
 _LOOKED_AT = _UNUSUAL | {HEADER}
 
 

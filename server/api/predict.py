@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import orjson
-from starlette import datastructures
 from starlette.types import Receive, Scope, Send
 
 from astec.export.artifact.text.bags import Bag, Query
@@ -15,13 +14,12 @@ from astec.server.access.access_control import AccessControl, Headers
 from astec.server.answer_log.answer_log import AnswerLog
 from astec.server.api.label_filter import to_selection
 from astec.server.api.plain_body import read_plain
+from astec.server.api.request_body import BYTE_ORDER_MARK, read_body
 from astec.server.api.schema import Features, PredictRequest, queries_of
 from astec.server.engine.batching.batcher import Answers, Caller
 from astec.server.engine.rank_request import Output, RankRequest, RankResult
 from astec.server.engine.service import Service
 from astec.server.errors import (
-    BodyTooLargeError,
-    ClientLeftError,
     FieldError,
     InternalError,
     InvalidFieldError,
@@ -29,7 +27,7 @@ from astec.server.errors import (
     UnavailableError,
     to_response,
 )
-from astec.server.http.direct_exchange import LEFT_EARLY, NOBODY, Reply, Sender
+from astec.server.http.direct_exchange import NOBODY, Reply, Sender
 from astec.server.http.request_ids import SCOPE_KEY
 from astec.server.metrics.board import Metrics
 from astec.server.settings import Settings
@@ -102,7 +100,7 @@ class PredictEndpoint:
                 requests, single, explain = [plain], True, False
                 self._charge(sender.client, 1)
             else:
-                request = PredictRequest.model_validate_json(content)
+                request = PredictRequest.model_validate_json(content.removeprefix(BYTE_ORDER_MARK))
                 single, explain = request.query is not None, request.explain
                 requests = self.admit(request, sender.client, "both" if explain else "json")
             answers = await self._service.rank(requests, caller)
@@ -275,30 +273,6 @@ def caller_of(receive: Receive) -> Caller | None:
     """
     exchange: Caller | None = getattr(receive, "__self__", None)
     return exchange if hasattr(exchange, "disconnected") else None
-
-
-async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
-    """Return the body of a request.
-
-    Raises:
-        BodyTooLargeError: The body is larger than `max_bytes`, or its header announces more.
-        ClientLeftError: The client disconnected before the end of the body.
-    """
-    body: bytes = b""
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientLeftError(LEFT_EARLY)
-        body += message.get("body", b"")
-        more: bool = message.get("more_body", False)
-        # The header is read only to refuse early; what counts is the size of the body itself.
-        announced_bytes = int(datastructures.Headers(scope=scope).get("content-length", "0")) if more else 0
-        if max(len(body), announced_bytes) > max_bytes:
-            raise BodyTooLargeError(
-                f"The body is larger than the limit of {max_bytes} bytes. Send fewer queries in one request."
-            )
-        if not more:
-            return body
 
 
 def server_timing(answers: Answers[RankResult]) -> bytes:

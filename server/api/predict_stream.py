@@ -14,7 +14,9 @@ from typing import NamedTuple
 import orjson
 from starlette.types import Receive, Scope, Send
 
+from astec.server.api.content_coding import decoder_of
 from astec.server.api.predict import PredictEndpoint, caller_of
+from astec.server.api.request_body import BYTE_ORDER_MARK, body_pieces
 from astec.server.api.schema import PredictRequest
 from astec.server.engine.batching.batcher import Caller
 from astec.server.engine.rank_request import RankRequest
@@ -22,10 +24,12 @@ from astec.server.engine.service import SHED_REASONS, Service
 from astec.server.errors import (
     BodyTooLargeError,
     ClientLeftError,
+    DamagedContentError,
     FieldError,
     InternalError,
     InvalidFieldError,
     MalformedJsonError,
+    ServerError,
     to_response,
     to_server_error,
 )
@@ -43,7 +47,7 @@ class _Line(NamedTuple):
     """A line that is not blank, or the error why it is not read; lines are numbered from 1."""
 
     number: int
-    content: bytes | BodyTooLargeError
+    content: bytes | ServerError
 
 
 class _Parsed(NamedTuple):
@@ -74,19 +78,28 @@ class PredictStreamEndpoint:
         """Serve one stream."""
         try:
             self._predict.client_of(scope["headers"])
+            pieces = body_pieces(receive, decoder_of(scope["headers"]))
         except Exception as error:
             await to_response(error)(scope, receive, send)
             return
-        await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+        groups = _read_lines(pieces, self._max_line_bytes)
         try:
-            async for lines in _read_lines(receive, self._max_line_bytes):
-                for block in _blocks((self._parse(line, scope) for line in lines), self._block_queries):
-                    body = await self._answer(block, caller_of(receive), scope)
-                    await send({"type": "http.response.body", "body": body, "more_body": True})
-                    await asyncio.sleep(0)  # Invalid lines await nothing; other clients must have their turn.
+            # Reading asks a client for the body that waits for that (Expect: 100-continue); a response would come too
+            # early. Other clients get the head of the response before they send a line.
+            lines = await anext(groups) if any(name == b"expect" for name, _ in scope["headers"]) else []
+            await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+            await self._send_answers(lines, scope, receive, send)
+            async for lines in groups:
+                await self._send_answers(lines, scope, receive, send)
         except ClientLeftError:
             return
         await send({"type": "http.response.body", "body": b""})
+
+    async def _send_answers(self, lines: Sequence[_Line], scope: Scope, receive: Receive, send: Send) -> None:
+        for block in _blocks((self._parse(line, scope) for line in lines), self._block_queries):
+            body = await self._answer(block, caller_of(receive), scope)
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+            await asyncio.sleep(0)  # Invalid lines await nothing; other clients must have their turn.
 
     async def describe(self) -> None:
         """Declare the parameters of this endpoint, which FastAPI documents: none."""
@@ -96,7 +109,7 @@ class PredictStreamEndpoint:
             client = self._predict.client_of(
                 scope["headers"]
             )  # The key may have been withdrawn since the stream began.
-            if isinstance(line.content, BodyTooLargeError):
+            if isinstance(line.content, ServerError):
                 raise line.content
             request = _to_request(line.content)
             if request.explain:
@@ -144,35 +157,58 @@ def _to_request(content: bytes) -> PredictRequest:
         raise MalformedJsonError(f"The line is not JSON in UTF-8: {error.msg}.") from None
 
 
-async def _read_lines(receive: Receive, max_bytes: int) -> AsyncIterator[list[_Line]]:
-    """Yield the lines that each piece of the body completes; blank lines are counted, but left out.
+async def _read_lines(pieces: AsyncIterator[bytes], max_bytes: int) -> AsyncIterator[list[_Line]]:
+    """Yield the lines that each piece of the body completes; the last line needs no end.
+
+    If the body cannot be decoded any further, the last line is the error.
 
     Raises:
         ClientLeftError: The client disconnected before the end of the body.
     """
-    number, tail, skips, more = 1, b"", False, True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientLeftError("The client closed the connection before the end of its stream.")
-        more = message.get("more_body", False)
-        pieces = (tail + message.get("body", b"")).split(b"\n")
-        tail = pieces.pop() if more else b""
+    splitter = _LineSplitter(max_bytes)
+    try:
+        async for piece in pieces:
+            yield splitter.split(piece)
+    except DamagedContentError as error:
+        yield [_Line(splitter.number, error)]
+        return
+    yield splitter.split(b"\n")
+
+
+class _LineSplitter:
+    """Splits a body that comes in pieces into lines. Blank lines are counted, but left out.
+
+    Attributes:
+        number: The number of the line that the next piece continues.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.number = 1
+        self._max_bytes = max_bytes
+        self._tail = b""
+        self._skips = False  # whether the rest of a line is skipped that was too long
+
+    def split(self, piece: bytes) -> list[_Line]:
+        """Return the lines that the next piece of the body completes."""
+        contents = (self._tail + piece).split(b"\n")
+        self._tail = contents.pop()
         lines = []
-        for content in pieces:
-            if skips:
-                skips = False  # This is the rest of a line that was too long.
-            elif len(content) > max_bytes:
-                lines.append(_too_long(number, max_bytes))
+        for content in contents:
+            if self.number == 1:
+                content = content.removeprefix(BYTE_ORDER_MARK)
+            if self._skips:
+                self._skips = False
+            elif len(content) > self._max_bytes:
+                lines.append(_too_long(self.number, self._max_bytes))
             elif content.strip():
-                lines.append(_Line(number, content))
-            number += 1
-        if not skips and len(tail) > max_bytes:
-            lines.append(_too_long(number, max_bytes))
-            skips = True
-        if skips:
-            tail = b""
-        yield lines
+                lines.append(_Line(self.number, content))
+            self.number += 1
+        if not self._skips and len(self._tail) > self._max_bytes:
+            lines.append(_too_long(self.number, self._max_bytes))
+            self._skips = True
+        if self._skips:
+            self._tail = b""
+        return lines
 
 
 def _too_long(number: int, max_bytes: int) -> _Line:

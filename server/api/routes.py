@@ -51,6 +51,7 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
         403: "The key is not the operator's, or the server has no keys, and so no operator",
         404: "This path is on the port for operators only",
         413: "The body is too large",
+        415: "The body has a content coding that is not decoded; the header Accept-Encoding names those that are",
         422: "A field is invalid",
         429: "The queue is full, or the key has reached its rate limit",
         503: "The model is loading, or the server is shutting down",
@@ -75,7 +76,7 @@ def predict_route(predict: PredictEndpoint) -> APIRoute:
         summary="Rank labels for one query or several",
         response_model=SingleResponse | BatchResponse,
         response_description="Labels, best first. `Server-Timing` has the milliseconds of each stage.",
-        responses=_problems(400, 401, 413, 422, 429, 503, 504),
+        responses=_problems(400, 401, 413, 415, 422, 429, 503, 504),
         generate_unique_id_function=lambda route: route.name,
     )
     route.app = predict
@@ -95,7 +96,7 @@ def stream_route(stream: PredictStreamEndpoint) -> APIRoute:
         summary="Rank labels for a stream of queries",
         response_class=Response,
         response_description="A line for each line that is not blank.",
-        responses={200: {"content": {NDJSON: {"schema": {"type": "string"}}}}, **_problems(401, 503)},
+        responses={200: {"content": {NDJSON: {"schema": {"type": "string"}}}}, **_problems(401, 415, 503)},
         openapi_extra={"requestBody": {"required": True, "content": lines}},
         generate_unique_id_function=lambda route: route.name,
     )

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any, Protocol
 
 import httptools
 from starlette.responses import Response
 
-from astec.server.errors import HeadTooLargeError, MalformedHttpError, RequestTimeoutError, ServerError, to_response
+from astec.server.errors import (
+    ExpectationFailedError,
+    HeadTooLargeError,
+    MalformedHttpError,
+    RequestTimeoutError,
+    ServerError,
+    to_response,
+)
 from astec.server.http.cooldown import Readable
 from astec.server.http.direct_exchange import DirectEndpoint, DirectExchange
 from astec.server.http.request_ids import echo_of
@@ -20,6 +28,9 @@ ADMISSION_POLICY = "admission_policy"
 DIRECT_ENDPOINT = "direct_endpoint"
 """The key of a `DirectEndpoint` in the same state. It may yield none."""
 
+# A proxy may send the whole URL of a request, and leave its path out; the path is / then. uvicorn cannot read that.
+_ABSOLUTE_WITHOUT_PATH = re.compile(rb"^(https?://[^/?#]*)(?=[?#]|$)", re.IGNORECASE)
+_HEAD_TOO_LARGE = f"The head is larger than the limit of {MAX_HEAD_BYTES} bytes. Send shorter headers."
 _UPGRADE_FIELDS = (b"upgrade", b"http2-settings")
 
 
@@ -61,7 +72,7 @@ class BoundedHttp(UvicornConnection):
         self._unfinished_bytes = 0
         self._made_progress = False  # whether the bytes being parsed end a head, or have a part of a body
         self._wants_upgrade = False  # whether the head being parsed asks for another protocol
-        self._is_refused = False  # whether the request being received already has its response, a refusal
+        self._is_refused = False  # whether what is being received already has its response, a refusal
         self.stream_steps = 0
         """Number of times that the client sent a part of a body during the response, or took a part of a response."""
 
@@ -90,7 +101,7 @@ class BoundedHttp(UvicornConnection):
             return
         self._unfinished_bytes += len(data)
         if self._unfinished_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-            self.refuse(HeadTooLargeError(f"The head is larger than the limit of {MAX_HEAD_BYTES} bytes."))
+            self.refuse(HeadTooLargeError(_HEAD_TOO_LARGE))
 
     def _ignore_upgrade(self, rest: bytes) -> None:
         """Parse a request that asks for another protocol once more, without the headers that ask for it.
@@ -111,6 +122,12 @@ class BoundedHttp(UvicornConnection):
         A request that arrives while another one of this connection is unanswered always goes to the application.
         """
         self._made_progress = True
+        if self._is_refused:
+            return  # The refusal of an earlier request closes the connection.
+        # A head in one piece keeps the limit. The last piece of another has a part of the body, which does not count.
+        if self._unfinished_bytes and self._head_bytes() > MAX_HEAD_BYTES:
+            self._refuse_by_head(HeadTooLargeError(_HEAD_TOO_LARGE))
+            return
         method = self.parser.get_method()
         if self.parser.should_upgrade() and method != b"CONNECT":
             self._wants_upgrade = True
@@ -121,7 +138,36 @@ class BoundedHttp(UvicornConnection):
                 return
             if self._admission is not None:
                 self._admission.expect(method, self.url)
+        if not self.url.startswith(b"/"):
+            self.url = _ABSOLUTE_WITHOUT_PATH.sub(rb"\1/", self.url, count=1)
+        if not self._is_expectation_met():
+            return
         super().on_headers_complete()
+        self.headers = []  # For the trailers of a chunked body, which uvicorn would add to the headers of the request.
+        if self.expect_100_continue:
+            self.ask_for_body_or_close()
+
+    def _head_bytes(self) -> int:
+        """Return the least bytes that the head that was just parsed has."""
+        return len(self.url) + sum(len(name) + len(value) + len(": \r\n") for name, value in self.headers)
+
+    def _is_expectation_met(self) -> bool:
+        """Note whether the client waits to be asked for the body; refuse a request that expects anything else."""
+        values = [value for name, value in self.headers if name == b"expect"]
+        if not values or self.parser.get_http_version() == "1.0":  # Of HTTP/1.0 it has to be ignored.
+            self.expect_100_continue = False
+            return True
+        expected = {member.strip().lower() for member in b",".join(values).split(b",")} - {b""}
+        self.expect_100_continue = bool(expected)
+        if expected <= {b"100-continue"}:
+            return True
+        self._refuse_by_head(ExpectationFailedError("The server meets no expectation but 100-continue. Leave it out."))
+        return False
+
+    def _refuse_by_head(self, error: ServerError) -> None:
+        """Refuse the request whose head was just parsed, drop its body, and close the connection."""
+        self.refuse(error)
+        self._is_refused = True
 
     def _is_refused_by_head(self, method: bytes) -> bool:
         """Refuse the request if there is no room for it, and return whether that was done."""
@@ -129,7 +175,12 @@ class BoundedHttp(UvicornConnection):
         if refusal is None:
             return False
         self._is_refused = True
-        self.write_response(refusal, *echo_of(self.headers))
+        echo = echo_of(self.headers)
+        if self.expect_100_continue:  # The client need not send the body, which nobody has asked for.
+            self.write_response(refusal, CONNECTION_CLOSE, *echo)
+            self.transport.close()
+        else:
+            self.write_response(refusal, *echo)
         return True
 
     def _is_taken(self, method: bytes) -> bool:
@@ -166,10 +217,16 @@ class BoundedHttp(UvicornConnection):
         if self._wants_upgrade:
             return
         if not self._is_refused:
+            if self.expect_100_continue:
+                self.note_whole_body()
             super().on_message_complete()
             return
+        if self.transport.is_closing():
+            return  # What follows on the connection is dropped like the rest of the refused request.
         self._is_refused = False
-        if self.parser.should_keep_alive() and not self.is_draining() and not self.transport.is_closing():
+        if not self.is_idle():
+            return  # The response to the request before it ends the connection.
+        if self.parser.should_keep_alive() and not self.is_draining():
             self.start_keep_alive_timer()
             if self._admission is not None:
                 self._admission.let_wait(self.flow)

@@ -5,18 +5,19 @@ uvicorn promises nothing about these parts, so its version is capped in pyprojec
 
 Parts of `HttpToolsProtocol` (one object per connection):
 
-- attributes read: `access_log`, `app_state`, `flow`, `headers`, `loop`, `pipeline`, `scope`, `server_state`,
-  `timeout_keep_alive`, `timeout_keep_alive_handler`, `transport`, `url`; also written: `parser`,
-  `timeout_keep_alive_task`; replaced by uvicorn for each request, and by us for a request that is answered directly:
-  `cycle`;
+- attributes read: `access_log`, `app_state`, `flow`, `loop`, `pipeline`, `scope`, `server_state`, `timeout_keep_alive`,
+  `timeout_keep_alive_handler`, `transport`; also written: `expect_100_continue`, `headers`, `parser`,
+  `timeout_keep_alive_task`, `url`; replaced by uvicorn for each request, and by us for a request that is answered
+  directly: `cycle`;
 - methods called: `_unset_keepalive_if_required`, `on_response_complete`;
 - methods overridden: `connection_lost`, `data_received`, `on_headers_complete`, `on_body`, `on_message_complete`,
   `resume_writing`, `send_400_response`.
 
 Parts of `RequestResponseCycle` (one object per request): attributes `disconnected`, `keep_alive`, `more_body`,
-`response_complete`, `response_started` and `scope`, and the method `receive`. `server/api/predict.py` reads
-`disconnected` of the object to which `receive` is bound. A `DirectExchange` takes the place of a cycle: it has these
-attributes but for `receive`, and `message_event`, which uvicorn sets.
+`response_complete`, `response_started`, `scope` and `waiting_for_100_continue`, and the method `receive`.
+`server/api/predict.py` reads `disconnected` of the object to which `receive` is bound. A `DirectExchange` takes the
+place of a cycle: it has these attributes but for `receive` and `waiting_for_100_continue`, and `message_event`, which
+uvicorn sets.
 
 Parts of `FlowControl` (one object per connection): attributes `read_paused` and `write_paused`, methods `pause_reading`
 and `resume_reading`.
@@ -128,6 +129,20 @@ class UvicornConnection(HttpToolsProtocol):
         """Pause reading, and have the response to the current request end the connection."""
         self.cycle.keep_alive = False
         self.flow.pause_reading()
+
+    def ask_for_body_or_close(self) -> None:
+        """Have the response to the current request end the connection, if it comes before the whole body.
+
+        uvicorn asks for the body (100 Continue) when the application reads it. The client of a response that comes
+        instead need not send the body, so that nobody could tell what the next bytes on the connection are.
+        """
+        self.cycle.keep_alive = False
+
+    def note_whole_body(self) -> None:
+        """Keep the connection after all, and do not ask for the body, as all of it is there."""
+        if not self.has_response_started():
+            self.cycle.waiting_for_100_continue = False
+            self.cycle.keep_alive = self.parser.should_keep_alive() and not self.is_draining()
 
     def is_draining(self) -> bool:
         """Return whether the server is shutting down, so that each response ends its connection."""

@@ -51,7 +51,7 @@ ROUTES = (
     "/v2/models/{name}/versions/{version}/infer",
     OTHER,
 )
-STATUSES = (200, 202, 400, 401, 403, 404, 405, 408, 413, 422, 429, 431, 499, 500, 503, 504)
+STATUSES = (200, 202, 400, 401, 403, 404, 405, 408, 413, 415, 417, 422, 429, 431, 499, 500, 503, 504)
 
 
 class HistogramCells:

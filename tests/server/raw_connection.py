@@ -19,3 +19,11 @@ class Connection:
     async def ask(self, request: bytes) -> tuple[int, dict[str, str], bytes]:
         self.writer.write(request)
         return await self.answer()
+
+    async def interim(self) -> bytes:
+        """Return the head of a response without a length: of an interim one, or of one in chunks."""
+        return await self._reader.readuntil(b"\r\n\r\n")
+
+    async def rest_of_chunks(self) -> bytes:
+        """Return the chunks that are still to come of a response, with their lengths."""
+        return await self._reader.readuntil(b"0\r\n\r\n")

@@ -31,11 +31,12 @@ from astec.server.api.open_inference.schema import (
     TensorMetadata,
 )
 from astec.server.api.open_inference.tensors import Datatype, Elements, pack
-from astec.server.api.predict import PredictEndpoint, caller_of, read_body, require_ready, server_timing
+from astec.server.api.predict import PredictEndpoint, caller_of, require_ready, server_timing
+from astec.server.api.request_body import read_body
 from astec.server.api.routes import DirectRoute, require_open
 from astec.server.engine.rank_request import RankedLabels, RankResult
 from astec.server.engine.service import Service
-from astec.server.errors import OPEN_INFERENCE_PATH, FieldError, InvalidFieldError, ProtocolError, UnknownModelError
+from astec.server.errors import OPEN_INFERENCE_PATH, ProtocolError, UnknownModelError
 from astec.server.settings import Settings
 
 MODEL_PATHS = (f"{OPEN_INFERENCE_PATH}/models/{{name}}", f"{OPEN_INFERENCE_PATH}/models/{{name}}/versions/{{version}}")
@@ -56,6 +57,7 @@ _REASONS = {
     401: "The server asks for a key, and the request has none that it knows",
     404: "No such model or version is served",
     413: "The body is too large",
+    415: "The body has a content coding that is not decoded; the header Accept-Encoding names those that are",
     429: "The queue is full, or the key has reached its rate limit",
     503: "The model is loading, or the server is shutting down",
     504: "The deadline passed",
@@ -147,7 +149,6 @@ class OpenInferenceEndpoints:
         client = self._client_of(request)
         self._require_model(request)
         require_ready(self._service)
-        _require_plain(request)
         body = await read_body(request.scope, request.receive, self._max_body_bytes)
         parsed = parse_infer_request(body, request.headers.get(HEADER), self._max_queries)
         requests = self._predict.admit(parsed.request, client, "arrays")
@@ -202,13 +203,6 @@ def _elements(rankings: Sequence[RankedLabels], top_k: int) -> dict[OutputName, 
     return {"labels": texts, "label_ids": label_ids_NK.ravel(), "scores": scores_NK.ravel()}
 
 
-def _require_plain(request: Request) -> None:
-    """Refuse compressed bodies, an option of Triton's client: the limit on bytes would not bound their content."""
-    if request.headers.get("content-encoding", "identity") != "identity":
-        message = "Compressed bodies are not read; send it without a request_compression_algorithm"
-        raise InvalidFieldError([FieldError(field="Content-Encoding", message=message)])
-
-
 def _json(content: BaseModel) -> Response:
     return Response(content.model_dump_json(), media_type="application/json")
 
@@ -240,7 +234,7 @@ def _infer_route(path: str, endpoint: Endpoint) -> APIRoute:
         summary="Rank labels for the texts of a tensor",
         response_model=InferResponse,
         response_description=f"Labels, best first. With outputs in bytes `{HEADER}` tells where the JSON ends.",
-        responses={200: {"content": {_BINARY: {}}}, **_errors(400, 401, 404, 413, 429, 503, 504)},
+        responses={200: {"content": {_BINARY: {}}}, **_errors(400, 401, 404, 413, 415, 429, 503, 504)},
         openapi_extra={
             "parameters": _path_parameters(path),
             "requestBody": {"required": True, "content": {"application/json": request}},

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from astec.server.api.open_inference.schema import InferInput, InferRequest, OutputName, QueryInput
 from astec.server.api.open_inference.tensors import unpack_int32, unpack_texts
 from astec.server.api.predict import too_many_queries
+from astec.server.api.request_body import BYTE_ORDER_MARK
 from astec.server.api.schema import PredictRequest
 from astec.server.errors import FieldError, InvalidFieldError
 
@@ -44,7 +45,7 @@ def parse_infer_request(body: bytes, header: str | None, max_queries: int) -> Pa
         ValidationError: The body is not JSON, or a field is not valid by the protocol or out of range.
     """
     json_bytes = len(body) if header is None else _json_bytes(header, len(body))
-    infer = InferRequest.model_validate_json(body[:json_bytes])
+    infer = InferRequest.model_validate_json(body[:json_bytes].removeprefix(BYTE_ORDER_MARK))
     inputs = _read_inputs(infer, body[json_bytes:], max_queries)
     fields: dict[str, Any] = infer.parameters.model_dump(include={"top_k", "min_score"}, exclude_none=True)
     if "query" not in inputs:

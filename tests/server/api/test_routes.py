@@ -40,7 +40,7 @@ async def test_the_schema_documents_requests_answers_and_errors(serve) -> None:
         assert (await client.get("/docs")).status_code == 200
     predict = schema["paths"]["/predict"]["post"]
     assert predict["requestBody"]["content"]["application/json"]["schema"]["$ref"].endswith("/PredictRequest")
-    assert set(predict["responses"]) == {"200", "400", "401", "413", "422", "429", "503", "504"}
+    assert set(predict["responses"]) == {"200", "400", "401", "413", "415", "422", "429", "503", "504"}
     for status, response in predict["responses"].items():
         media_type = "application/json" if status == "200" else "application/problem+json"
         assert set(response["content"]) == {media_type}

@@ -1,35 +1,19 @@
 """Predictions that are answered without ASGI, on raw sockets, beside the same server with uvicorn's own protocol."""
 
 import asyncio
+import gzip
 import re
-import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
 
 import pytest
-import uvicorn
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from astec.export.artifact.store import Artifact
-from astec.server.access.access_control import AccessControl, open_access_control
-from astec.server.app import AstecApi, create_app
-from astec.server.http.listeners import open_listeners
-from astec.server.http.protocol import BoundedHttp
-from astec.server.metrics.board import MetricsBoard
-from astec.server.metrics.exposition import render_exposition
-from astec.server.settings import Settings
-from tests.server.raw_connection import Connection
+from tests.server.running_server import FAR_MS, Running, post, running
 
 KEY = b"0123456789abcdef"
 GOOD = b'{"query": "shoes", "top_k": 3}'
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: t\r\n\r\n"
-FAR_MS = 60_000
-
-
-def post(body: bytes, *fields: bytes, target: bytes = b"/predict", length: int | None = None) -> bytes:
-    head = [b"POST %b HTTP/1.1" % target, b"Host: t", b"Content-Length: %d" % (length or len(body)), *fields]
-    return b"\r\n".join(head) + b"\r\n\r\n" + body
 
 
 CHUNKED = b"POST /predict HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (
@@ -37,69 +21,6 @@ CHUNKED = b"POST /predict HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\
     GOOD,
 )
 CLOSING = post(GOOD, b"Connection: close")
-
-
-class CountingApi:
-    """The application of a server; it counts the requests that reach it by ASGI."""
-
-    def __init__(self, app: AstecApi) -> None:
-        self.app = app
-        self.requests = 0
-
-    async def __call__(self, scope, receive, send) -> None:
-        self.requests += scope["type"] == "http"
-        await self.app(scope, receive, send)
-
-
-class Running:
-    def __init__(self, app: CountingApi, server: uvicorn.Server, address: tuple[str, int]) -> None:
-        self.app, self.server, self._address = app, server, address
-        self.connections: list[Connection] = []
-
-    async def connect(self) -> "Connection":
-        self.connections.append(Connection(*await asyncio.open_connection(*self._address)))
-        return self.connections[-1]
-
-    def metrics(self) -> str:
-        return render_exposition(self.app.app.state.metrics).decode()
-
-    async def until(self, series: str) -> None:
-        while series not in self.metrics():
-            await asyncio.sleep(0.001)
-
-    @contextmanager
-    def busy(self) -> Iterator[None]:
-        """Keep the only inference thread busy, so that queries wait."""
-        release = threading.Event()
-        self.app.app.state.service.threads.run(release.wait, None)
-        try:
-            yield
-        finally:
-            release.set()
-
-
-@asynccontextmanager
-async def running(
-    artifact: Artifact, http=BoundedHttp, graceful_s: int | None = None, **knobs
-) -> AsyncIterator[Running]:
-    settings = Settings(artifact=artifact.path, inference_threads=1, inline_batch_us=0, **knobs)
-    keys: AccessControl | None = open_access_control(settings)
-    app = CountingApi(create_app(settings, artifact, MetricsBoard(1).metrics(0), keys))
-    (listener,) = open_listeners("127.0.0.1", 0, 1)
-    config = uvicorn.Config(app, http=http, log_config=None, access_log=False, timeout_graceful_shutdown=graceful_s)
-    server = uvicorn.Server(config)
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    address = listener.getsockname()
-    while not server.started:
-        await asyncio.sleep(0.001)
-    ours = Running(app, server, address)
-    try:
-        yield ours
-    finally:
-        for connection in ours.connections:
-            connection.writer.close()
-        server.should_exit = True
-        await serving
 
 
 def comparable(answer: tuple[int, dict[str, str], bytes]) -> tuple[int, dict[str, str], bytes]:
@@ -129,22 +50,18 @@ REQUESTS = {
     "announced": post(b"{", AUTHORIZED, length=2000),
     "no-key": post(GOOD),
     "unknown-key": post(GOOD, b"Authorization: Bearer nobody"),
+    "byte-order-mark": post(b"\xef\xbb\xbf" + GOOD, AUTHORIZED),
+    "gzip": post(gzip.compress(GOOD), AUTHORIZED, b"Content-Encoding: gzip"),
+    "cut-off": post(gzip.compress(GOOD)[:-1], AUTHORIZED, b"Content-Encoding: gzip"),
+    "brotli": post(GOOD, AUTHORIZED, b"Content-Encoding: br"),
     "query-string": post(GOOD, AUTHORIZED, target=b"/predict?a=b"),
     "other-path": post(GOOD, AUTHORIZED, target=b"/predict/"),
     "get": b"GET /predict HTTP/1.1\r\nHost: t\r\n\r\n",
     "put": post(GOOD, AUTHORIZED).replace(b"POST", b"PUT"),
 }
-THROUGH_ASGI = (
-    "named-too-large",
-    "too-large",
-    "announced",
-    "no-key",
-    "unknown-key",
-    "query-string",
-    "other-path",
-    "get",
-    "put",
-)
+COMPRESSED = ("gzip", "cut-off", "brotli")
+REFUSED = ("too-large", "announced", "no-key", "unknown-key", "query-string", "other-path", "get", "put")
+THROUGH_ASGI = ("named-too-large", *COMPRESSED, *REFUSED)
 
 
 @pytest.fixture(scope="module")

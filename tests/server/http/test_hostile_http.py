@@ -263,6 +263,15 @@ def test_a_large_head_gets_431(target: Target) -> None:
         assert str(MAX_HEAD_BYTES) in problem_of(answer)["detail"]
 
 
+@pytest.mark.parametrize("request_line", [b"GET /healthz HTTP/1.1", b"POST /predict HTTP/1.1"])
+def test_a_head_that_ends_beyond_the_limit_gets_431(target: Target, request_line: bytes) -> None:
+    head = request_line + b"\r\nHost: t\r\nContent-Length: 14\r\nA: " + b"a" * (MAX_HEAD_BYTES + 1000) + b"\r\n\r\n"
+    for pieces in ([head + b'{"query": "a"}' + GOOD], [head[:20_000], head[20_000:] + b'{"query": "a"}']):
+        (answer,) = ask(target, *pieces)
+        assert answer.status == 431
+        assert answer.headers["connection"] == "close"
+
+
 def test_refusals_are_counted(target: Target) -> None:
     def counted(status: int) -> float:
         series = f'astec_requests_total{{route="other",status="{status}"}} '

@@ -213,11 +213,19 @@ def test_the_client_understands_refusals(
     assert refusal.value.status() == status
 
 
-def test_compression_is_refused_of_requests_and_left_out_of_answers(
-    client: InferenceServerClient, model: dict[str, str]
+@pytest.mark.parametrize("binary", [True, False])
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+def test_a_compressed_request_has_the_answer_of_the_same_request(
+    client: InferenceServerClient, model: dict[str, str], coding: str, binary: bool
 ) -> None:
+    inputs = [tensor("query", ["running shoes", UNKNOWN] * 10, binary=binary)]
+    plain = client.infer(model["name"], inputs, headers=shown_key())
+    compressed = client.infer(model["name"], inputs, headers=shown_key(), request_compression_algorithm=coding)
+    for name in OUTPUTS:
+        assert compressed.as_numpy(name).tolist() == plain.as_numpy(name).tolist()
+
+
+def test_compression_is_left_out_of_answers(client: InferenceServerClient, model: dict[str, str]) -> None:
     inputs = [tensor("query", ["a"])]
-    with pytest.raises(InferenceServerException, match="Content-Encoding: Compressed bodies are not read"):
-        client.infer(model["name"], inputs, headers=shown_key(), request_compression_algorithm="gzip")
     result = client.infer(model["name"], inputs, headers=shown_key(), response_compression_algorithm="gzip")
     assert result.as_numpy("labels").shape == (1, 5)
