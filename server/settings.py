@@ -36,6 +36,17 @@ class Settings(BaseSettings):
         description="Address to listen on; 0.0.0.0 opens the server to the network.",
     )
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 lets the system pick a free one.")
+    uds: Path | None = Field(
+        default=None,
+        description="Path of a Unix domain socket to listen on, for a proxy on this machine or in this pod. The server "
+        "then listens on TCP too only if --port or --host is given. Default: no such socket.",
+    )
+    uds_mode: str = Field(
+        default="660",
+        pattern="^0?[0-7]{3}$",
+        description="Permissions of the Unix domain socket, in octal digits; to connect, a process needs permission to "
+        "write. With 660 these are the processes of its owner and group, with 666 all.",
+    )
     admin_port: int | None = Field(
         default=None,
         ge=0,
@@ -147,6 +158,15 @@ class Settings(BaseSettings):
         description="Seconds that a client gets to send a request, or to take its answer, before its "
         "connection is closed. Longer suits slow networks; shorter frees what stalled clients hold.",
     )
+    keep_alive_s: int = Field(
+        default=75,
+        ge=1,
+        le=86_400,
+        description="Seconds for which a connection without a request stays open. It must be longer than the time for "
+        "which a proxy or load balancer in front keeps an idle connection (nginx and AWS 60, Google Cloud 600): else "
+        "the server closes a connection just when the proxy sends a request on it, which is lost as a 502. A larger "
+        "value holds more connections of clients that have gone.",
+    )
     max_query_chars: int = Field(
         default=4096, ge=1, description="Longest text query in characters; beyond it 422. Bounds the time of a query."
     )
@@ -172,8 +192,8 @@ class Settings(BaseSettings):
         default=5,
         ge=0,
         description="Seconds, of the shutdown timeout, for which a stopping worker answers on open connections, asking "
-        "their clients to close them. Idle connections are closed after 5 s anyway: a smaller value may cut off a "
-        "client that is about to send, a larger one only waits for clients that never send.",
+        "their clients to close them; then it closes those that are idle, however long --keep-alive-s is. A smaller "
+        "value may cut off a client that is about to send, a larger one waits for clients that never send.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe level to log."
@@ -201,6 +221,11 @@ class Settings(BaseSettings):
             if not _ORIGIN.fullmatch(origin):
                 raise ValueError(f"{origin!r} is not an origin, as in https://example.com or http://localhost:3000")
         return origins
+
+    @property
+    def listens_on_tcp(self) -> bool:
+        """Whether the server listens on host and port: unless there is a Unix domain socket and neither is given."""
+        return self.uds is None or not {"host", "port"}.isdisjoint(self.model_fields_set)
 
     @property
     def threads_per_worker(self) -> int:

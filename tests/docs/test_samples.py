@@ -42,6 +42,7 @@ NOT_RUN = {
     "$OPERATORS_KEY": "the server has no operator; tests/server/access/test_guarded_server.py sends this request",
     "kill -HUP": "no server to signal; tests/server/workers/test_no_request_lost.py moves links and sends signals",
     "astec-update artifacts/monday": "no such files; tests/export/updating/test_update_command.py runs the command",
+    "--unix-socket": "no server listens there; tests/server/test_unix_socket_server.py sends this request",
     "make test": "makes an environment from the network; `make smoke` asks what `make demo` makes, by tests/smoke.py",
     "make demo\n": "the same",
     "make bench": "takes an hour; tests/loadtest/ has the benchmark's parts",

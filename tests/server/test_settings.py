@@ -53,3 +53,18 @@ def test_a_drain_ends_within_the_shutdown_timeout() -> None:
 def test_an_empty_host_is_not_every_address() -> None:
     with pytest.raises(ValidationError, match="host"):
         Settings(artifact=Path("a"), host="")
+
+
+def test_beside_a_socket_the_server_listens_on_tcp_only_if_it_is_asked_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings(artifact=Path("a")).listens_on_tcp
+    assert not Settings(artifact=Path("a"), uds=Path("s")).listens_on_tcp
+    assert Settings(artifact=Path("a"), uds=Path("s"), port=8000).listens_on_tcp
+    assert Settings(artifact=Path("a"), uds=Path("s"), host="0.0.0.0").listens_on_tcp
+    monkeypatch.setenv("ASTEC_PORT", "8000")
+    assert Settings(artifact=Path("a"), uds=Path("s")).listens_on_tcp
+
+
+@pytest.mark.parametrize("mode", ["", "00660", "rw-", "888", "-66"])
+def test_permissions_are_three_octal_digits(mode: str) -> None:
+    with pytest.raises(ValidationError, match="uds_mode"):
+        Settings(artifact=Path("a"), uds_mode=mode)
