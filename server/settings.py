@@ -18,6 +18,14 @@ ENV_PREFIX = "ASTEC_"
 _MAX_DEFAULT_WORKERS = 16
 # An origin as a browser sends it: scheme, host, a port unless it is the default one, and no path.
 _ORIGIN = re.compile(r"https?://[a-z0-9.\[\]:-]+")
+# Segments that begin with no dot, because browsers remove "." and "..".
+_ROOT_PATH = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
+# A path that does not begin with the root path is taken for one from which a proxy has stripped it. So no path of the
+# API may begin with the root path.
+_PATHS = (
+    "/predict/stream", "/v1/model/reload", "/v2/health/live", "/v2/health/ready", "/v2/models", "/static", "/docs",
+    "/redoc", "/openapi.json", "/healthz", "/readyz", "/metrics",
+)  # fmt: skip
 
 
 def _default_workers() -> int:
@@ -90,6 +98,11 @@ class Settings(BaseSettings):
         description="Origin, such as https://example.com, whose web pages may send queries from a browser; repeat it, "
         "or separate several by commas, for more. Requests then go through the web framework, which takes longer. "
         "Default: none.",
+    )
+    root_path: str = Field(
+        default="",
+        description="Prefix, such as /ml, under which a proxy shows the server; the proxy may strip it from the paths "
+        "or not. The documentation and the schema then have the right addresses. Default: none.",
     )
     workers: int = Field(
         default_factory=_default_workers,
@@ -221,6 +234,18 @@ class Settings(BaseSettings):
             if not _ORIGIN.fullmatch(origin):
                 raise ValueError(f"{origin!r} is not an origin, as in https://example.com or http://localhost:3000")
         return origins
+
+    @field_validator("root_path")
+    @classmethod
+    def _is_prefix(cls, given: str) -> str:
+        root_path = given.rstrip("/")
+        if not _ROOT_PATH.fullmatch(root_path):
+            raise ValueError(f"{given!r} is not a prefix of paths, as in /ml or /models/astec, of A-Z a-z 0-9 . _ ~ -")
+        if any(f"{path}/".startswith(f"{root_path}/") for path in _PATHS if root_path):
+            raise ValueError(
+                f"{given!r} is the beginning of a path of the API itself, such as /v1/model; choose another"
+            )
+        return root_path
 
     @property
     def listens_on_tcp(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from astec.server.api.predict import PredictEndpoint
@@ -21,20 +21,20 @@ class DirectPredict:
     Args:
         predict: The endpoint.
         metrics: Where requests are counted.
-        target: The path of the endpoint.
+        targets: The paths of the endpoint; requests are counted under the first.
     """
 
-    def __init__(self, predict: PredictEndpoint, metrics: Metrics, target: str) -> None:
+    def __init__(self, predict: PredictEndpoint, metrics: Metrics, targets: Sequence[str]) -> None:
         self._predict = predict
         self._metrics = metrics
-        self._route = target
-        self._target = target.encode()
+        self._route = targets[0]
+        self._targets = tuple(target.encode() for target in targets)
         self.answer: Callable[[bytes, str, DirectExchange], Coroutine[Any, None, Reply]] = predict.answer
         self.failure = predict.refuse
 
     def client_of(self, method: bytes, target: bytes, headers: Headers) -> str | None:
         """Return the name of the client of a usual request that may be answered; None: ASGI answers or refuses it."""
-        if target != self._target or method != b"POST":
+        if target not in self._targets or method != b"POST":
             return None
         length = None
         for name, value in headers:
