@@ -17,12 +17,16 @@ DEMO_LOG ?= --queries 30000
 HARDENED := --network host --read-only --tmpfs /tmp:size=64m --cap-drop ALL --user 10001 \
 	--security-opt no-new-privileges --memory 2g --pids-limit 256
 TOOLS := build/tools
+# The pages /docs and /redoc need these packages of npm. Redoc 3 is another program, which FastAPI does not use yet.
+SWAGGER_UI ?= swagger-ui-dist@5.35.0
+REDOC ?= redoc@2.5.4
+VENDOR := server/static/vendor
 PROMETHEUS := build/prometheus/usr/bin
 LOCK = $(TOOLS)/bin/uv pip compile --no-config --quiet --universal --python-version 3.11 --generate-hashes \
 	--excludes locks/excluded.in --custom-compile-command 'make lock' $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo smoke container test test-fast lint docs docs-serve prometheus bench rivals family gpu soak lock audit sbom clean
+.PHONY: help setup demo smoke container test test-fast lint docs docs-serve prometheus bench rivals family gpu soak vendor lock audit sbom clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -112,6 +116,21 @@ gpu: | $(if $(PY),,$(VENV)/.ready) ## check and measure training on a GPU, in ni
 soak: | $(VENV)/.ready ## good and bad load and killed workers, every answer checked (SOAK_SECONDS=600, ARTIFACT=, SOAK=)
 	test -f $(ARTIFACT)/manifest.json || $(MAKE) artifacts/demo/manifest.json
 	$(BIN)/python -m astec.loadtest.soak $(ARTIFACT) --seconds $(SOAK_SECONDS) $(SOAK)
+
+# npm checks the packages against the hashes of its registry; SHA256SUMS is what the tests check the files against.
+vendor: ## get Swagger UI and Redoc from npm, for /docs and /redoc (SWAGGER_UI=, REDOC=); needs npm and the network
+	rm -rf build/vendor && mkdir -p build/vendor/swagger-ui build/vendor/redoc
+	npm pack --silent --pack-destination build/vendor $(SWAGGER_UI) $(REDOC)
+	tar -xzf build/vendor/swagger-ui-dist-*.tgz -C build/vendor/swagger-ui --strip-components 1
+	tar -xzf build/vendor/redoc-*.tgz -C build/vendor/redoc --strip-components 1
+	cp build/vendor/swagger-ui/swagger-ui-bundle.js build/vendor/swagger-ui/swagger-ui.css $(VENDOR)
+	cp build/vendor/swagger-ui/swagger-ui-bundle.js.LICENSE.txt build/vendor/redoc/bundles/redoc.standalone.js.LICENSE.txt $(VENDOR)
+	cp build/vendor/swagger-ui/LICENSE $(VENDOR)/swagger-ui.LICENSE.txt
+	cp build/vendor/swagger-ui/NOTICE $(VENDOR)/swagger-ui.NOTICE.txt
+	cp build/vendor/redoc/bundles/redoc.standalone.js $(VENDOR)
+	cp build/vendor/redoc/LICENSE $(VENDOR)/redoc.LICENSE.txt
+	for package in $(SWAGGER_UI) $(REDOC); do echo "$$package $$(npm view $$package dist.integrity)"; done > $(VENDOR)/PACKAGES
+	cd $(VENDOR) && sha256sum *.js *.css *.txt > SHA256SUMS
 
 $(TOOLS)/.ready: locks/tools.txt
 	$(PYTHON) -m venv $(TOOLS)

@@ -23,6 +23,7 @@ from astec.server.system.library_threads import forbid_library_threads
 if TYPE_CHECKING:
     from astec.server.engine.labels.block_list import BlockList
     from astec.server.engine.model_releases import ModelReleases
+    from astec.server.http.serve import Listeners
 
 Given = str | int | float | bool | Path | list[str] | None
 
@@ -44,7 +45,13 @@ def serve(**given: Given) -> None:
         from astec.server.metrics.logs import log_config
 
         logging.config.dictConfig(log_config(settings))
-        exit_code = _serve(settings, _open(settings))
+        models = _open(settings)
+        settings, listeners = _listen(settings)
+        try:
+            exit_code = _serve(settings, models, listeners)
+        finally:
+            if listeners.unix is not None:  # Also if the server does not start.
+                listeners.unix.remove_file()
     except UsageError as error:
         typer.echo(f"astec-serve: {error}", err=True)
         raise typer.Exit(2) from None
@@ -66,19 +73,40 @@ def _open(settings: Settings) -> ModelReleases:
         raise UsageError(str(error)) from error
 
 
-def _serve(settings: Settings, models: ModelReleases) -> int:
+def _listen(settings: Settings) -> tuple[Settings, Listeners]:
+    """Bind all sockets; return the settings, with the port for operators that the system picked, and the sockets.
+
+    Raises:
+        UsageError: The server cannot listen on one of the addresses.
+    """
+    from astec.server.http.listeners import ListenError, open_listeners
+    from astec.server.http.serve import Listeners
+    from astec.server.http.unix_listener import UnixListener
+
+    try:
+        own = open_listeners(settings.host, settings.port, settings.workers) if settings.listens_on_tcp else []
+        admin = [] if settings.admin_port is None else open_listeners(settings.host, settings.admin_port, 1)
+        unix = None if settings.uds is None else UnixListener(settings.uds, int(settings.uds_mode, base=8))
+    except ListenError as error:
+        raise UsageError(str(error)) from error
+    if admin:  # With port 0 the system has picked one.
+        settings = settings.model_copy(update={"admin_port": admin[0].getsockname()[1]})
+    return settings, Listeners(settings.workers, own, admin, unix)
+
+
+def _serve(settings: Settings, models: ModelReleases, listeners: Listeners) -> int:
     """Serve until interrupted; return the exit code.
 
     Raises:
-        UsageError: A file of API keys or blocked labels is invalid, or the server cannot log answers or listen.
+        UsageError: A file of API keys or blocked labels is invalid, or the server cannot log answers.
     """
     from astec.server.access.access_control import open_access_control
     from astec.server.access.api_keys import ApiKeysError
     from astec.server.answer_log.log_config import AnswerLogError, read_log_config
     from astec.server.answer_log.opening import open_answer_log
     from astec.server.app import AstecApi, create_app
-    from astec.server.http.listeners import ListenError, open_listeners, url_of
-    from astec.server.http.serve import Listeners, ServerTimeouts, serve_http
+    from astec.server.http.listeners import url_of
+    from astec.server.http.serve import ServerTimeouts, serve_http
     from astec.server.metrics.board import MetricsBoard
     from astec.server.workers.supervisor import EXIT_STARTUP_FAILED, SupervisorCallbacks
     from astec.server.workers.worker_slots import max_workers
@@ -86,16 +114,12 @@ def _serve(settings: Settings, models: ModelReleases) -> int:
     try:
         access_control = open_access_control(settings)
         logged = read_log_config(settings)
-        listeners = open_listeners(settings.host, settings.port, settings.workers)
-        admin = [] if settings.admin_port is None else open_listeners(settings.host, settings.admin_port, 1)
-    except (AnswerLogError, ApiKeysError, ListenError) as error:
+    except (AnswerLogError, ApiKeysError) as error:
         raise UsageError(str(error)) from error
     block_list = _open_block_list(settings, models)
-    if admin:  # With port 0 the system has picked one.
-        settings = settings.model_copy(update={"admin_port": admin[0].getsockname()[1]})
-    url = url_of(listeners[0])
     if not _predicts(models):
         return EXIT_STARTUP_FAILED
+    urls = [url_of(listener) for listener in listeners.per_worker[:1]]
     board = MetricsBoard(max_workers(settings.workers))
     reload = partial(os.kill, os.getpid(), signal.SIGHUP)
 
@@ -109,9 +133,9 @@ def _serve(settings: Settings, models: ModelReleases) -> int:
 
     return serve_http(
         make_app,
-        Listeners(listeners, shared=admin),
+        listeners,
         callbacks=SupervisorCallbacks(
-            on_ready=lambda: _announce(url, settings),
+            on_ready=partial(_announce, settings, urls),
             on_worker_end=board.retire,
             on_rollout=board.count_rollout,
             on_tick=partial(_watch, block_list, models),
@@ -122,6 +146,7 @@ def _serve(settings: Settings, models: ModelReleases) -> int:
             drain_s=settings.drain_timeout_s,
             shutdown_s=settings.shutdown_timeout_s,
             client_s=settings.client_timeout_s,
+            keep_alive_s=settings.keep_alive_s,
         ),
         access_log=settings.access_log,
     )
@@ -164,11 +189,13 @@ def _watch(block_list: BlockList | None, models: ModelReleases) -> None:
         block_list.refresh()
 
 
-def _announce(url: str, settings: Settings) -> None:
+def _announce(settings: Settings, urls: list[str]) -> None:
     workers = f"{settings.workers} {'worker' if settings.workers == 1 else 'workers'}"
+    socket_file = [] if settings.uds is None else [f"the Unix domain socket {settings.uds}"]
+    hint = f" (try it there, API documentation at {urls[0]}/docs)" if urls else ""
     typer.echo(
-        f"Serving on {url} with {workers}, inference threads each: {settings.threads_per_worker} "
-        f"(try it there, API documentation at {url}/docs)"
+        f"Serving on {' and '.join([*urls, *socket_file])} with {workers}, "
+        f"inference threads each: {settings.threads_per_worker}{hint}"
     )
     if settings.admin_port is not None:
         typer.echo(f"Metrics on port {settings.admin_port} alone")
@@ -193,8 +220,8 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     if name == "artifact":
         info: Any = typer.Argument(help=field.description, metavar="ARTIFACT", show_default=False)
     else:
-        # The description says what a default is that depends on the machine.
-        fixed = field.default is not None and field.default_factory is None
+        # The description says what a default is that depends on the machine, or is nothing.
+        fixed = field.default not in (None, "") and field.default_factory is None
         info = typer.Option(help=f"{field.description}{f' [default: {field.default}]' * fixed}", show_default=False)
     annotation = Annotated[field.annotation | None, info]  # type: ignore[name-defined]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)

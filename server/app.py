@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from astec.export.artifact.store import Artifact
 from astec.server.access.access_control import AccessControl
 from astec.server.answer_log.answer_log import AnswerLog
+from astec.server.api import pages
 from astec.server.api.admission import AdmissionControl
 from astec.server.api.direct_predict import DirectPredict
 from astec.server.api.open_inference import endpoints as open_inference
@@ -54,6 +55,8 @@ class AstecApi(FastAPI):
             lifespan=_lifespan,
             redirect_slashes=False,  # A redirect would lead to the host in the client's Host header.
             generate_unique_id_function=lambda route: route.name,
+            docs_url=None,  # FastAPI's pages load their scripts from the internet.
+            redoc_url=None,
         )
         self.state.service = service
         self.state.metrics = metrics
@@ -63,10 +66,14 @@ class AstecApi(FastAPI):
         self.state.answer_log = answer_log
         self._makes_ids = answer_log is not None
         self._predict = PredictEndpoint(service, settings, metrics, access_control, answer_log)
+        # A prefix that a proxy has in front of all paths, and that it may strip or not.
+        self._root_path = settings.root_path
+        paths = (PREDICT_PATH, f"{self._root_path}{PREDICT_PATH}") if self._root_path else (PREDICT_PATH,)
         # With CORS, responses need the headers of a middleware, so that predictions cannot bypass FastAPI.
-        self.direct_path = None if settings.cors_origin else PREDICT_PATH
+        self.direct_paths = () if settings.cors_origin else paths
         self._metrics = metrics
         self.include_router(router)
+        self.include_router(pages.router)
         self.router.routes.append(predict_route(self._predict))
         self.router.routes.append(stream_route(PredictStreamEndpoint(self._predict, service, settings)))
         protocol = open_inference.OpenInferenceEndpoints(service, self._predict, settings, access_control, API_VERSION)
@@ -97,7 +104,9 @@ class AstecApi(FastAPI):
             send = identify(scope, send, always=self._makes_ids)
             if scope["method"] == "HEAD":
                 scope = {**scope, "method": "GET"}
-        if scope["type"] != "http" or scope["path"] != self.direct_path or scope["method"] != "POST":
+        if scope["type"] != "http" or scope["path"] not in self.direct_paths or scope["method"] != "POST":
+            if self._root_path and scope["type"] == "http":
+                scope = _below(self._root_path, scope)
             await super().__call__(scope, receive, send)
             return
         started_s = time.perf_counter()
@@ -109,9 +118,9 @@ class AstecApi(FastAPI):
 
     def direct_endpoint(self) -> DirectPredict | None:
         """Return what answers predictions in place of this application; None: with CORS nothing does."""
-        if self.direct_path is None:
+        if not self.direct_paths:
             return None
-        return DirectPredict(self._predict, self._metrics, self.direct_path, self._makes_ids)
+        return DirectPredict(self._predict, self._metrics, self.direct_paths, self._makes_ids)
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI schema, with the schemas of requests that FastAPI does not parse.
@@ -132,6 +141,16 @@ class AstecApi(FastAPI):
                     if MEDIA_TYPE in content:
                         content.pop("application/json", None)
         return schema
+
+
+def _below(root_path: str, scope: Scope) -> Scope:
+    """Return the scope of a request as ASGI wants it below a root path, whether the proxy strips that or not."""
+    path = scope["path"]
+    if path == root_path:
+        path = f"{root_path}/"  # the playground
+    elif not path.startswith(f"{root_path}/"):
+        path = f"{root_path}{path}"
+    return {**scope, "root_path": root_path, "path": path}
 
 
 def create_app(
@@ -174,7 +193,7 @@ async def _lifespan(app: AstecApi) -> AsyncIterator[dict[str, AdmissionControl |
     watch = None if access_control is None else asyncio.create_task(access_control.watch())
     try:
         yield {
-            ADMISSION_POLICY: AdmissionControl(service, app.state.metrics, app.direct_path),
+            ADMISSION_POLICY: AdmissionControl(service, app.state.metrics, app.direct_paths),
             DIRECT_ENDPOINT: app.direct_endpoint(),
         }
     finally:

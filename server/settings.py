@@ -20,6 +20,14 @@ LoggedQueries = Literal["full", "hashed", "none"]
 LogFormat = Literal["jsonl", "parquet"]
 # An origin as a browser sends it: scheme, host, a port unless it is the default one, and no path.
 _ORIGIN = re.compile(r"https?://[a-z0-9.\[\]:-]+")
+# Segments that begin with no dot, because browsers remove "." and "..".
+_ROOT_PATH = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
+# A path that does not begin with the root path is taken for one from which a proxy has stripped it. So no path of the
+# API may begin with the root path.
+_PATHS = (
+    "/predict/stream", "/v1/model/reload", "/v2/health/live", "/v2/health/ready", "/v2/models", "/static", "/docs",
+    "/redoc", "/openapi.json", "/healthz", "/readyz", "/metrics",
+)  # fmt: skip
 
 
 def _default_workers() -> int:
@@ -38,6 +46,17 @@ class Settings(BaseSettings):
         description="Address to listen on; 0.0.0.0 opens the server to the network.",
     )
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 lets the system pick a free one.")
+    uds: Path | None = Field(
+        default=None,
+        description="Path of a Unix domain socket to listen on, for a proxy on this machine or in this pod. The server "
+        "then listens on TCP too only if --port or --host is given. Default: no such socket.",
+    )
+    uds_mode: str = Field(
+        default="660",
+        pattern="^0?[0-7]{3}$",
+        description="Permissions of the Unix domain socket, in octal digits; to connect, a process needs permission to "
+        "write. With 660 these are the processes of its owner and group, with 666 all.",
+    )
     admin_port: int | None = Field(
         default=None,
         ge=0,
@@ -81,6 +100,11 @@ class Settings(BaseSettings):
         description="Origin, such as https://example.com, whose web pages may send queries from a browser; repeat it, "
         "or separate several by commas, for more. Requests then go through the web framework, which takes longer. "
         "Default: none.",
+    )
+    root_path: str = Field(
+        default="",
+        description="Prefix, such as /ml, under which a proxy shows the server; the proxy may strip it from the paths "
+        "or not. The documentation and the schema then have the right addresses. Default: none.",
     )
     workers: int = Field(
         default_factory=_default_workers,
@@ -149,6 +173,15 @@ class Settings(BaseSettings):
         description="Seconds that a client gets to send a request, or to take its answer, before its "
         "connection is closed. Longer suits slow networks; shorter frees what stalled clients hold.",
     )
+    keep_alive_s: int = Field(
+        default=75,
+        ge=1,
+        le=86_400,
+        description="Seconds for which a connection without a request stays open. It must be longer than the time for "
+        "which a proxy or load balancer in front keeps an idle connection (nginx and AWS 60, Google Cloud 600): else "
+        "the server closes a connection just when the proxy sends a request on it, which is lost as a 502. A larger "
+        "value holds more connections of clients that have gone.",
+    )
     max_query_chars: int = Field(
         default=4096, ge=1, description="Longest text query in characters; beyond it 422. Bounds the time of a query."
     )
@@ -174,8 +207,8 @@ class Settings(BaseSettings):
         default=5,
         ge=0,
         description="Seconds, of the shutdown timeout, for which a stopping worker answers on open connections, asking "
-        "their clients to close them. Idle connections are closed after 5 s anyway: a smaller value may cut off a "
-        "client that is about to send, a larger one only waits for clients that never send.",
+        "their clients to close them; then it closes those that are idle, however long --keep-alive-s is. A smaller "
+        "value may cut off a client that is about to send, a larger one waits for clients that never send.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe level to log."
@@ -244,6 +277,23 @@ class Settings(BaseSettings):
             if not _ORIGIN.fullmatch(origin):
                 raise ValueError(f"{origin!r} is not an origin, as in https://example.com or http://localhost:3000")
         return origins
+
+    @field_validator("root_path")
+    @classmethod
+    def _is_prefix(cls, given: str) -> str:
+        root_path = given.rstrip("/")
+        if not _ROOT_PATH.fullmatch(root_path):
+            raise ValueError(f"{given!r} is not a prefix of paths, as in /ml or /models/astec, of A-Z a-z 0-9 . _ ~ -")
+        if any(f"{path}/".startswith(f"{root_path}/") for path in _PATHS if root_path):
+            raise ValueError(
+                f"{given!r} is the beginning of a path of the API itself, such as /v1/model; choose another"
+            )
+        return root_path
+
+    @property
+    def listens_on_tcp(self) -> bool:
+        """Whether the server listens on host and port: unless there is a Unix domain socket and neither is given."""
+        return self.uds is None or not {"host", "port"}.isdisjoint(self.model_fields_set)
 
     @property
     def threads_per_worker(self) -> int:

@@ -41,7 +41,7 @@ def serve_endpoint(
     listeners = open_listeners("127.0.0.1", port, workers)
     return serve_http(
         lambda slot: _application(open_model(), headers or {}),
-        Listeners(listeners),
+        Listeners(workers, listeners),
         callbacks=SupervisorCallbacks(on_ready=lambda: print(f"Serving on {url_of(listeners[0])}", flush=True)),
     )
 

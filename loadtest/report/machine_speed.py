@@ -15,6 +15,8 @@ from llvmlite.binding import get_host_cpu_features
 from numba import njit
 from numpy.typing import NDArray
 
+import astec.export  # noqa: F401  (finds a folder for compiled kernels, before any is made here)
+
 _ARRAY_BYTES: Final = 256 << 20
 """More than the caches of most processors, so that nearly every step waits for the memory."""
 _LINE_BYTES: Final = 64

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from starlette.responses import Response
 
@@ -26,21 +27,21 @@ class AdmissionControl:
     Args:
         service: The service whose queue limits the requests.
         metrics: Where refusals are counted.
-        target: The path whose requests are limited; None: none are.
+        targets: The paths whose requests are limited, and counted under the first; none, if no requests are limited.
     """
 
-    def __init__(self, service: Service, metrics: Metrics, target: str | None) -> None:
+    def __init__(self, service: Service, metrics: Metrics, targets: Sequence[str]) -> None:
         self._service = service
         self._metrics = metrics
-        self._target = None if target is None else target.encode()
-        self._route = target or OTHER
+        self._targets = tuple(target.encode() for target in targets)
+        self._route = targets[0] if targets else OTHER
         self._coming = 0
         self._cooldown = Cooldown(_REFUSALS_PER_S, _MAX_WAIT_S)
         self._queue_full = to_response(QueueFullError("All places in the queue are taken."))
 
     def refusal(self, method: bytes, target: bytes) -> Response | None:
         """Return the response to a request that the queue has no room for, whatever its body; None: it is admitted."""
-        if target != self._target or method != b"POST":
+        if target not in self._targets or method != b"POST":
             return None
         if self._service.has_room(self._coming + 1):
             return None
@@ -50,7 +51,7 @@ class AdmissionControl:
 
     def expect(self, method: bytes, target: bytes) -> None:
         """Count an admitted request that the application will queue in the next turn of the event loop."""
-        if target != self._target or method != b"POST":
+        if target not in self._targets or method != b"POST":
             return
         if self._coming == 0:
             # Runs after the last head of this turn was read, and before their requests go on.

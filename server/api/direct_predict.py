@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from astec.server.api.predict import PredictEndpoint
@@ -23,22 +23,22 @@ class DirectPredict:
     Args:
         predict: The endpoint.
         metrics: Where requests are counted.
-        target: The path of the endpoint.
+        targets: The paths of the endpoint; requests are counted under the first.
         makes_ids: Whether a request whose client sent no id gets one.
     """
 
-    def __init__(self, predict: PredictEndpoint, metrics: Metrics, target: str, makes_ids: bool) -> None:
+    def __init__(self, predict: PredictEndpoint, metrics: Metrics, targets: Sequence[str], makes_ids: bool) -> None:
         self._predict = predict
         self._metrics = metrics
-        self._route = target
-        self._target = target.encode()
+        self._route = targets[0]
+        self._targets = tuple(target.encode() for target in targets)
         self._makes_ids = makes_ids
         self.answer: Callable[[bytes, Sender, DirectExchange], Coroutine[Any, None, Reply]] = predict.answer
         self.failure = predict.refuse
 
     def sender_of(self, method: bytes, target: bytes, headers: Headers) -> Sender | None:
         """Return the sender of a usual request that may be answered; None: ASGI answers or refuses it."""
-        if target != self._target or method != b"POST":
+        if target not in self._targets or method != b"POST":
             return None
         length, request_id = None, b""
         for name, value in headers:

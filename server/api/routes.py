@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from importlib.resources import files
 from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
@@ -29,10 +27,6 @@ STREAM_PATH = "/predict/stream"
 MODEL_PATH = "/v1/model"
 RELOAD_PATH = "/v1/model/reload"
 GUARDED_PATHS = (PREDICT_PATH, STREAM_PATH, MODEL_PATH, RELOAD_PATH)
-PLAYGROUND = files("astec.server").joinpath("static", "index.html").read_bytes()
-PLAYGROUND_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:"
-)
 
 
 class DirectRoute(APIRoute):
@@ -177,12 +171,6 @@ def require_admin_port(request: Request) -> None:
     admin_port: int | None = request.app.state.admin_port
     if admin_port is not None and (request.scope["server"] or ("", None))[1] != admin_port:
         raise HTTPException(404)
-
-
-@router.get("/", include_in_schema=False)
-async def playground(request: Request) -> Response:
-    """Answer with the playground, a page to try queries on."""
-    return HTMLResponse(PLAYGROUND, headers={"Content-Security-Policy": PLAYGROUND_POLICY})
 
 
 def _json(content: object, status: int = 200) -> Response:

@@ -6,7 +6,7 @@ import asyncio
 import select
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from astec.server.http.acceptor import ConnectionAcceptor
 from astec.server.http.uvicorn_adapter import CONNECTION_CLOSE, Config, UvicornServer
@@ -25,14 +25,23 @@ class DrainingServer(UvicornServer):
 
     Args:
         config: uvicorn's configuration; its `timeout_graceful_shutdown` begins after the drain.
-        listener: The socket that the server will be run on.
+        listeners: The sockets that the server will be run on.
+        shared: Those of them that other processes accept connections of, too.
         drain_s: Seconds after which idle connections are closed, if their clients do not close them before.
         on_drain: Called when the drain begins.
     """
 
-    def __init__(self, config: Config, listener: socket.socket, drain_s: float, on_drain: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        listeners: Sequence[socket.socket],
+        shared: Sequence[socket.socket],
+        drain_s: float,
+        on_drain: Callable[[], None],
+    ) -> None:
         super().__init__(config)
-        self._listener = listener
+        self._listeners = listeners
+        self._shared = shared
         self._drain_s = drain_s
         self._on_drain = on_drain
 
@@ -40,7 +49,12 @@ class DrainingServer(UvicornServer):
         """Start the application, then accept connections."""
         await super().startup(sockets=[])
         self.set_listening_servers(
-            [ConnectionAcceptor(listener, self.new_connection, self.config.backlog) for listener in sockets or []]
+            [
+                ConnectionAcceptor(
+                    listener, self.new_connection, self.config.backlog, is_shared=listener in self._shared
+                )
+                for listener in sockets or []
+            ]
         )
 
     async def main_loop(self) -> None:
@@ -58,9 +72,10 @@ class DrainingServer(UvicornServer):
                 return
 
     async def _accept_pending(self) -> None:
-        """Wait until all pending connections are accepted; closing the last copy of the socket would reset them."""
+        """Wait until all pending connections are accepted; closing the last copy of a socket would reset them."""
         pending = select.poll()
-        pending.register(self._listener, select.POLLIN)
+        for listener in self._listeners:
+            pending.register(listener, select.POLLIN)
         end_s = time.monotonic() + _MAX_ACCEPT_S
         while pending.poll(0) and time.monotonic() < end_s:
             await asyncio.sleep(_ACCEPT_TICK_S)

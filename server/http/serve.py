@@ -14,6 +14,7 @@ from astec.server.http.draining_server import DrainingServer
 from astec.server.http.listeners import block_new_connections
 from astec.server.http.protocol import BoundedHttp
 from astec.server.http.slow_clients import SlowClients
+from astec.server.http.unix_listener import UnixListener
 from astec.server.http.uvicorn_adapter import Config
 from astec.server.workers.rollout import Releases, SameRelease
 from astec.server.workers.supervisor import Supervisor, SupervisorCallbacks, WorkerTimeouts
@@ -32,28 +33,39 @@ class Listeners:
     """The bound sockets that a server listens on.
 
     Attributes:
-        per_worker: One socket for each worker.
-        shared: Sockets on which all workers listen too; the first worker that wakes accepts a connection.
+        num_workers: Number of workers.
+        per_worker: One socket for each worker, or none at all.
+        shared_tcp: Sockets on which all workers listen; the first worker that wakes accepts a connection.
+        unix: A Unix domain socket on which all workers listen, too.
     """
 
-    per_worker: Sequence[socket.socket]
-    shared: Sequence[socket.socket] = ()
+    num_workers: int
+    per_worker: Sequence[socket.socket] = ()
+    shared_tcp: Sequence[socket.socket] = ()
+    unix: UnixListener | None = None
 
-    def keep_for_worker(self, worker_id: int) -> socket.socket:
-        """Return the worker's own socket, and close this process's copies of the other workers' sockets.
+    @property
+    def shared(self) -> list[socket.socket]:
+        """All sockets on which all workers listen."""
+        return [*self.shared_tcp, *([] if self.unix is None else [self.unix.socket])]
 
-        A worker and the one that replaces it have the same socket. As long as any process has a socket open, the kernel
-        puts connections into its queue; this process would not accept them.
+    def keep_for_worker(self, worker_id: int) -> list[socket.socket]:
+        """Return the worker's sockets, and close this process's copies of those that only other workers listen on.
+
+        A worker and the one that replaces it have the same sockets. As long as any process has a socket open, the
+        kernel puts connections into its queue; this process would not accept them.
         """
-        own = self.per_worker[worker_id % len(self.per_worker)]
+        own = self.per_worker[worker_id % self.num_workers :][:1]
         for listener in self.per_worker:
-            if listener is not own:
+            if listener not in own:
                 listener.close()
-        return own
+        return [*own, *self.shared]
 
     def block_and_close(self) -> None:
         """Close this process's copies of all sockets; workers can still accept the pending connections."""
-        for listener in self.per_worker:
+        if self.unix is not None:
+            self.unix.remove_file()
+        for listener in (*self.per_worker, *self.shared_tcp):
             block_new_connections(listener)
         for listener in (*self.per_worker, *self.shared):
             listener.close()
@@ -67,11 +79,13 @@ class ServerTimeouts:
         drain_s: Time for which a worker that stops keeps answering on open connections.
         shutdown_s: Time that open requests get when a worker stops, `drain_s` included.
         client_s: Time that a client gets to send a request, or to take its response.
+        keep_alive_s: Time for which a connection stays open between two requests.
     """
 
     drain_s: int = 0
     shutdown_s: int = 10
     client_s: int = 10
+    keep_alive_s: int = 75
 
 
 _DEFAULT_TIMEOUTS = ServerTimeouts()
@@ -87,7 +101,7 @@ def serve_http(
     timeouts: ServerTimeouts = _DEFAULT_TIMEOUTS,
     access_log: bool = False,
 ) -> int:
-    """Serve until SIGTERM or SIGINT, with a forked worker for each listener; SIGHUP replaces the workers one by one.
+    """Serve until SIGTERM or SIGINT, with forked workers; SIGHUP replaces the workers one by one.
 
     Args:
         make_app: Makes the application of a worker, in its process, given the worker's id (see `WorkerSlots`).
@@ -103,10 +117,11 @@ def serve_http(
     """
 
     def work(worker_id: int, heartbeat: Heartbeat) -> None:
-        listener = listeners.keep_for_worker(worker_id)
+        sockets = listeners.keep_for_worker(worker_id)
         app = make_app(worker_id)
-        config = _config(app, access_log, timeouts.shutdown_s - timeouts.drain_s)
-        server = DrainingServer(config, listener, timeouts.drain_s, lambda: on_drain(app))
+        config = _config(app, access_log, timeouts)
+        shared = listeners.shared if listeners.num_workers > 1 else []
+        server = DrainingServer(config, sockets, shared, timeouts.drain_s, lambda: on_drain(app))
         slow_clients = SlowClients(timeouts.client_s // _HEARTBEAT_S)
 
         async def every_second() -> None:
@@ -115,7 +130,7 @@ def serve_http(
                 server.should_exit = True
 
         config.callback_notify = every_second
-        server.run(sockets=[listener, *listeners.shared])
+        server.run(sockets=sockets)
 
     def stop() -> None:
         listeners.block_and_close()
@@ -124,14 +139,14 @@ def serve_http(
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # Until the supervisor handles it.
     return Supervisor(
         work,
-        len(listeners.per_worker),
+        listeners.num_workers,
         releases=releases or SameRelease(),
         callbacks=replace(callbacks, on_stop=stop),
         timeouts=WorkerTimeouts(stop_s=timeouts.shutdown_s + _STOP_MARGIN_S),
     ).run()
 
 
-def _config(app: ASGIApp, access_log: bool, cut_off_s: int) -> Config:
+def _config(app: ASGIApp, access_log: bool, timeouts: ServerTimeouts) -> Config:
     return Config(
         app,
         lifespan="on",
@@ -140,7 +155,8 @@ def _config(app: ASGIApp, access_log: bool, cut_off_s: int) -> Config:
         ws="none",
         log_config=None,
         access_log=access_log,
-        timeout_graceful_shutdown=max(_MIN_CUT_OFF_S, cut_off_s),
+        timeout_graceful_shutdown=max(_MIN_CUT_OFF_S, timeouts.shutdown_s - timeouts.drain_s),
+        timeout_keep_alive=timeouts.keep_alive_s,
         server_header=False,
         timeout_notify=_HEARTBEAT_S,
     )

@@ -46,7 +46,7 @@ def test_the_page_of_settings_has_every_flag_of_the_server_with_its_default() ->
         if flag not in WORKED_OUT:
             default = field.get_default(call_default_factory=True)
             shown = str(default).lower() if isinstance(default, bool) else str(default)
-            assert rows[flag][2] == ("none" if default in (None, []) else shown)
+            assert rows[flag][2] == ("none" if default in (None, [], "") else shown)
 
 
 def test_settings_of_the_trainer_that_pages_name_are_there() -> None:

@@ -42,6 +42,8 @@ NOT_RUN = {
     "$OPERATORS_KEY": "the server has no operator; tests/server/access/test_guarded_server.py sends this request",
     "kill -HUP": "no server to signal; tests/server/workers/test_no_request_lost.py moves links and sends signals",
     "astec-update artifacts/monday": "no such files; tests/export/updating/test_update_command.py runs the command",
+    "--unix-socket": "no server listens there; tests/server/test_unix_socket_server.py sends this request",
+    "upstream astec": "ends TLS, for a host; tests/server/test_behind_nginx.py starts nginx with a prefix and a socket",
     "make test": "makes an environment from the network; `make smoke` asks what `make demo` makes, by tests/smoke.py",
     "make demo\n": "the same",
     "make bench": "takes an hour; tests/loadtest/ has the benchmark's parts",
@@ -231,7 +233,7 @@ def test_a_sample_that_fails_is_noticed(address: str, workplace: Path) -> None:
 
 
 def test_every_sample_is_run_or_read_or_has_a_reason_why_not() -> None:
-    assert {sample.language for sample in ALL} == {"bash", "python", "json"}
+    assert {sample.language for sample in ALL} == {"bash", "python", "json", "nginx"}
     codes = {sample.code for sample in (*RUN, *COMMANDS, *JSON)}
     for sample in ALL:
         assert (sample.code in codes) != (not is_run(sample)), sample

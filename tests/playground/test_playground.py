@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from astec.loadtest.bench.serving import Served, ours_command, served
-from astec.server.api.routes import PLAYGROUND
+from astec.server.api.pages import PLAYGROUND
 
 if TYPE_CHECKING:
     from playwright import sync_api

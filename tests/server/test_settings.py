@@ -53,3 +53,36 @@ def test_a_drain_ends_within_the_shutdown_timeout() -> None:
 def test_an_empty_host_is_not_every_address() -> None:
     with pytest.raises(ValidationError, match="host"):
         Settings(artifact=Path("a"), host="")
+
+
+@pytest.mark.parametrize(("given", "kept"), [("", ""), ("/", ""), ("/ml", "/ml"), ("/a-1/b.c_~/", "/a-1/b.c_~")])
+def test_a_root_path_has_no_slash_at_its_end(given: str, kept: str) -> None:
+    assert Settings(artifact=Path("a"), root_path=given).root_path == kept
+
+
+@pytest.mark.parametrize("given", ["ml", "//ml", "/ml//x", "/../x", "/ml?x", '/"><script>', "http://host/ml", "/größe"])
+def test_what_is_no_prefix_of_paths_is_refused(given: str) -> None:
+    with pytest.raises(ValidationError, match=r"is not a prefix of paths, as in /ml"):
+        Settings(artifact=Path("a"), root_path=given)
+
+
+@pytest.mark.parametrize("given", ["/v1", "/v1/model", "/v2", "/v2/models", "/predict", "/docs", "/static"])
+def test_a_root_path_that_paths_of_the_api_begin_with_is_refused(given: str) -> None:
+    with pytest.raises(ValidationError, match=f"{given}.*is the beginning of a path of the API"):
+        Settings(artifact=Path("a"), root_path=given)
+    assert Settings(artifact=Path("a"), root_path=f"{given}x").root_path == f"{given}x"
+
+
+def test_beside_a_socket_the_server_listens_on_tcp_only_if_it_is_asked_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings(artifact=Path("a")).listens_on_tcp
+    assert not Settings(artifact=Path("a"), uds=Path("s")).listens_on_tcp
+    assert Settings(artifact=Path("a"), uds=Path("s"), port=8000).listens_on_tcp
+    assert Settings(artifact=Path("a"), uds=Path("s"), host="0.0.0.0").listens_on_tcp
+    monkeypatch.setenv("ASTEC_PORT", "8000")
+    assert Settings(artifact=Path("a"), uds=Path("s")).listens_on_tcp
+
+
+@pytest.mark.parametrize("mode", ["", "00660", "rw-", "888", "-66"])
+def test_permissions_are_three_octal_digits(mode: str) -> None:
+    with pytest.raises(ValidationError, match="uds_mode"):
+        Settings(artifact=Path("a"), uds_mode=mode)

@@ -3,7 +3,9 @@
 import asyncio
 import errno
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator
+from functools import partial
 
 import pytest
 
@@ -53,6 +55,39 @@ async def test_all_pending_connections_are_accepted_in_one_turn_of_the_loop(list
         with client:
             client.settimeout(10)
             assert await asyncio.to_thread(client.recv, 16) == b"hello"
+    acceptor.close()
+
+
+async def test_acceptors_that_share_a_socket_take_turns(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("astec.server.http.acceptor._SHARED_PAUSE_S", 3600)
+    listener.listen(CLIENTS)
+    clients = [socket.create_connection(listener.getsockname()) for _ in range(CLIENTS)]
+    accepted: Counter[int] = Counter()
+
+    def counting(number: int) -> Greeter:
+        accepted[number] += 1
+        return Greeter()
+
+    sockets = [listener, listener.dup()]
+    acceptors = [
+        ConnectionAcceptor(each, partial(counting, number), CLIENTS, is_shared=True)
+        for number, each in enumerate(sockets)
+    ]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert accepted == {0: 4, 1: 4}
+    for acceptor in acceptors:
+        acceptor.close()
+    for client in clients:
+        client.close()
+
+
+async def test_an_acceptor_of_a_shared_socket_accepts_the_rest_later(listener: socket.socket) -> None:
+    acceptor = ConnectionAcceptor(listener, Greeter, CLIENTS, is_shared=True)
+    greetings = await asyncio.gather(*[greeting(listener.getsockname()) for _ in range(CLIENTS)])
+    assert greetings == [b"hello"] * CLIENTS
     acceptor.close()
 
 

@@ -47,7 +47,8 @@ def target(
     """A server that answers usual predictions without ASGI, and one that does not, because it has an access log."""
     has_access_log = request.param == "access-log"
     log = tmp_path_factory.mktemp("hostile") / "stderr"
-    flags = ["--port", 0, "--workers", 1, "--client-timeout-s", 1, "--max-body-bytes", MAX_BODY_BYTES]
+    flags = ["--port", 0, "--workers", 1, "--client-timeout-s", 1, "--keep-alive-s", 5]
+    flags += ["--max-body-bytes", MAX_BODY_BYTES]
     arguments = [demo_artifact, *flags, *["--access-log"] * has_access_log, "--log-level", "debug"]
     with log.open("w") as stderr:
         process = subprocess.Popen(
