@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from astec.export.artifact.scoring.calibrator import Calibrator
 from astec.export.artifact.shortlist.allowed import Allowed
+from astec.export.artifact.signals.query_signals import NO_SIGNALS, place_for_signals
 from astec.server.engine.labels.block_list import BlockList
 from astec.server.engine.labels.label_masks import LabelMasks
 from astec.server.engine.predictor import Predictor, Rankings
 from astec.server.engine.rank_request import NO_LABELS, RankedLabels, RankRequest, RankResult
 from astec.server.engine.ranking_json import NO_PROBABILITIES, to_json
+from astec.server.metrics.board import Signals
 
 
 class BatchRanker:
@@ -51,16 +53,23 @@ class BatchRanker:
         queries = [request.query for request in requests]
         # Read once: the list may change while the batch is computed.
         hidden = None if self._block_list is None else self._block_list.hidden
+        # The answers to a filter say more about the filter than about the model.
+        signals_B3 = place_for_signals(len(requests)) if allowed is None else NO_SIGNALS
         if hidden is None:
-            rankings, stages = self._predictor.rank(queries, most, allowed)
+            rankings, stages = self._predictor.rank(queries, most, allowed, signals_B3)
             without_blocked = [False] * len(requests)
         else:
             top_ks = [request.top_k for request in requests]
-            (rankings, without_blocked_B), stages = self._predictor.rank_visible(queries, top_ks, allowed, hidden)
+            (rankings, without_blocked_B), stages = self._predictor.rank_visible(
+                queries, top_ks, allowed, hidden, signals_B3
+            )
             without_blocked = without_blocked_B.tolist()
         arrays = self._to_json(requests, rankings)
+        signals: list[Signals | None] = signals_B3.tolist() or [None] * len(requests)
         return [
-            RankResult(arrays[row], self._ranked_labels(request, rankings, row), stages, without_blocked[row])
+            RankResult(
+                arrays[row], self._ranked_labels(request, rankings, row), stages, without_blocked[row], signals[row]
+            )
             for row, request in enumerate(requests)
         ]
 

@@ -94,7 +94,7 @@ class Service:
         ranker = BatchRanker(self._predictor, self.calibrator, self._block_list)
         self._queues = RankingQueues(self._settings, self._metrics, ranker, self.threads, self.artifact.label_metadata)
         self._collector.start()
-        self._metrics.serving(self.model_name["name"], self.model_name["version"])
+        self._metrics.serving(self.model_name["name"], self.model_name["version"], self.artifact.signals)
         self.state = "ready"
         logger.info("serving model %(name)s, version %(version)s", self.model_name)
 
@@ -136,6 +136,7 @@ class Service:
             self._metrics.queries_shed(SHED_REASONS[type(error)], len(requests))
             raise
         self._metrics.queries_ranked(len(requests), sum([result.is_empty() for result in answers.results]))
+        self._metrics.signals_measured([result.signals for result in answers.results])
         if self._block_list is not None:
             self._metrics.labels_taken_out(sum([result.without_blocked for result in answers.results]))
         return answers
