@@ -14,7 +14,7 @@ from astec.export.artifact.text.featurizer import TextFeaturizer
 from astec.export.model.checkpoint import Checkpoint
 from astec.export.search.judge import Ranking
 
-MIN_TEXTS = 100
+MIN_TEXTS = 150
 """The fewest held-out texts for a histogram; the index of one of fewer texts would be mostly chance."""
 
 

@@ -6,6 +6,7 @@ all rows, as `exposition` does to answer `/metrics`.
 
 from __future__ import annotations
 
+import math
 import os
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -32,10 +33,8 @@ STAGES = ("featurize", "encode", "shortlist", "score")
 Signals = Sequence[float]
 """The signals of one query, in the order of `SIGNALS`; NaN for one that it has not."""
 
-MEASURED_EVERY = 3
-"""The signals of one query in so many are recorded: to record those of all would take 1% of a request."""
 WINDOW_QUERIES = 1_000
-"""The most queries in the window of a worker, in which each counts for less the older it is."""
+"""The most measured queries in the window of a worker, in which each counts for less the older it is."""
 _AGED_EVERY = 25
 _AGED_SHARE = 1 - _AGED_EVERY / WINDOW_QUERIES
 
@@ -227,7 +226,6 @@ class Metrics:
         self.model: tuple[str, str] | None = None
         self.held_out: Histograms = {}
         self._row = row
-        self._unmeasured = 0
         self._until_aged = _AGED_EVERY
 
     def serving(self, name: str, version: str, held_out: Histograms | None = None) -> None:
@@ -259,21 +257,16 @@ class Metrics:
         self._row[LAYOUT.queries] += total
         self._row[LAYOUT.empty] += empty
 
-    def signals_measured(self, measured: Sequence[Signals | None]) -> None:
-        """Record the signals of one query in `MEASURED_EVERY`; None for a query whose signals were not measured."""
-        for signals in measured:
-            self._unmeasured += 1
-            if self._unmeasured < MEASURED_EVERY or signals is None:
-                continue
-            self._unmeasured = 0
-            for cells, value in zip(LAYOUT.signals.values(), signals, strict=True):
-                if value == value:  # NaN is not
-                    cells.observe(self._row, value)
-            self._until_aged -= 1
-            if not self._until_aged:
-                self._until_aged = _AGED_EVERY
-                for cells in LAYOUT.signals.values():
-                    cells.age(self._row)
+    def query_measured(self, signals: Signals) -> None:
+        """Record the signals of one query."""
+        for cells, value in zip(LAYOUT.signals.values(), signals, strict=True):
+            if not math.isnan(value):
+                cells.observe(self._row, value)
+        self._until_aged -= 1
+        if not self._until_aged:
+            self._until_aged = _AGED_EVERY
+            for cells in LAYOUT.signals.values():
+                cells.age(self._row)
 
     def queries_shed(self, reason: ShedReason, total: int) -> None:
         """Count queries that were rejected or given up, by reason."""

@@ -24,7 +24,7 @@ from astec.server.system.process_memory import process_memory
 _SIGNAL_FAMILIES: dict[SignalName, tuple[str, str]] = {
     "unknown_words": ("astec_query_unknown_words_ratio", "Share of a query's words that the model does not know."),
     "top_score": ("astec_answer_top_score", "Score of the best label of a query; 0 without a label."),
-    "entropy": ("astec_answer_entropy_bits", "Entropy of the scores of the best five labels of a query."),
+    "entropy": ("astec_answer_entropy", "Entropy of the scores of the best five labels of a query, in bits."),
 }
 
 # The library's `_created` series would double the number of series, to say when each of them began.

@@ -48,8 +48,8 @@ _WORDS_ALONE = (1, 0, 0, 0)
 
 
 def place_for_signals(num_queries: int) -> NDArray[np.float64]:
-    """Return an array for the signals of B queries, float64 [B, 3], NaN where none is measured."""
-    return np.full((num_queries, len(SIGNALS)), np.nan)
+    """Return an array to write the signals of B queries into, float64 [B, 3]."""
+    return np.empty((num_queries, len(SIGNALS)))
 
 
 def measure(
@@ -59,7 +59,7 @@ def measure(
     scores_BK: NDArray[np.float32],
     signals_B3: NDArray[np.float64],
 ) -> None:
-    """Write the signals of B ranked queries into `signals_B3`.
+    """Write the signals of B ranked queries into `signals_B3`, NaN for those that a query has not.
 
     Args:
         featurizer: of the model.
@@ -73,11 +73,13 @@ def measure(
         texts = [query if isinstance(query, str) else "" for query in queries]
         table_S, *_ = featurizer.arguments()
         measure_words(featurizer.encode(texts), table_S, signals_B3)
+    else:
+        signals_B3[:, _UNKNOWN_WORDS] = np.nan
 
 
 @njit(cache=True, nogil=True)
 def measure_words(codes: Codes, table_S: NDArray[np.uint64], signals_B3: NDArray[np.float64]) -> None:
-    """Write the share of unknown words of B texts, given their code points; a text without words is passed over."""
+    """Write the share of unknown words of B texts, given their code points; NaN for a text without words."""
     hashes = np.empty(max_tokens(longest_text(codes), _WORDS_ALONE), np.uint64)
     position = 0
     for row in range(len(signals_B3)):
@@ -86,8 +88,7 @@ def measure_words(codes: Codes, table_S: NDArray[np.uint64], signals_B3: NDArray
         for word in range(num_words):
             if find(hashes[word], table_S) < 0:
                 unknown += 1
-        if num_words:
-            signals_B3[row, _UNKNOWN_WORDS] = unknown / num_words
+        signals_B3[row, _UNKNOWN_WORDS] = unknown / num_words if num_words else np.nan
 
 
 @njit(cache=True, nogil=True)
@@ -103,6 +104,7 @@ def measure_scores(
             found += 1
         signals_B3[row, _TOP_SCORE] = np.float64(scores_BK[row, 0]) if found else 0.0
         if num_ranks < ENTROPY_RANKS or total <= 0.0:
+            signals_B3[row, _ENTROPY] = np.nan
             continue
         entropy_bits = 0.0
         for rank in range(found):

@@ -25,7 +25,9 @@ TEXTS = MIN_TEXTS
 
 @pytest.fixture(scope="module")
 def checkpoint(make_checkpoint: Callable[..., Checkpoint]) -> Checkpoint:
-    return make_checkpoint()
+    """A checkpoint whose first training points were held out."""
+    made = make_checkpoint()
+    return replace(made, held_out=replace(made.held_out, points=np.arange(TEXTS)))
 
 
 @pytest.fixture(scope="module")

@@ -14,14 +14,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from astec.export.artifact.store import Artifact
-from astec.server.metrics.board import MEASURED_EVERY
+from astec.server.engine.batch_ranker import MEASURED_EVERY
 from astec.server.metrics.drift import MIN_QUERIES
 from tests.server.conftest import Serve
 
 ALERT = 0.25  # of docker/alerts.yml
 ENOUGH = 2 * MIN_QUERIES * MEASURED_EVERY
 AT_ONCE = 100
-SIGNALS_AND_DRIFT = ("astec_query_", "astec_answer_", "astec_drift_")
 
 # What nobody types into a shop: half of the words are those of the demo market.
 OTHER_QUERIES = [
@@ -75,22 +74,23 @@ async def test_other_queries_raise_the_index_above_the_alert_and_own_test_querie
         own = await drift(client)
         assert set(own) == {"unknown_words", "top_score", "entropy"}
         assert max(own.values()) < ALERT, own
-        await ask(client, OTHER_QUERIES, 3 * ENOUGH)
+        await ask(client, OTHER_QUERIES, ENOUGH)
         other = await drift(client)
         assert other["unknown_words"] > ALERT
         assert other["top_score"] > ALERT, other
 
 
 async def test_cached_answers_are_counted_as_computed_ones(serve, own_queries: list[str]) -> None:
-    seen = []
-    for entries in (0, 1_000):
-        async with serve(cache_entries=entries) as (_, client):
-            await ask(client, own_queries, 2 * len(own_queries))
+    async with serve(cache_entries=1_000) as (_, client):
+        for sent in (len(own_queries), 2 * len(own_queries)):
+            await ask(client, own_queries, len(own_queries))
             found = await figures(client)
-        assert (found["astec_cache_hits_total", None] >= len(own_queries)) == bool(entries)
-        seen.append({key: value for key, value in found.items() if key[0].startswith(SIGNALS_AND_DRIFT)})
-    assert seen[0] == pytest.approx(seen[1])
-    assert seen[0]["astec_answer_top_score_count", None] == 2 * len(own_queries) // MEASURED_EVERY
+            assert found["astec_answer_top_score_count", None] == sent // MEASURED_EVERY
+        assert found["astec_cache_hits_total", None] >= len(own_queries)
+        await ask(client, own_queries, ENOUGH)
+        own = await drift(client)
+        assert own
+        assert max(own.values()) < ALERT, own
 
 
 async def test_a_model_without_histograms_shows_the_signals_alone(
@@ -101,26 +101,27 @@ async def test_a_model_without_histograms_shows_the_signals_alone(
         await ask(client, own_queries, ENOUGH)
         found = await figures(client)
     assert not [key for key in found if key[0].startswith("astec_drift")]
-    assert found["astec_answer_top_score_count", None] == ENOUGH // MEASURED_EVERY
-    assert 0 < found["astec_answer_top_score_sum", None] < ENOUGH // MEASURED_EVERY
-    assert found["astec_answer_entropy_bits_count", None] > 0
+    measured = found["astec_answer_top_score_count", None]
+    assert measured == pytest.approx(ENOUGH / MEASURED_EVERY, rel=0.05)
+    assert 0 < found["astec_answer_top_score_sum", None] < measured
+    assert 0 < found["astec_answer_entropy_count", None] <= measured
 
 
 async def test_entropy_needs_five_labels_and_words_need_a_text(serve) -> None:
-    async with serve() as (app, client):
+    async with serve(cache_entries=10) as (app, client):  # then each query is measured when its turn comes
         artifact = app.state.service.artifact
         await ask(client, [artifact.labels[0]], MEASURED_EVERY, top_k=4)
         await ask(client, [{"ids": [1, 2]}], MEASURED_EVERY)
         found = await figures(client)
     assert found["astec_answer_top_score_count", None] == 2
-    assert found["astec_answer_entropy_bits_count", None] == 1
+    assert found["astec_answer_entropy_count", None] == 1
     assert found["astec_query_unknown_words_ratio_count", None] == 1
 
 
 async def test_queries_with_a_filter_are_not_measured(
     described_artifact: Artifact, serving: Callable[[Artifact], Serve]
 ) -> None:
-    async with serving(described_artifact)() as (_, client):
+    async with serving(described_artifact)(cache_entries=10) as (_, client):
         await ask(client, ["running shoes"], MEASURED_EVERY, filter={"country": ["DE"]})
         assert (await figures(client))["astec_answer_top_score_count", None] == 0
         await ask(client, ["running shoes"], MEASURED_EVERY)

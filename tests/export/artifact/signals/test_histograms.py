@@ -15,7 +15,7 @@ from astec.export.artifact.signals.histograms import (
     open_histograms,
     save_histograms,
 )
-from astec.export.artifact.signals.query_signals import BOUNDS, SIGNALS, place_for_signals
+from astec.export.artifact.signals.query_signals import BOUNDS, SIGNALS
 
 
 def test_a_bound_belongs_to_the_bin_below_it_and_nan_to_none() -> None:
@@ -24,7 +24,7 @@ def test_a_bound_belongs_to_the_bin_below_it_and_nan_to_none() -> None:
 
 
 def test_only_signals_of_enough_queries_are_counted() -> None:
-    signals_N3 = place_for_signals(4)
+    signals_N3 = np.full((4, len(SIGNALS)), np.nan)
     signals_N3[:, 1] = [0.0, 0.2, 0.21, 1.0]
     signals_N3[:3, 2] = [0.0, 1.0, 2.3]
     found = count_signals(signals_N3, min_values=4)
