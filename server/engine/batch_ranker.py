@@ -22,7 +22,7 @@ from astec.server.engine.ranking_json import NO_PROBABILITIES, to_json
 from astec.server.metrics.board import Signals
 
 MEASURED_EVERY = 7
-"""The signals of one query in so many are recorded, as those of all would take 4% of the CPU time of a request.
+"""The signals of one query in so many are recorded, as those of all would take 2 to 4% of its CPU time.
 
 It is a prime number, so that it does not always meet the same query of requests that repeat.
 """
