@@ -45,7 +45,9 @@ def _unknown_words(checkpoint: Checkpoint, num_texts: int) -> NDArray[np.float64
     is_unknown_W = (tokens_W < 0) | ~is_known_V[tokens_W]
     words_R = np.bincount(rows_W, minlength=num_texts)
     unknown_R = np.bincount(rows_W, is_unknown_W, minlength=num_texts)
-    return np.divide(unknown_R, words_R, out=np.full(num_texts, np.nan), where=words_R > 0)
+    shares_R = np.full(num_texts, np.nan)
+    np.divide(unknown_R, words_R, out=shares_R, where=words_R > 0)
+    return shares_R
 
 
 def _known_elsewhere(featurizer: TextFeaturizer, num_texts: int) -> NDArray[np.bool_]:
