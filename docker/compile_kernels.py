@@ -21,6 +21,7 @@ from astec.export.artifact.labels.text_table import TextTable
 from astec.export.artifact.manifest import WeightType
 from astec.export.artifact.scoring.shares import Shares
 from astec.export.artifact.scoring.sparse import SparseClassifier
+from astec.export.artifact.signals.query_signals import place_for_signals
 from astec.export.artifact.store import open_artifact
 from astec.export.artifact.text.bags import Bags
 from astec.export.artifact.text.featurizer import TextFeaturizer
@@ -121,7 +122,7 @@ def main() -> None:
             pack(checkpoint, indices, artifact, "toy", PackOptions(weights=weights, training_texts=True))
             predictor = Predictor(open_artifact(artifact))
             for queries in (TEXTS, TEXTS[:1]):
-                rankings, _ = predictor.rank(queries, top_k=1)
+                rankings, _ = predictor.rank(queries, top_k=1, signals_B3=place_for_signals(len(queries)))
                 answers = to_json(rankings, [1] * len(queries), [0.0] * len(queries), predictor.artifact.labels)
                 # For astec-predict, which writes the rows of a CSV file with a kernel, too.
                 to_csv(1, TextTable.from_texts(queries), rankings, predictor.artifact.labels, NO_PROBABILITIES)

@@ -11,13 +11,16 @@ import typer
 from astec.export.artifact.index.base import Backend
 from astec.export.artifact.labels.metadata import LabelMetadata
 from astec.export.artifact.manifest import DEFAULT_WEIGHTS, WeightType
+from astec.export.artifact.signals.histograms import Histograms
 from astec.export.artifact.storage.atomic_files import require_absent
 from astec.export.artifact.verification import ArtifactError
 from astec.export.calibration.fit import CALIBRATED_RANKS, MIN_TEXTS, CalibrationFit, fit_calibration
+from astec.export.calibration.scored_pairs import ScoredPairs
 from astec.export.console import console
 from astec.export.model.checkpoint import Checkpoint
 from astec.export.model.checkpoint_folder import CheckpointError, read_checkpoint
 from astec.export.packing.added_labels import add_labels as add_labels_to
+from astec.export.packing.held_out_signals import held_out_signals
 from astec.export.packing.label_file import read_labels
 from astec.export.packing.label_table import read_label_metadata
 from astec.export.packing.options import PackOptions
@@ -49,12 +52,13 @@ class _Extras(NamedTuple):
 
 
 class _Search(NamedTuple):
-    """The chosen plan, its trials, its loss on texts that did not choose it, and the calibration of its scores."""
+    """The chosen plan, its trials, its loss on texts that did not choose it, its calibration, and its signals."""
 
     plan: ShortlistPlan
     trials: Sequence[Trial]
     fresh_loss: tuple[float, float] | None
     fit: CalibrationFit | None
+    signals: Histograms
 
 
 @app.command()
@@ -267,20 +271,37 @@ def _export(
     metadata = None if extras.label_metadata is None else _read_label_metadata(extras.label_metadata, checkpoint)
     judged = checkpoint.before_refit()
     builder = IndexBuilder(judged)
-    search = _choose_search(builder, space, weights, extras)
+    search = _choose_search(builder, checkpoint, space, weights, extras)
     with console.status("packing and verifying"):
         if judged is not checkpoint:
             builder = IndexBuilder(checkpoint)
         options = PackOptions(
-            version, weights, search.trials, search.fresh_loss, search.fit, metadata, extras.training_texts
+            version,
+            weights,
+            search.trials,
+            search.fresh_loss,
+            search.fit,
+            metadata,
+            extras.training_texts,
+            search.signals,
         )
         return pack(checkpoint, builder.build(search.plan), artifact, name, options)
 
 
-def _choose_search(builder: IndexBuilder, space: SearchSpace, weights: WeightType, extras: _Extras) -> _Search:
-    """Choose the plan, show its trials, and fit the calibration of its scores."""
+def _choose_search(
+    builder: IndexBuilder, checkpoint: Checkpoint, space: SearchSpace, weights: WeightType, extras: _Extras
+) -> _Search:
+    """Choose the plan, show its trials, fit the calibration of its scores, and count the signals of the held-out texts.
+
+    Args:
+        builder: of the run before its refit.
+        checkpoint: the run after its refit.
+        space: the plans to choose from.
+        weights: the type of weights.
+        extras: pictures to write.
+    """
     choice = choose_plan(builder, space)
-    plan, trials, fit = choice.plan, choice.trials, None
+    plan, trials, fit, signals = choice.plan, choice.trials, None, Histograms()
     if weights == "int8" and space.backend is None:
         plan = plan.in_int8()
     if choice.chosen is None or choice.fresh_loss is None:
@@ -292,13 +313,14 @@ def _choose_search(builder: IndexBuilder, space: SearchSpace, weights: WeightTyp
         if weights == "int8":
             trials = [*trials, judge_int8(builder, plan)]
         _show(trials, choice.chosen, choice.fresh_loss, extras.plot)
-        fit = _calibrate(builder, plan, weights, extras.reliability_plot)
+        ranking, pairs = score_held_out(builder, plan, weights, CALIBRATED_RANKS)
+        fit, signals = _calibrate(pairs, extras.reliability_plot), held_out_signals(checkpoint, ranking)
     if not choice.within_limits:
         _warn(
             f"no way to search is within {space.max_loss:g} points of P@k and {space.max_psp_loss:g} of PSP@k: the "
             "most accurate one is taken; raise --max-loss and --max-psp-loss, or try --shortlist union"
         )
-    return _Search(plan, trials, choice.fresh_loss, fit)
+    return _Search(plan, trials, choice.fresh_loss, fit, signals)
 
 
 def _remove_labels(checkpoint: Checkpoint, path: Path) -> Checkpoint:
@@ -351,11 +373,8 @@ def _show(trials: Sequence[Trial], chosen: Trial, fresh_loss: tuple[float, float
         draw_tradeoff(trials, chosen, plot)
 
 
-def _calibrate(
-    builder: IndexBuilder, plan: ShortlistPlan, weights: WeightType, plot: Path | None
-) -> CalibrationFit | None:
+def _calibrate(pairs: ScoredPairs, plot: Path | None) -> CalibrationFit | None:
     """Fit the calibration of scores to probabilities, and show its reliability in a line and as a picture."""
-    pairs = score_held_out(builder, plan, weights, CALIBRATED_RANKS)
     fit = fit_calibration(pairs)
     if fit is None:
         _warn(

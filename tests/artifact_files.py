@@ -41,6 +41,7 @@ class ArtifactFiles:
     labels: str = "labels"
     model_card: str = "model_card.md"
     point_texts: str = "point_texts"
+    signals: str = "signals.json"
     label_values: str = "label_values"
     label_values_indptr: str = "label_values.indptr.npy"
     label_values_labels: str = "label_values.labels.npy"

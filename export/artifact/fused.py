@@ -24,6 +24,7 @@ from astec.export.artifact.kernels.clock import now_s
 from astec.export.artifact.kernels.pinned_arguments import PinnedArguments
 from astec.export.artifact.scoring.ranker import Ranker, rank_labels
 from astec.export.artifact.shortlist.votes import NO_CENTROIDS, join
+from astec.export.artifact.signals.query_signals import NO_SIGNALS, measure_scores, measure_words
 from astec.export.artifact.store import Artifact
 from astec.export.artifact.text.featurizer import TextFeaturizer
 from astec.export.artifact.text.tfidf import featurize
@@ -67,21 +68,27 @@ class Pipeline:
         return cls(featurizer, PinnedArguments(values))
 
     def rank(
-        self, texts: Sequence[str], top_k: int
+        self, texts: Sequence[str], top_k: int, signals_B3: NDArray[np.float64] = NO_SIGNALS
     ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float64]]:
         """Rank the labels of B texts.
+
+        Args:
+            texts: B texts.
+            top_k: K, the most labels of a text.
+            signals_B3: from `place_for_signals`, to write the signals into; `NO_SIGNALS`: measure none.
 
         Returns:
             Labels int64 [B, K], best first, -1 where a query has fewer; their scores float32 [B, K]; and the seconds of
             featurizing, encoding, shortlisting and scoring, float64 [4].
         """
-        labels_BK, scores_BK, times = _answer(self._pinned, self._featurizer.encode(texts), len(texts), top_k)
+        codes = self._featurizer.encode(texts)
+        labels_BK, scores_BK, times = _answer(self._pinned, codes, len(texts), top_k, signals_B3)
         return labels_BK, scores_BK, times
 
 
 @njit(cache=True, nogil=True)
 def _answer(
-    pinned: PinnedArguments, codes: Codes, num_texts: int, top_k: int
+    pinned: PinnedArguments, codes: Codes, num_texts: int, top_k: int, signals_B3: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float64]]:
     featurizer, (rows_VD, scales_V), head, graph, points, no_centroids, ranker = pinned.values
     begun_s = now_s()
@@ -119,4 +126,7 @@ def _answer(
         top_k,
     )
     ends_s = np.array([begun_s, featurized_s, encoded_s, shortlisted_s, now_s()])
+    if len(signals_B3):
+        measure_words(codes, featurizer[0], signals_B3)
+        measure_scores(best_BK, scores_BK, signals_B3)
     return best_BK, scores_BK, ends_s[1:] - ends_s[:-1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -31,6 +31,7 @@ from astec.export.artifact.scoring.sparse import SparseClassifier
 from astec.export.artifact.shortlist.hidden import REMOVED, VISIBLE, Hidden
 from astec.export.artifact.shortlist.representatives import REPRESENTATIVES_STEM
 from astec.export.artifact.shortlist.shortlister import Shortlister
+from astec.export.artifact.signals.histograms import SIGNALS_FILE, Histograms, open_histograms
 from astec.export.artifact.storage.atomic_files import sha256_of, write_folder_atomically
 from astec.export.artifact.storage.checked_arrays import require, require_finite
 from astec.export.artifact.storage.weight_files import rows_file
@@ -73,6 +74,8 @@ class Artifact:
         point_texts: the texts of the training points; None unless the artifact was exported with them.
         head: computes what the ONNX graph computes after the bag; None where the graph does more than that.
         removed: the labels that updates have taken out of the model, as `REMOVED`; None where there are none.
+        signals: the histograms of the signals of held-out texts; empty for artifacts from before there were any, and
+            for runs without held-out texts.
     """
 
     path: Path
@@ -91,6 +94,7 @@ class Artifact:
     point_texts: TextTable | None = None
     head: Head | None = None
     removed: Hidden | None = None
+    signals: Histograms = field(default_factory=dict)
 
     @property
     def encoder_path(self) -> Path:
@@ -204,6 +208,7 @@ def _open_parts(path: Path, manifest: Manifest) -> Artifact:
         label_metadata=_open_label_metadata(path, manifest),
         head=Head.open(path, sizes.dim, sizes.learners, sizes.shortlist_dim) if manifest.head else None,
         removed=_open_removed(path, manifest),
+        signals=open_histograms(path) if SIGNALS_FILE in manifest.files else {},
     )
 
 

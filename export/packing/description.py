@@ -23,6 +23,7 @@ from astec.export.artifact.manifest import (
     Scoring,
 )
 from astec.export.artifact.shortlist.label_graph import POINT_LABELS_FILES
+from astec.export.artifact.signals.histograms import SIGNALS_FILE
 from astec.export.artifact.store import POINT_TEXTS_STEM
 from astec.export.model.checkpoint import Checkpoint
 from astec.export.packing.model_card import MODEL_CARD_FILE
@@ -105,8 +106,8 @@ def _content_version(
     checkpoint: Checkpoint, plan: ShortlistPlan, options: PackOptions, files: Mapping[str, FileRecord]
 ) -> str:
     """Return the first digits of a hash over everything that changes answers."""
-    # The model card holds the name and the training time, which change no answer. Neither do quoted texts.
-    without = (MODEL_CARD_FILE, *text_files(POINT_TEXTS_STEM))
+    # The model card holds the name and the training time, which change no answer. Neither do quoted texts and signals.
+    without = (MODEL_CARD_FILE, SIGNALS_FILE, *text_files(POINT_TEXTS_STEM))
     hashes = {name: record.sha256 for name, record in sorted(files.items()) if name not in without}
     shares = checkpoint.shares
     parts: list[object] = [hashes, asdict(plan), [shares.alpha, shares.beta, shares.gamma, shares.delta]]

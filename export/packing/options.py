@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from astec.export.artifact.labels.metadata import LabelMetadata
 from astec.export.artifact.manifest import DEFAULT_WEIGHTS, WeightType
+from astec.export.artifact.signals.histograms import Histograms
 from astec.export.calibration.fit import CalibrationFit
 from astec.export.search.trial import Trial
 
@@ -25,6 +26,7 @@ class PackOptions:
         fit: the map from scores to probabilities; None: the artifact has no probabilities.
         label_metadata: the attributes by which requests filter labels; None: there are none.
         training_texts: True to include the texts of the training points, which explanations quote.
+        signals: the histograms of the signals of the held-out texts; empty: the server compares its queries with none.
     """
 
     version: str | None = None
@@ -34,3 +36,4 @@ class PackOptions:
     fit: CalibrationFit | None = None
     label_metadata: LabelMetadata | None = None
     training_texts: bool = False
+    signals: Histograms = field(default_factory=dict)

@@ -12,6 +12,7 @@ from astec.export.artifact.manifest import MAX_IDENTITY_CHARS, FileRecord, Manif
 from astec.export.artifact.scoring.dense import CLASSIFIER_STEM, RERANKER_STEM, DenseClassifier
 from astec.export.artifact.shortlist.label_graph import CENTROIDS_FILE, POINT_LABELS_FILES, POINTS_FILE
 from astec.export.artifact.shortlist.representatives import Representatives, save_centroid_labels
+from astec.export.artifact.signals.histograms import save_histograms
 from astec.export.artifact.store import ENCODER_FILE, LABELS_STEM, POINT_TEXTS_STEM, write_artifact
 from astec.export.artifact.text.pieces import TOKENIZER_FILE
 from astec.export.model.checkpoint import Checkpoint
@@ -62,6 +63,8 @@ def pack(
             options.label_metadata.save(folder)
         if options.training_texts:
             require_point_texts(checkpoint).save(folder, POINT_TEXTS_STEM)
+        if options.signals:
+            save_histograms(folder, options.signals)
         card = render_model_card(checkpoint, name, options.trials, options.fresh_loss, options.fit)
         (folder / MODEL_CARD_FILE).write_text(card)
         return verify_files_against(checkpoint, indices, folder)

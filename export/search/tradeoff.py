@@ -76,8 +76,10 @@ def judge_int8(builder: IndexBuilder, plan: ShortlistPlan) -> Trial:
     return _Search(builder, SearchSpace(), "int8").try_plan(plan)
 
 
-def score_held_out(builder: IndexBuilder, plan: ShortlistPlan, weights: WeightType, top_k: int) -> ScoredPairs:
-    """Return the best labels of the held-out texts by a plan, with their scores and whether they are right.
+def score_held_out(
+    builder: IndexBuilder, plan: ShortlistPlan, weights: WeightType, top_k: int
+) -> tuple[Ranking, ScoredPairs]:
+    """Return the best labels of the held-out texts by a plan, and the pairs of a text and a label among them.
 
     Raises:
         ValueError: there are no held-out texts.
@@ -252,10 +254,10 @@ class _Search:
         search_us = sum(self._time(index, plan.dim, plan.sides()[side].neighbours) for side, index in sides.items())
         return replace(trial, search_us=search_us)
 
-    def score(self, plan: ShortlistPlan, top_k: int) -> ScoredPairs:
-        """Return the best labels of the held-out texts, with the indices that the server would use."""
+    def score(self, plan: ShortlistPlan, top_k: int) -> tuple[Ranking, ScoredPairs]:
+        """Return the best labels of the held-out texts, with the indices that the server would use, and their pairs."""
         ranking = self._rank(plan, self._hits(plan, self._indices(plan)), top_k)
-        return ScoredPairs.of(ranking.labels, ranking.scores, self._judge.relevant)
+        return ranking, ScoredPairs.of(ranking.labels, ranking.scores, self._judge.relevant)
 
     def _indices(self, plan: ShortlistPlan) -> dict[Side, StoredIndex]:
         return {side: index for side, index in self._builder.build(plan).sides().items() if index is not None}

@@ -6,17 +6,26 @@ Shapes: B queries, K ranks, L labels.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle
 
 import numpy as np
 from numpy.typing import NDArray
 
 from astec.export.artifact.scoring.calibrator import Calibrator
 from astec.export.artifact.shortlist.allowed import Allowed
+from astec.export.artifact.signals.query_signals import NO_SIGNALS, place_for_signals
 from astec.server.engine.labels.block_list import BlockList
 from astec.server.engine.labels.label_masks import LabelMasks
 from astec.server.engine.predictor import Predictor, Rankings
 from astec.server.engine.rank_request import NO_LABELS, RankedLabels, RankRequest, RankResult
 from astec.server.engine.ranking_json import NO_PROBABILITIES, to_json
+from astec.server.metrics.board import Signals
+
+MEASURED_EVERY = 7
+"""The signals of one query in so many are recorded, as those of all would take 2 to 4% of its CPU time.
+
+It is a prime number, so that it does not always meet the same query of requests that repeat.
+"""
 
 
 class BatchRanker:
@@ -28,15 +37,21 @@ class BatchRanker:
         predictor: The model, ready to rank.
         calibrator: The map from scores to probabilities; None where the model has none.
         block_list: Labels that no answer may name; None where no label can be blocked.
+        measured_every: The signals of one batch in so many are measured.
     """
 
     def __init__(
-        self, predictor: Predictor, calibrator: Calibrator | None, block_list: BlockList | None = None
+        self,
+        predictor: Predictor,
+        calibrator: Calibrator | None,
+        block_list: BlockList | None = None,
+        measured_every: int = MEASURED_EVERY,
     ) -> None:
         self._predictor = predictor
         self._labels = predictor.artifact.labels
         self._calibrator = calibrator
         self._block_list = block_list
+        self._turns = cycle([True] + [False] * (measured_every - 1))
 
     def rank(self, requests: list[RankRequest]) -> list[RankResult]:
         """Rank all labels for each request of a batch, and return the results in order."""
@@ -51,16 +66,24 @@ class BatchRanker:
         queries = [request.query for request in requests]
         # Read once: the list may change while the batch is computed.
         hidden = None if self._block_list is None else self._block_list.hidden
+        # The answers to a filter say more about the filter than about the model.
+        is_measured = allowed is None and next(self._turns)
+        signals_B3 = place_for_signals(len(requests)) if is_measured else NO_SIGNALS
         if hidden is None:
-            rankings, stages = self._predictor.rank(queries, most, allowed)
+            rankings, stages = self._predictor.rank(queries, most, allowed, signals_B3)
             without_blocked = [False] * len(requests)
         else:
             top_ks = [request.top_k for request in requests]
-            (rankings, without_blocked_B), stages = self._predictor.rank_visible(queries, top_ks, allowed, hidden)
+            (rankings, without_blocked_B), stages = self._predictor.rank_visible(
+                queries, top_ks, allowed, hidden, signals_B3
+            )
             without_blocked = without_blocked_B.tolist()
         arrays = self._to_json(requests, rankings)
+        signals: list[Signals | None] = signals_B3.tolist() or [None] * len(requests)
         return [
-            RankResult(arrays[row], self._ranked_labels(request, rankings, row), stages, without_blocked[row])
+            RankResult(
+                arrays[row], self._ranked_labels(request, rankings, row), stages, without_blocked[row], signals[row]
+            )
             for row, request in enumerate(requests)
         ]
 

@@ -17,6 +17,7 @@ from astec.export.artifact.scoring.ranker import Ranker
 from astec.export.artifact.scoring.shares import Shares
 from astec.export.artifact.shortlist.allowed import Allowed, shortlist_allowed
 from astec.export.artifact.shortlist.hidden import VISIBLE, Hidden, drop_hidden, spare_ranks
+from astec.export.artifact.signals.query_signals import NO_SIGNALS, measure
 from astec.export.artifact.store import Artifact
 from astec.export.artifact.text.bags import Query
 from astec.server.engine.explainer import Explainer
@@ -77,7 +78,11 @@ class Predictor:
         return [Ranking(labels_BK[i, :found], scores_BK[i, :found]) for i, found in enumerate(found_B)], times
 
     def rank(
-        self, queries: Sequence[Query], top_k: int, allowed: Sequence[Allowed] | None = None
+        self,
+        queries: Sequence[Query],
+        top_k: int,
+        allowed: Sequence[Allowed] | None = None,
+        signals_B3: NDArray[np.float64] = NO_SIGNALS,
     ) -> tuple[Rankings, StageTimes]:
         """Rank the labels of B queries, as `predict` does, and return the arrays of the whole batch.
 
@@ -85,14 +90,21 @@ class Predictor:
             queries: B texts or bags.
             top_k: K, the most labels of a query.
             allowed: The labels that each query may be answered with, and how many it needs; None: all labels.
+            signals_B3: From `place_for_signals`, to write the signals into; `NO_SIGNALS`: measure none.
         """
         if self.artifact.removed is None:
-            return self._rank(queries, top_k, allowed)
-        (rankings, _), times = self.rank_visible(queries, [top_k] * len(queries), allowed, self.artifact.removed)
+            return self._rank(queries, top_k, allowed, signals_B3)
+        top_ks, removed = [top_k] * len(queries), self.artifact.removed
+        (rankings, _), times = self.rank_visible(queries, top_ks, allowed, removed, signals_B3)
         return rankings, times
 
     def rank_visible(
-        self, queries: Sequence[Query], top_ks: Sequence[int], allowed: Sequence[Allowed] | None, hidden: Hidden
+        self,
+        queries: Sequence[Query],
+        top_ks: Sequence[int],
+        allowed: Sequence[Allowed] | None,
+        hidden: Hidden,
+        signals_B3: NDArray[np.float64] = NO_SIGNALS,
     ) -> tuple[VisibleRankings, StageTimes]:
         """Rank as `rank` does, without hidden labels, and without answering fewer labels because of them.
 
@@ -101,9 +113,10 @@ class Predictor:
             top_ks: The most labels of each query.
             allowed: As for `rank`.
             hidden: Which labels no answer may name, uint8 [L].
+            signals_B3: As for `rank`; they are those of the model's own ranking, with the hidden labels in it.
         """
         most, top_k_B = max(top_ks), np.array(top_ks, np.int64)
-        (labels_BR, scores_BR), times = self._rank(queries, int(spare_ranks(most)), allowed)
+        (labels_BR, scores_BR), times = self._rank(queries, int(spare_ranks(most)), allowed, signals_B3)
         labels_BK, scores_BK, lacking_B, blocked_B = drop_hidden(labels_BR, scores_BR, hidden, top_k_B)
         rows = np.flatnonzero(lacking_B).tolist()
         for begin in range(0, len(rows), _FAR_QUERIES):
@@ -116,19 +129,23 @@ class Predictor:
                     asked.append(Allowed(visible_L, needed, compares_all=False))
                 else:
                     asked.append(Allowed(mask & visible_L, top_k))
-            (found_PK, found_scores_PK), more = self._rank([queries[row] for row in part], most, asked)
+            (found_PK, found_scores_PK), more = self._rank([queries[row] for row in part], most, asked, NO_SIGNALS)
             found_PK[np.arange(most) >= top_k_B[part][:, None]] = -1
             labels_BK[part], scores_BK[part] = found_PK, found_scores_PK
             times = StageTimes(*map(sum, zip(times, more, strict=True)))
         return VisibleRankings(Rankings(labels_BK, scores_BK), blocked_B), times
 
     def _rank(
-        self, queries: Sequence[Query], top_k: int, allowed: Sequence[Allowed] | None
+        self,
+        queries: Sequence[Query],
+        top_k: int,
+        allowed: Sequence[Allowed] | None,
+        signals_B3: NDArray[np.float64],
     ) -> tuple[Rankings, StageTimes]:
         if self._pipeline is not None and allowed is None:
             texts = [query for query in queries if isinstance(query, str)]
             if len(texts) == len(queries):
-                return _rank_texts(self._pipeline, texts, top_k)
+                return _rank_texts(self._pipeline, texts, top_k, signals_B3)
         artifact = self.artifact
         begun = perf_counter()
         bags, sequences = artifact.featurize(queries)
@@ -142,6 +159,8 @@ class Predictor:
         shortlisted = perf_counter()
         rankings = Rankings(*self._ranker.rank(shortlist, v_BD, x_hat_BD, x_tilde_BD, bags, top_k))
         scored = perf_counter()
+        if len(signals_B3):
+            measure(artifact.featurizer, queries, *rankings, signals_B3)
         return rankings, StageTimes(
             featurized - begun, encoded - featurized, shortlisted - encoded, scored - shortlisted
         )
@@ -153,9 +172,11 @@ class Predictor:
         return np.split(labels, offsets[1:-1])
 
 
-def _rank_texts(pipeline: Pipeline, texts: Sequence[str], top_k: int) -> tuple[Rankings, StageTimes]:
+def _rank_texts(
+    pipeline: Pipeline, texts: Sequence[str], top_k: int, signals_B3: NDArray[np.float64]
+) -> tuple[Rankings, StageTimes]:
     begun = perf_counter()
-    labels_BK, scores_BK, times = pipeline.rank(texts, top_k)
+    labels_BK, scores_BK, times = pipeline.rank(texts, top_k, signals_B3)
     _, *later_s = times.tolist()
     # Time outside of the stages, most of it for folding texts, comes before the first stage and counts as part of it.
     return Rankings(labels_BK, scores_BK), StageTimes(perf_counter() - begun - sum(later_s), *later_s)

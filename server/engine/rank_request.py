@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from astec.export.artifact.labels.metadata import Selection
 from astec.export.artifact.text.bags import Query
+from astec.server.metrics.board import Signals
 from astec.server.metrics.stage_times import StageTimes
 
 Output = Literal["json", "arrays", "both"]
@@ -59,12 +60,14 @@ class RankResult(NamedTuple):
         labels: The labels as arrays and texts; `NO_LABELS` where the request asks for JSON only.
         stages: The stage times of the batch; None where nothing was computed, because the cache had the result.
         without_blocked: Whether a label would be among the best if it were not blocked.
+        signals: The signals of the query, NaN for those that it has none of; None where they were not measured.
     """
 
     json: bytes
     labels: RankedLabels
     stages: StageTimes | None
     without_blocked: bool = False
+    signals: Signals | None = None
 
     def is_empty(self) -> bool:
         """Return whether no label was found."""

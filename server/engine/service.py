@@ -12,7 +12,7 @@ from astec.export.artifact.scoring.calibrator import Calibrator
 from astec.export.artifact.shortlist.hidden import Hidden
 from astec.export.artifact.store import Artifact
 from astec.export.artifact.text.bags import Query
-from astec.server.engine.batch_ranker import BatchRanker
+from astec.server.engine.batch_ranker import MEASURED_EVERY, BatchRanker
 from astec.server.engine.batching.batcher import (
     Answers,
     Caller,
@@ -79,6 +79,7 @@ class Service:
         self._metrics = metrics
         self._collector = QuietCollector()
         self._explaining = 0
+        self._unrecorded = 0
         entries = settings.cache_entries
         self._cache = ResultCache(entries, artifact.featurizer, metrics) if entries else None
         self._use_block_list()
@@ -91,10 +92,12 @@ class Service:
             await self._refresh_block_list(self._block_list)  # The parent may have read the file long ago.
             self._use_block_list()
             self._watch = asyncio.create_task(self._watch_block_list(self._block_list))
-        ranker = BatchRanker(self._predictor, self.calibrator, self._block_list)
+        # To record the signals of a cached result, they must have been measured when it was computed.
+        measured_every = MEASURED_EVERY if self._cache is None else 1
+        ranker = BatchRanker(self._predictor, self.calibrator, self._block_list, measured_every)
         self._queues = RankingQueues(self._settings, self._metrics, ranker, self.threads, self.artifact.label_metadata)
         self._collector.start()
-        self._metrics.serving(self.model_name["name"], self.model_name["version"])
+        self._metrics.serving(self.model_name["name"], self.model_name["version"], self.artifact.signals)
         self.state = "ready"
         logger.info("serving model %(name)s, version %(version)s", self.model_name)
 
@@ -136,6 +139,7 @@ class Service:
             self._metrics.queries_shed(SHED_REASONS[type(error)], len(requests))
             raise
         self._metrics.queries_ranked(len(requests), sum([result.is_empty() for result in answers.results]))
+        self._record_signals(answers.results)
         if self._block_list is not None:
             self._metrics.labels_taken_out(sum([result.without_blocked for result in answers.results]))
         return answers
@@ -154,6 +158,16 @@ class Service:
             return await self.threads.run(explain, label_ids)
         finally:
             self._explaining -= 1
+
+    def _record_signals(self, results: Sequence[RankResult]) -> None:
+        """Record the signals of one query in `MEASURED_EVERY`; without a cache, no others have been measured."""
+        for result in results:
+            if result.signals is None:
+                continue
+            self._unrecorded += 1
+            if self._cache is None or self._unrecorded >= MEASURED_EVERY:
+                self._unrecorded = 0
+                self._metrics.query_measured(result.signals)
 
     @property
     def _hidden(self) -> Hidden | None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from astec.export.artifact.shortlist.allowed import Allowed
 from astec.export.artifact.shortlist.hidden import BLOCKED, VISIBLE
+from astec.export.artifact.signals.query_signals import place_for_signals
 from astec.export.artifact.store import Artifact
 from astec.export.artifact.text.bags import Bag, Query, QueryKindError
 from astec.server.engine.predictor import Predictor
@@ -33,7 +34,7 @@ def warm_predictor(artifact: Artifact) -> Predictor:
     mapped_s = perf_counter()
     queries = _queries(predictor)
     for batch in (queries, queries[:1]):
-        rankings, _ = predictor.rank(batch, _TOP_K)
+        rankings, _ = predictor.rank(batch, _TOP_K, signals_B3=place_for_signals(len(batch)))
         to_json(rankings, [_TOP_K] * len(batch), [0.0] * len(batch), artifact.labels)
     if artifact.label_metadata is not None:
         masks = (np.ones(len(artifact.labels), np.bool_), np.zeros(len(artifact.labels), np.bool_))

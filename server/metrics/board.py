@@ -6,6 +6,7 @@ all rows, as `exposition` does to answer `/metrics`.
 
 from __future__ import annotations
 
+import math
 import os
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from astec.export.artifact.signals.histograms import Histograms
+from astec.export.artifact.signals.query_signals import BOUNDS
 from astec.server.metrics.stage_times import StageTimes
 from astec.server.workers.rollout import OUTCOMES, Outcome
 
@@ -28,6 +31,14 @@ SHED_REASONS: tuple[ShedReason, ...] = get_args(ShedReason)
 LogLoss = Literal["queue_full", "write_failed"]
 LOG_LOSSES: tuple[LogLoss, ...] = get_args(LogLoss)
 STAGES = ("featurize", "encode", "shortlist", "score")
+
+Signals = Sequence[float]
+"""The signals of one query, in the order of `SIGNALS`; NaN for one that it has not."""
+
+WINDOW_QUERIES = 1_000
+"""The most measured queries in the window of a worker, in which each counts for less the older it is."""
+_AGED_EVERY = 25
+_AGED_SHARE = 1 - _AGED_EVERY / WINDOW_QUERIES
 
 # A row has a cell for each of these, so they are fixed. Any other route or status is counted as "other".
 OTHER = "other"
@@ -76,6 +87,32 @@ class HistogramCells:
         row[self.sum] += value
 
 
+class SignalCells(HistogramCells):
+    """The cells of a signal: those of its histogram, and the bins of its window, which is not a counter but a gauge.
+
+    Attributes:
+        window: The first cell of the window, which has as many bins as the histogram.
+        window_end: The cell behind the last one of the window.
+    """
+
+    def __init__(self, begin: int, window: int, bounds: tuple[float, ...]) -> None:
+        super().__init__(begin, bounds)
+        self.window = window
+        self.window_end = window + len(bounds) + 1
+
+    def observe(self, row: memoryview[float], value: float) -> None:
+        """Count a value in its bucket and in the window."""
+        bucket = bisect_left(self.bounds, value)
+        row[self.begin + bucket] += 1
+        row[self.window + bucket] += 1
+        row[self.sum] += value
+
+    def age(self, row: memoryview[float]) -> None:
+        """Let everything in the window count for a little less."""
+        for cell in range(self.window, self.window_end):
+            row[cell] *= _AGED_SHARE
+
+
 class RowLayout:
     """The meaning of each cell of a row. It follows from the constants above, so it is the same in every process."""
 
@@ -84,6 +121,7 @@ class RowLayout:
         # Gauges describe the current process, and are erased when it ends, so they lie together at the front.
         self.pid, self.queue_length, self.filtered_queue_length, self.cache_entries = self._cells(4)
         (self.blocked_labels,) = self._cells(1)
+        windows = {signal: self._cells(len(bounds) + 1)[0] for signal, bounds in BOUNDS.items()}
         self.num_gauges = self._end
         self.queries, self.empty, self.cache_hits, self.cache_misses = self._cells(4)
         kinds: list[tuple[str, int | str]] = list(product(ROUTES, (*STATUSES, OTHER)))
@@ -98,6 +136,7 @@ class RowLayout:
         self.stage_s = {stage: self._histogram(LATENCY_BUCKETS_S) for stage in STAGES}
         self.queue_s = self._histogram(LATENCY_BUCKETS_S)
         self.batch_size = self._histogram(BATCH_SIZE_BUCKETS)
+        self.signals = {signal: self._signal(windows[signal], bounds) for signal, bounds in BOUNDS.items()}
         self.num_cells = self._end
 
     def _cells(self, count: int) -> range:
@@ -108,6 +147,11 @@ class RowLayout:
         histogram = HistogramCells(self._end, bounds)
         self._end = histogram.end
         return histogram
+
+    def _signal(self, window: int, bounds: tuple[float, ...]) -> SignalCells:
+        cells = SignalCells(self._end, window, bounds)
+        self._end = cells.end
+        return cells
 
 
 LAYOUT = RowLayout()
@@ -180,16 +224,26 @@ class Metrics:
     Attributes:
         board: The metrics of all workers.
         model: Name and version of the model that is served; None while it is loading.
+        held_out: The histograms of the signals of the model's held-out texts; empty where it has none.
     """
 
     def __init__(self, board: MetricsBoard, row: memoryview[float]) -> None:
         self.board = board
         self.model: tuple[str, str] | None = None
+        self.held_out: Histograms = {}
         self._row = row
+        self._until_aged = _AGED_EVERY
 
-    def serving(self, name: str, version: str) -> None:
-        """Record the name and version of the served model, and that this process serves it."""
+    def serving(self, name: str, version: str, held_out: Histograms | None = None) -> None:
+        """Record the name and version of the served model, and that this process serves it.
+
+        Args:
+            name: Name of the model.
+            version: Version of the model.
+            held_out: The histograms of the signals of its held-out texts; None: it has none.
+        """
         self.model = (name, version)
+        self.held_out = held_out or {}
         self._row[LAYOUT.pid] = os.getpid()
 
     def request_answered(self, route: str, status: int, seconds: float) -> None:
@@ -208,6 +262,17 @@ class Metrics:
         """Count ranked queries, and the `empty` ones among them for which no label was found."""
         self._row[LAYOUT.queries] += total
         self._row[LAYOUT.empty] += empty
+
+    def query_measured(self, signals: Signals) -> None:
+        """Record the signals of one query."""
+        for cells, value in zip(LAYOUT.signals.values(), signals, strict=True):
+            if not math.isnan(value):
+                cells.observe(self._row, value)
+        self._until_aged -= 1
+        if not self._until_aged:
+            self._until_aged = _AGED_EVERY
+            for cells in LAYOUT.signals.values():
+                cells.age(self._row)
 
     def queries_shed(self, reason: ShedReason, total: int) -> None:
         """Count queries that were rejected or given up, by reason."""

@@ -15,8 +15,17 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
+from astec.export.artifact.signals.histograms import Histograms
+from astec.export.artifact.signals.query_signals import SignalName
 from astec.server.metrics.board import LAYOUT, HistogramCells, Metrics
+from astec.server.metrics.drift import MIN_QUERIES, population_stability_index
 from astec.server.system.process_memory import process_memory
+
+_SIGNAL_FAMILIES: dict[SignalName, tuple[str, str]] = {
+    "unknown_words": ("astec_query_unknown_words_ratio", "Share of a query's words that the model does not know."),
+    "top_score": ("astec_answer_top_score", "Score of the best label of a query; 0 without a label."),
+    "entropy": ("astec_answer_entropy", "Entropy of the scores of the best five labels of a query, in bits."),
+}
 
 # The library's `_created` series would double the number of series, to say when each of them began.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -48,6 +57,8 @@ class _BoardCollector(Collector):
         yield from _cache_families(total)
         yield from _block_list_families(total, board.largest(LAYOUT.blocked_labels))
         yield from _answer_log_families(total)
+        yield from _signal_families(total)
+        yield from _drift_families(total, self._metrics.held_out)
         model = GaugeMetricFamily("astec_model_info", "The model served.", labels=["name", "version"])
         if served is not None:
             model.add_metric(served, 1)
@@ -124,6 +135,34 @@ def _answer_log_families(total: Sequence[float]) -> Iterator[Metric]:
         if total[cell]:
             lost.add_metric([reason], total[cell])
     yield lost
+
+
+def _signal_families(total: Sequence[float]) -> Iterator[Metric]:
+    for signal, (name, documentation) in _SIGNAL_FAMILIES.items():
+        cells = LAYOUT.signals[signal]
+        yield HistogramMetricFamily(name, documentation, _buckets(cells, total), total[cells.sum])
+
+
+def _drift_families(total: Sequence[float], held_out: Histograms) -> Iterator[Metric]:
+    """Compare the windows of all workers with the held-out texts, as far as the model has histograms of these."""
+    psi = GaugeMetricFamily(
+        "astec_drift_psi",
+        "Population stability index of a signal: the latest queries against the model's held-out texts.",
+        labels=["signal"],
+    )
+    queries = GaugeMetricFamily(
+        "astec_drift_queries", "Queries in the window of a signal, older ones in part.", labels=["signal"]
+    )
+    for signal, cells in LAYOUT.signals.items():
+        expected = held_out.get(signal)
+        if expected is None or tuple(expected.bounds) != cells.bounds:  # Another version may bound its bins otherwise.
+            continue
+        window = total[cells.window : cells.window_end]
+        queries.add_metric([signal], sum(window))
+        if sum(window) >= MIN_QUERIES:
+            psi.add_metric([signal], population_stability_index(expected.counts, window))
+    yield psi
+    yield queries
 
 
 def _worker_families(total: Sequence[float]) -> Iterator[Metric]:

@@ -12,6 +12,7 @@ import pytest
 
 from astec.export.artifact.labels.metadata import LabelMetadata
 from astec.export.artifact.manifest import MANIFEST_CHECKSUM_FILE, MANIFEST_FILE
+from astec.export.artifact.signals.histograms import SignalHistogram
 from astec.export.model.checkpoint import Checkpoint
 from astec.export.model.checkpoint_folder import write_checkpoint
 from astec.export.packing.label_table import read_label_metadata
@@ -21,6 +22,7 @@ from astec.export.search.indices import Indices
 
 Manifest = dict[str, Any]
 Reseal = Callable[..., None]
+SIGNALS = {"top_score": SignalHistogram(bounds=[0.25, 0.5], counts=[10, 30, 20])}
 
 
 @pytest.fixture(scope="session")
@@ -62,7 +64,7 @@ def full_artifact(
 ) -> Path:
     """The artifact of this checkpoint, its weights as they were learnt."""
     artifact = tmp_path_factory.mktemp("full") / "artifact"
-    options = PackOptions(weights="float32", label_metadata=label_metadata, training_texts=True)
+    options = PackOptions(weights="float32", label_metadata=label_metadata, training_texts=True, signals=SIGNALS)
     pack(full_checkpoint, full_indices, artifact, "demo", options)
     return artifact
 
@@ -76,7 +78,7 @@ def int8_artifact(
 ) -> Path:
     """The artifact with quantized weights, which has every file that an artifact may have."""
     artifact = tmp_path_factory.mktemp("int8") / "artifact"
-    options = PackOptions(weights="int8", label_metadata=label_metadata, training_texts=True)
+    options = PackOptions(weights="int8", label_metadata=label_metadata, training_texts=True, signals=SIGNALS)
     pack(full_checkpoint, full_indices, artifact, "demo", options)
     return artifact
 

@@ -17,6 +17,7 @@ from astec.export.artifact.manifest import WeightType
 from astec.export.artifact.scoring.ranker import Ranker
 from astec.export.artifact.scoring.shares import Shares
 from astec.export.artifact.shortlist.shortlister import Shortlister
+from astec.export.artifact.signals.query_signals import measure, place_for_signals
 from astec.export.artifact.store import Artifact, open_artifact
 from astec.export.artifact.text.id_featurizer import IdFeaturizer
 from astec.export.model.checkpoint import Checkpoint
@@ -83,6 +84,20 @@ def test_it_ranks_as_the_stages_do(
     assert (found_BK[len(ODD_TEXTS) :] >= 0).any(axis=1).mean() > 0.9
     assert times.shape == (4,)
     assert (times > 0).all()
+
+
+def test_it_measures_what_is_measured_of_the_ranking(
+    artifact: Artifact, pipeline: Pipeline, demo_queries: list[str]
+) -> None:
+    texts = [*ODD_TEXTS, *demo_queries[:50], "qqqqq running shoes"]
+    signals_B3, expected_B3 = place_for_signals(len(texts)), place_for_signals(len(texts))
+    labels_BK, scores_BK, _ = pipeline.rank(texts, TOP_K, signals_B3)
+    measure(artifact.featurizer, texts, labels_BK, scores_BK, expected_B3)
+    np.testing.assert_array_equal(signals_B3, expected_B3)
+    assert signals_B3[-1, 0] == 1 / 3
+    without, scores, _ = pipeline.rank(texts, TOP_K)
+    assert np.array_equal(without, labels_BK)
+    assert np.array_equal(scores, scores_BK)
 
 
 def test_a_text_is_ranked_the_same_to_the_last_bit_in_any_batch(pipeline: Pipeline, demo_queries: list[str]) -> None:

@@ -548,7 +548,7 @@ def test_an_index_of_another_backend_than_the_manifest_says(backend_copy: Path, 
         assert f"{FILES.points} " in refusal(backend_copy)
 
 
-@pytest.mark.parametrize("name", [name for name in LISTED_FILES if name != FILES.model_card])
+@pytest.mark.parametrize("name", [name for name in LISTED_FILES if name not in (FILES.model_card, FILES.signals)])
 def test_a_file_that_nobody_wrote_nor_listed(artifact_copy: Path, reseal: Reseal, name: str) -> None:
     (artifact_copy / name).unlink()
     reseal(artifact_copy)

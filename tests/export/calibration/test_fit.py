@@ -192,8 +192,8 @@ def test_held_out_texts_are_scored_by_the_plan_and_the_weights_that_serve(
     builder = IndexBuilder(make_checkpoint(learners=2, reranker_dim=8).before_refit())
     whole = ShortlistPlan(builder.dim, None, IndexPlan("flat", _GRAPH, 15), None)
     plans = {"all": whole, "few": replace(whole, max_candidates=3)}
-    pairs = {name: score_held_out(builder, plan, "float32", CALIBRATED_RANKS) for name, plan in plans.items()}
-    rounded = score_held_out(builder, whole, "int8", CALIBRATED_RANKS)
+    pairs = {name: score_held_out(builder, plan, "float32", CALIBRATED_RANKS)[1] for name, plan in plans.items()}
+    _, rounded = score_held_out(builder, whole, "int8", CALIBRATED_RANKS)
     texts = pairs["all"].num_texts
     assert texts == len(builder.checkpoint.held_out.bags)
     assert len(pairs["few"].scores) == 3 * texts
