@@ -110,10 +110,12 @@ def _refuse_headless_rows(path: Path, head: list[str], encoding: str | None) -> 
             raise DataError(path, num_rows + 1, problem, remedy)
         num_rows += 1
         num_labels, num_features = max(num_labels, largest[0] + 1), max(num_features, largest[1] + 1)
-    header = f"{num_rows} {num_features} {num_labels}"
-    problem = 'holds sparse rows without the header "rows features labels" above them'
+    header, counts = "rows features labels", f"{num_rows} {num_features} {num_labels}"
+    if not num_labels:  # half of a pair of files
+        header, counts = "rows columns", f"{num_rows} {num_features}"
+    problem = f'holds sparse rows without the header "{header}" above them'
     remedy = (
-        f"Add it: (echo {header}; cat {shlex.quote(str(path))}) > NEW, with larger numbers if other files of the data "
-        "have larger ids"
+        f"Add it: (echo {counts}; cat {shlex.quote(str(path))}) > NEW, with larger numbers if other files of the data "
+        f"have larger ids{'' if num_labels else '; the file of labels needs one, too'}"
     )
     raise DataError(path, None, problem, remedy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -15,6 +16,7 @@ from astec.export.readers.streams.file_kinds import refuse_other_kinds
 from astec.export.readers.streams.stored_file import stored
 
 MAX_LINE_BYTES: Final = 16 << 20
+_without_marks: Final = re.compile(rb"^(?:%b)+" % UTF8_BOM, re.MULTILINE).sub
 _NUL: Final = b"\0"
 _REFUSED_NUL: Final = b"\xff\0"
 """A NUL behind a byte that is never UTF-8: decoding refuses the line, and no line needs to be searched for a NUL."""
@@ -45,7 +47,7 @@ def read_line_blocks(path: Path, advance: Advance | None = None, encoding: str |
     for block in _read_blocks(path, advance, encoding):
         joined = tail + (block.replace(_NUL, _REFUSED_NUL) if _NUL in block else block)
         if UTF8_BOM in joined:  # Files that were joined have one in the middle.
-            joined = joined.replace(b"\n" + UTF8_BOM, b"\n").removeprefix(UTF8_BOM)
+            joined = _without_marks(b"", joined)
         lines = joined.split(b"\n")
         tail = lines.pop()
         num_lines += len(lines)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +18,7 @@ class Notices:
     def __init__(self) -> None:
         self._unknown_keys: Counter[str] = Counter()
         self._others: Counter[str] = Counter()
+        self._at_end: list[Callable[[], None]] = []
 
     def unknown_keys(self, keys: Iterable[str]) -> None:
         """Count keys of a line that are not understood; of very many different keys only the first are kept."""
@@ -25,12 +26,18 @@ class Notices:
             if key in self._unknown_keys or len(self._unknown_keys) <= _MOST_KEYS:
                 self._unknown_keys[key] += 1
 
-    def add(self, notice: str) -> None:
-        """Count a line to which a sentence applies; it must be one of few."""
-        self._others[notice] += 1
+    def add(self, notice: str, lines: int = 1) -> None:
+        """Count lines to which a sentence applies; it must be one of few."""
+        self._others[notice] += lines
+
+    def at_end(self, add: Callable[[], None]) -> None:
+        """Call a function before notices are printed: it adds those that only the whole file shows."""
+        self._at_end.append(add)
 
     def say(self, path: Path) -> None:
         """Print what was noticed, and forget it."""
+        for add in self._at_end:
+            add()
         if self._unknown_keys:
             keys = [f"{key!r} ({_lines(count)})" for key, count in self._unknown_keys.most_common(_MOST_KEYS)]
             more = " and others" if len(self._unknown_keys) > _MOST_KEYS else ""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import torch
@@ -20,6 +21,8 @@ from astec.trainer.run.folder import Run
 from astec.trainer.run.warm_start import WarmStart
 from astec.trainer.settings.config import TrainerConfig
 from astec.trainer.training.probe import PROBE_TEXTS
+
+_SHOWN_CHARS: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,7 @@ def split(
         f"{data.featurizer.num_features:,} tokens, on {device}",
         soft_wrap=True,
     )
-    for line in _about_traffic(validation, data, config):
+    for line in (*_about_useless_rows(data), *_about_traffic(validation, data, config)):
         console.print(line, markup=False, soft_wrap=True)
     console.print(_describe(validation, data, config), soft_wrap=True)
     if said := _about_label_texts(data):
@@ -93,6 +96,22 @@ def split(
     if warm is not None:
         console.print(_about_warm_start(warm), markup=False, soft_wrap=True)
     return Job(data, config, device, run, train_rows, validation, train, held_out, warm)
+
+
+def _about_useless_rows(data: TrainingData) -> Iterator[str]:
+    """Yield lines about rows that nothing can be learnt from, such as those of a wrong column."""
+    unknown = np.flatnonzero(data.examples.bags.lengths()[: data.num_texts] == 0)
+    if len(unknown):
+        example = "" if data.texts is None else f", such as {data.texts[int(unknown[0])][:_SHOWN_CHARS]!r}"
+        yield (
+            f"{len(unknown):,} of {data.num_texts:,} texts have no token that the model knows{example}: nothing is "
+            "learnt from them, and such queries get no label"
+        )
+    if data.num_labels == 1:
+        yield (
+            f"all texts have the same label, {data.label_texts[0][:_SHOWN_CHARS]!r}, and so will all answers: is it "
+            "the right column?"
+        )
 
 
 def _about_traffic(split: ValidationSplit, data: TrainingData, config: TrainerConfig) -> Iterator[str]:

@@ -99,11 +99,11 @@ def _label(label: object) -> str:
 
 
 def _split_weights(cell: object, splitter: LabelSplitter) -> object:
-    """Split weights in one string as labels are split; a string of one weight stays as it is."""
+    """Split weights in one string as labels are split; of one weight the string of it is returned."""
     if not isinstance(cell, str):
         return cell
     parts = splitter.parts(cell)
-    return parts if len(parts) > 1 else cell
+    return parts[0] if len(parts) == 1 else parts
 
 
 def weighted_row(text: str, pairs: Iterable[tuple[object, object]]) -> Row:

@@ -18,6 +18,7 @@ from astec.export.readers.read_options import AS_FOUND, ReadOptions
 from astec.export.readers.streams.compression import plain_name
 
 _HEAD_LINES: Final = 20
+_TAB: Final = "\t"
 
 
 def is_csv(path: Path) -> bool:
@@ -50,8 +51,8 @@ class CsvColumn:
         """Stream the texts of the column; rows without any field, which are empty lines, are left out.
 
         Raises:
-            DataError: a row is not valid CSV, is not UTF-8, ends before the column or has more fields than there are
-                columns; names the first such row.
+            DataError: a row is not valid CSV, is not UTF-8, ends before the column, has more fields than there are
+                columns, or fewer that tabs separate; names the first such row.
         """
         rows = csv_rows(self.path, advance, self.options)
         next(rows)
@@ -62,6 +63,9 @@ class CsvColumn:
             if len(row) > self.num_columns and any(row[self.num_columns :]):  # Which field is cut in two is unknown.
                 problem = f"the row has {len(row)} fields, and the first row names {self.num_columns}"
                 raise DataError(self.path, line, problem, "Quote fields that hold the delimiter, or pass --delimiter")
+            if len(row) < self.num_columns and _TAB in row[self.position]:  # Other columns are part of the text.
+                problem = f"the row has tabs and {len(row)} of the {self.num_columns} fields that the first row names"
+                raise DataError(self.path, line, problem, "Separate all rows in the same way, or pass --delimiter")
             yield row[self.position].strip()
 
 

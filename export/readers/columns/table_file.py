@@ -89,8 +89,10 @@ class CsvTable(TableFile):
         num_fields = len(self.names)
         for line, row in rows:
             if len(row) != num_fields:
-                problem = f"the row has {len(row)} fields, and the first row names {num_fields}"
-                yield BadLine(self.path, line, f"{problem} (quote fields that hold the delimiter)")
+                count = f"{len(row)} field{'s' * (len(row) != 1)}"
+                problem = f"the row has {count}, and the first row names {num_fields}"
+                remedy = "quote fields that hold the delimiter, or name another with --delimiter"
+                yield BadLine(self.path, line, f"{problem} ({remedy})")
             else:
                 yield Cells(
                     line, row[text] or None, row[labels] or None, NO_WEIGHT if weight is None else row[weight] or None

@@ -67,7 +67,7 @@ class XcTextDataset(Dataset):
 
     def _row(self, record: dict[str, Any]) -> Row:
         label_ids = _label_ids(record)
-        check_ids(label_ids, len(self._names), "label")
+        check_ids(label_ids, len(self._names), "label", LABEL_FILE)
         relevances = record.get("target_rel", [1.0] * len(label_ids))
         if not isinstance(relevances, list) or len(relevances) != len(label_ids):
             raise BadLineError('"target_rel" is not a list of as many numbers as "target_ind"')

@@ -25,6 +25,7 @@ _EXAMPLE: Final = '{"text": ..., "labels": [...]}'
 _COUNT_KEYS: Final = ("clicks", "count", "counts", "weight")
 KNOWN_KEYS: Final = frozenset({"text", "labels", "weights", *_COUNT_KEYS})
 _MOST_SHOWN_KEYS: Final = 5
+_SHOWN_CHARS: Final = 40
 _OTHER_KEYS: Final = "; --text-column and --label-column read other keys"
 
 
@@ -77,7 +78,10 @@ def parse_object(line: str, example: str = _EXAMPLE) -> dict[str, Any]:
     try:
         record = json.loads(line)
     except json.JSONDecodeError as error:
-        raise BadLineError(f"malformed JSON: {error.msg} at column {error.colno}") from None
+        shown = line[error.pos : error.pos + _SHOWN_CHARS]
+        raise BadLineError(
+            f"malformed JSON: {error.msg} at column {error.colno}" + (f", before {shown!r}" if shown else "")
+        ) from None
     except (ValueError, RecursionError) as error:  # an integer of over 4300 digits; brackets nested too deeply
         raise BadLineError(f"JSON that cannot be read ({error})") from None
     if not isinstance(record, dict):
@@ -95,7 +99,9 @@ def _text(record: dict[str, Any], remedy: str = "") -> str:
 def _labels(record: dict[str, Any]) -> tuple[str, ...]:
     labels = record.get("labels")
     if not isinstance(labels, list):
-        raise BadLineError(_mistyped("labels", record, "a list of strings", _OTHER_KEYS))
+        problem = _mistyped("labels", record, "a list of strings", _OTHER_KEYS)
+        is_string = isinstance(labels, str)
+        raise BadLineError(problem + (" (--label-column labels splits it at ;)" if is_string else ""))
     try:
         return distinct_labels(labels)
     except TypeError:  # a label is not a string, which is rare: the labels are checked one by one only now
@@ -143,7 +149,8 @@ def _label_text(label: object) -> str:
         return label
     if isinstance(label, int) and not isinstance(label, bool):
         return str(label)
-    raise BadLineError(f'"labels" holds {type_name(label)}, not only strings')
+    shown = "" if label is None else f", {json.dumps(label, ensure_ascii=False)[:_SHOWN_CHARS]},"
+    raise BadLineError(f'"labels" holds {type_name(label)}{shown} and not only strings or whole numbers')
 
 
 def _mistyped(key: str, record: dict[str, Any], expected: str, remedy: str = "") -> str:

@@ -1,12 +1,16 @@
-"""Several labels in one field: `shoes;red shoes sale`, `"Books; knives";boots`."""
+"""Several labels in one field: `shoes;red shoes sale`, `"Books; knives";boots`, `['shoes', 'boots']`."""
 
 from __future__ import annotations
 
+import ast
+import json
 import re
+import warnings
 from html.entities import entitydefs
-from typing import Final
+from typing import Any, Final
 
 from astec.export.readers.errors import BadLineError
+from astec.export.readers.formats.jsonl import check_encodable
 from astec.export.readers.notices import Notices
 from astec.export.readers.row import distinct_labels
 
@@ -15,6 +19,11 @@ _quoted = re.compile(r'\s*+"((?:[^"]|"")*+)"\s*+').match
 _ends_as_entity = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|([A-Za-z][A-Za-z0-9]{1,7}))$").search
 _LONGEST_ENTITY: Final = 10
 _ENTITIES: Final = frozenset(entitydefs) | {"apos"}
+# A list as JSON, Python and pandas write it, of strings in quotes and whole numbers.
+_ITEM: Final = r"""(?:"(?:[^"\\]|\\.)*+"|'(?:[^'\\]|\\.)*+'|\d{1,18}+)"""
+_is_list = re.compile(rf"\[\s*+(?:{_ITEM}(?:\s*+,\s*+{_ITEM})*+)?+\s*+\]", re.DOTALL).fullmatch
+_begins_as_list: Final = ("['", '["')
+_OTHER_SEPARATORS: Final = (",", "|")
 
 
 class LabelSplitter:
@@ -23,22 +32,26 @@ class LabelSplitter:
     Args:
         separator: what is between two labels; empty: a field is one label; None: `;`, but not the one with which an
             HTML entity such as `&amp;` ends.
-        notices: gets a notice where there are such entities.
+        notices: gets a notice where there are such entities or lists, and where fields seem to need another separator.
     """
 
     def __init__(self, separator: str | None, notices: Notices) -> None:
         self._separator = DEFAULT_SEPARATOR if separator is None else separator
         self._knows_entities = separator is None
         self._notices = notices
+        self._num_split, self._num_single, self._holding = 0, 0, dict.fromkeys(_OTHER_SEPARATORS, 0)
+        if separator is None:
+            notices.at_end(self._notice_unsplit)
 
     def split(self, field: str) -> tuple[str, ...]:
         """Return the labels of a field, each once.
 
         A label in quotes may hold the separator; quotes inside are doubled. Quotes that do not enclose a whole label
-        belong to it.
+        belong to it. A field that is a list, such as `['shoes', 'boots']`, holds the labels of the list.
 
         Raises:
-            BadLineError: a quote at the start of a label is not closed.
+            BadLineError: a quote at the start of a label is not closed, or a field begins and ends as a list and is
+                none.
         """
         return distinct_labels(self.parts(field))
 
@@ -46,9 +59,51 @@ class LabelSplitter:
         """Return what stands between the separators of a field, as `split` does, with empty and repeated parts."""
         if not self._separator:
             return [field]
+        if "[" in field[:2] and (listed := self._listed(field)) is not None:
+            return listed
         if '"' not in field and ("&" not in field or not self._knows_entities):
-            return field.split(self._separator)
-        return self._scan(field)
+            parts = field.split(self._separator)
+        else:
+            parts = self._scan(field)
+        if len(parts) > 1:
+            self._num_split += 1
+        elif field:
+            self._num_single += 1
+            for separator in _OTHER_SEPARATORS:
+                self._holding[separator] += separator in field
+        return parts
+
+    def _listed(self, field: str) -> list[str] | None:
+        """Return the labels of a field that is a list, quoted as a whole or not; None if it is no list."""
+        quoted = _quoted(field)
+        inner = quoted[1].replace('""', '"') if quoted and quoted.end() == len(field) else field
+        inner = inner.strip()
+        if not _is_list(inner):
+            if inner.startswith(_begins_as_list) and inner.endswith("]"):
+                raise BadLineError(
+                    f"{inner[:40]!r} begins and ends as a list of labels, and is none that can be read (write it as "
+                    "JSON, or the labels with ; between; --label-separator '' if it is one label)"
+                )
+            return None
+        labels = list(map(str, _evaluated(inner)))
+        check_encodable(*labels)
+        self._notices.add(
+            "lists in one field, such as ['shoes', 'boots'], are read as lists; pass --label-separator '' if each is "
+            "one label"
+        )
+        return labels
+
+    def _notice_unsplit(self) -> None:
+        """Notice that no field was split, where most hold what others separate labels by; then count anew."""
+        for separator, count in self._holding.items():
+            if not self._num_split and count and count * 2 >= self._num_single:
+                self._notices.add(
+                    f"{DEFAULT_SEPARATOR!r} separates no labels here, and {separator!r} is in most fields, each of "
+                    f"which is taken for one label; pass --label-separator '{separator}' if it separates them, '' if "
+                    "it does not",
+                    count,
+                )
+        self._num_split, self._num_single, self._holding = 0, 0, dict.fromkeys(_OTHER_SEPARATORS, 0)
 
     def _scan(self, field: str) -> list[str]:
         labels, begin = [], 0
@@ -83,6 +138,24 @@ class LabelSplitter:
             )
             position = end + len(self._separator)
         return len(field)
+
+
+def _evaluated(text: str) -> list[Any]:
+    """Return the strings and numbers of a list as JSON or Python writes it.
+
+    Raises:
+        BadLineError: a string has an escape that neither knows.
+    """
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                found = ast.literal_eval(text)
+        except (SyntaxError, ValueError):
+            raise BadLineError(f"the list {text[:40]!r} has an escape that cannot be read") from None
+    return list(found)
 
 
 def _is_entity(text: str) -> bool:

@@ -79,14 +79,14 @@ def parse_bag(line: str, num_features: int) -> Bag:
     return Bag(np.array(ids, np.int32), np.array(weights, np.float32))
 
 
-def check_ids(ids: list[int], size: int, noun: str) -> None:
-    """Check that the ids are below the number that the header gives.
+def check_ids(ids: list[int], size: int, noun: str, place: str = "the header") -> None:
+    """Check that the ids are below the number that the header, or another place, gives.
 
     Raises:
         BadLineError: an id is `size` or more.
     """
     if ids and max(ids) >= size:
-        raise BadLineError(f"{noun} id {max(ids)} is not below {size}, the number of {noun}s in the header")
+        raise BadLineError(f"{noun} id {max(ids)} is not below {size}, the number of {noun}s in {place}")
 
 
 def _first_repeated(ids: list[int]) -> int:

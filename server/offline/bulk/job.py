@@ -58,15 +58,18 @@ def file_source(path: Path, column: str | None, options: ReadOptions = AS_FOUND)
     """Return a source that reads a file or pipe with `open_queries`; once the content changes, it is a different one.
 
     Raises:
-        DataError: It is a terminal or another device.
-        OSError: There is no such file.
+        DataError: It is a terminal or another device, or there is no such file.
     """
     path = named_input(path)
     said = {"column": column, "delimiter": options.delimiter, "encoding": options.encoding}
     if is_piped(path):
         identity: dict[str, object] = {"input": "a pipe", "input content": sha256_of(stored(path))}
     else:
-        status = path.stat()
+        try:
+            status = path.stat()
+        except OSError as error:
+            problem = f"cannot be read ({error.strerror})"
+            raise DataError(path, None, problem, "Pass a file that exists and may be read") from None
         identity = {"input": str(path.resolve()), "input size": status.st_size, "input time": status.st_mtime_ns}
     # What is not said is left out, so that a run which an older version began is continued.
     said = {name: value for name, value in said.items() if value is not None or name == "column"}

@@ -120,6 +120,11 @@ def test_an_input_that_cannot_be_scored_is_refused_and_leaves_nothing(
     assert [path.name for path in tmp_path.iterdir()] == [file]
 
 
+def test_an_input_that_is_not_there_is_refused_with_what_to_do(demo_artifact: Path, tmp_path: Path) -> None:
+    _, stderr = run(demo_artifact, "--input", tmp_path / "none.jsonl", code=2)
+    assert "none.jsonl: cannot be read (No such file or directory). Pass a file that exists" in stderr
+
+
 def test_an_output_that_is_the_input_is_refused(demo_artifact: Path, tmp_path: Path) -> None:
     (tmp_path / "q.txt").write_text("red shoes\n")
     (tmp_path / "link.txt").symlink_to("q.txt")

@@ -6,6 +6,7 @@ Shapes: K labels of a query.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from astec.export.artifact.store import Artifact, open_artifact
 from astec.export.model.checkpoint import Checkpoint
 from astec.export.packing.pack import pack
 from astec.export.search.indices import Indices
-from astec.server.engine.predictor import Predictor
+from astec.server.engine.predictor import Predictor, Ranking, Rankings
 from astec.trainer.demo.log import sample_queries
 
 QUERIES = list(dict.fromkeys(sample_queries(40, seed=5)))[:12]
@@ -28,15 +29,31 @@ PROPERTY = settings(derandomize=True, deadline=None, max_examples=60)
 
 
 @pytest.fixture(scope="module")
-def artifact(
+def make_artifact(
     make_checkpoint: Callable[..., Checkpoint],
     build_indices: Callable[..., Indices],
     tmp_path_factory: pytest.TempPathFactory,
-) -> Artifact:
-    checkpoint = make_checkpoint()
-    target = tmp_path_factory.mktemp("hidden") / "artifact"
-    pack(checkpoint, build_indices(checkpoint, max_candidates=60), target, "hidden")
-    return open_artifact(target)
+) -> Callable[[int], Artifact]:
+    """Return a function that packs a model which scores so many labels of a query at most."""
+
+    def make(max_candidates: int) -> Artifact:
+        checkpoint = make_checkpoint()
+        target = tmp_path_factory.mktemp("hidden") / "artifact"
+        pack(checkpoint, build_indices(checkpoint, max_candidates=max_candidates), target, "hidden")
+        return open_artifact(target)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def artifact(make_artifact: Callable[[int], Artifact]) -> Artifact:
+    return make_artifact(60)
+
+
+@pytest.fixture(scope="module")
+def limited(make_artifact: Callable[[int], Artifact]) -> Predictor:
+    """A model that drops some of the labels near a query, and scores more than the spare ranks of short answers."""
+    return Predictor(make_artifact(38))
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +71,15 @@ def hidden_of(drawn: tuple[int, float], num_labels: int) -> Hidden:
 def ids_of(labels_K: NDArray[np.int64]) -> list[int]:
     ids: list[int] = labels_K[labels_K >= 0].tolist()
     return ids
+
+
+def assert_filtered(rankings: Rankings, plain: Ranking, hidden: Hidden, top_k: int) -> None:
+    """Check that an answer is the ranking of all candidates less the hidden ones, where enough of these are left."""
+    visible = hidden[plain.label_ids] == VISIBLE
+    if visible.sum() >= min(top_k, len(plain.label_ids)):
+        found = ids_of(rankings.label_ids[0])
+        assert found == plain.label_ids[visible][:top_k].tolist()
+        np.testing.assert_array_equal(rankings.scores[0, : len(found)], plain.scores[visible][:top_k])
 
 
 @PROPERTY
@@ -85,6 +111,35 @@ def test_an_answer_is_the_plain_ranking_without_the_hidden_labels(
         assert without_blocked_B[row] == any(hidden[label] == BLOCKED for label in not_removed[:top_k])
         (alone, _), _ = predictor.rank_visible([text], [top_k], None, hidden)
         assert ids_of(alone.label_ids[0]) == found
+
+
+@PROPERTY
+@given(drawn=HIDDEN, query=st.integers(0, len(QUERIES) - 1), top_k=st.sampled_from([1, 2, 5, 20]))
+def test_an_answer_is_the_ranking_of_all_candidates_without_the_hidden_ones(
+    limited: Predictor, drawn: tuple[int, float], query: int, top_k: int
+) -> None:
+    num_labels = len(limited.artifact.labels)
+    hidden = hidden_of(drawn, num_labels)
+    ((plain,), _) = limited.predict([QUERIES[query]], num_labels)
+    (rankings, _), _ = limited.rank_visible([QUERIES[query]], [top_k], None, hidden)
+    assert len(ids_of(rankings.label_ids[0])) == min(top_k, len(plain.label_ids), (hidden == VISIBLE).sum())
+    assert_filtered(rankings, plain, hidden, top_k)
+
+
+@pytest.mark.parametrize("top_k", [1, 2])
+def test_it_is_so_where_the_spare_ranks_are_all_hidden_and_few_candidates_are_left(
+    limited: Predictor, top_k: int
+) -> None:
+    num_labels = len(limited.artifact.labels)
+    for query, seed in product(QUERIES, range(20)):
+        ((plain,), _) = limited.predict([query], num_labels)
+        left = np.random.default_rng(seed).choice(len(plain.label_ids), top_k + seed % 2, replace=False)
+        hidden = np.zeros(num_labels, np.uint8)
+        hidden[plain.label_ids] = BLOCKED
+        hidden[plain.label_ids[left]] = VISIBLE
+        (rankings, _), _ = limited.rank_visible([query], [top_k], None, hidden)
+        assert len(ids_of(rankings.label_ids[0])) == top_k
+        assert_filtered(rankings, plain, hidden, top_k)
 
 
 @PROPERTY

@@ -64,10 +64,11 @@ def test_a_parquet_file_without_rows_has_no_queries(tmp_path: Path) -> None:
     [
         (b"", "the file is empty"),
         (b"id,query\n1,red\n2\n", ":3: the row has 1 fields, and the query is field 2"),
+        (b"query,id\nred\t1\n", ":2: the row has tabs and 1 of the 2 fields that the first row names"),
         (b'id,query\n1,"red\n', "malformed CSV: unexpected end of data"),
         (b"id,query\n1,r\xe9d\n", ":2: byte 0xe9 at column 4 is not UTF-8"),
     ],
-    ids=["empty", "short-row", "open-quote", "latin-1"],
+    ids=["empty", "short-row", "other-delimiter", "open-quote", "latin-1"],
 )
 def test_a_csv_file_that_cannot_be_read_is_refused_with_its_line(
     tmp_path: Path, put, content: bytes, message: str

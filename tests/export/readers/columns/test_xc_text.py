@@ -58,7 +58,7 @@ def test_labels_of_one_title_stay_two_labels(tmp_path: Path, put: Put) -> None:
 @pytest.mark.parametrize(
     ("bad", "problem"),
     [
-        (line(target_ind=[3]), "label id 3 is not below 3"),
+        (line(target_ind=[3]), "label id 3 is not below 3, the number of labels in lbl.json"),
         (line(target_ind=[-1]), "\"target_ind\" holds '-1', which is no label id"),
         (line(target_ind=["x"]), "\"target_ind\" holds 'x', which is no label id"),
         (line(target_ind=None), '"target_ind" is null, not a list of label ids'),

@@ -71,6 +71,13 @@ def test_a_missing_key_is_named_beside_those_that_are_there(tmp_path, put):
         rows(path)
 
 
+def test_a_half_of_sparse_files_without_a_header_is_told_the_header_of_a_half(tmp_path, put):
+    path = put(tmp_path / "trn_X_Xf.txt", b"1:0.5 4:1\n2:1\n")
+    put(tmp_path / "trn_X_Y.txt", b"0:1\n1:1\n")
+    with pytest.raises(DataError, match=r'without the header "rows columns".*\(echo 2 5; cat .*labels needs one, too'):
+        rows(path)
+
+
 def test_sparse_rows_without_a_header_are_told_their_header(tmp_path, put):
     content = b"1,3 1:0.5 4:1\n2 2:1e-1 3:0.25\n1 1:1 5:0.5 \n"
     path = put(tmp_path / "train.txt", content)

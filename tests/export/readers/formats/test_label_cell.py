@@ -49,6 +49,73 @@ def test_entities_are_said_once_with_the_number_of_lines(tmp_path, put, capsys):
     assert "(3 lines)" in said
 
 
+@pytest.mark.parametrize(
+    ("field", "labels"),
+    [
+        ("['boots', 'large boots']", ("boots", "large boots")),
+        ('["boots", "a;b,c"]', ("boots", "a;b,c")),
+        ('"[""boots"", ""a \\""b\\""""]"', ("boots", 'a "b"')),
+        ("""["it's", 'x']""", ("it's", "x")),
+        (r'["caf\u00e9", "\ud83d\ude42"]', ("café", "🙂")),
+        ("[3, 17]", ("3", "17")),
+        ("[]", ()),
+        ("[sic] boots", ("[sic] boots",)),
+        ("[boots]", ("[boots]",)),
+        ("a;['b']", ("a", "['b']")),
+    ],
+)
+def test_a_list_in_one_field_is_read_as_the_list(tmp_path, put, capsys, field, labels):
+    path = put(tmp_path / "f", f"a\t{field}\n".encode())
+    assert labels_of(path) == [labels]
+    is_list = field.strip('"').startswith("[") and field.strip('"').endswith("]") and field != "[boots]"
+    assert ("lists in one field" in capsys.readouterr().err) == is_list
+    assert labels_of(path, "") == [(field,)]
+
+
+def test_a_list_is_read_in_tables_too_with_weights_in_lists(tmp_path, put):
+    rows = "query,labels,clicks\nred,\"['a', 'b']\",\"[3, 4]\"\nblue,['c'],[5]\n"
+    dataset = open_dataset(put(tmp_path / "f.csv", rows.encode()), "train")
+    read = [(row.labels, row.weights) for row in dataset.rows(progress=False)]
+    assert read == [(("a", "b"), (3.0, 4.0)), (("c",), (5.0,))]
+
+
+@pytest.mark.parametrize(
+    ("field", "problem"),
+    [
+        ("['boots' 'shoes']", "begins and ends as a list of labels, and is none that can be read"),
+        ('["boots", null]', "begins and ends as a list"),
+        (r"""['bo\x']""", "has an escape that cannot be read"),
+        (r"""['bo\ots', 'x\y']""", "has an escape that cannot be read"),
+        (r'["boots\ud800"]', "is half a character"),
+        (r'["boots\u0000"]', "a NUL character"),
+    ],
+)
+def test_a_list_that_cannot_be_read_is_refused(tmp_path, put, field, problem):
+    path = put(tmp_path / "f", f"a\tx\nb\t{field}\n".encode())
+    with pytest.raises(BadLinesError, match=problem) as raised:
+        labels_of(path)
+    assert raised.value.line == 2
+
+
+@pytest.mark.parametrize("separator", [",", "|"])
+def test_fields_that_seem_to_need_another_separator_are_said(tmp_path, put, capsys, separator):
+    rows = [f"a\tb{separator}c\n", "b\tx\n", f"c\td{separator}e\n"]
+    path = put(tmp_path / "f", "".join(rows).encode())
+    assert len(labels_of(path)) == 3
+    said = capsys.readouterr().err
+    assert f"pass --label-separator '{separator}' if it separates them" in said
+    assert "(2 lines)" in said
+    assert labels_of(path, separator)[0] == ("b", "c")
+    assert labels_of(path, "")[0] == (f"b{separator}c",)
+    assert capsys.readouterr().err == ""
+
+
+def test_other_separators_are_not_suspected_where_the_usual_one_separates(tmp_path, put, capsys):
+    assert labels_of(put(tmp_path / "f", b"a\tb,c\nb\tx,y;z\n")) == [("b,c",), ("x,y", "z")]
+    assert labels_of(put(tmp_path / "g", b"a\tb,c\nb\tx\nc\ty\n"))[0] == ("b,c",)
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize("field", ['"a;b', 'x;"a;b"c;d', '"a"";b'])
 def test_a_quote_that_is_not_closed_is_refused(tmp_path, put, field):
     path = put(tmp_path / "f", f"a\tx\nb\t{field}\n".encode())

@@ -161,6 +161,12 @@ def test_files_that_were_joined_have_marks_in_the_middle(tmp_path, put, encoding
     assert rows(path) == 2 * expected(GERMAN)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le"])
+def test_several_marks_at_the_start_of_a_line_are_no_text(tmp_path, put, encoding):
+    path = put(tmp_path / "train.tsv", "\ufeff\ufeffa\tx\n\ufeff\ufeffb\tx\n".encode(encoding))
+    assert rows(path) == [("a", ("x",)), ("b", ("x",))]
+
+
 def test_a_mark_in_the_middle_of_a_line_is_kept(tmp_path, put):
     path = put(tmp_path / "train.tsv", "a\ufeffb\tx\n".encode())
     assert rows(path) == [("a\ufeffb", ("x",))]
