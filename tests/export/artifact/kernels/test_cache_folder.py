@@ -29,7 +29,7 @@ def nothing_writable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv(VARIABLE, str(BELOW_A_FILE))
     monkeypatch.setenv("XDG_CACHE_HOME", str(BELOW_A_FILE))
     monkeypatch.setattr(cache_folder, "__file__", str(BELOW_A_FILE / "module.py"))
-    monkeypatch.setattr(numba.config, "CACHE_DIR", numba.config.CACHE_DIR)
+    monkeypatch.setattr(numba.config, "CACHE_DIR", vars(numba.config)["CACHE_DIR"])
     monkeypatch.setattr(cache_folder, "_SHARED_MEMORY", tmp_path / "shm")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     for name in ("shm", "tmp"):
@@ -47,7 +47,7 @@ def test_a_private_folder_takes_the_place_of_those_that_cannot_be_written(
     ensure_kernel_folder()
     folder = own_folder(nothing_writable)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert (os.environ[VARIABLE], numba.config.CACHE_DIR) == (str(folder), str(folder))
+    assert (os.environ[VARIABLE], vars(numba.config)["CACHE_DIR"]) == (str(folder), str(folder))
     (message,) = caplog.messages
     assert all(part in message for part in (str(folder), str(BELOW_A_FILE), f"set {VARIABLE}"))
 
