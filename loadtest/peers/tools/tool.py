@@ -64,7 +64,9 @@ class Tool(ABC, Generic[Query, Answer]):
         """Return the label ids of an answer, best first."""
 
     def _features(self, name: str) -> csr_matrix:
-        return load_npz(self._data / name).tocsr()
+        matrix: csr_matrix = load_npz(self._data / name).tocsr()
+        matrix.sort_indices()  # PECOS refuses rows in another order
+        return matrix
 
 
 class TextTool(Tool[Query, Answer]):
