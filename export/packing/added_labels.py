@@ -24,6 +24,7 @@ from astec.export.artifact.index.base import unit_rows
 from astec.export.artifact.labels.label_sets import LabelSets
 from astec.export.artifact.labels.text_table import TextTable
 from astec.export.artifact.manifest import LabelTextFit, LogitLine
+from astec.export.artifact.scoring.shares import PartWeights
 from astec.export.artifact.scoring.sparse import SPARSE_SLOPE, SparseClassifier
 from astec.export.artifact.shortlist.candidates import Candidates
 from astec.export.artifact.text.bags import Bags, concatenate
@@ -211,11 +212,54 @@ def _fit(checkpoint: Checkpoint, featurizer: TextFeaturizer) -> LabelTextFit:
     worth_P = np.where(hits_P, 1, len(checkpoint.labels) / min(_DRAWN, len(chosen_L)))
     near_P = (held_out.x_hat @ labels.x_hat.T)[pairs_RL]
     shared_P = _shared_tokens(held_out.bags, labels.bags, pairs_RL, featurizer.num_features)
+    weights = checkpoint.shares.weights()
+    if weights.as_logits:
+        return fit_sum(near_P, shared_P, hits_P, worth_P, weights)
     return LabelTextFit(
         dense=fit_line(near_P, hits_P, worth_P),
         sparse=fit_line(shared_P, hits_P, worth_P),
         label_text_share=checkpoint.label_text_share,
     )
+
+
+def fit_sum(
+    near_P: NDArray[np.float32],
+    shared_P: NDArray[np.float32],
+    hits_P: NDArray[np.bool_],
+    worth_P: NDArray[np.float64],
+    weights: PartWeights,
+) -> LabelTextFit:
+    """Fit both lines together, so that the sum of the weighed parts is the log-odds of a hit.
+
+    Fitted one by one, each line would be the log-odds that one part tells, and a mean of these says too little of a
+    label that is right by both. The similarity of an added label is about that of its dense line, and is taken off.
+
+    Args:
+        near_P: the cosine of each pair's x-hats, of text and label.
+        shared_P: the dot product of its bags.
+        hits_P: whether the label is right.
+        worth_P: the weight of the pair.
+        weights: of the parts in a score, whose logits are weighed.
+    """
+    columns = {"classifier": near_P, "sparse": shared_P}
+    used = {name: column_P for name, column_P in columns.items() if weights.parts()[name] > 0}
+    nothing = LogitLine(slope=0.0, bias=0.0)
+    if not used:
+        return LabelTextFit(dense=nothing, sparse=nothing, label_text_share=0.0)
+    features_PF = np.stack([column_P.astype(np.float64) for column_P in used.values()], axis=1)
+    fit = fit_logistic_regression(features_PF, hits_P, worth_P, ridge=_RIDGE)
+    slopes = dict(zip(used, fit.weights.tolist(), strict=True))
+    carrier = next(iter(used))  # of the bias of the whole sum
+    lines = {
+        name: LogitLine(
+            slope=(slopes[name] - (weights.similarity if name == "classifier" else 0.0)) / weights.parts()[name],
+            bias=(fit.bias - weights.bias) / weights.parts()[name] if name == carrier else 0.0,
+        )
+        for name in used
+    }
+    sparse = lines.get("sparse", nothing)
+    scaled = LogitLine(slope=SPARSE_SLOPE * sparse.slope, bias=SPARSE_SLOPE * sparse.bias)
+    return LabelTextFit(dense=lines.get("classifier", nothing), sparse=scaled, label_text_share=0.0)
 
 
 def _fit_texts(checkpoint: Checkpoint) -> HeldOutTexts:

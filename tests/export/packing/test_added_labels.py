@@ -10,10 +10,12 @@ import pytest
 from typer.testing import CliRunner
 
 from astec.export.__main__ import app
+from astec.export.artifact.scoring.shares import PartWeights
+from astec.export.artifact.scoring.sparse import SPARSE_SLOPE
 from astec.export.artifact.store import open_artifact
 from astec.export.model.checkpoint import Checkpoint
 from astec.export.model.checkpoint_folder import read_checkpoint
-from astec.export.packing.added_labels import add_labels, fit_line
+from astec.export.packing.added_labels import add_labels, fit_line, fit_sum
 from astec.export.packing.pack import pack
 from astec.export.search.indices import Indices
 from astec.server.engine.predictor import Predictor
@@ -101,3 +103,20 @@ def test_a_line_through_what_is_told_apart_without_error_stays_finite() -> None:
     line = fit_line(similarities_P, similarities_P > 0.5)
     assert np.isfinite([line.slope, line.bias]).all()
     assert line.slope > 0
+
+
+@pytest.mark.parametrize(
+    ("classifier", "sparse"), [(0.5, 2.0), (0.5, 0.0), (0.0, 2.0)], ids=["both", "dense alone", "sparse alone"]
+)
+def test_the_weighed_sum_of_both_lines_is_the_log_odds(classifier: float, sparse: float) -> None:
+    generator = np.random.default_rng(0)
+    near_P, shared_P = generator.uniform(0, 1, (2, 40_000)).astype(np.float32)
+    told_P = (3 * near_P if classifier else 0) + (5 * shared_P if sparse else 0) - 4.0
+    hits_P = generator.random(len(near_P)) < 1 / (1 + np.exp(-told_P))
+    weights = PartWeights(classifier, 0.2 if classifier else 0.0, sparse, 0.0, 0.0, bias=-1.0, as_logits=True)
+    fit = fit_sum(near_P, shared_P, hits_P, np.ones(len(near_P)), weights)
+    assert fit.label_text_share == 0
+    dense_P = fit.dense.slope * near_P + fit.dense.bias
+    sparse_P = (fit.sparse.slope * shared_P + fit.sparse.bias) / SPARSE_SLOPE
+    sums_P = weights.classifier * dense_P + weights.similarity * near_P + weights.sparse * sparse_P + weights.bias
+    assert sums_P == pytest.approx(told_P, abs=0.35)
