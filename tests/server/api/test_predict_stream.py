@@ -64,10 +64,10 @@ async def test_what_the_model_cannot_answer_fails_alone(serve, monkeypatch: pyte
         predictor = app.state.service._predictor
         rank = predictor.rank
 
-        def rank_but_one(queries: list[str], top_k: int, allowed: object) -> object:
+        def rank_but_one(queries: list[str], *arguments: object) -> object:
             if "poison" in queries:
                 raise RuntimeError("no")
-            return rank(queries, top_k, allowed)
+            return rank(queries, *arguments)
 
         monkeypatch.setattr(predictor, "rank", rank_but_one)
         answers = await stream(client, b'"shoes"\n' * 3 + b'"poison"\n{}\n' + b'"shoes"\n' * 3)
