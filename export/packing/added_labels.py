@@ -232,7 +232,7 @@ def fit_sum(
     """Fit both lines together, so that the sum of the weighed parts is the log-odds of a hit.
 
     Fitted one by one, each line would be the log-odds that one part tells, and a mean of these says too little of a
-    label that is right by both. The similarity of an added label is about that of its dense line, and is taken off.
+    label that is right by both. Similarity and votes come on top: an added label has them like any other.
 
     Args:
         near_P: the cosine of each pair's x-hats, of text and label.
@@ -252,7 +252,7 @@ def fit_sum(
     carrier = next(iter(used))  # of the bias of the whole sum
     lines = {
         name: LogitLine(
-            slope=(slopes[name] - (weights.similarity if name == "classifier" else 0.0)) / weights.parts()[name],
+            slope=slopes[name] / weights.parts()[name],
             bias=(fit.bias - weights.bias) / weights.parts()[name] if name == carrier else 0.0,
         )
         for name in used

@@ -113,10 +113,10 @@ def test_the_weighed_sum_of_both_lines_is_the_log_odds(classifier: float, sparse
     near_P, shared_P = generator.uniform(0, 1, (2, 40_000)).astype(np.float32)
     told_P = (3 * near_P if classifier else 0) + (5 * shared_P if sparse else 0) - 4.0
     hits_P = generator.random(len(near_P)) < 1 / (1 + np.exp(-told_P))
-    weights = PartWeights(classifier, 0.2 if classifier else 0.0, sparse, 0.0, 0.0, bias=-1.0, as_logits=True)
+    weights = PartWeights(classifier, 0.2, sparse, 0.0, 0.0, bias=-1.0, as_logits=True)
     fit = fit_sum(near_P, shared_P, hits_P, np.ones(len(near_P)), weights)
     assert fit.label_text_share == 0
     dense_P = fit.dense.slope * near_P + fit.dense.bias
     sparse_P = (fit.sparse.slope * shared_P + fit.sparse.bias) / SPARSE_SLOPE
-    sums_P = weights.classifier * dense_P + weights.similarity * near_P + weights.sparse * sparse_P + weights.bias
+    sums_P = weights.classifier * dense_P + weights.sparse * sparse_P + weights.bias
     assert sums_P == pytest.approx(told_P, abs=0.35)
