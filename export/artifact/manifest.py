@@ -191,7 +191,8 @@ class LabelTextFit(Frozen):
     Attributes:
         dense: the logit of the dense classifier.
         sparse: the logit of the sparse classifier.
-        label_text_share: the share of the labels' own texts within the sparse term.
+        label_text_share: the share of the labels' own texts within the sparse term; 0 where both lines were fitted
+            together, which leaves the texts nothing to add.
     """
 
     dense: LogitLine

@@ -106,9 +106,8 @@ class PredictStreamEndpoint:
 
     def _parse(self, line: _Line, scope: Scope) -> _Parsed:
         try:
-            client = self._predict.client_of(
-                scope["headers"]
-            )  # The key may have been withdrawn since the stream began.
+            # The key may have been withdrawn since the stream began.
+            client = self._predict.client_of(scope["headers"])
             if isinstance(line.content, ServerError):
                 raise line.content
             request = _to_request(line.content)
