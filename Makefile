@@ -26,7 +26,7 @@ LOCK = $(TOOLS)/bin/uv pip compile --no-config --quiet --universal --python-vers
 	--excludes locks/excluded.in --custom-compile-command 'make lock' $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo smoke container test test-fast lint docs docs-serve prometheus bench rivals family gpu soak vendor lock audit sbom clean
+.PHONY: help setup demo smoke container test test-fast lint docs docs-serve prometheus bench rivals family gpu soak english vendor lock audit sbom clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -116,6 +116,10 @@ gpu: | $(if $(PY),,$(VENV)/.ready) ## check and measure training on a GPU, in ni
 soak: | $(VENV)/.ready ## good and bad load and killed workers, every answer checked (SOAK_SECONDS=600, ARTIFACT=, SOAK=)
 	test -f $(ARTIFACT)/manifest.json || $(MAKE) artifacts/demo/manifest.json
 	$(BIN)/python -m astec.loadtest.soak $(ARTIFACT) --seconds $(SOAK_SECONDS) $(SOAK)
+
+# ENCODER is the folder of sentence-transformers/all-MiniLM-L6-v2, WORDS a word list (trainer/words/NOTICE.md).
+english: ## distil the English word vectors of the package anew (ENCODER=folder, WORDS=file)
+	$(BIN)/python -m astec.trainer.embeddings.english $(ENCODER) $(WORDS) --source "see NOTICE.md"
 
 # npm checks the packages against the hashes of its registry; SHA256SUMS is what the tests check the files against.
 vendor: ## get Swagger UI and Redoc from npm, for /docs and /redoc (SWAGGER_UI=, REDOC=); needs npm and the network

@@ -232,6 +232,7 @@ def _require_room(
     Raises:
         NeedError: it does not fit into the machine.
     """
+    settings = settings.with_word_vectors(data.word_vectors)
     need = Need.of(DataSizes.of(data), settings, device, run.folder, run.world, resumed=resumed)
     console.print(need.announcement(), markup=False, soft_wrap=True)
     if not options.ignore_memory:

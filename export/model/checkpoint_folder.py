@@ -209,6 +209,15 @@ def _optional_part(kind: type[_Part], arrays: dict[str, NDArray[Any]], prefix: s
     return _part(kind, arrays, prefix) if any(name.startswith(prefix) for name in arrays) else None
 
 
+def read_training(run: Path) -> dict[str, str | int | float]:
+    """Return what a checkpoint says of its training, without the model.
+
+    Raises:
+        CheckpointError: there is no finished run, or its summary cannot be read.
+    """
+    return _read_summary(run, run / CHECKPOINT_FOLDER).training
+
+
 def _read_front(folder: Path, summary: CheckpointSummary) -> Front:
     tokenizer = (folder / TOKENIZER_FILE).read_bytes() if TOKENIZER_FILE in summary.files else None
     return Front(summary.encoder, (folder / FRONT_FILE).read_bytes(), tokenizer)

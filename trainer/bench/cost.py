@@ -39,7 +39,8 @@ def paper_settings(shape: str) -> list[str]:
     default.
     """
     surrogate_rate, extreme_rate = _LEARNING_RATES[shape]
-    settings: dict[str, int | float] = {
+    settings: dict[str, int | float | str] = {
+        "word_vectors.encoder": "",
         "model.dim": 300,
         "reranker.dim": 300,
         "surrogate.num_clusters": 2**16,

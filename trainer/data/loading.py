@@ -15,9 +15,11 @@ from astec.trainer.data.columns import BagColumn, LabelColumn, TextColumn
 from astec.trainer.data.examples import Examples
 from astec.trainer.data.known_words import known_words
 from astec.trainer.data.label_text_trial import try_label_texts
+from astec.trainer.data.nearest_texts import Gain
 from astec.trainer.data.training_data import TrainingData
 from astec.trainer.data.validation_file import require_held_rows, require_same_form
-from astec.trainer.settings.config import ClicksSection, TrainerConfig
+from astec.trainer.data.word_vector_trial import try_word_vectors
+from astec.trainer.settings.config import AUTO, ENGLISH, ClicksSection, TrainerConfig, WordVectorsSection
 
 _MIN_ROWS = 2
 
@@ -30,6 +32,8 @@ def load_training_data(
     Rows without a label are dropped and counted. Rows of the same text are joined where `clicks.join` asks for it;
     those of the validation file are joined among themselves. The featurizer also knows the words that `word_vectors`
     brings.
+
+    Where `word_vectors.encoder` is `auto`, a trial on a sample decides about those that come with the package.
 
     With `labels.as_texts`, the labels' own texts follow the files' texts, where the data has texts; a label is left out
     of these if the featurizer knows no token of it. Where that setting is `auto`, a trial on a sample decides; the same
@@ -134,10 +138,11 @@ def _featurize_texts(
         # No name for the table: the column cannot grow while a table of it exists.
         trial = try_label_texts(queries.table(), names, labels_NL, config.featurizer.build(num_tokens=0), config.seed)
         as_texts = trial.succeeds
+    words, word_trial = _word_vectors(queries.table(), names if as_texts else None, labels_NL, config)
     if as_texts:
         for name in names:
             queries.append(name)
-    featurizer, bags = queries.featurize(dataset, known_words(config.word_vectors))
+    featurizer, bags = queries.featurize(dataset, known_words(words))
     own_L = np.flatnonzero(bags.lengths()[num_texts:])
     rows = np.concatenate([np.arange(num_texts), num_texts + own_L])
     return TrainingData(
@@ -147,7 +152,23 @@ def _featurize_texts(
         texts=queries.table(rows),
         num_label_texts=len(own_L),
         label_text_trial=trial,
+        word_vectors=words.encoder,
+        word_vector_trial=word_trial,
     )
+
+
+def _word_vectors(
+    texts: TextTable, label_texts: TextTable | None, labels_NL: csr_matrix, config: TrainerConfig
+) -> tuple[WordVectorsSection, Gain | None]:
+    """Return the settings of the word vectors with the choice of a trial in place of `auto`, and that trial."""
+    settings, trial = config.word_vectors, None
+    if settings.encoder != AUTO:
+        return settings, None
+    if config.takes_word_vectors:
+        featurizer = config.featurizer.build(num_tokens=0)
+        trial = try_word_vectors(texts, label_texts, labels_NL, featurizer, settings, config.seed)
+    chosen = ENGLISH if trial is not None and trial.succeeds else ""
+    return settings.model_copy(update={"encoder": chosen}), trial
 
 
 def _one_label_each(labels_N: NDArray[np.int64], num_labels: int) -> csr_matrix:

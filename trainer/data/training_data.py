@@ -17,7 +17,8 @@ from astec.export.artifact.text.sequence_reader import open_reader
 from astec.trainer.data.chunks import join_sequences, text_chunks
 from astec.trainer.data.clicks import Traffic
 from astec.trainer.data.examples import Examples
-from astec.trainer.data.label_text_trial import LabelTextTrial, SharedWords
+from astec.trainer.data.label_text_trial import SharedWords
+from astec.trainer.data.nearest_texts import Gain
 from astec.trainer.settings.config import ConfigError
 from astec.trainer.settings.section import EncoderSection
 
@@ -41,6 +42,8 @@ class TrainingData:
         num_label_texts: how many of the last examples are labels' own texts.
         num_valid_texts: how many texts are of a validation file; 0 if there is none.
         label_text_trial: what decided about them; None if the settings did, or texts come as feature ids.
+        word_vectors: where word vectors come from, as in the setting `word_vectors.encoder`; empty: there are none.
+        word_vector_trial: what decided about them; None if the settings did, or there are too few texts for a trial.
         traffic: of the training file, if its rows of the same text were joined: a text is then one example.
     """
 
@@ -51,7 +54,9 @@ class TrainingData:
     texts: TextTable | None = None
     num_label_texts: int = 0
     num_valid_texts: int = 0
-    label_text_trial: LabelTextTrial | SharedWords | None = None
+    label_text_trial: Gain | SharedWords | None = None
+    word_vectors: str = ""
+    word_vector_trial: Gain | None = None
     traffic: Traffic | None = None
 
     @property

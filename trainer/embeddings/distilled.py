@@ -9,6 +9,7 @@ longest, H dimensions of the encoder, D dimensions.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,16 +39,28 @@ def distil(
     Raises:
         DataError: the folder, which `setting` names, has no encoder that can be read.
     """
+    words_W = [number for number, token in enumerate(featurizer.vocabulary) if not token.startswith(_CHARACTERS_MARK)]
+    texts = [featurizer.vocabulary[number] for number in words_W]
+    known_F, vectors_FD = distil_texts(folder, texts, dim, device, setting)
+    return np.array(words_W, np.int64)[known_F], vectors_FD
+
+
+def distil_texts(
+    folder: Path, texts_W: Sequence[str], dim: int, device: torch.device, setting: str
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the positions [F] of the texts that the encoder in `folder` reads, and their vectors [F, D].
+
+    Raises:
+        DataError: the folder, which `setting` names, has no encoder that can be read.
+    """
     try:
-        reader = PieceReader(read_tokenizer(str(folder), setting), _MOST_PIECES, featurizer.config.max_chars)
+        reader = PieceReader(read_tokenizer(str(folder), setting), _MOST_PIECES, max(map(len, texts_W), default=1))
         model = load_pretrained(str(folder), setting).to(device)
     except ValueError as error:
         raise DataError(folder, None, f"has no encoder that can be read: {error}", "Pass another folder") from error
-    words_W = [number for number, token in enumerate(featurizer.vocabulary) if not token.startswith(_CHARACTERS_MARK)]
-    pieces = reader.read([featurizer.vocabulary[number] for number in words_W])
+    pieces = reader.read(texts_W)
     known_F = np.flatnonzero(pieces.lengths())
-    vectors_FH = _encode(model, pieces, device)[known_F]
-    return np.array(words_W, np.int64)[known_F], _principal_components(vectors_FH, dim)
+    return known_F, _principal_components(_encode(model, pieces, device)[known_F], dim)
 
 
 @torch.no_grad()

@@ -78,6 +78,7 @@ def split(
     Raises:
         ConfigError: the encoder cannot read this data.
     """
+    config = config.with_word_vectors(data.word_vectors)
     data = data.read_for(config.encoder, config.model.dim)
     validation = split_validation(data, config.validation, config.seed)
     learnt, held = validation.learnt, validation.held
@@ -90,8 +91,9 @@ def split(
     for line in (*_about_useless_rows(data), *_about_traffic(validation, data, config)):
         console.print(line, markup=False, soft_wrap=True)
     console.print(_describe(validation, data, config), soft_wrap=True)
-    if said := _about_label_texts(data):
-        console.print(said, soft_wrap=True)
+    for line in (_about_label_texts(data), _about_word_vectors(data)):
+        if line is not None:
+            console.print(line, markup=False, soft_wrap=True)
     train, held_out = data.examples.take(train_rows), data.examples.take(held)
     if warm is not None:
         console.print(_about_warm_start(warm), markup=False, soft_wrap=True)
@@ -164,3 +166,11 @@ def _about_label_texts(data: TrainingData) -> str | None:
     if trial is None:
         return learnt
     return f"{learnt or 'labels are not learnt from as texts'}: {trial.reason}"
+
+
+def _about_word_vectors(data: TrainingData) -> str | None:
+    """Say whether there are word vectors, and why; None if there are none, and nobody could expect it."""
+    trial, source = data.word_vector_trial, data.word_vectors
+    if trial is None:
+        return f"word vectors of {source} are used" if source else None
+    return f"{'English word vectors are' if source else 'no word vectors are'} used: {trial.reason}"

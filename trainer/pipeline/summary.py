@@ -7,10 +7,11 @@ import platform
 
 import torch
 
-from astec.trainer.data.label_text_trial import LabelTextTrial
+from astec.trainer.data.nearest_texts import Gain
 from astec.trainer.numerics.device import product_dtype
 from astec.trainer.pipeline.job import Job
 from astec.trainer.report.evaluation import Summary
+from astec.trainer.run.warm_start import WORD_VECTORS
 
 
 def summarize(job: Job) -> Summary:
@@ -36,6 +37,10 @@ def summarize(job: Job) -> Summary:
         summary |= {"rows": traffic.rows, "clicks": round(traffic.clicks), "click_weighting": config.clicks.weighting}
     if job.warm is not None:
         summary |= job.warm.summary()
-    if isinstance(trial, LabelTextTrial):
+    if isinstance(trial, Gain):
         summary["label_texts_gain_in_trial"] = round(trial.gain, 2)
+    if config.word_vectors.encoder:
+        summary[WORD_VECTORS] = config.word_vectors.encoder
+    if job.data.word_vector_trial is not None:
+        summary["word_vectors_gain_in_trial"] = round(job.data.word_vector_trial.gain, 2)
     return summary

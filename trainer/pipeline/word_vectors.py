@@ -1,9 +1,9 @@
 """The fixed word vectors that stand beside what Module I learns.
 
 A representation says what the clicks of the data taught about the words of a text. Word vectors of a pretrained
-encoder add what these words mean elsewhere. They become further columns of the embeddings, so that Modules II to IV,
-the export and the server treat them as any others, and a query needs no encoder. As v is never negative, each principal
-component p has two columns, ReLU(p) and ReLU(-p).
+encoder, or those that come with the package, add what these words mean elsewhere. They become further columns of the
+embeddings, so that Modules II to IV, the export and the server treat them as any others, and a query needs no encoder.
+As v is never negative, each principal component p has two columns, ReLU(p) and ReLU(-p).
 
 Shapes: V tokens, F words that the encoder reads, P principal components, D dimensions of the learnt part.
 """
@@ -23,6 +23,8 @@ from astec.trainer.embeddings.distilled import distil
 from astec.trainer.encoders.encoder import Encoder
 from astec.trainer.parallel.world import Arrays
 from astec.trainer.pipeline.job import Job
+from astec.trainer.settings.config import ENGLISH
+from astec.trainer.words.word_file import english_words
 
 _SETTING = "word_vectors.encoder"
 _MEASURED_TEXTS = 10_000
@@ -41,7 +43,7 @@ def add_word_vectors(job: Job, encoder: Encoder, seed: int) -> Encoder:
         return encoder
 
     def distil_all() -> Arrays:
-        words_VP = _word_vectors(job, Path(settings.encoder), settings.dim // 2)
+        words_VP = _word_vectors(job, settings.dim // 2)
         return {"embeddings": np.concatenate([words_VP, -words_VP], axis=1)}
 
     def join() -> Arrays:
@@ -58,18 +60,22 @@ def add_word_vectors(job: Job, encoder: Encoder, seed: int) -> Encoder:
     return Encoder.of(encoder.settings, job.run.together(f"word-vectors-{seed}", join), encoder.device)
 
 
-def _word_vectors(job: Job, folder: Path, num_components: int) -> NDArray[np.float32]:
-    """Return the vector of every token, [V, P], zeros where the encoder reads none, and record how many it reads."""
-    featurizer = job.data.featurizer
+def _word_vectors(job: Job, num_components: int) -> NDArray[np.float32]:
+    """Return the vector of every token, [V, P], zeros where there is none, and record how many there are."""
+    featurizer, settings = job.data.featurizer, job.config.word_vectors
+    source = Path(settings.encoder)
     if not isinstance(featurizer, TextFeaturizer):
-        raise DataError(folder, None, "reads words, and the features of this data have none", "Leave the setting empty")
-    tokens_F, vectors_FP = distil(folder, featurizer, num_components, job.device, _SETTING)
-    known = list(featurizer.single_words(known_words(job.config.word_vectors)))
+        raise DataError(source, None, "reads words, and the features of this data have none", "Leave the setting empty")
+    if settings.encoder == ENGLISH:
+        tokens_F, vectors_FP = english_words().of_tokens(featurizer, num_components)
+    else:
+        tokens_F, vectors_FP = distil(source, featurizer, num_components, job.device, _SETTING)
+    known = list(featurizer.single_words(known_words(settings)))
     # A word of held-out texts alone would be unknown in a fresh text: it must not make the held-out texts look easy.
     learnt_F = np.isin(tokens_F, job.train.bags.ids) | np.isin(tokens_F, featurizer.token_ids(known))
     words_VP = np.zeros((featurizer.num_features, num_components), np.float32)
     words_VP[tokens_F[learnt_F]] = vectors_FP[learnt_F]
-    job.run.record("word vectors", source=str(folder), found_share=len(tokens_F) / featurizer.num_features)
+    job.run.record("word vectors", source=str(source), found_share=len(tokens_F) / featurizer.num_features)
     return words_VP
 
 

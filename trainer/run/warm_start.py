@@ -24,6 +24,7 @@ from astec.export.model.checkpoint_folder import (
     SUMMARY_FILE,
     CheckpointError,
     read_checkpoint,
+    read_training,
 )
 from astec.trainer.data.training_data import TrainingData
 from astec.trainer.parallel.world import Arrays
@@ -36,6 +37,8 @@ EPOCHS = 2
 """The epochs of Module I and of Modules III and IV in a warm start, unless settings say otherwise."""
 CONTINUED_FRAMEWORKS = ("deepxml", "deepxml-ova")
 EMBEDDINGS = "embeddings"
+WORD_VECTORS = "word_vectors"
+"""What a checkpoint's `training` says of the source of the word vectors; absent: there are none."""
 CLUSTER_PREFIX = "surrogate."
 _TOKEN_RULES = ("word_ngrams", "min_char_ngram", "max_char_ngram", "max_chars", "rules")
 
@@ -92,7 +95,7 @@ def warm_settings(folder: Path) -> TrainerConfig:
         ConfigError: its settings cannot be read.
     """
     _require_finished(folder)
-    old = load_config(folder / CONFIG_FILE, [])
+    old = _settings_of(folder)
 
     def shortened(epochs: int, min_steps: int) -> dict[str, int]:
         fewer = min(epochs, EPOCHS)
@@ -115,13 +118,14 @@ class OldRun:
 
     Raises:
         RunError: there is no such run, it has not finished, or its files are damaged.
-        ConfigError: it has another encoder, other dimensions, other rules of tokens or another number of learners.
+        ConfigError: it has another encoder, other word vectors, other dimensions, other rules of tokens or another
+            number of learners.
     """
 
     def __init__(self, folder: Path, settings: TrainerConfig) -> None:
         _require_finished(folder)
         self.folder, self._settings = folder, settings
-        self._old = load_config(folder / CONFIG_FILE, [])
+        self._old = _settings_of(folder)
         _require_same(folder, self._old, settings)
         self.version = sha256((folder / CHECKPOINT_FOLDER / SUMMARY_FILE).read_bytes()).hexdigest()[:12]
 
@@ -138,13 +142,18 @@ class OldRun:
         except (CheckpointError, OSError, ValueError) as error:
             raise RunError(f"--warm-start: {error}") from error
         settings = self._settings
+        tokens = _rows_of_tokens(checkpoint, data.featurizer, settings.encoder.reads)
+        if settings.word_vectors.encoder:
+            # Module I has learnt nothing of words that only word vectors have brought.
+            learnt_V = checkpoint.model.embeddings[:, : settings.model.dim].any(axis=1)
+            tokens = np.where((tokens >= 0) & learnt_V[tokens], tokens, -1)
         return WarmStart(
             self.folder.resolve().name,
             self.version,
-            _rows_of_tokens(checkpoint, data.featurizer, settings.encoder.reads),
+            tokens,
             find_by_text(checkpoint.labels, data.label_texts),
             {
-                seed: _learner_start(checkpoint, position, len(settings.seeds), arrays)
+                seed: _learner_start(checkpoint, position, settings, arrays)
                 for position, (seed, arrays) in enumerate(zip(settings.seeds, kept, strict=True))
             },
         )
@@ -180,10 +189,32 @@ def find_by_text(old: Sequence[str], new: Iterable[str]) -> NDArray[np.int64]:
     return np.array([positions.get(text, -1) for text in new], np.int64)
 
 
-def _learner_start(checkpoint: Checkpoint, position: int, count: int, kept: Arrays) -> LearnerStart:
-    """Take one learner out of the joined model, whose logit is the mean of the learners' logits."""
-    model, dim = checkpoint.model, checkpoint.model.dim // count
+def _settings_of(folder: Path) -> TrainerConfig:
+    """Return the settings of a finished run, with the word vectors that it chose.
+
+    Raises:
+        RunError: its summary cannot be read.
+        ConfigError: its settings cannot be read.
+    """
+    settings = load_config(folder / CONFIG_FILE, [])
+    try:
+        chosen = read_training(folder).get(WORD_VECTORS, "")
+    except CheckpointError as error:
+        raise RunError(f"--warm-start: {error}") from error
+    return settings.with_word_vectors(str(chosen))
+
+
+def _learner_start(checkpoint: Checkpoint, position: int, settings: TrainerConfig, kept: Arrays) -> LearnerStart:
+    """Take one learner out of the joined model, whose logit is the mean of the learners' logits.
+
+    Of the embeddings, the part that Module I learnt is taken, without the word vectors beside it.
+    """
+    model, count = checkpoint.model, len(settings.seeds)
+    dim = checkpoint.model.dim // count
     columns = slice(position * dim, (position + 1) * dim)
+    learnt_VD = model.embeddings[:, columns]
+    if settings.word_vectors.encoder:
+        learnt_VD = learnt_VD[:, : settings.model.dim] * np.float32(np.hypot(1, settings.word_vectors.weight))
     dense = {
         "residuals": model.residuals[position : position + 1],
         "classifier": model.classifier[:, columns] * np.float32(count),
@@ -191,7 +222,7 @@ def _learner_start(checkpoint: Checkpoint, position: int, count: int, kept: Arra
     }
     further = {name: one for name, one in kept.items() if not name.startswith(CLUSTER_PREFIX)}
     clusters = {name.removeprefix(CLUSTER_PREFIX): one for name, one in kept.items() if name not in further}
-    return LearnerStart({EMBEDDINGS: model.embeddings[:, columns], **further}, dense, clusters)
+    return LearnerStart({EMBEDDINGS: learnt_VD, **further}, dense, clusters)
 
 
 def _rows_of_tokens(checkpoint: Checkpoint, new: Featurizer, reads: str) -> NDArray[np.int64]:
@@ -234,18 +265,13 @@ def _require_same(folder: Path, old: TrainerConfig, new: TrainerConfig) -> None:
     pairs |= {
         f"featurizer.{rule}": (getattr(old.featurizer, rule), getattr(new.featurizer, rule)) for rule in _TOKEN_RULES
     }
+    pairs |= {f"word_vectors.{key}": (value, getattr(new.word_vectors, key)) for key, value in old.word_vectors}
     pairs["number of seeds"] = (len(old.seeds), len(new.seeds))
     for key, (before, now) in pairs.items():
         if before != now:
             raise ConfigError(
-                f"--warm-start {folder}: its {key} is {before}, and that of this run is {now}; they must be the same "
-                "for what was learnt to be taken over"
-            )
-    for when, encoder in (("its", old.word_vectors.encoder), ("this run's", new.word_vectors.encoder)):
-        if encoder:
-            raise ConfigError(
-                f"--warm-start {folder}: {when} word_vectors.encoder is {encoder}, and embeddings with word vectors in "
-                "them cannot be learnt on; leave the setting empty, or train without --warm-start"
+                f"--warm-start {folder}: its {key} is {_shown(before)}, and that of this run is {_shown(now)}; they "
+                "must be the same for what was learnt to be taken over"
             )
     for when, framework in (("its", old.framework), ("this run's", new.framework)):
         if framework not in CONTINUED_FRAMEWORKS:
@@ -253,3 +279,7 @@ def _require_same(folder: Path, old: TrainerConfig, new: TrainerConfig) -> None:
                 f"--warm-start {folder}: {when} framework is {framework}, and only those of "
                 f"{' and '.join(CONTINUED_FRAMEWORKS)} can be continued"
             )
+
+
+def _shown(value: object) -> object:
+    return "empty" if value == "" else value

@@ -13,6 +13,10 @@ from astec.trainer.settings.section import EncoderSection, Section
 
 MOST_TOKENS_KEPT = 65_536
 """Distinct tokens of the training texts up to which `featurizer.min_df = "auto"` keeps those of a single text."""
+AUTO = "auto"
+"""The setting `word_vectors.encoder` that leaves the choice to a trial."""
+ENGLISH = "english"
+"""The setting `word_vectors.encoder` of the vectors that come with the package."""
 EMBEDDING_SUFFIXES = (".vec", ".vec.gz", ".bin", ".npy")
 _MIN_STEPS = "train for at least this many steps: small data gets more epochs; more: takes longer"
 
@@ -181,25 +185,27 @@ class WordVectorsSection(Section):
     """Word vectors of a pretrained encoder, beside what Module I learns: what words mean outside of the data."""
 
     encoder: str = Field(
-        "",
-        description="the folder of a Hugging Face encoder that reads every word of the vocabulary once after Module I; "
-        "empty: none. Much more accurate where labels are phrases; takes minutes of training, and no encoder when "
-        "serving (encoder.kind boe only)",
+        AUTO,
+        description="what words mean in general, beside what the data says: much more accurate where queries have "
+        "words that the data explains badly; a larger model, slower training and queries (encoder.kind boe only). "
+        "english: 76,000 English words that come with the package; a folder: a Hugging Face encoder, which reads every "
+        "word of the vocabulary once after Module I, in minutes; empty: none. auto: english, if a short trial before "
+        "training finds that it helps",
     )
     words: str = Field(
         "",
-        description="a file of words, one a line, that queries may have and the data may not; the encoder's own whole "
-        "words are known without. More: fewer queries of unknown words, a larger model",
+        description="a file of words, one a line, that queries may have and the data may not, for an encoder in a "
+        "folder to read; its own whole words are known without. More: fewer queries of unknown words, a larger model",
     )
     dim: int = Field(
-        256,
+        128,
         ge=2,
         multiple_of=2,
         description="dimensions that they add to v, two for each principal component; more: tells words apart better, "
         "a larger model, slower training and queries",
     )
     weight: float = Field(
-        3.0,
+        1.0,
         gt=0,
         le=100,
         description="length of their part of v, compared with that of the learnt part; more: similarity follows what "
@@ -433,8 +439,17 @@ class TrainerConfig(Section):
 
     @property
     def dim(self) -> int:
-        """Dimensions of a learner's v, with those of the word vectors."""
-        return self.model.dim + (self.word_vectors.dim if self.word_vectors.encoder else 0)
+        """Dimensions of a learner's v, with those of the word vectors; of those that a trial may choose, without."""
+        return self.model.dim + (self.word_vectors.dim if self.word_vectors.encoder not in ("", AUTO) else 0)
+
+    @property
+    def takes_word_vectors(self) -> bool:
+        """Whether the encoder can have word vectors beside it."""
+        return self.encoder.kind == "boe" and self.framework in _FIXED_ENCODER
+
+    def with_word_vectors(self, encoder: str) -> Self:
+        """Return these settings with a choice in place of `word_vectors.encoder = "auto"`."""
+        return self.model_copy(update={"word_vectors": self.word_vectors.model_copy(update={"encoder": encoder})})
 
     @field_validator("encoder", mode="before")
     @classmethod
@@ -466,10 +481,15 @@ class TrainerConfig(Section):
             raise ValueError(f"{len(self.seeds)} seeds, and encoder.kind {kind} is the same for each: name one seed")
         if self.framework == "mach" and self.surrogate.method != "hashed":
             raise ValueError(f"framework mach hashes labels: set surrogate.method=hashed, not {self.surrogate.method}")
-        if self.word_vectors.encoder and (kind != "boe" or self.framework not in _FIXED_ENCODER):
+        if self.word_vectors.encoder not in ("", AUTO) and not self.takes_word_vectors:
             raise ValueError(
                 f"word_vectors.encoder needs encoder.kind boe and framework {' or '.join(_FIXED_ENCODER)}, not "
                 f"{kind} and {self.framework}"
+            )
+        if self.word_vectors.words and self.word_vectors.encoder in ("", AUTO, ENGLISH):
+            raise ValueError(
+                f"word_vectors.words is {self.word_vectors.words}, and no encoder reads its words, as "
+                f"word_vectors.encoder is {self.word_vectors.encoder!r}; set that to the folder of one"
             )
         if self.encoder.learns and not self.encoder.plain and self.surrogate.method == "unsupervised":
             raise ValueError(f"surrogate.method unsupervised trains nothing, and encoder.kind {kind} must be trained")

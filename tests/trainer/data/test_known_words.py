@@ -32,7 +32,7 @@ def test_a_file_adds_its_lines(tmp_path: Path) -> None:
 
 
 def test_without_an_encoder_there_are_none() -> None:
-    assert list(known_words(WordVectorsSection())) == []
+    assert list(known_words(WordVectorsSection(encoder=""))) == []
 
 
 def test_a_folder_without_a_tokenizer_is_named(tmp_path: Path) -> None:

@@ -9,9 +9,10 @@ import pytest
 from astec.export.artifact.text.featurizer import TextFeaturizer
 from astec.export.model.checkpoint import Checkpoint
 from astec.export.model.checkpoint_folder import read_checkpoint
-from astec.trainer.settings.config import ConfigError
+from astec.trainer.settings.config import ENGLISH, ConfigError, WordVectorsSection
 from astec.trainer.settings.config_file import load_config
 from tests.tiny_transformer import save_tiny_transformer
+from tests.trainer.meanings import MEANINGS
 
 pytestmark = pytest.mark.slow
 
@@ -117,6 +118,33 @@ def test_each_learner_has_its_own(trained: Trained, encoder: Path) -> None:
 def test_an_encoder_that_is_no_bag_or_keeps_learning_is_refused(setting: str) -> None:
     with pytest.raises(ConfigError, match=r"word_vectors\.encoder needs encoder\.kind boe and framework deepxml or"):
         load_config(None, ["word_vectors.encoder=./encoder", setting])
+
+
+@pytest.mark.parametrize(("rows", "chosen"), [("meanings", ENGLISH), ("codes", "")])
+def test_a_trial_decides_about_the_english_words(
+    astec_train: Callable[..., tuple[int, str]],
+    write_jsonl: Callable[..., Path],
+    cheap_settings: tuple[str, ...],
+    tmp_path: Path,
+    rows: str,
+    chosen: str,
+) -> None:
+    """Labels that only the meaning of words tells need them, others do not."""
+    pairs = [(word, [kind]) for kind, words in MEANINGS.items() for word in words]
+    if rows == "codes":
+        pairs = [(f"q{number % 9} x{number}", [f"k{number % 9}"]) for number in range(len(pairs))]
+    code, said = astec_train(write_jsonl(tmp_path / "data.jsonl", pairs), tmp_path / "run", *cheap_settings)
+    assert code == 0, said
+    assert f"{'English word vectors are' if chosen else 'no word vectors are'} used: in a trial before training" in said
+    checkpoint = read_checkpoint(tmp_path / "run")
+    assert checkpoint.training.get("word_vectors", "") == chosen
+    assert ("hovercraft" in checkpoint.featurizer.vocabulary) == bool(chosen)
+    assert checkpoint.model.embeddings.shape[1] == LEARNT + (WordVectorsSection().dim if chosen else 0)
+
+
+def test_words_that_no_encoder_reads_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"word_vectors\.words is words\.txt, and no encoder reads its words"):
+        load_config(None, ["word_vectors.words=words.txt"])
 
 
 def test_a_folder_without_an_encoder_is_refused_by_name(trained: Trained, tmp_path: Path) -> None:

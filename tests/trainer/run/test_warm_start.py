@@ -79,6 +79,23 @@ def test_tokens_and_labels_that_stay_begin_as_they_were(
     assert [line["clusters"] for line in clusterings if line["stage"] == "clustering"] == [9]
 
 
+def test_of_embeddings_beside_word_vectors_the_learnt_part_is_taken_over(
+    astec_train: Train, new_data: Path, tmp_path: Path, cheap_settings: tuple[str, ...]
+) -> None:
+    """Without learning the embeddings are the same; words that no text has are not taken over, but known again."""
+    code, said = astec_train(new_data, tmp_path / "old", *cheap_settings, "--set", "word_vectors.encoder=english")
+    assert code == 0, said
+    warm = ("--warm-start", tmp_path / "old", "--device", "cpu", *NO_LEARNING)
+    code, said = astec_train(new_data, tmp_path / "new", *warm)
+    assert code == 0, said
+    assert load_config(tmp_path / "new" / CONFIG_FILE, []).word_vectors.encoder == "english"
+    old, new = read_checkpoint(tmp_path / "old"), read_checkpoint(tmp_path / "new")
+    assert 50 < new.training["tokens_taken_over"] < 1_000
+    assert len(new.featurizer.vocabulary) > 70_000
+    np.testing.assert_allclose(new.model.embeddings, old.model.embeddings, atol=1e-5)
+    np.testing.assert_allclose(new.model.classifier, old.model.classifier, atol=1e-5)
+
+
 def test_the_settings_of_the_old_run_are_the_defaults_with_fewer_epochs(
     astec_train: Train, old_run: Path, new_data: Path, tmp_path: Path
 ) -> None:
@@ -111,7 +128,7 @@ def test_a_run_without_what_is_kept_of_module_one_makes_clusters_anew(
         ("featurizer.word_ngrams=1", "its featurizer.word_ngrams is 2, and that of this run is 1"),
         ("featurizer.max_char_ngram=5", "its featurizer.max_char_ngram is 4, and that of this run is 5"),
         ("featurizer.rules=1", "its featurizer.rules is 2, and that of this run is 1"),
-        ("word_vectors.encoder=./minilm", "this run's word_vectors.encoder is ./minilm"),
+        ("word_vectors.encoder=./minilm", "its word_vectors.encoder is empty, and that of this run is ./minilm"),
         ("seeds=[1,2]", "its number of seeds is 1, and that of this run is 2"),
         ("framework=end-to-end", "this run's framework is end-to-end, and only those of deepxml and deepxml-ova"),
     ],

@@ -1,0 +1,1 @@
+"""Word vectors that come with the package, and the file that holds them."""
