@@ -17,6 +17,7 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
+from astec.export.artifact.scoring.calibrator import Calibrator
 from astec.server.access.access_control import AccessControl
 from astec.server.api.open_inference.request import HEADER, ParsedInferRequest, parse_infer_request
 from astec.server.api.open_inference.schema import (
@@ -43,14 +44,16 @@ MODEL_PATHS = (f"{OPEN_INFERENCE_PATH}/models/{{name}}", f"{OPEN_INFERENCE_PATH}
 GUARDED_PATHS = tuple(path + suffix for path in MODEL_PATHS for suffix in ("", "/infer"))
 
 _BINARY = "application/octet-stream"
-_DATATYPES: dict[OutputName, Datatype] = {"labels": "BYTES", "label_ids": "INT64", "scores": "FP32"}
+_DATATYPES: dict[OutputName, Datatype] = {
+    "labels": "BYTES",
+    "label_ids": "INT64",
+    "scores": "FP32",
+    "probabilities": "FP32",
+}
 _MAX_INLINE_LABELS = 5_000  # Each takes about a microsecond to write; this many may block the event loop, for 5 ms.
 _INPUT_METADATA = [
     TensorMetadata(name="query", datatype="BYTES", shape=[-1]),
     TensorMetadata(name="top_k", datatype="INT32", shape=[1]),
-]
-_OUTPUT_METADATA = [
-    TensorMetadata(name=name, datatype=datatype, shape=[-1, -1]) for name, datatype in _DATATYPES.items()
 ]
 _REASONS = {
     400: "The request is not what the protocol or the model takes",
@@ -89,6 +92,7 @@ class OpenInferenceEndpoints:
         self._server_version = server_version
         self._max_body_bytes = settings.max_body_bytes
         self._max_queries = settings.max_queries
+        self._outputs = [name for name in _DATATYPES if name != "probabilities" or service.calibrator is not None]
 
     def routes(self) -> list[APIRoute]:
         """Return the route of each endpoint; endpoints of a model have a second route with the version in its path."""
@@ -136,21 +140,23 @@ class OpenInferenceEndpoints:
                 versions=[self._service.model_name["version"]],
                 platform="astec",
                 inputs=_INPUT_METADATA,
-                outputs=_OUTPUT_METADATA,
+                outputs=[
+                    TensorMetadata(name=name, datatype=_DATATYPES[name], shape=[-1, -1]) for name in self._outputs
+                ],
             )
         )
 
     async def infer(self, request: Request) -> Response:
         """Rank labels for the texts of the input `query`, and answer with tensors of [N, K].
 
-        If a query has fewer than K labels, its row ends with empty texts, ids of -1 and scores of 0. Inputs and
-        outputs may be bytes after the JSON (the binary tensor data extension).
+        If a query has fewer than K labels, its row ends with empty texts, ids of -1, and scores and probabilities of
+        0. Inputs and outputs may be bytes after the JSON (the binary tensor data extension).
         """
         client = self._client_of(request)
         self._require_model(request)
         require_ready(self._service)
         body = await read_body(request.scope, request.receive, self._max_body_bytes)
-        parsed = parse_infer_request(body, request.headers.get(HEADER), self._max_queries)
+        parsed = parse_infer_request(body, request.headers.get(HEADER), self._max_queries, self._outputs)
         requests = self._predict.admit(parsed.request, client, "arrays")
         answers = await self._service.rank(requests, caller_of(request.receive))
         self._predict.log(request.scope, requests, answers.results)
@@ -169,7 +175,8 @@ class OpenInferenceEndpoints:
 
     def _to_response(self, parsed: ParsedInferRequest, results: Sequence[RankResult]) -> Response:
         top_k = parsed.request.top_k
-        elements = _elements([result.labels for result in results], top_k)
+        calibrator = self._service.calibrator if "probabilities" in parsed.outputs else None
+        elements = _elements([result.labels for result in results], top_k, calibrator)
         outputs: list[dict[str, Any]] = []
         tail: list[bytes] = []
         for name, is_binary in parsed.outputs.items():
@@ -187,10 +194,12 @@ class OpenInferenceEndpoints:
         return Response(b"".join([head, *tail]), media_type=_BINARY, headers={HEADER: str(len(head))})
 
 
-def _elements(rankings: Sequence[RankedLabels], top_k: int) -> dict[OutputName, Elements]:
-    """Return the N * K elements of each output, in row-major order.
+def _elements(
+    rankings: Sequence[RankedLabels], top_k: int, calibrator: Calibrator | None
+) -> dict[OutputName, Elements]:
+    """Return the N * K elements of each output, in row-major order; probabilities only with a calibrator.
 
-    If a query has fewer than K labels, its row ends with empty texts, ids of -1 and scores of 0.
+    If a query has fewer than K labels, its row ends with empty texts, ids of -1, and scores and probabilities of 0.
     """
     texts: list[str] = []
     label_ids_NK = np.full((len(rankings), top_k), -1, np.int64)
@@ -200,7 +209,16 @@ def _elements(rankings: Sequence[RankedLabels], top_k: int) -> dict[OutputName, 
         texts += labels.texts + [""] * (top_k - found)
         label_ids_NK[row, :found] = labels.label_ids
         scores_NK[row, :found] = np.fmax(labels.scores, 0)  # NaN becomes 0, as in the JSON of the native API.
-    return {"labels": texts, "label_ids": label_ids_NK.ravel(), "scores": scores_NK.ravel()}
+    elements: dict[OutputName, Elements] = {
+        "labels": texts,
+        "label_ids": label_ids_NK.ravel(),
+        "scores": scores_NK.ravel(),
+    }
+    if calibrator is not None:
+        elements["probabilities"] = np.where(
+            label_ids_NK < 0, np.float32(0), calibrator.probabilities(scores_NK)
+        ).ravel()
+    return elements
 
 
 def _json(content: BaseModel) -> Response:
