@@ -19,6 +19,7 @@ from astec.server.api import pages
 from astec.server.api.admission import AdmissionControl
 from astec.server.api.direct_predict import DirectPredict
 from astec.server.api.open_inference import endpoints as open_inference
+from astec.server.api.open_inference.calls import InferenceCalls
 from astec.server.api.open_inference.schema import request_schemas
 from astec.server.api.predict import PredictEndpoint
 from astec.server.api.predict_stream import PredictStreamEndpoint
@@ -76,8 +77,8 @@ class AstecApi(FastAPI):
         self.include_router(pages.router)
         self.router.routes.append(predict_route(self._predict))
         self.router.routes.append(stream_route(PredictStreamEndpoint(self._predict, service, settings)))
-        protocol = open_inference.OpenInferenceEndpoints(service, self._predict, settings, access_control, API_VERSION)
-        self.router.routes.extend(protocol.routes())
+        calls = InferenceCalls(service, self._predict, settings, access_control, API_VERSION)
+        self.router.routes.extend(open_inference.OpenInferenceEndpoints(calls).routes())
         install_error_handlers(self)
         if settings.cors_origin:
             self.add_middleware(

@@ -48,7 +48,25 @@ def parse_infer_request(
     """
     json_bytes = len(body) if header is None else _json_bytes(header, len(body))
     infer = InferRequest.model_validate_json(body[:json_bytes].removeprefix(BYTE_ORDER_MARK))
-    inputs = _read_inputs(infer, body[json_bytes:], max_queries)
+    return read_infer_request(infer, body[json_bytes:], max_queries, outputs)
+
+
+def read_infer_request(
+    infer: InferRequest, tail: bytes, max_queries: int, outputs: Collection[OutputName]
+) -> ParsedInferRequest:
+    """Read an inference request whose JSON, or what took its place, is parsed.
+
+    Args:
+        infer: The request.
+        tail: The bytes of the inputs that have a `binary_data_size`, one after the other.
+        max_queries: The most queries in a request; more are refused before they are unpacked.
+        outputs: The outputs of the model.
+
+    Raises:
+        InvalidFieldError: An input is missing, repeated, or does not fit its shape; or the model lacks an output.
+        ValidationError: A field is out of range.
+    """
+    inputs = _read_inputs(infer, tail, max_queries)
     fields: dict[str, Any] = infer.parameters.model_dump(include={"top_k", "min_score"}, exclude_none=True)
     if "query" not in inputs:
         raise _invalid("inputs", "There is no query, whose labels are to be ranked")
