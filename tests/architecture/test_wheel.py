@@ -37,6 +37,7 @@ DATA = {
     *(f"astec/server/static/{page}" for page in ("docs.html", "index.html", "redoc.html")),
     *(f"astec/server/static/vendor/{file.name}" for file in (ROOT / "server" / "static" / "vendor").iterdir()),
     "astec/trainer/report/templates/report.html",
+    *(f"astec/server/rpc/proto/{name}{end}" for name in ("health", "open_inference") for end in (".proto", "_pb2.pyi")),
     *(f"astec/trainer/recipes/{recipe.name}" for recipe in (ROOT / "trainer" / "recipes").glob("*.toml")),
 }
 QUICK_TRAINING = (
