@@ -21,12 +21,13 @@ TOOLS := build/tools
 SWAGGER_UI ?= swagger-ui-dist@5.35.0
 REDOC ?= redoc@2.5.4
 VENDOR := server/static/vendor
+PROTO := server/rpc/proto
 PROMETHEUS := build/prometheus/usr/bin
 LOCK = $(TOOLS)/bin/uv pip compile --no-config --quiet --universal --python-version 3.11 --generate-hashes \
 	--excludes locks/excluded.in --custom-compile-command 'make lock' $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo smoke container test test-fast lint docs docs-serve prometheus bench rivals family gpu soak english vendor lock audit sbom clean
+.PHONY: help setup demo smoke container test test-fast lint docs docs-serve prometheus bench rivals family gpu soak english vendor proto lock audit sbom clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -140,6 +141,13 @@ $(TOOLS)/.ready: locks/tools.txt
 	$(PYTHON) -m venv $(TOOLS)
 	$(TOOLS)/bin/pip install --quiet --require-hashes --requirement locks/tools.txt
 	touch $@
+
+# Python code of a client may have messages of the same names in the same process, which protobuf allows in another pool only,
+# so ours have pools of their own. By the last line the tests notice a .proto file that was changed alone.
+proto: $(TOOLS)/.ready ## write the Python code of server/rpc/proto/*.proto, after one of these was changed
+	$(TOOLS)/bin/python -m grpc_tools.protoc --proto_path=$(PROTO) --python_out=$(PROTO) --pyi_out=$(PROTO) $(PROTO)/*.proto
+	sed -i 's/_descriptor_pool\.Default()/_descriptor_pool.DescriptorPool()/' $(PROTO)/*_pb2.py
+	cd $(PROTO) && for file in *.proto; do echo "# $$(sha256sum $$file)" >> $${file%.proto}_pb2.py; done
 
 # The other locks follow that of everything, so that what passed the tests is what is installed.
 lock: $(TOOLS)/.ready ## write locks/ from pyproject.toml, keeping versions that still fit (UPGRADE=--upgrade for new ones)

@@ -45,6 +45,7 @@ def serve(**given: Given) -> None:
         from astec.server.metrics.logs import log_config
 
         logging.config.dictConfig(log_config(settings))
+        _require_grpc(settings)
         models = _open(settings)
         settings, listeners = _listen(settings)
         try:
@@ -73,8 +74,25 @@ def _open(settings: Settings) -> ModelReleases:
         raise UsageError(str(error)) from error
 
 
+def _require_grpc(settings: Settings) -> None:
+    """Load gRPC if there is a port for it, so that the workers share its memory.
+
+    Raises:
+        UsageError: Its packages are not installed.
+    """
+    if settings.grpc_port is None:
+        return
+    try:
+        import astec.server.rpc.rpc_server  # noqa: F401
+    except ImportError as error:
+        raise UsageError(
+            f"--grpc-port needs a package that is not installed ({error}). Install it (pip install 'astec[grpc]'), or "
+            "leave the flag out."
+        ) from error
+
+
 def _listen(settings: Settings) -> tuple[Settings, Listeners]:
-    """Bind all sockets; return the settings, with the port for operators that the system picked, and the sockets.
+    """Bind all sockets; return the settings, with the further ports that the system picked, and the sockets.
 
     Raises:
         UsageError: The server cannot listen on one of the addresses.
@@ -86,12 +104,16 @@ def _listen(settings: Settings) -> tuple[Settings, Listeners]:
     try:
         own = open_listeners(settings.host, settings.port, settings.workers) if settings.listens_on_tcp else []
         admin = [] if settings.admin_port is None else open_listeners(settings.host, settings.admin_port, 1)
+        grpc_port = settings.grpc_port
+        reserved = [] if grpc_port is None else open_listeners(settings.host, grpc_port, 1, "--grpc-port")
         unix = None if settings.uds is None else UnixListener(settings.uds, int(settings.uds_mode, base=8))
     except ListenError as error:
         raise UsageError(str(error)) from error
     if admin:  # With port 0 the system has picked one.
         settings = settings.model_copy(update={"admin_port": admin[0].getsockname()[1]})
-    return settings, Listeners(settings.workers, own, admin, unix)
+    if reserved:
+        settings = settings.model_copy(update={"grpc_port": reserved[0].getsockname()[1]})
+    return settings, Listeners(settings.workers, own, admin, unix, reserved)
 
 
 def _serve(settings: Settings, models: ModelReleases, listeners: Listeners) -> int:
@@ -199,6 +221,8 @@ def _announce(settings: Settings, urls: list[str]) -> None:
     )
     if settings.admin_port is not None:
         typer.echo(f"Metrics on port {settings.admin_port} alone")
+    if settings.grpc_port is not None:
+        typer.echo(f"gRPC on port {settings.grpc_port}")
 
 
 def _settings(given: dict[str, Given]) -> Settings:

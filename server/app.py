@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -19,6 +19,7 @@ from astec.server.api import pages
 from astec.server.api.admission import AdmissionControl
 from astec.server.api.direct_predict import DirectPredict
 from astec.server.api.open_inference import endpoints as open_inference
+from astec.server.api.open_inference.calls import InferenceCalls
 from astec.server.api.open_inference.schema import request_schemas
 from astec.server.api.predict import PredictEndpoint
 from astec.server.api.predict_stream import PredictStreamEndpoint
@@ -31,6 +32,9 @@ from astec.server.http.request_ids import identify
 from astec.server.metrics.board import Metrics
 from astec.server.metrics.middleware import RequestMetrics
 from astec.server.settings import Settings
+
+if TYPE_CHECKING:
+    from astec.server.rpc.rpc_server import RpcServer
 
 API_VERSION = "1"
 DESCRIPTION = "Matches short texts to the most relevant of up to millions of labels (DeepXML/Astec)."
@@ -64,6 +68,7 @@ class AstecApi(FastAPI):
         self.state.ask_for_reload = ask_for_reload
         self.state.admin_port = settings.admin_port
         self.state.answer_log = answer_log
+        self.rpc: RpcServer | None = None
         self._makes_ids = answer_log is not None
         self._predict = PredictEndpoint(service, settings, metrics, access_control, answer_log)
         # A prefix that a proxy has in front of all paths, and that it may strip or not.
@@ -76,9 +81,13 @@ class AstecApi(FastAPI):
         self.include_router(pages.router)
         self.router.routes.append(predict_route(self._predict))
         self.router.routes.append(stream_route(PredictStreamEndpoint(self._predict, service, settings)))
-        protocol = open_inference.OpenInferenceEndpoints(service, self._predict, settings, access_control, API_VERSION)
-        self.router.routes.extend(protocol.routes())
+        calls = InferenceCalls(service, self._predict, settings, access_control, API_VERSION)
+        self.router.routes.extend(open_inference.OpenInferenceEndpoints(calls).routes())
         install_error_handlers(self)
+        if settings.grpc_port is not None:
+            from astec.server.rpc.rpc_server import RpcServer  # Its packages are an extra.
+
+            self.rpc = RpcServer(settings, calls, metrics, self._makes_ids)
         if settings.cors_origin:
             self.add_middleware(
                 CORSMiddleware,
@@ -90,8 +99,13 @@ class AstecApi(FastAPI):
         self.add_middleware(RequestMetrics, metrics=metrics)
 
     def drain(self) -> None:
-        """Report on `/readyz` that the server is about to stop; everything else goes on."""
+        """Report on `/readyz` that the server is about to stop; everything else goes on.
+
+        Clients of gRPC are asked to send their calls to another server.
+        """
         self.state.service.drain()
+        if self.rpc is not None:
+            self.rpc.drain()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; predictions bypass middleware and router, which take longer than a prediction does.
@@ -190,6 +204,8 @@ async def _lifespan(app: AstecApi) -> AsyncIterator[dict[str, AdmissionControl |
         answer_log.start()
     if access_control is not None:
         access_control.refresh()  # The parent may have read the file of keys long ago.
+    if app.rpc is not None:
+        await app.rpc.start()
     watch = None if access_control is None else asyncio.create_task(access_control.watch())
     try:
         yield {
@@ -197,6 +213,8 @@ async def _lifespan(app: AstecApi) -> AsyncIterator[dict[str, AdmissionControl |
             DIRECT_ENDPOINT: app.direct_endpoint(),
         }
     finally:
+        if app.rpc is not None:
+            await app.rpc.stop()
         await service.stop()
         if answer_log is not None:
             await asyncio.to_thread(answer_log.stop)  # Its writing must not hold up the event loop.

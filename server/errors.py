@@ -299,9 +299,13 @@ def _respond(problem: Problem, headers: dict[str, Any]) -> Response:
     )
 
 
+def protocol_message(problem: Problem) -> str:
+    """Return the message of an error of the Open Inference Protocol: the detail, or the fields that are invalid."""
+    return "; ".join(f"{error.field}: {error.message}" for error in problem.errors or ()) or problem.detail
+
+
 def _respond_by_protocol(problem: Problem, headers: dict[str, Any]) -> Response:
-    """Return an error of the protocol: the message names the invalid fields, and 400 takes the place of 422."""
-    message = "; ".join(f"{error.field}: {error.message}" for error in problem.errors or ()) or problem.detail
+    """Return an error of the protocol, where 400 takes the place of 422."""
     status = MalformedJsonError.status if problem.status == InvalidFieldError.status else problem.status
-    content = orjson.dumps(ProtocolError(error=message).model_dump())
+    content = orjson.dumps(ProtocolError(error=protocol_message(problem)).model_dump())
     return Response(content, status, headers=headers, media_type="application/json")

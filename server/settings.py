@@ -64,6 +64,13 @@ class Settings(BaseSettings):
         description="A second port on the same address. Only this port answers /metrics and /v1/model/reload; both "
         "answer everything else. Default: no second port, so that every client can read /metrics.",
     )
+    grpc_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="A port on the same address for the Open Inference Protocol over gRPC, with the limits, keys and "
+        "shutdown of HTTP; 0 lets the system pick a free one. Needs astec[grpc]. Default: no gRPC.",
+    )
     api_keys_file: Path | None = Field(
         default=None,
         description="File with a line name:key for each API key; clients send it as Authorization: Bearer KEY. The "

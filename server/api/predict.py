@@ -34,6 +34,10 @@ from astec.server.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+WITHOUT_CALIBRATION = (
+    "The model does not know how likely a label is right; leave it out, or export the model again with astec-export, "
+    "from a run with held-out texts"
+)
 _SERVER_TIMING = b"queue;dur=%.3f, featurize;dur=%.3f, encode;dur=%.3f, shortlist;dur=%.3f, score;dur=%.3f"
 
 
@@ -206,11 +210,7 @@ class PredictEndpoint:
             message = 'Only one query is explained at a time; send it as "query"'
             raise InvalidFieldError([FieldError(field="explain", message=message)])
         if request.probabilities and self._service.calibrator is None:
-            message = (
-                "The model does not know how likely a label is right; leave the field out, or export the model again "
-                "with astec-export, from a run with held-out texts"
-            )
-            raise InvalidFieldError([FieldError(field="probabilities", message=message)])
+            raise InvalidFieldError([FieldError(field="probabilities", message=WITHOUT_CALIBRATION)])
         if len(queries) > self._max_queries:
             raise too_many_queries("queries", len(queries), self._max_queries)
         selection = None

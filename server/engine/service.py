@@ -136,7 +136,9 @@ class Service:
             else:
                 answers = await self._cache.rank(requests, partial(self._queues.submit, caller=caller))
         except tuple(SHED_REASONS) as error:
-            self._metrics.queries_shed(SHED_REASONS[type(error)], len(requests))
+            # gRPC cancels the calls of clients that leave.
+            has_left = isinstance(error, asyncio.CancelledError) and caller is not None and caller.disconnected
+            self._metrics.queries_shed("client_left" if has_left else SHED_REASONS[type(error)], len(requests))
             raise
         self._metrics.queries_ranked(len(requests), sum([result.is_empty() for result in answers.results]))
         self._record_signals(answers.results)

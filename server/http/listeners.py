@@ -19,7 +19,7 @@ class ListenError(Exception):
     """The server cannot listen on the address; the message says why and what to do."""
 
 
-def open_listeners(host: str, port: int, count: int) -> list[socket.socket]:
+def open_listeners(host: str, port: int, count: int, flag: str = "--port") -> list[socket.socket]:
     """Bind `count` sockets to one address, for `socket.listen` to be called later.
 
     With SO_REUSEPORT the kernel spreads the connections over the sockets: of 32 connections to two workers, each worker
@@ -31,6 +31,7 @@ def open_listeners(host: str, port: int, count: int) -> list[socket.socket]:
         host: An IPv4 or IPv6 address, or a host name.
         port: The port; 0 lets the system pick a free one.
         count: Number of sockets.
+        flag: The flag that the port is from, for errors.
 
     Raises:
         ListenError: The address is in use, or is not an address of this machine.
@@ -51,7 +52,7 @@ def open_listeners(host: str, port: int, count: int) -> list[socket.socket]:
             listener.close()
         raise ListenError(
             f"cannot listen on {host} port {port}: {error.strerror}. "
-            "Stop what listens there, or choose another --port or --host."
+            f"Stop what listens there, or choose another {flag} or --host."
         ) from error
     return listeners
 

@@ -37,12 +37,14 @@ class Listeners:
         per_worker: One socket for each worker, or none at all.
         shared_tcp: Sockets on which all workers listen; the first worker that wakes accepts a connection.
         unix: A Unix domain socket on which all workers listen, too.
+        reserved: Sockets on which nobody listens. They keep ports for sockets that the workers open by themselves.
     """
 
     num_workers: int
     per_worker: Sequence[socket.socket] = ()
     shared_tcp: Sequence[socket.socket] = ()
     unix: UnixListener | None = None
+    reserved: Sequence[socket.socket] = ()
 
     @property
     def shared(self) -> list[socket.socket]:
@@ -67,7 +69,7 @@ class Listeners:
             self.unix.remove_file()
         for listener in (*self.per_worker, *self.shared_tcp):
             block_new_connections(listener)
-        for listener in (*self.per_worker, *self.shared):
+        for listener in (*self.per_worker, *self.shared, *self.reserved):
             listener.close()
 
 

@@ -64,6 +64,22 @@ ROUTES = (
 )
 STATUSES = (200, 202, 400, 401, 403, 404, 405, 408, 413, 415, 417, 422, 429, 431, 499, 500, 503, 504)
 
+RpcMethod = Literal[
+    "ServerLive",
+    "ServerReady",
+    "ModelReady",
+    "ServerMetadata",
+    "ModelMetadata",
+    "ModelInfer",
+    "ModelStreamInfer",
+    "Check",
+]
+RPC_METHODS: tuple[RpcMethod, ...] = get_args(RpcMethod)
+RPC_CODES = (
+    "OK", "CANCELLED", "DEADLINE_EXCEEDED", "INTERNAL", "INVALID_ARGUMENT", "NOT_FOUND", "RESOURCE_EXHAUSTED",
+    "UNAUTHENTICATED", "UNAVAILABLE",
+)  # fmt: skip
+
 
 class HistogramCells:
     """The cells of a histogram in a row: one for each bucket, not cumulated, the last one without bound, then the sum.
@@ -131,8 +147,11 @@ class RowLayout:
         (self.without_blocked,) = self._cells(1)
         self.answers_logged, *losses = self._cells(1 + len(LOG_LOSSES))
         self.answers_not_logged = dict(zip(LOG_LOSSES, losses, strict=True))
+        calls = list(product(RPC_METHODS, RPC_CODES))
+        self.calls = dict(zip(calls, self._cells(len(calls)), strict=True))
         self.shed = dict(zip(SHED_REASONS, self._cells(len(SHED_REASONS)), strict=True))
         self.request_s = {route: self._histogram(LATENCY_BUCKETS_S) for route in ROUTES}
+        self.call_s = {method: self._histogram(LATENCY_BUCKETS_S) for method in RPC_METHODS}
         self.stage_s = {stage: self._histogram(LATENCY_BUCKETS_S) for stage in STAGES}
         self.queue_s = self._histogram(LATENCY_BUCKETS_S)
         self.batch_size = self._histogram(BATCH_SIZE_BUCKETS)
@@ -257,6 +276,11 @@ class Metrics:
     def request_refused(self, route: str, status: int) -> None:
         """Count a request that was refused before the application saw it, without a time."""
         self._row[LAYOUT.requests[route, status]] += 1
+
+    def call_answered(self, method: RpcMethod, code: str, seconds: float) -> None:
+        """Record a call over gRPC, by the name of its status code, and the seconds that it took."""
+        self._row[LAYOUT.calls[method, code]] += 1
+        LAYOUT.call_s[method].observe(self._row, seconds)
 
     def queries_ranked(self, total: int, empty: int) -> None:
         """Count ranked queries, and the `empty` ones among them for which no label was found."""

@@ -53,6 +53,7 @@ class _BoardCollector(Collector):
         board, served = self._metrics.board, self._metrics.model
         total = board.total()
         yield from _request_families(total)
+        yield from _call_families(total)
         yield from _query_families(total)
         yield from _cache_families(total)
         yield from _block_list_families(total, board.largest(LAYOUT.blocked_labels))
@@ -84,6 +85,19 @@ def _request_families(total: Sequence[float]) -> Iterator[Metric]:
         if any(total[cells.begin : cells.sum]):
             request_s.add_metric([route], _buckets(cells, total), total[cells.sum])
     yield request_s
+
+
+def _call_families(total: Sequence[float]) -> Iterator[Metric]:
+    calls = CounterMetricFamily("astec_grpc_calls", "Calls over gRPC that have ended.", labels=["method", "code"])
+    for labels, cell in LAYOUT.calls.items():
+        if total[cell]:
+            calls.add_metric(labels, total[cell])
+    yield calls
+    call_s = HistogramMetricFamily("astec_grpc_call_seconds", "Time of a call over gRPC.", labels=["method"])
+    for method, cells in LAYOUT.call_s.items():
+        if any(total[cells.begin : cells.sum]):
+            call_s.add_metric([method], _buckets(cells, total), total[cells.sum])
+    yield call_s
 
 
 def _query_families(total: Sequence[float]) -> Iterator[Metric]:

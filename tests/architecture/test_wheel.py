@@ -31,12 +31,13 @@ VERSION = PROJECT["version"]
 PARTS = ("export", "loadtest", "server", "trainer")
 SOURCES = ("LICENSE", "README.md", "pyproject.toml", "src", *PARTS)
 # Measures the project itself, and writes pages into the repository.
-NOT_SHIPPED = {"bench", "family", "gpu", "overload", "peers", "results", "rivals", "soak"}
+NOT_SHIPPED = {"bench", "family", "gpu", "overload", "peers", "protocols", "results", "rivals", "soak"}
 DATA = {
     "astec/py.typed",
     *(f"astec/server/static/{page}" for page in ("docs.html", "index.html", "redoc.html")),
     *(f"astec/server/static/vendor/{file.name}" for file in (ROOT / "server" / "static" / "vendor").iterdir()),
     "astec/trainer/report/templates/report.html",
+    *(f"astec/server/rpc/proto/{name}{end}" for name in ("health", "open_inference") for end in (".proto", "_pb2.pyi")),
     *(f"astec/trainer/recipes/{recipe.name}" for recipe in (ROOT / "trainer" / "recipes").glob("*.toml")),
 }
 QUICK_TRAINING = (

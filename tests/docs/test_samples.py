@@ -43,6 +43,8 @@ NOT_RUN = {
     "kill -HUP": "no server to signal; tests/server/workers/test_no_request_lost.py moves links and sends signals",
     "astec-update artifacts/monday": "no such files; tests/export/updating/test_update_command.py runs the command",
     "--unix-socket": "no server listens there; tests/server/test_unix_socket_server.py sends this request",
+    "--grpc-port": "installs from the network; tests/server/rpc/test_grpc_command.py starts servers with the port",
+    "tritonclient.grpc": "no server has a port for gRPC here; tests/server/rpc/test_triton_grpc.py sends this request",
     "upstream astec": "ends TLS, for a host; tests/server/test_behind_nginx.py starts nginx with a prefix and a socket",
     "make test": "makes an environment from the network; `make smoke` asks what `make demo` makes, by tests/smoke.py",
     "make demo\n": "the same",

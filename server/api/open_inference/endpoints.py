@@ -1,23 +1,18 @@
-"""The endpoints of the Open Inference Protocol, version 2, for the clients of KServe and Triton.
-
-Shapes: N queries, K ranks.
-"""
+"""The endpoints of the Open Inference Protocol, version 2, over HTTP, for the clients of KServe and Triton."""
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
-import numpy as np
 import orjson
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
-from astec.server.access.access_control import AccessControl
+from astec.server.api.open_inference.calls import DATATYPES, InferenceCalls
 from astec.server.api.open_inference.request import HEADER, ParsedInferRequest, parse_infer_request
 from astec.server.api.open_inference.schema import (
     InferRequest,
@@ -28,30 +23,17 @@ from astec.server.api.open_inference.schema import (
     OutputName,
     Ready,
     ServerMetadata,
-    TensorMetadata,
 )
-from astec.server.api.open_inference.tensors import Datatype, Elements, pack
-from astec.server.api.predict import PredictEndpoint, caller_of, require_ready, server_timing
+from astec.server.api.open_inference.tensors import Elements, pack
+from astec.server.api.predict import caller_of, require_ready, server_timing
 from astec.server.api.request_body import read_body
 from astec.server.api.routes import DirectRoute, require_open
-from astec.server.engine.rank_request import RankedLabels, RankResult
-from astec.server.engine.service import Service
-from astec.server.errors import OPEN_INFERENCE_PATH, ProtocolError, UnknownModelError
-from astec.server.settings import Settings
+from astec.server.errors import OPEN_INFERENCE_PATH, ProtocolError
 
 MODEL_PATHS = (f"{OPEN_INFERENCE_PATH}/models/{{name}}", f"{OPEN_INFERENCE_PATH}/models/{{name}}/versions/{{version}}")
 GUARDED_PATHS = tuple(path + suffix for path in MODEL_PATHS for suffix in ("", "/infer"))
 
 _BINARY = "application/octet-stream"
-_DATATYPES: dict[OutputName, Datatype] = {"labels": "BYTES", "label_ids": "INT64", "scores": "FP32"}
-_MAX_INLINE_LABELS = 5_000  # Each takes about a microsecond to write; this many may block the event loop, for 5 ms.
-_INPUT_METADATA = [
-    TensorMetadata(name="query", datatype="BYTES", shape=[-1]),
-    TensorMetadata(name="top_k", datatype="INT32", shape=[1]),
-]
-_OUTPUT_METADATA = [
-    TensorMetadata(name=name, datatype=datatype, shape=[-1, -1]) for name, datatype in _DATATYPES.items()
-]
 _REASONS = {
     400: "The request is not what the protocol or the model takes",
     401: "The server asks for a key, and the request has none that it knows",
@@ -68,27 +50,12 @@ class OpenInferenceEndpoints:
     """The endpoints of the protocol.
 
     Args:
-        service: Ranks the labels.
-        predict: The endpoint `/predict`, which checks and charges these requests like its own.
-        settings: The server's settings.
-        access_control: Checks keys; None: everybody may ask.
-        server_version: The version of the API.
+        calls: What they answer.
     """
 
-    def __init__(
-        self,
-        service: Service,
-        predict: PredictEndpoint,
-        settings: Settings,
-        access_control: AccessControl | None,
-        server_version: str,
-    ) -> None:
-        self._service = service
-        self._predict = predict
-        self._access_control = access_control
-        self._server_version = server_version
-        self._max_body_bytes = settings.max_body_bytes
-        self._max_queries = settings.max_queries
+    def __init__(self, calls: InferenceCalls) -> None:
+        self._calls = calls
+        self._service = calls.service
 
     def routes(self) -> list[APIRoute]:
         """Return the route of each endpoint; endpoints of a model have a second route with the version in its path."""
@@ -108,7 +75,7 @@ class OpenInferenceEndpoints:
 
     async def server(self, request: Request) -> Response:
         """Answer with name, version and extensions of the server."""
-        return _json(ServerMetadata(name="astec", version=self._server_version, extensions=["binary_tensor_data"]))
+        return _json(self._calls.server_metadata(["binary_tensor_data"]))
 
     async def live(self, request: Request) -> Response:
         """Answer as long as the event loop runs."""
@@ -121,61 +88,40 @@ class OpenInferenceEndpoints:
 
     async def model_ready(self, request: Request) -> Response:
         """Answer like `ready`, for the model that is served."""
-        self._require_model(request)
+        self._calls.require_model(**request.path_params)
         require_open(self._service)
         return _json(ModelReady(name=self._service.model_name["name"], ready=True))
 
     async def model(self, request: Request) -> Response:
         """Answer with the model's inputs and outputs."""
-        self._client_of(request)
-        self._require_model(request)
-        require_ready(self._service)
-        return _json(
-            ModelMetadata(
-                name=self._service.model_name["name"],
-                versions=[self._service.model_name["version"]],
-                platform="astec",
-                inputs=_INPUT_METADATA,
-                outputs=_OUTPUT_METADATA,
-            )
-        )
+        self._calls.client_of(request.scope["headers"])
+        self._calls.require_model(**request.path_params)
+        return _json(self._calls.model_metadata())
 
     async def infer(self, request: Request) -> Response:
         """Rank labels for the texts of the input `query`, and answer with tensors of [N, K].
 
-        If a query has fewer than K labels, its row ends with empty texts, ids of -1 and scores of 0. Inputs and
-        outputs may be bytes after the JSON (the binary tensor data extension).
+        If a query has fewer than K labels, its row ends with empty texts, ids of -1, and scores and probabilities of
+        0. Inputs and outputs may be bytes after the JSON (the binary tensor data extension).
         """
-        client = self._client_of(request)
-        self._require_model(request)
+        calls = self._calls
+        client = calls.client_of(request.scope["headers"])
+        calls.require_model(**request.path_params)
         require_ready(self._service)
-        body = await read_body(request.scope, request.receive, self._max_body_bytes)
-        parsed = parse_infer_request(body, request.headers.get(HEADER), self._max_queries)
-        requests = self._predict.admit(parsed.request, client, "arrays")
-        answers = await self._service.rank(requests, caller_of(request.receive))
-        self._predict.log(request.scope, requests, answers.results)
-        write = partial(self._to_response, parsed, answers.results)
-        is_short = len(requests) * parsed.request.top_k <= _MAX_INLINE_LABELS
-        response = write() if is_short else await asyncio.to_thread(write)
+        body = await read_body(request.scope, request.receive, calls.max_body_bytes)
+        parsed = parse_infer_request(body, request.headers.get(HEADER), calls.max_queries, calls.outputs)
+        answers = await calls.infer(parsed, client, caller_of(request.receive), request.scope)
+        response = await calls.write(parsed, answers.results, partial(self._to_response, parsed, len(answers.results)))
         response.headers["Server-Timing"] = server_timing(answers).decode()
         return response
 
-    def _client_of(self, request: Request) -> str:
-        return "" if self._access_control is None else self._access_control.client_of(request.scope["headers"])
-
-    def _require_model(self, request: Request) -> None:
-        if not request.path_params.items() <= self._service.model_name.items():
-            raise UnknownModelError("No such model or version is served here; GET /v1/model tells which one is.")
-
-    def _to_response(self, parsed: ParsedInferRequest, results: Sequence[RankResult]) -> Response:
-        top_k = parsed.request.top_k
-        elements = _elements([result.labels for result in results], top_k)
+    def _to_response(self, parsed: ParsedInferRequest, queries: int, elements: dict[OutputName, Elements]) -> Response:
         outputs: list[dict[str, Any]] = []
         tail: list[bytes] = []
         for name, is_binary in parsed.outputs.items():
-            output = {"name": name, "datatype": _DATATYPES[name], "shape": [len(results), top_k]}
+            output = {"name": name, "datatype": DATATYPES[name], "shape": [queries, parsed.request.top_k]}
             if is_binary:
-                tail.append(pack(_DATATYPES[name], elements[name]))
+                tail.append(pack(DATATYPES[name], elements[name]))
                 outputs.append({**output, "parameters": {"binary_data_size": len(tail[-1])}})
             else:
                 outputs.append({**output, "data": elements[name]})
@@ -185,22 +131,6 @@ class OpenInferenceEndpoints:
         if not tail:
             return Response(head, media_type="application/json")
         return Response(b"".join([head, *tail]), media_type=_BINARY, headers={HEADER: str(len(head))})
-
-
-def _elements(rankings: Sequence[RankedLabels], top_k: int) -> dict[OutputName, Elements]:
-    """Return the N * K elements of each output, in row-major order.
-
-    If a query has fewer than K labels, its row ends with empty texts, ids of -1 and scores of 0.
-    """
-    texts: list[str] = []
-    label_ids_NK = np.full((len(rankings), top_k), -1, np.int64)
-    scores_NK = np.zeros((len(rankings), top_k), np.float32)
-    for row, labels in enumerate(rankings):
-        found = len(labels.texts)
-        texts += labels.texts + [""] * (top_k - found)
-        label_ids_NK[row, :found] = labels.label_ids
-        scores_NK[row, :found] = np.fmax(labels.scores, 0)  # NaN becomes 0, as in the JSON of the native API.
-    return {"labels": texts, "label_ids": label_ids_NK.ravel(), "scores": scores_NK.ravel()}
 
 
 def _json(content: BaseModel) -> Response:

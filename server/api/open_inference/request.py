@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from astec.server.api.open_inference.schema import InferInput, InferRequest, OutputName, QueryInput
 from astec.server.api.open_inference.tensors import unpack_int32, unpack_texts
-from astec.server.api.predict import too_many_queries
+from astec.server.api.predict import WITHOUT_CALIBRATION, too_many_queries
 from astec.server.api.request_body import BYTE_ORDER_MARK
 from astec.server.api.schema import PredictRequest
 from astec.server.errors import FieldError, InvalidFieldError
 
 HEADER = "Inference-Header-Content-Length"
 """The header with the number of bytes of a body that are JSON, if tensors follow."""
-
-ALL_OUTPUTS: tuple[OutputName, ...] = ("labels", "label_ids", "scores")
 
 
 class ParsedInferRequest(NamedTuple):
@@ -32,21 +31,42 @@ class ParsedInferRequest(NamedTuple):
     id: str | None
 
 
-def parse_infer_request(body: bytes, header: str | None, max_queries: int) -> ParsedInferRequest:
+def parse_infer_request(
+    body: bytes, header: str | None, max_queries: int, outputs: Collection[OutputName]
+) -> ParsedInferRequest:
     """Parse the body of an inference request.
 
     Args:
         body: JSON, and the bytes of tensors after it.
         header: The value of `HEADER`; None: the whole body is JSON.
         max_queries: The most queries in a request; more are refused before they are unpacked.
+        outputs: The outputs of the model.
 
     Raises:
-        InvalidFieldError: An input is missing, repeated, or does not fit its shape.
+        InvalidFieldError: An input is missing, repeated, or does not fit its shape; or the model lacks an output.
         ValidationError: The body is not JSON, or a field is not valid by the protocol or out of range.
     """
     json_bytes = len(body) if header is None else _json_bytes(header, len(body))
     infer = InferRequest.model_validate_json(body[:json_bytes].removeprefix(BYTE_ORDER_MARK))
-    inputs = _read_inputs(infer, body[json_bytes:], max_queries)
+    return read_infer_request(infer, body[json_bytes:], max_queries, outputs)
+
+
+def read_infer_request(
+    infer: InferRequest, tail: bytes, max_queries: int, outputs: Collection[OutputName]
+) -> ParsedInferRequest:
+    """Read an inference request whose JSON, or what took its place, is parsed.
+
+    Args:
+        infer: The request.
+        tail: The bytes of the inputs that have a `binary_data_size`, one after the other.
+        max_queries: The most queries in a request; more are refused before they are unpacked.
+        outputs: The outputs of the model.
+
+    Raises:
+        InvalidFieldError: An input is missing, repeated, or does not fit its shape; or the model lacks an output.
+        ValidationError: A field is out of range.
+    """
+    inputs = _read_inputs(infer, tail, max_queries)
     fields: dict[str, Any] = infer.parameters.model_dump(include={"top_k", "min_score"}, exclude_none=True)
     if "query" not in inputs:
         raise _invalid("inputs", "There is no query, whose labels are to be ranked")
@@ -55,7 +75,7 @@ def parse_infer_request(body: bytes, header: str | None, max_queries: int) -> Pa
             raise _invalid("parameters.top_k", "It is an input, too; give one of them")
         fields["top_k"] = inputs["top_k"][0]
     request = PredictRequest.model_validate({"queries": inputs["query"], **fields})
-    return ParsedInferRequest(request, _requested_outputs(infer), infer.id)
+    return ParsedInferRequest(request, _requested_outputs(infer, outputs), infer.id)
 
 
 def _json_bytes(header: str, body_bytes: int) -> int:
@@ -102,10 +122,13 @@ def _elements(tensor: InferInput, content: bytes | None) -> list[str] | list[int
     return tensor.data
 
 
-def _requested_outputs(infer: InferRequest) -> dict[OutputName, bool]:
+def _requested_outputs(infer: InferRequest, outputs: Collection[OutputName]) -> dict[OutputName, bool]:
     default = infer.parameters.binary_data_output
     if not infer.outputs:
-        return dict.fromkeys(ALL_OUTPUTS, default)
+        return dict.fromkeys(outputs, default)
+    for position, output in enumerate(infer.outputs):
+        if output.name not in outputs:  # No other output depends on the model.
+            raise _invalid(f"outputs.{position}", WITHOUT_CALIBRATION)
     wanted = {output.name: output.parameters.binary_data for output in infer.outputs}
     return {name: default if is_binary is None else is_binary for name, is_binary in wanted.items()}
 

@@ -16,7 +16,7 @@ from astec.server.api.open_inference.tensors import Datatype
 
 MAX_SIZE = 2**31 - 1
 
-OutputName = Literal["labels", "label_ids", "scores"]
+OutputName = Literal["labels", "label_ids", "scores", "probabilities"]
 
 
 class ProtocolModel(BaseModel):
@@ -92,7 +92,10 @@ class RequestParameters(ProtocolModel):
 
 
 class InferRequest(ProtocolModel):
-    """N queries and the outputs to answer with; all outputs if none is named."""
+    """N queries and the outputs to answer with; all outputs of the model if none is named.
+
+    The output `probabilities` needs a model with a `calibration` (`/v1/model`).
+    """
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -111,7 +114,7 @@ class InferRequest(ProtocolModel):
     id: str | None = Field(default=None, description="Comes back in the answer.")
     parameters: RequestParameters = RequestParameters()
     inputs: Annotated[list[InferInput], Field(fail_fast=True)] = Field(max_length=2)
-    outputs: Annotated[list[RequestedOutput], Field(fail_fast=True)] = Field(default=[], max_length=3)
+    outputs: Annotated[list[RequestedOutput], Field(fail_fast=True)] = Field(default=[], max_length=4)
 
 
 class TensorMetadata(ProtocolModel):

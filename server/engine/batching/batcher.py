@@ -42,7 +42,9 @@ class CallerLeftError(BatcherError):
 class Caller(Protocol):
     """The client that waits for a submission. `disconnected` is read just before the items would be computed."""
 
-    disconnected: bool
+    @property
+    def disconnected(self) -> bool:
+        """Whether the client no longer waits."""
 
 
 class Observer(Protocol):

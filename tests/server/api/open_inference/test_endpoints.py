@@ -1,6 +1,7 @@
 """The Open Inference Protocol in JSON: answers and refusals."""
 
 import asyncio
+import dataclasses
 import json
 import re
 import threading
@@ -10,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from astec.export.artifact.store import Artifact
 from astec.server.access.access_control import open_access_control
 from astec.server.app import create_app
 from astec.server.metrics.board import MetricsBoard
@@ -43,11 +45,12 @@ def error_of(response: httpx.Response, status: int) -> str:
 async def test_an_answer_has_what_predict_answers(serve) -> None:
     async with serve() as (app, client):
         texts = [app.state.service.artifact.labels[0], ""]
-        native = (await client.post("/predict", json={"queries": texts})).json()
+        native = (await client.post("/predict", json={"queries": texts, "probabilities": True})).json()
         response = await client.post(INFER, json={"inputs": [query(*texts)]})
     first, second = (result["predictions"] for result in native["results"])
     assert second == []
-    rows = first + [{"label": "", "label_id": -1, "score": 0}] * (10 - len(first))
+    rows = first + [{"label": "", "label_id": -1, "score": 0, "probability": 0}] * (10 - len(first))
+    probabilities = [label["probability"] for label in rows]
     assert response.json() == {
         "model_name": native["model"]["name"],
         "model_version": native["model"]["version"],
@@ -55,11 +58,25 @@ async def test_an_answer_has_what_predict_answers(serve) -> None:
             {"name": "labels", "datatype": "BYTES", "shape": [2, 5], "data": [label["label"] for label in rows]},
             {"name": "label_ids", "datatype": "INT64", "shape": [2, 5], "data": [label["label_id"] for label in rows]},
             {"name": "scores", "datatype": "FP32", "shape": [2, 5], "data": [label["score"] for label in rows]},
+            {"name": "probabilities", "datatype": "FP32", "shape": [2, 5], "data": probabilities},
         ],
     }
     assert response.headers["content-type"] == "application/json"
     assert LENGTH not in response.headers
     assert response.headers["server-timing"].startswith("queue;dur=")
+
+
+async def test_a_model_without_calibration_has_no_probabilities(opened_artifact: Artifact, serving) -> None:
+    manifest = opened_artifact.manifest.model_copy(update={"calibration": None})
+    asked = {"inputs": [query("a")]}
+    async with serving(dataclasses.replace(opened_artifact, manifest=manifest))() as (_, client):
+        metadata = (await client.get("/v2/models/demo")).json()
+        answer = (await client.post(INFER, json=asked)).json()
+        wanted = [{"name": "scores"}, {"name": "probabilities"}]
+        error = error_of(await client.post(INFER, json=asked | {"outputs": wanted}), 400)
+    for outputs in (metadata["outputs"], answer["outputs"]):
+        assert [output["name"] for output in outputs] == ["labels", "label_ids", "scores"]
+    assert error.startswith("outputs.1: The model does not know how likely a label is right")
 
 
 async def test_what_the_protocol_has_beside_is_not_minded(serve) -> None:

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.e2e
 PATIENCE_S = 60.0
 KEY = "0123456789abcdef" * 2
 UNKNOWN = "qqqq zzzz xxxx"
-OUTPUTS = ("labels", "label_ids", "scores")
+OUTPUTS = ("labels", "label_ids", "scores", "probabilities")
 
 
 def shown_key() -> dict[str, str]:
@@ -71,18 +71,20 @@ def tensor(name: str, elements: list[str] | list[int], *, binary: bool = True) -
 
 def rankings(address: str, queries: list[str], top_k: int, min_score: float = 0.0) -> list[list[dict]]:
     """Return the answers of the native API."""
-    asked = {"queries": queries, "top_k": top_k, "min_score": min_score}
+    asked = {"queries": queries, "top_k": top_k, "min_score": min_score, "probabilities": True}
     answer = httpx.post(f"http://{address}/predict", json=asked, headers=shown_key(), timeout=PATIENCE_S)
     return [result["predictions"] for result in answer.json()["results"]]
 
 
-def columns(ranked: list[list[dict]], top_k: int) -> tuple[list, list, list]:
+def columns(ranked: list[list[dict]], top_k: int) -> tuple[list, list, list, list]:
     """The rankings as tensors, padded."""
-    padded = [labels + [{"label": "", "label_id": -1, "score": 0.0}] * (top_k - len(labels)) for labels in ranked]
+    nothing = {"label": "", "label_id": -1, "score": 0.0, "probability": 0.0}
+    padded = [labels + [nothing] * (top_k - len(labels)) for labels in ranked]
     return (
         [[label["label"].encode() for label in row] for row in padded],
         [[label["label_id"] for label in row] for row in padded],
         [[np.float32(label["score"]) for label in row] for row in padded],
+        [[np.float32(label["probability"]) for label in row] for row in padded],
     )
 
 
@@ -108,6 +110,7 @@ def test_the_model_tells_its_tensors(client: InferenceServerClient, model: dict[
         "labels": ("BYTES", [-1, -1]),
         "label_ids": ("INT64", [-1, -1]),
         "scores": ("FP32", [-1, -1]),
+        "probabilities": ("FP32", [-1, -1]),
     }
 
 
@@ -132,7 +135,9 @@ def test_tensors_have_what_the_native_api_answers(
     ranked = rankings(address, queries, 3)
     assert [] in ranked
     assert any(len(labels) == 3 for labels in ranked)
-    for name, expected, dtype in zip(OUTPUTS, columns(ranked, 3), (object, np.int64, np.float32), strict=True):
+    for name, expected, dtype in zip(
+        OUTPUTS, columns(ranked, 3), (object, np.int64, np.float32, np.float32), strict=True
+    ):
         array = result.as_numpy(name)
         assert array.dtype == dtype
         assert array.shape == (20, 3)

@@ -1,0 +1,1 @@
+"""What it costs a server to answer the same queries by each of its protocols."""
