@@ -38,6 +38,7 @@ from astec.server.engine.rank_request import RankedLabels, RankResult
 from astec.server.engine.service import Service
 from astec.server.errors import OPEN_INFERENCE_PATH, ProtocolError, UnknownModelError
 from astec.server.settings import Settings
+from astec.server.tracing.request_span import SPAN_KEY
 
 MODEL_PATHS = (f"{OPEN_INFERENCE_PATH}/models/{{name}}", f"{OPEN_INFERENCE_PATH}/models/{{name}}/versions/{{version}}")
 GUARDED_PATHS = tuple(path + suffix for path in MODEL_PATHS for suffix in ("", "/infer"))
@@ -152,7 +153,7 @@ class OpenInferenceEndpoints:
         body = await read_body(request.scope, request.receive, self._max_body_bytes)
         parsed = parse_infer_request(body, request.headers.get(HEADER), self._max_queries)
         requests = self._predict.admit(parsed.request, client, "arrays")
-        answers = await self._service.rank(requests, caller_of(request.receive))
+        answers = await self._service.rank(requests, caller_of(request.receive), request.scope.get(SPAN_KEY))
         self._predict.log(request.scope, requests, answers.results)
         write = partial(self._to_response, parsed, answers.results)
         is_short = len(requests) * parsed.request.top_k <= _MAX_INLINE_LABELS
