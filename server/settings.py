@@ -268,7 +268,7 @@ class Settings(BaseSettings):
         ge=0,
         le=1,
         description="Share of the traces that begin here which are recorded. Requests whose caller sends a traceparent "
-        "follow the caller's choice. Smaller saves CPU: a span takes about as much as half a request.",
+        "follow the caller's choice. Smaller saves CPU: a span takes about as much as a request.",
     )
 
     @field_validator("rate_limit_qps")

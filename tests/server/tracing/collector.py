@@ -49,7 +49,7 @@ def to_dict(attributes: Any) -> dict[str, Any]:
 
 
 def value_of(attribute: KeyValue) -> Any:
-    return getattr(attribute.value, attribute.value.WhichOneof("value"))
+    return getattr(attribute.value, str(attribute.value.WhichOneof("value")))
 
 
 class Collector:
