@@ -99,13 +99,15 @@ def _request_families(total: Sequence[float], board: MetricsBoard) -> Iterator[M
     for route, cells in LAYOUT.request_s.items():
         if any(total[cells.begin : cells.sum]):
             pairs = zip(exemplar_places(route), _buckets(cells, total), strict=True)
-            buckets = [(name, count, _exemplar(latest.get(place))) for place, (name, count) in pairs]
+            buckets = [_with_exemplar(bucket, latest.get(place)) for place, bucket in pairs]
             request_s.add_metric([route], buckets, total[cells.sum])
     yield request_s
 
 
-def _exemplar(found: TracedRequest | None) -> Exemplar | None:
-    return None if found is None else Exemplar({"trace_id": found.trace_id}, found.value, found.time_s)
+def _with_exemplar(
+    bucket: tuple[str, float], found: TracedRequest | None
+) -> tuple[str, float] | tuple[str, float, Exemplar]:
+    return bucket if found is None else (*bucket, Exemplar({"trace_id": found.trace_id}, found.value, found.time_s))
 
 
 def _query_families(total: Sequence[float]) -> Iterator[Metric]:

@@ -66,8 +66,8 @@ class SpanConverter:
         self._model_name, self._model_version = model
         self._root_path = root_path
         # What the environment says (OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES) wins.
-        ours = {"service.name": "astec", "process.pid": os.getpid()}
-        self._resource = Resource.create({**ours, **OTELResourceDetector().detect().attributes})
+        given = OTELResourceDetector().detect().attributes
+        self._resource = Resource.create({"service.name": "astec", "process.pid": os.getpid(), **given})
         self._scope = InstrumentationScope("astec")
 
     def convert(self, span: RequestSpan) -> ReadableSpan:

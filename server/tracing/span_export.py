@@ -110,7 +110,8 @@ class SpanExport:
         give_up_s = time.monotonic() + _MAX_STOP_S
         while self._thread.is_alive() and not self._failure.reason and time.monotonic() < give_up_s:
             self._thread.join(_STOP_TICK_S)
-        self._exporter.shutdown()  # Ends its waiting for the next try; it refuses all further batches at once.
+        # Ends its waiting for the next try; it refuses all further batches at once.
+        self._exporter.shutdown()  # type: ignore[no-untyped-call]
         self._thread.join(max(0.0, give_up_s - time.monotonic()))
         if self._thread.is_alive():
             self._gave_up, lost = True, len(self._waiting) + self._in_flight

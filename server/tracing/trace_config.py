@@ -43,7 +43,7 @@ def read_trace_config(settings: Settings) -> TraceConfig | None:
         # Loaded before the workers are forked, so that these share its memory.
         from astec.server.tracing.otlp_spans import make_exporter
 
-        make_exporter(endpoint).shutdown()
+        make_exporter(endpoint).shutdown()  # type: ignore[no-untyped-call]
     except ImportError as error:
         raise TracingError(
             f"--otlp-endpoint needs packages of OpenTelemetry ({error}). Install them: pip install 'astec[otel]'"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from typing import Any
 
 import httpx
 import pytest
@@ -46,7 +47,7 @@ async def test_a_deadline_that_passes_is_an_error(described_artifact: Artifact) 
 async def test_a_full_queue_is_told_from_a_rate_limit(described_artifact: Artifact, body: bytes) -> None:
     """With one place, one query is refused by its head, and a request with two once it was read."""
     with collecting() as collector:
-        knobs = {"queue_capacity": 1, "max_queries_per_request": 2, "request_timeout_ms": FAR_MS}
+        knobs: dict[str, Any] = {"queue_capacity": 1, "max_queries_per_request": 2, "request_timeout_ms": FAR_MS}
         async with running(described_artifact, otlp_endpoint=collector.url, otlp_sample=0, **knobs) as ours:
             computed, waiting, refused = await ours.connect(), await ours.connect(), await ours.connect()
             with ours.busy():
@@ -65,7 +66,7 @@ async def test_a_full_queue_is_told_from_a_rate_limit(described_artifact: Artifa
 
 async def test_a_client_that_leaves_is_told(described_artifact: Artifact) -> None:
     with collecting() as collector:
-        knobs = {"otlp_endpoint": collector.url, "request_timeout_ms": FAR_MS}
+        knobs: dict[str, Any] = {"otlp_endpoint": collector.url, "request_timeout_ms": FAR_MS}
         async with running(described_artifact, **knobs) as ours:
             within_body = await ours.connect()
             within_body.writer.write(GOOD[:-5])

@@ -257,6 +257,21 @@ def test_a_drain_sends_what_waits(described_artifact: Artifact, tmp_path: Path) 
     assert "Traceback" not in server.log.read_text()
 
 
+def test_a_worker_that_is_replaced_sends_what_waits(described_artifact: Artifact, tmp_path: Path) -> None:
+    with collecting() as collector, traced(described_artifact.path, collector.url, tmp_path) as server:
+        url, answered = str(server.client.base_url), 0
+        reload_done = 'astec_reloads_total{outcome="done"}'
+        server.process.send_signal(signal.SIGHUP)
+        while not server.metric(reload_done):
+            for _ in range(5):
+                assert httpx.post(f"{url}/predict", json={"query": "a"}, timeout=PATIENCE_S).status_code == 200
+                answered += 1
+        server.stop()
+        predictions = [one for one in collector.spans if one.attributes["http.route"] == "/predict"]
+    assert len(predictions) == answered
+    assert len({received.resource["process.pid"] for received in collector.spans}) == 2
+
+
 @pytest.mark.parametrize("fault", ["down", "slow", "refuses"])
 def test_a_collector_that_does_not_take_spans_delays_neither_answers_nor_the_drain(
     described_artifact: Artifact, tmp_path: Path, fault: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -13,7 +14,7 @@ from astec.server.settings import Settings
 from astec.server.tracing.trace_config import TraceConfig, TracingError, read_trace_config
 
 
-def config(endpoint: str | None, **knobs: object) -> TraceConfig | None:
+def config(endpoint: str | None, **knobs: Any) -> TraceConfig | None:
     return read_trace_config(Settings(artifact=Path("a"), otlp_endpoint=endpoint, **knobs))
 
 
