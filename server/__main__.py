@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from astec.server.engine.labels.block_list import BlockList
     from astec.server.engine.model_releases import ModelReleases
     from astec.server.http.serve import Listeners
+    from astec.server.metrics.board import Metrics
+    from astec.server.tracing.trace_config import TraceConfig
+    from astec.server.tracing.tracer import Tracer
 
 Given = str | int | float | bool | Path | list[str] | None
 
@@ -120,7 +123,7 @@ def _serve(settings: Settings, models: ModelReleases, listeners: Listeners) -> i
     """Serve until interrupted; return the exit code.
 
     Raises:
-        UsageError: A file of API keys or blocked labels is invalid, or the server cannot log answers.
+        UsageError: A file of API keys or blocked labels is invalid, or the server cannot log answers or send spans.
     """
     from astec.server.access.access_control import open_access_control
     from astec.server.access.api_keys import ApiKeysError
@@ -130,13 +133,15 @@ def _serve(settings: Settings, models: ModelReleases, listeners: Listeners) -> i
     from astec.server.http.listeners import url_of
     from astec.server.http.serve import ServerTimeouts, serve_http
     from astec.server.metrics.board import MetricsBoard
+    from astec.server.tracing.trace_config import TracingError, read_trace_config
     from astec.server.workers.supervisor import EXIT_STARTUP_FAILED, SupervisorCallbacks
     from astec.server.workers.worker_slots import max_workers
 
     try:
         access_control = open_access_control(settings)
         logged = read_log_config(settings)
-    except (AnswerLogError, ApiKeysError) as error:
+        traced = read_trace_config(settings)
+    except (AnswerLogError, ApiKeysError, TracingError) as error:
         raise UsageError(str(error)) from error
     block_list = _open_block_list(settings, models)
     if not _predicts(models):
@@ -151,7 +156,8 @@ def _serve(settings: Settings, models: ModelReleases, listeners: Listeners) -> i
             block_list.for_worker(models.current)
         metrics = board.metrics(worker_id)
         answer_log = None if logged is None else open_answer_log(logged, models.current, metrics, worker_id)
-        return create_app(settings, models.current, metrics, access_control, reload, block_list, answer_log)
+        tracer = None if traced is None else _open_tracer(traced, models, metrics)
+        return create_app(settings, models.current, metrics, access_control, reload, block_list, answer_log, tracer)
 
     return serve_http(
         make_app,
@@ -172,6 +178,13 @@ def _serve(settings: Settings, models: ModelReleases, listeners: Listeners) -> i
         ),
         access_log=settings.access_log,
     )
+
+
+def _open_tracer(traced: TraceConfig, models: ModelReleases, metrics: Metrics) -> Tracer:
+    """Return the tracer of a worker."""
+    from astec.server.tracing.opening import open_tracer
+
+    return open_tracer(traced, models.current, metrics)
 
 
 def _predicts(models: ModelReleases) -> bool:

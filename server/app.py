@@ -26,12 +26,14 @@ from astec.server.api.predict_stream import PredictStreamEndpoint
 from astec.server.api.routes import GUARDED_PATHS, PREDICT_PATH, predict_route, router, stream_route
 from astec.server.engine.labels.block_list import BlockList
 from astec.server.engine.service import Service
-from astec.server.errors import MEDIA_TYPE, install_error_handlers
+from astec.server.errors import ERROR_KEY, MEDIA_TYPE, install_error_handlers
 from astec.server.http.protocol import ADMISSION_POLICY, DIRECT_ENDPOINT
-from astec.server.http.request_ids import identify
-from astec.server.metrics.board import Metrics
+from astec.server.http.request_ids import SCOPE_KEY, identify
+from astec.server.metrics.board import OTHER, Metrics
 from astec.server.metrics.middleware import RequestMetrics
 from astec.server.settings import Settings
+from astec.server.tracing.request_span import SPAN_KEY, RequestSpan
+from astec.server.tracing.tracer import Tracer
 
 if TYPE_CHECKING:
     from astec.server.rpc.rpc_server import RpcServer
@@ -51,6 +53,7 @@ class AstecApi(FastAPI):
         access_control: AccessControl | None,
         ask_for_reload: Callable[[], None] | None,
         answer_log: AnswerLog | None,
+        tracer: Tracer | None,
     ) -> None:
         super().__init__(
             title="astec",
@@ -61,6 +64,8 @@ class AstecApi(FastAPI):
             generate_unique_id_function=lambda route: route.name,
             docs_url=None,  # FastAPI's pages load their scripts from the internet.
             redoc_url=None,
+            # FastAPI's own traces know nothing of predictions, and its log records quote what clients send.
+            telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         )
         self.state.service = service
         self.state.metrics = metrics
@@ -69,6 +74,7 @@ class AstecApi(FastAPI):
         self.state.admin_port = settings.admin_port
         self.state.answer_log = answer_log
         self.rpc: RpcServer | None = None
+        self._tracer = self.state.tracer = tracer
         self._makes_ids = answer_log is not None
         self._predict = PredictEndpoint(service, settings, metrics, access_control, answer_log)
         # A prefix that a proxy has in front of all paths, and that it may strip or not.
@@ -96,7 +102,7 @@ class AstecApi(FastAPI):
                 allow_headers=["Authorization", "Content-Encoding", "Content-Type", "X-Request-Id"],
                 expose_headers=["Retry-After", "Server-Timing", "X-Request-Id"],
             )
-        self.add_middleware(RequestMetrics, metrics=metrics)
+        self.add_middleware(RequestMetrics, answered=self._answered)
 
     def drain(self) -> None:
         """Report on `/readyz` that the server is about to stop; everything else goes on.
@@ -115,6 +121,8 @@ class AstecApi(FastAPI):
         HEAD is answered as GET is. The HTTP server knows the method from its own scope, and leaves the body out.
         """
         if scope["type"] == "http":
+            if self._tracer is not None:
+                self._tracer.begin_in(scope)
             send = identify(scope, send, always=self._makes_ids)
             if scope["method"] == "HEAD":
                 scope = {**scope, "method": "GET"}
@@ -128,13 +136,21 @@ class AstecApi(FastAPI):
         try:
             status = await self._predict.serve(scope, receive, send)
         finally:
-            self._metrics.request_answered(PREDICT_PATH, status, time.perf_counter() - started_s)
+            self._answered(scope, PREDICT_PATH, status, time.perf_counter() - started_s)
+
+    def _answered(self, scope: Scope, route: str, status: int, seconds: float) -> None:
+        """Record a request that has ended."""
+        self._metrics.request_answered(route, status, seconds)
+        span: RequestSpan | None = scope.get(SPAN_KEY)
+        if span is not None:
+            span.error = span.error or scope.get(ERROR_KEY, "")
+            span.end("" if route == OTHER else route, status, seconds, scope.get(SCOPE_KEY, b""))
 
     def direct_endpoint(self) -> DirectPredict | None:
         """Return what answers predictions in place of this application; None: with CORS nothing does."""
         if not self.direct_paths:
             return None
-        return DirectPredict(self._predict, self._metrics, self.direct_paths, self._makes_ids)
+        return DirectPredict(self._predict, self._metrics, self.direct_paths, self._makes_ids, self._tracer)
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI schema, with the schemas of requests that FastAPI does not parse.
@@ -175,6 +191,7 @@ def create_app(
     ask_for_reload: Callable[[], None] | None = None,
     block_list: BlockList | None = None,
     answer_log: AnswerLog | None = None,
+    tracer: Tracer | None = None,
 ) -> AstecApi:
     """Return the application of one worker.
 
@@ -189,9 +206,10 @@ def create_app(
         ask_for_reload: Makes the parent replace the workers and their model; None: no client can ask for it.
         block_list: Labels of the model that no answer may name; None: no label can be blocked.
         answer_log: Where answers are logged; None: nowhere.
+        tracer: Begins the spans of requests; None: there are no traces.
     """
     service = Service(settings, artifact, metrics, block_list)
-    return AstecApi(settings, service, metrics, access_control, ask_for_reload, answer_log)
+    return AstecApi(settings, service, metrics, access_control, ask_for_reload, answer_log, tracer)
 
 
 @asynccontextmanager
@@ -200,8 +218,11 @@ async def _lifespan(app: AstecApi) -> AsyncIterator[dict[str, AdmissionControl |
     access_control: AccessControl | None = app.state.access_control
     answer_log: AnswerLog | None = app.state.answer_log
     await service.start()
+    tracer: Tracer | None = app.state.tracer
     if answer_log is not None:
         answer_log.start()
+    if tracer is not None:
+        tracer.start()
     if access_control is not None:
         access_control.refresh()  # The parent may have read the file of keys long ago.
     if app.rpc is not None:
@@ -209,14 +230,14 @@ async def _lifespan(app: AstecApi) -> AsyncIterator[dict[str, AdmissionControl |
     watch = None if access_control is None else asyncio.create_task(access_control.watch())
     try:
         yield {
-            ADMISSION_POLICY: AdmissionControl(service, app.state.metrics, app.direct_paths),
+            ADMISSION_POLICY: AdmissionControl(service, app.state.metrics, app.direct_paths, tracer),
             DIRECT_ENDPOINT: app.direct_endpoint(),
         }
     finally:
         if app.rpc is not None:
             await app.rpc.stop()
         await service.stop()
-        if answer_log is not None:
-            await asyncio.to_thread(answer_log.stop)  # Its writing must not hold up the event loop.
+        # Their writing and sending must not hold up the event loop.
+        await asyncio.gather(*[asyncio.to_thread(thread.stop) for thread in (answer_log, tracer) if thread is not None])
         if watch is not None:
             watch.cancel()

@@ -21,6 +21,8 @@ MEDIA_TYPE = "application/problem+json"
 OPEN_INFERENCE_PATH = "/v2"
 MAX_FIELD_ERRORS = 20
 MAX_FIELD_CHARS = 100
+ERROR_KEY = "astec.error"
+"""The key of the name of a request's error in the ASGI scope of a request that failed with one."""
 # pydantic describes either all errors or none, at 10 us each.
 MAX_COUNTED_ERRORS = 1000
 
@@ -274,6 +276,7 @@ def field_path(location: Iterable[str | int]) -> str:
 
 async def _on_error(request: Request, error: Exception) -> Response:
     server_error = to_server_error(error)
+    request.scope[ERROR_KEY] = server_error.slug
     return _respond_to(request, server_error.problem(), server_error.headers())
 
 

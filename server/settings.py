@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -263,6 +264,20 @@ class Settings(BaseSettings):
         description="Seconds after which a file of the answer log is finished. Longer makes fewer files.",
     )
 
+    otlp_endpoint: str | None = Field(
+        default=None,
+        description="URL of an OpenTelemetry collector, such as http://localhost:4318, to which a span is posted for "
+        "each request that belongs to a trace (OTLP over HTTP; the path is /v1/traces unless the URL has one). Needs "
+        "astec[otel]. Keys of the collector belong into OTEL_EXPORTER_OTLP_HEADERS. Default: no traces.",
+    )
+    otlp_sample: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="Share of the traces that begin here which are recorded. Requests whose caller sends a traceparent "
+        "follow the caller's choice. Smaller saves CPU: a span takes about as much as a request.",
+    )
+
     @field_validator("rate_limit_qps")
     @classmethod
     def _has_keys(cls, rate_limit_qps: float, info: ValidationInfo) -> float:
@@ -284,6 +299,23 @@ class Settings(BaseSettings):
             if not _ORIGIN.fullmatch(origin):
                 raise ValueError(f"{origin!r} is not an origin, as in https://example.com or http://localhost:3000")
         return origins
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _is_collector(cls, given: str | None) -> str | None:
+        if given is None:
+            return None
+        url = urlsplit(given)
+        try:
+            is_address = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+        except ValueError:  # The port is no number, or too large.
+            is_address = False
+        if url.username is not None or url.password is not None:
+            # The URL is in the log. The error does not repeat it.
+            raise ValueError("the URL has a user or a password; put keys into OTEL_EXPORTER_OTLP_HEADERS instead")
+        if not is_address or url.fragment or given != given.strip():
+            raise ValueError(f"{given!r} is not a URL of http or https, as in http://localhost:4318")
+        return given
 
     @field_validator("root_path")
     @classmethod

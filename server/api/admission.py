@@ -11,7 +11,10 @@ from astec.server.engine.batching.batcher import QueueFullError
 from astec.server.engine.service import Service
 from astec.server.errors import OverloadedError, to_response
 from astec.server.http.cooldown import Cooldown, Readable
+from astec.server.http.direct_exchange import Headers
+from astec.server.http.request_ids import sent_id
 from astec.server.metrics.board import OTHER, Metrics
+from astec.server.tracing.tracer import Tracer
 
 # Takes a tenth of the time of a CPU.
 _REFUSALS_PER_S = 5_000
@@ -28,18 +31,22 @@ class AdmissionControl:
         service: The service whose queue limits the requests.
         metrics: Where refusals are counted.
         targets: The paths whose requests are limited, and counted under the first; none, if no requests are limited.
+        tracer: Begins the spans of refused requests; None: there are no traces.
     """
 
-    def __init__(self, service: Service, metrics: Metrics, targets: Sequence[str]) -> None:
+    def __init__(
+        self, service: Service, metrics: Metrics, targets: Sequence[str], tracer: Tracer | None = None
+    ) -> None:
         self._service = service
         self._metrics = metrics
+        self._tracer = tracer
         self._targets = tuple(target.encode() for target in targets)
         self._route = targets[0] if targets else OTHER
         self._coming = 0
         self._cooldown = Cooldown(_REFUSALS_PER_S, _MAX_WAIT_S)
         self._queue_full = to_response(QueueFullError("All places in the queue are taken."))
 
-    def refusal(self, method: bytes, target: bytes) -> Response | None:
+    def refusal(self, method: bytes, target: bytes, headers: Headers) -> Response | None:
         """Return the response to a request that the queue has no room for, whatever its body; None: it is admitted."""
         if target not in self._targets or method != b"POST":
             return None
@@ -47,6 +54,9 @@ class AdmissionControl:
             return None
         self._metrics.queries_shed("queue_full", 1)
         self._metrics.request_refused(self._route, OverloadedError.status)
+        if self._tracer is not None and (span := self._tracer.begin(method, target, headers)) is not None:
+            span.error = OverloadedError.slug
+            span.end(self._route, OverloadedError.status, 0.0, sent_id(headers))
         return self._queue_full
 
     def expect(self, method: bytes, target: bytes) -> None:

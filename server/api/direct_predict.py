@@ -10,6 +10,7 @@ from astec.server.errors import ServerError
 from astec.server.http.direct_exchange import NOBODY, DirectExchange, Headers, Reply, Sender
 from astec.server.http.request_ids import HEADER, kept_or_made, make_id
 from astec.server.metrics.board import Metrics
+from astec.server.tracing.tracer import Tracer
 
 # A request with one of these goes to the ASGI application: its body has no length that is known before, has to be asked
 # for, or has to be decoded.
@@ -25,14 +26,23 @@ class DirectPredict:
         metrics: Where requests are counted.
         targets: The paths of the endpoint; requests are counted under the first.
         makes_ids: Whether a request whose client sent no id gets one.
+        tracer: Begins the spans of requests; None: there are no traces.
     """
 
-    def __init__(self, predict: PredictEndpoint, metrics: Metrics, targets: Sequence[str], makes_ids: bool) -> None:
+    def __init__(
+        self,
+        predict: PredictEndpoint,
+        metrics: Metrics,
+        targets: Sequence[str],
+        makes_ids: bool,
+        tracer: Tracer | None = None,
+    ) -> None:
         self._predict = predict
         self._metrics = metrics
         self._route = targets[0]
         self._targets = tuple(target.encode() for target in targets)
         self._makes_ids = makes_ids
+        self._tracer = tracer
         self.answer: Callable[[bytes, Sender, DirectExchange], Coroutine[Any, None, Reply]] = predict.answer
         self.failure = predict.refuse
 
@@ -54,10 +64,13 @@ class DirectPredict:
             client = self._predict.client_of(headers)
         except ServerError:
             return None
-        if client or request_id or self._makes_ids:
-            return Sender(client, request_id or (make_id() if self._makes_ids else b""))
+        span = None if self._tracer is None else self._tracer.begin(method, target, headers)
+        if client or request_id or self._makes_ids or span is not None:
+            return Sender(client, request_id or (make_id() if self._makes_ids else b""), span)
         return NOBODY
 
-    def answered(self, status: int, seconds: float) -> None:
+    def answered(self, status: int, seconds: float, sender: Sender) -> None:
         """Record a request that has ended."""
         self._metrics.request_answered(self._route, status, seconds)
+        if sender.span is not None:
+            sender.span.end(self._route, status, seconds, sender.request_id)

@@ -17,7 +17,7 @@ from astec.server.api.plain_body import read_plain
 from astec.server.api.request_body import BYTE_ORDER_MARK, read_body
 from astec.server.api.schema import Features, PredictRequest, queries_of
 from astec.server.engine.batching.batcher import Answers, Caller
-from astec.server.engine.rank_request import Output, RankRequest, RankResult
+from astec.server.engine.rank_request import Output, RankRequest, RankResult, batches_of
 from astec.server.engine.service import Service
 from astec.server.errors import (
     FieldError,
@@ -26,11 +26,13 @@ from astec.server.errors import (
     RateLimitedError,
     UnavailableError,
     to_response,
+    to_server_error,
 )
 from astec.server.http.direct_exchange import NOBODY, Reply, Sender
 from astec.server.http.request_ids import SCOPE_KEY
 from astec.server.metrics.board import Metrics
 from astec.server.settings import Settings
+from astec.server.tracing.request_span import SPAN_KEY
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +86,7 @@ class PredictEndpoint:
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> int:
         """Serve one request of the ASGI application, and return the status of the response."""
-        sender = Sender("", scope.get(SCOPE_KEY, b""))
+        sender = Sender("", scope.get(SCOPE_KEY, b""), scope.get(SPAN_KEY))
         try:
             sender = sender._replace(client=self.client_of(scope["headers"]))
             content = await read_body(scope, receive, self.max_body_bytes)
@@ -107,7 +109,7 @@ class PredictEndpoint:
                 request = PredictRequest.model_validate_json(content.removeprefix(BYTE_ORDER_MARK))
                 single, explain = request.query is not None, request.explain
                 requests = self.admit(request, sender.client, "both" if explain else "json")
-            answers = await self._service.rank(requests, caller)
+            answers = await self._service.rank(requests, caller, sender.span)
             explanation = await self._explain(requests[0], answers.results[0]) if explain else b""
         except Exception as error:
             return self.refuse(error, sender)
@@ -134,10 +136,12 @@ class PredictEndpoint:
 
     def refuse(self, error: BaseException, sender: Sender = NOBODY) -> Reply:
         """Return the reply to a request that fails with an error, and log a fault of the server."""
-        response = to_response(error)
+        server_error = to_server_error(error)
+        response = to_response(server_error)
+        if sender.span is not None:
+            sender.span.error = server_error.slug
         if response.status_code == InternalError.status:
-            extra = {"request_id": sender.request_id.decode()} if sender.request_id else None
-            logger.error("a prediction failed", exc_info=error, extra=extra)
+            logger.error("a prediction failed", exc_info=error, extra=_log_fields(sender))
         return Reply(response.status_code, response.raw_headers, bytes(response.body))
 
     def client_of(self, headers: Headers) -> str:
@@ -251,6 +255,12 @@ class PredictEndpoint:
             return Bag(ids, weights.astype(np.float32))
 
 
+def _log_fields(sender: Sender) -> dict[str, str]:
+    """Return the fields of the log that tell which request a line is about."""
+    fields = {"request_id": sender.request_id.decode()} if sender.request_id else {}
+    return fields if sender.span is None else {**fields, "trace_id": sender.span.hex_id()}
+
+
 def too_many_queries(field: str, queries: int, limit: int) -> InvalidFieldError:
     """Return the error for a request with too many queries."""
     message = f"{queries} queries are more than the limit of {limit}; split the request"
@@ -280,7 +290,7 @@ def server_timing(answers: Answers[RankResult]) -> bytes:
 
     If all results came from the cache, it has no times.
     """
-    batches = list({id(result.stages): result.stages for result in answers.results if result.stages}.values())
+    batches = batches_of(answers.results)
     if not batches:
         return b"cache;desc=hit"
     stages_s = batches[0] if len(batches) == 1 else [sum(stage_s) for stage_s in zip(*batches, strict=True)]

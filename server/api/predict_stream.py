@@ -22,6 +22,7 @@ from astec.server.engine.batching.batcher import Caller
 from astec.server.engine.rank_request import RankRequest
 from astec.server.engine.service import SHED_REASONS, Service
 from astec.server.errors import (
+    ERROR_KEY,
     BodyTooLargeError,
     ClientLeftError,
     DamagedContentError,
@@ -34,6 +35,7 @@ from astec.server.errors import (
     to_server_error,
 )
 from astec.server.settings import Settings
+from astec.server.tracing.request_span import SPAN_KEY, RequestSpan
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +82,9 @@ class PredictStreamEndpoint:
             self._predict.client_of(scope["headers"])
             pieces = body_pieces(receive, decoder_of(scope["headers"]))
         except Exception as error:
-            await to_response(error)(scope, receive, send)
+            server_error = to_server_error(error)
+            scope[ERROR_KEY] = server_error.slug
+            await to_response(server_error)(scope, receive, send)
             return
         groups = _read_lines(pieces, self._max_line_bytes)
         try:
@@ -123,16 +127,17 @@ class PredictStreamEndpoint:
         """Return the answers to a block of lines, one line each."""
         requests = [request for line in block for request in line.requests]
         try:
-            results = (await self._service.rank(requests, caller)).results if requests else []
+            span: RequestSpan | None = scope.get(SPAN_KEY)
+            results = (await self._service.rank(requests, caller, span)).results if requests else []
         except Exception as error:
             if len(block) == 1 or type(error) in SHED_REASONS:  # Overload concerns all lines of the block.
-                return b"".join([_problem(line.number, line.error or error) for line in block])
+                return b"".join([_problem(line.number, line.error or error, scope) for line in block])
             # Otherwise only the faulty line fails, as a request of its own would.
             return b"".join([await self._answer([line], caller, scope) for line in block])
         answers, begin = [], 0
         for line in block:
             if line.error is not None:
-                answers.append(_problem(line.number, line.error))
+                answers.append(_problem(line.number, line.error, scope))
                 continue
             end = begin + len(line.requests)
             self._predict.log(scope, line.requests, results[begin:end], line.number)
@@ -232,9 +237,12 @@ def _blocks(lines: Iterable[_Parsed], size: int) -> Iterator[list[_Parsed]]:
         yield block
 
 
-def _problem(number: int, error: Exception) -> bytes:
-    """Return a line with a problem document that has the number of the failed line."""
+def _problem(number: int, error: Exception, scope: Scope) -> bytes:
+    """Return a line with a problem document that has the number of the failed line, and count it in the span."""
     server_error = to_server_error(error)
+    span: RequestSpan | None = scope.get(SPAN_KEY)
+    if span is not None:
+        span.failed_lines += 1
     if server_error.status == InternalError.status:
         logger.error("a prediction of a stream failed", exc_info=error)
     document = {"line": number, **server_error.problem().model_dump(exclude_none=True)}

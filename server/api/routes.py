@@ -9,7 +9,6 @@ from typing import Any
 import orjson
 from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
-from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
 from astec.server.access.access_control import AccessControl
@@ -20,7 +19,7 @@ from astec.server.api.schema import BatchResponse, SingleResponse, Status
 from astec.server.engine.service import Service
 from astec.server.errors import MEDIA_TYPE, ForbiddenError, Problem, UnavailableError
 from astec.server.metrics.board import Metrics
-from astec.server.metrics.exposition import render_exposition
+from astec.server.metrics.exposition import choose_format, render_exposition
 
 PREDICT_PATH = "/predict"
 STREAM_PATH = "/predict/stream"
@@ -149,11 +148,12 @@ async def reload(request: Request) -> Response:
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response, responses=_problems(404))
 async def metrics(request: Request) -> Response:
-    """Answer with the metrics of all workers in Prometheus' text format."""
+    """Answer with the metrics of all workers in Prometheus' text format, or as OpenMetrics if `Accept` asks for it."""
     require_admin_port(request)
     recorded: Metrics = request.app.state.metrics
     # On a thread, because the kernel takes milliseconds to add up the memory of a large process.
-    return Response(await asyncio.to_thread(render_exposition, recorded), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    write, media_type = choose_format(request.headers.get("accept", ""))
+    return Response(await asyncio.to_thread(render_exposition, recorded, write), headers={"Content-Type": media_type})
 
 
 def require_open(service: Service) -> None:

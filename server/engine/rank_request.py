@@ -5,6 +5,7 @@ Shapes: K labels of one query.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -72,3 +73,8 @@ class RankResult(NamedTuple):
     def is_empty(self) -> bool:
         """Return whether no label was found."""
         return self.json == EMPTY_JSON or not (self.json or self.labels.texts)
+
+
+def batches_of(results: Iterable[RankResult]) -> list[StageTimes]:
+    """Return the stage times of each batch that results were computed in, in order; none for those from the cache."""
+    return list({id(result.stages): result.stages for result in results if result.stages}.values())

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal
+from typing import Literal, Protocol
 
 from astec.export.artifact.scoring.calibrator import Calibrator
 from astec.export.artifact.shortlist.hidden import Hidden
@@ -45,6 +45,16 @@ SHED_REASONS: dict[type[BaseException], ShedReason] = {
 _BLOCK_LIST_REFRESH_S = 0.5
 MAX_EXPLAINING = 16
 """The most explanations at a time; each takes an inference thread for milliseconds, beside the batches."""
+
+
+class RankSpan(Protocol):
+    """A span of a trace, to which the times of a ranking are reported."""
+
+    def submitted(self, queries: int) -> None:
+        """Note that queries are queued now."""
+
+    def ranked(self, answers: Answers[RankResult]) -> None:
+        """Note the answers to them."""
 
 
 class Service:
@@ -124,12 +134,16 @@ class Service:
         """Raise QueryKindError if the model cannot read this kind of query."""
         self._predictor.check(query)
 
-    async def rank(self, requests: Sequence[RankRequest], caller: Caller | None) -> Answers[RankResult]:
-        """Return the results in order, and how long the requests queued.
+    async def rank(
+        self, requests: Sequence[RankRequest], caller: Caller | None, span: RankSpan | None = None
+    ) -> Answers[RankResult]:
+        """Return the results in order, and how long the requests queued; report both to the span, if there is one.
 
         Raises:
             QueueFullError, DeadlineError, ClosedError, CallerLeftError: As `Batcher.submit`.
         """
+        if span is not None:
+            span.submitted(len(requests))
         try:
             if self._cache is None:
                 answers = await self._queues.submit(requests, caller)
@@ -140,6 +154,8 @@ class Service:
             has_left = isinstance(error, asyncio.CancelledError) and caller is not None and caller.disconnected
             self._metrics.queries_shed("client_left" if has_left else SHED_REASONS[type(error)], len(requests))
             raise
+        if span is not None:
+            span.ranked(answers)
         self._metrics.queries_ranked(len(requests), sum([result.is_empty() for result in answers.results]))
         self._record_signals(answers.results)
         if self._block_list is not None:

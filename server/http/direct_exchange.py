@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 from astec.server.errors import ClientLeftError
 from astec.server.http.request_ids import HEADER
+from astec.server.tracing.request_span import RequestSpan
 
 Headers = Iterable[tuple[bytes, bytes]]
 LEFT_EARLY = "The client closed the connection before the end of its request."
@@ -23,10 +24,17 @@ class Reply(NamedTuple):
 
 
 class Sender(NamedTuple):
-    """Who sent a request: the name of the client, empty if there are no keys, and the id; empty if it has none."""
+    """Who sent a request.
+
+    Attributes:
+        client: The name of the client; empty if there are no keys.
+        request_id: The id of the request; empty if it has none.
+        span: The span of the request; None if it belongs to no trace.
+    """
 
     client: str
     request_id: bytes
+    span: RequestSpan | None = None
 
 
 NOBODY = Sender("", b"")
@@ -48,10 +56,10 @@ class DirectEndpoint(Protocol):
         It may only await futures of the running event loop, and raise nothing but `asyncio.CancelledError`.
         """
 
-    def failure(self, error: BaseException) -> Reply:
-        """Return the reply to a request that fails with an error."""
+    def failure(self, error: BaseException, sender: Sender) -> Reply:
+        """Return the reply to a request of `sender` that fails with an error."""
 
-    def answered(self, status: int, seconds: float) -> None:
+    def answered(self, status: int, seconds: float, sender: Sender) -> None:
         """Record a request that has ended, by its status and the seconds since its head was complete."""
 
 
@@ -123,14 +131,14 @@ class DirectExchange:
         if self._awaited is not None:
             self._awaited.cancel(msg)
         elif self.more_body:
-            failure = self._endpoint.failure(asyncio.CancelledError(msg))
+            failure = self._endpoint.failure(asyncio.CancelledError(msg), self._sender)
             asyncio.get_running_loop().call_soon(self._end, failure)
 
     def abandon(self) -> None:
         """End a request whose client left before the end of its body."""
         self.disconnected = True
         if self._connection is not None:
-            self._end(self._endpoint.failure(ClientLeftError(LEFT_EARLY)))
+            self._end(self._endpoint.failure(ClientLeftError(LEFT_EARLY), self._sender))
 
     def _go_on(self, _: asyncio.Future[Any] | None = None) -> None:
         assert self._coroutine is not None  # noqa: S101  (only called between `begin` and the end)
@@ -139,7 +147,7 @@ class DirectExchange:
         except StopIteration as end:
             self._end(end.value)
         except (Exception, asyncio.CancelledError) as error:
-            self._end(self._endpoint.failure(error))
+            self._end(self._endpoint.failure(error, self._sender))
         else:
             self._awaited.add_done_callback(self._go_on)
 
@@ -148,6 +156,6 @@ class DirectExchange:
         self._coroutine = self._awaited = None
         if self._sender is not NOBODY and self._sender.request_id:
             reply.headers.append((HEADER, self._sender.request_id))
-        self._endpoint.answered(reply.status, perf_counter() - self._begun_s)
+        self._endpoint.answered(reply.status, perf_counter() - self._begun_s, self._sender)
         if connection is not None:
             connection.end_exchange(self, reply)

@@ -18,7 +18,7 @@ from astec.server.errors import (
     to_response,
 )
 from astec.server.http.cooldown import Readable
-from astec.server.http.direct_exchange import DirectEndpoint, DirectExchange
+from astec.server.http.direct_exchange import DirectEndpoint, DirectExchange, Headers
 from astec.server.http.request_ids import echo_of
 from astec.server.http.uvicorn_adapter import CONNECTION_CLOSE, UvicornConnection
 
@@ -37,7 +37,7 @@ _UPGRADE_FIELDS = (b"upgrade", b"http2-settings")
 class AdmissionPolicy(Protocol):
     """Decides about requests that are refused by their head, before the application is called."""
 
-    def refusal(self, method: bytes, target: bytes) -> Response | None:
+    def refusal(self, method: bytes, target: bytes, headers: Headers) -> Response | None:
         """Return the response that refuses a request, whatever its body, or None if the request is admitted."""
 
     def expect(self, method: bytes, target: bytes) -> None:
@@ -171,7 +171,7 @@ class BoundedHttp(UvicornConnection):
 
     def _is_refused_by_head(self, method: bytes) -> bool:
         """Refuse the request if there is no room for it, and return whether that was done."""
-        refusal = None if self._admission is None else self._admission.refusal(method, self.url)
+        refusal = None if self._admission is None else self._admission.refusal(method, self.url, self.headers)
         if refusal is None:
             return False
         self._is_refused = True

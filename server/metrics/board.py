@@ -18,6 +18,7 @@ import numpy as np
 
 from astec.export.artifact.signals.histograms import Histograms
 from astec.export.artifact.signals.query_signals import BOUNDS
+from astec.server.metrics.exemplars import Exemplar, Exemplars
 from astec.server.metrics.stage_times import StageTimes
 from astec.server.workers.rollout import OUTCOMES, Outcome
 
@@ -30,6 +31,8 @@ ShedReason = Literal["queue_full", "deadline", "draining", "client_left", "rate_
 SHED_REASONS: tuple[ShedReason, ...] = get_args(ShedReason)
 LogLoss = Literal["queue_full", "write_failed"]
 LOG_LOSSES: tuple[LogLoss, ...] = get_args(LogLoss)
+SpanLoss = Literal["queue_full", "export_failed", "shutdown"]
+SPAN_LOSSES: tuple[SpanLoss, ...] = get_args(SpanLoss)
 STAGES = ("featurize", "encode", "shortlist", "score")
 
 Signals = Sequence[float]
@@ -149,6 +152,8 @@ class RowLayout:
         self.answers_not_logged = dict(zip(LOG_LOSSES, losses, strict=True))
         calls = list(product(RPC_METHODS, RPC_CODES))
         self.calls = dict(zip(calls, self._cells(len(calls)), strict=True))
+        self.spans_exported, *span_losses = self._cells(1 + len(SPAN_LOSSES))
+        self.spans_dropped = dict(zip(SPAN_LOSSES, span_losses, strict=True))
         self.shed = dict(zip(SHED_REASONS, self._cells(len(SHED_REASONS)), strict=True))
         self.request_s = {route: self._histogram(LATENCY_BUCKETS_S) for route in ROUTES}
         self.call_s = {method: self._histogram(LATENCY_BUCKETS_S) for method in RPC_METHODS}
@@ -174,6 +179,7 @@ class RowLayout:
 
 
 LAYOUT = RowLayout()
+_BUCKETS = len(LATENCY_BUCKETS_S) + 1
 _CELL_BYTES = 8
 
 
@@ -182,12 +188,16 @@ class MetricsBoard:
 
     Args:
         num_workers: The most workers that are alive at a time; their ids are below it.
+
+    Attributes:
+        exemplars: For each route a place for each bucket of the latency, see `exemplar_places`.
     """
 
     def __init__(self, num_workers: int) -> None:
         self.num_workers = num_workers
         self._memory = memoryview(mmap(-1, (num_workers + 1) * LAYOUT.num_cells * _CELL_BYTES)).cast("d")
         self._parent_row = self._row(num_workers)
+        self.exemplars = Exemplars(num_workers, len(ROUTES) * _BUCKETS)
 
     def metrics(self, worker_id: int) -> Metrics:
         """Return the metrics that a worker writes; a worker that replaces another one adds to the same counters.
@@ -197,7 +207,7 @@ class MetricsBoard:
         """
         if not 0 <= worker_id < self.num_workers:
             raise ValueError(f"slot {worker_id} is not one of the {self.num_workers} slots of the board")
-        return Metrics(self, self._row(worker_id))
+        return Metrics(self, self._row(worker_id), worker_id)
 
     def retire(self, worker_id: int, died: bool = False) -> None:
         """Erase the gauges of a worker that ended; its counters stay, because a counter must never decrease.
@@ -235,6 +245,12 @@ class MetricsBoard:
         return self._memory[index * LAYOUT.num_cells : (index + 1) * LAYOUT.num_cells]
 
 
+def exemplar_places(route: str) -> range:
+    """Return the places of a known route's exemplars, one for each bucket of its latency."""
+    begin = ROUTES.index(route) * _BUCKETS
+    return range(begin, begin + _BUCKETS)
+
+
 class Metrics:
     """The metrics of one worker, and the batcher's observer. Each cell has one thread that writes to it.
 
@@ -246,8 +262,9 @@ class Metrics:
         held_out: The histograms of the signals of the model's held-out texts; empty where it has none.
     """
 
-    def __init__(self, board: MetricsBoard, row: memoryview[float]) -> None:
+    def __init__(self, board: MetricsBoard, row: memoryview[float], worker_id: int) -> None:
         self.board = board
+        self._worker_id = worker_id
         self.model: tuple[str, str] | None = None
         self.held_out: Histograms = {}
         self._row = row
@@ -272,6 +289,14 @@ class Metrics:
         known = LAYOUT.requests
         self._row[known[route, status] if (route, status) in known else known[route, OTHER]] += 1
         LAYOUT.request_s[route].observe(self._row, seconds)
+
+    def exemplar_place(self, route: str, seconds: float) -> int:
+        """Return the place of the exemplar of a request that took so many seconds."""
+        return exemplar_places(route if route in LAYOUT.request_s else OTHER)[bisect_left(LATENCY_BUCKETS_S, seconds)]
+
+    def request_traced(self, place: int, exemplar: Exemplar) -> None:
+        """Keep a request whose trace was recorded as exemplar. Called by the thread that sends spans only."""
+        self.board.exemplars.put(self._worker_id, place, exemplar)
 
     def request_refused(self, route: str, status: int) -> None:
         """Count a request that was refused before the application saw it, without a time."""
@@ -323,6 +348,14 @@ class Metrics:
     def answers_not_logged(self, reason: LogLoss, records: int) -> None:
         """Count records that the answer log has dropped; `write_failed` by its thread only."""
         self._row[LAYOUT.answers_not_logged[reason]] += records
+
+    def spans_exported(self, total: int) -> None:
+        """Count spans that the collector has taken. Called by the thread that sends them only."""
+        self._row[LAYOUT.spans_exported] += total
+
+    def spans_dropped(self, reason: SpanLoss, total: int) -> None:
+        """Count spans that were dropped; `export_failed` by the thread that sends them only."""
+        self._row[LAYOUT.spans_dropped[reason]] += total
 
     def batch_computed(self, times: StageTimes) -> None:
         """Record the stage times of one batch."""

@@ -1,24 +1,27 @@
-"""The exposition of all metrics in the Prometheus text format, which answers `/metrics`."""
+"""The exposition of all metrics in the text formats of Prometheus and OpenMetrics, which answers `/metrics`."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, disable_created_metrics, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
 from astec.export.artifact.signals.histograms import Histograms
 from astec.export.artifact.signals.query_signals import SignalName
-from astec.server.metrics.board import LAYOUT, HistogramCells, Metrics
+from astec.server.metrics.board import LAYOUT, HistogramCells, Metrics, MetricsBoard, exemplar_places
 from astec.server.metrics.drift import MIN_QUERIES, population_stability_index
+from astec.server.metrics.exemplars import Exemplar as TracedRequest
 from astec.server.system.process_memory import process_memory
 
 _SIGNAL_FAMILIES: dict[SignalName, tuple[str, str]] = {
@@ -27,20 +30,31 @@ _SIGNAL_FAMILIES: dict[SignalName, tuple[str, str]] = {
     "entropy": ("astec_answer_entropy", "Entropy of the scores of the best five labels of a query, in bits."),
 }
 
+Format = Callable[[CollectorRegistry], bytes]
+
 # The library's `_created` series would double the number of series, to say when each of them began.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
-def render_exposition(metrics: Metrics) -> bytes:
-    """Return the metrics of all workers in the Prometheus text format. Takes milliseconds; reads from /proc.
+def choose_format(accept: str) -> tuple[Format, str]:
+    """Return the format that a scraper asks for by its header `Accept`, and the media type of the format.
+
+    It is OpenMetrics, which has exemplars, for those that ask for it, and the Prometheus text format for all others.
+    """
+    return choose_encoder(accept)
+
+
+def render_exposition(metrics: Metrics, write: Format = generate_latest) -> bytes:
+    """Return the metrics of all workers. Takes milliseconds; reads from /proc.
 
     Args:
         metrics: The metrics of the worker that is asked.
+        write: The format, from `choose_format`.
     """
     registry = CollectorRegistry()
     registry.register(_BoardCollector(metrics))
     PlatformCollector(registry)
-    return generate_latest(registry)
+    return write(registry)
 
 
 class _BoardCollector(Collector):
@@ -52,12 +66,13 @@ class _BoardCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         board, served = self._metrics.board, self._metrics.model
         total = board.total()
-        yield from _request_families(total)
+        yield from _request_families(total, board)
         yield from _call_families(total)
         yield from _query_families(total)
         yield from _cache_families(total)
         yield from _block_list_families(total, board.largest(LAYOUT.blocked_labels))
         yield from _answer_log_families(total)
+        yield from _span_families(total)
         yield from _signal_families(total)
         yield from _drift_families(total, self._metrics.held_out)
         model = GaugeMetricFamily("astec_model_info", "The model served.", labels=["name", "version"])
@@ -74,16 +89,19 @@ def _buckets(cells: HistogramCells, row: Sequence[float]) -> list[tuple[str, flo
     return list(zip(names, accumulate(row[cells.begin : cells.sum]), strict=True))
 
 
-def _request_families(total: Sequence[float]) -> Iterator[Metric]:
+def _request_families(total: Sequence[float], board: MetricsBoard) -> Iterator[Metric]:
     requests = CounterMetricFamily("astec_requests", "Requests answered.", labels=["route", "status"])
     for (route, status), cell in LAYOUT.requests.items():
         if total[cell]:
             requests.add_metric([route, str(status)], total[cell])
     yield requests
     request_s = HistogramMetricFamily("astec_request_seconds", "Time in the server.", labels=["route"])
+    latest = board.exemplars.latest()
     for route, cells in LAYOUT.request_s.items():
         if any(total[cells.begin : cells.sum]):
-            request_s.add_metric([route], _buckets(cells, total), total[cells.sum])
+            pairs = zip(exemplar_places(route), _buckets(cells, total), strict=True)
+            buckets = [_with_exemplar(bucket, latest.get(place)) for place, bucket in pairs]
+            request_s.add_metric([route], buckets, total[cells.sum])
     yield request_s
 
 
@@ -98,6 +116,12 @@ def _call_families(total: Sequence[float]) -> Iterator[Metric]:
         if any(total[cells.begin : cells.sum]):
             call_s.add_metric([method], _buckets(cells, total), total[cells.sum])
     yield call_s
+
+
+def _with_exemplar(
+    bucket: tuple[str, float], found: TracedRequest | None
+) -> tuple[str, float] | tuple[str, float, Exemplar]:
+    return bucket if found is None else (*bucket, Exemplar({"trace_id": found.trace_id}, found.value, found.time_s))
 
 
 def _query_families(total: Sequence[float]) -> Iterator[Metric]:
@@ -149,6 +173,17 @@ def _answer_log_families(total: Sequence[float]) -> Iterator[Metric]:
         if total[cell]:
             lost.add_metric([reason], total[cell])
     yield lost
+
+
+def _span_families(total: Sequence[float]) -> Iterator[Metric]:
+    yield CounterMetricFamily(
+        "astec_spans_exported", "Spans that the collector has taken.", value=total[LAYOUT.spans_exported]
+    )
+    dropped = CounterMetricFamily("astec_spans_dropped", "Spans of requests that were dropped.", labels=["reason"])
+    for reason, cell in LAYOUT.spans_dropped.items():
+        if total[cell]:
+            dropped.add_metric([reason], total[cell])
+    yield dropped
 
 
 def _signal_families(total: Sequence[float]) -> Iterator[Metric]:

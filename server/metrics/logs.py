@@ -49,8 +49,18 @@ def log_config(settings: Settings) -> dict[str, Any]:
                 "reserved_attrs": [*logging.makeLogRecord({}).__dict__, "message", "asctime", "color_message"],
             }
         },
-        "filters": {"path_only": {"()": "astec.server.metrics.logs.PathOnlyFilter"}},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stderr"}},
+        "filters": {
+            "path_only": {"()": "astec.server.metrics.logs.PathOnlyFilter"},
+            "trace_id": {"()": "astec.server.tracing.log_filter.TraceIdFilter"},
+        },
+        "handlers": {
+            "stderr": {
+                "class": "logging.StreamHandler",
+                "formatter": "json",
+                "filters": [] if settings.otlp_endpoint is None else ["trace_id"],
+                "stream": "ext://sys.stderr",
+            }
+        },
         "root": {"handlers": ["stderr"], "level": level},
         "loggers": {
             "uvicorn": {"handlers": [], "level": level, "propagate": True},

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from astec.server.metrics.board import Metrics
+from astec.server.metrics.board import OTHER
+
+Answered = Callable[[Scope, str, int, float], None]
+"""Records a request that has ended, by its scope, route, status and seconds."""
 
 
 class RequestMetrics:
-    """Middleware that counts requests by route and status, and measures their time."""
+    """Middleware that finds the route and the status of requests, and measures their time.
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    Args:
+        app: The application.
+        answered: Records a request.
+    """
+
+    def __init__(self, app: ASGIApp, answered: Answered) -> None:
         self._app = app
-        self._metrics = metrics
+        self._answered = answered
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request, and record it."""
@@ -35,5 +44,5 @@ class RequestMetrics:
         finally:
             # The router stores the matched route in the scope. For an unknown path there is none, so that a client
             # cannot create a new time series by asking for one.
-            route = getattr(scope.get("route"), "path", "other")
-            self._metrics.request_answered(route, status, time.perf_counter() - started_s)
+            route = getattr(scope.get("route"), "path", OTHER)
+            self._answered(scope, route, status, time.perf_counter() - started_s)

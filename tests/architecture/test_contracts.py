@@ -52,8 +52,13 @@ def copied_project(tmp_path: Path) -> Path:
             "import astec.server.errors",
             "Imports flow one way: trainer -> export <- server <- model; loadtest may see all",
         ),
+        (
+            "server/tracing/tracer.py",
+            "import opentelemetry",
+            "One module of the server imports OpenTelemetry, which is loaded only if there are traces",
+        ),
     ],
-    ids=["checkpoint in the request path", "torch in export", "server in export"],
+    ids=["checkpoint in the request path", "torch in export", "server in export", "OpenTelemetry in the request path"],
 )
 def test_a_forbidden_import_breaks_its_contract(
     copied_project: Path, module: str, statement: str, contract: str

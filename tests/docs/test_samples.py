@@ -57,6 +57,7 @@ NOT_RUN = {
     "--warm-start runs/clicks": "there is no finished run here; tests/trainer/run/test_warm_start.py starts from one",
     "encoder.kind=dense": "there are no images here; tests/e2e/test_encoder_reads_vectors.py trains on vectors",
     "torchrun": "tests/trainer/parallel/test_distributed.py trains in several processes",
+    "--otlp-endpoint": "installs from the network; tests/server/tracing/test_request_spans.py has a collector",
     "astec-feedback answers/": "no clicks on these answers; tests/server/offline/test_feedback_command.py makes some",
     "docker run": "tests/containers/test_container_files.py compares its flags, `make container` runs it",
     "compose --profile load up": "the same; tests/loadtest/test_locustfile.py starts the load from the page",

@@ -15,6 +15,8 @@ from astec.server.http.protocol import BoundedHttp
 from astec.server.metrics.board import MetricsBoard
 from astec.server.metrics.exposition import render_exposition
 from astec.server.settings import Settings
+from astec.server.tracing.opening import open_tracer
+from astec.server.tracing.trace_config import read_trace_config
 from tests.server.raw_connection import Connection
 
 FAR_MS = 60_000
@@ -71,7 +73,9 @@ async def running(
 ) -> AsyncIterator[Running]:
     settings = Settings(artifact=artifact.path, inference_threads=1, inline_batch_us=0, **knobs)
     keys: AccessControl | None = open_access_control(settings)
-    app = CountingApi(create_app(settings, artifact, MetricsBoard(1).metrics(0), keys))
+    metrics, traced = MetricsBoard(1).metrics(0), read_trace_config(settings)
+    tracer = None if traced is None else open_tracer(traced, artifact, metrics)
+    app = CountingApi(create_app(settings, artifact, metrics, keys, tracer=tracer))
     (listener,) = open_listeners("127.0.0.1", 0, 1)
     config = uvicorn.Config(app, http=http, log_config=None, access_log=False, timeout_graceful_shutdown=graceful_s)
     server = uvicorn.Server(config)

@@ -23,6 +23,7 @@ from astec.server.engine.rank_request import RankedLabels, RankResult
 from astec.server.engine.service import Service
 from astec.server.errors import UnknownModelError
 from astec.server.settings import Settings
+from astec.server.tracing.request_span import SPAN_KEY
 
 DATATYPES: dict[OutputName, Datatype] = {
     "labels": "BYTES",
@@ -118,14 +119,14 @@ class InferenceCalls:
             parsed: The request.
             client: The name of the client that pays for it.
             caller: The client that waits.
-            scope: Where the id of the request is, as in `PredictEndpoint.log`.
+            scope: Where the id and the span of the request are, as in `PredictEndpoint.log`.
             line: The number of the request in a stream.
 
         Raises:
             Exception: As `PredictEndpoint.admit` and `Service.rank`.
         """
         requests = self._predict.admit(parsed.request, client, "arrays")
-        answers = await self.service.rank(requests, caller)
+        answers = await self.service.rank(requests, caller, scope.get(SPAN_KEY))
         self._predict.log(scope, requests, answers.results, line)
         return answers
 

@@ -128,5 +128,5 @@ async def test_behind_a_request_that_is_not_answered_yet_the_next_one_waits_its_
 @pytest.mark.parametrize(("method", "target"), [(b"GET", b"/predict"), (b"POST", b"/healthz"), (b"GET", b"/readyz")])
 async def test_only_predictions_are_refused(opened_artifact, method: bytes, target: bytes) -> None:
     async with full_server(opened_artifact) as (server, _, _):
-        assert server.lifespan.state[ADMISSION_POLICY].refusal(b"POST", b"/predict") is not None
-        assert server.lifespan.state[ADMISSION_POLICY].refusal(method, target) is None
+        assert server.lifespan.state[ADMISSION_POLICY].refusal(b"POST", b"/predict", []) is not None
+        assert server.lifespan.state[ADMISSION_POLICY].refusal(method, target, []) is None
