@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from astec.server.engine.explanation import Explanation
+from astec.server.engine.explanations.explanation import Explanation
 
 # Validation of a list stops at its first error: half a million errors in one body would take seconds to report.
 

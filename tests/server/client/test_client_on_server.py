@@ -78,6 +78,11 @@ def test_an_explanation_is_what_the_server_answers(connect, url: str) -> None:
     assert [dataclasses.asdict(token) for token in explained.tokens] == expected["tokens"]
     assert [dict(label.parts) for label in explained.labels] == [label["parts"] for label in expected["labels"]]
     assert [len(label.tokens) for label in explained.labels] == [len(label["tokens"]) for label in expected["labels"]]
+    assert [dataclasses.asdict(word) for word in explained.words] == expected["words"]
+    assert [word.text for word in explained.words] == ["cheap", "running", "shoes"]
+    assert [list(label.word_weights) for label in explained.labels] == [
+        label["word_weights"] for label in expected["labels"]
+    ]
     found = [dataclasses.asdict(neighbour) for neighbour in explained.neighbours]
     assert len(found) == 10
     assert found == [neighbour | {"labels": tuple(neighbour["labels"])} for neighbour in expected["neighbours"]]
