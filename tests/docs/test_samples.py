@@ -56,6 +56,8 @@ NOT_RUN = {
     "encoder.kind=dense": "there are no images here; tests/e2e/test_encoder_reads_vectors.py trains on vectors",
     "torchrun": "tests/trainer/parallel/test_distributed.py trains in several processes",
     "astec-feedback answers/": "no clicks on these answers; tests/server/offline/test_feedback_command.py makes some",
+    "npx openapi-typescript": "from the network; tests/server/api/test_openapi_schema.py keeps what it needs",
+    "createClient<paths>": "the same",
     "docker run": "tests/containers/test_container_files.py compares its flags, `make container` runs it",
     "compose --profile load up": "the same; tests/loadtest/test_locustfile.py starts the load from the page",
     "docker compose up": "takes images from the network; tests/containers/ checks what it starts",

@@ -37,7 +37,7 @@ class ScoreParts(BaseModel):
     sparse: float
     votes: float
     reranker: float
-    bias: float = 0.0
+    bias: float
 
 
 class LabelExplanation(BaseModel):

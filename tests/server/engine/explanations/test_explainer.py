@@ -135,7 +135,7 @@ def test_a_bag_of_feature_ids_has_no_words(opened_artifact: Artifact) -> None:
 async def test_a_query_without_a_known_token_has_nothing_to_explain(serve) -> None:
     async with serve() as (_, client):
         answer = await ask(client, query="", explain=True)
-    nothing = {"tokens": [], "words": [], "labels": [], "neighbours": []}
+    nothing: dict[str, list] = {"tokens": [], "words": [], "labels": [], "neighbours": []}
     assert (answer["predictions"], answer["explanation"]) == ([], nothing)
 
 
