@@ -235,7 +235,7 @@ def test_a_sample_that_fails_is_noticed(address: str, workplace: Path) -> None:
 
 
 def test_every_sample_is_run_or_read_or_has_a_reason_why_not() -> None:
-    assert {sample.language for sample in ALL} == {"bash", "python", "json", "nginx"}
+    assert {sample.language for sample in ALL} == {"bash", "python", "json", "nginx", "typescript"}
     codes = {sample.code for sample in (*RUN, *COMMANDS, *JSON)}
     for sample in ALL:
         assert (sample.code in codes) != (not is_run(sample)), sample
