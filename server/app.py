@@ -20,13 +20,15 @@ from astec.server.api.admission import AdmissionControl
 from astec.server.api.direct_predict import DirectPredict
 from astec.server.api.open_inference import endpoints as open_inference
 from astec.server.api.open_inference.calls import InferenceCalls
-from astec.server.api.open_inference.schema import request_schemas
+from astec.server.api.open_inference.schema import InferRequest, request_schemas
+from astec.server.api.openapi import keep_problem_type, requested, without_defaults
 from astec.server.api.predict import PredictEndpoint
 from astec.server.api.predict_stream import PredictStreamEndpoint
 from astec.server.api.routes import GUARDED_PATHS, PREDICT_PATH, predict_route, router, stream_route
+from astec.server.api.schema import PredictRequest
 from astec.server.engine.labels.block_list import BlockList
 from astec.server.engine.service import Service
-from astec.server.errors import ERROR_KEY, MEDIA_TYPE, install_error_handlers
+from astec.server.errors import ERROR_KEY, install_error_handlers
 from astec.server.http.protocol import ADMISSION_POLICY, DIRECT_ENDPOINT
 from astec.server.http.request_ids import SCOPE_KEY, identify
 from astec.server.metrics.board import OTHER, Metrics
@@ -153,23 +155,20 @@ class AstecApi(FastAPI):
         return DirectPredict(self._predict, self._metrics, self.direct_paths, self._makes_ids, self._tracer)
 
     def openapi(self) -> dict[str, Any]:
-        """Return the OpenAPI schema, with the schemas of requests that FastAPI does not parse.
-
-        FastAPI adds `application/json` to every response with a model; for problem documents it is removed.
-        """
+        """Return the OpenAPI schema, with the schemas of requests that FastAPI does not parse."""
+        if self.openapi_schema is not None:
+            return self.openapi_schema
         schema = super().openapi()
-        schema["components"]["schemas"].update(request_schemas())
+        components = schema["components"]["schemas"]
+        components.update(request_schemas())
+        for name in requested(components, (PredictRequest.__name__, InferRequest.__name__)):
+            components[name] = without_defaults(components[name])
+        keep_problem_type(schema["paths"])
         if self.state.access_control is not None:
             schema["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
             for path in (*GUARDED_PATHS, *open_inference.GUARDED_PATHS):
                 for operation in schema["paths"][path].values():
                     operation["security"] = [{"key": []}]
-        for path in schema["paths"].values():
-            for operation in path.values():
-                for response in operation["responses"].values():
-                    content = response.get("content", {})
-                    if MEDIA_TYPE in content:
-                        content.pop("application/json", None)
         return schema
 
 

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import orjson
 from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.json_schema import SkipJsonSchema
 from starlette.exceptions import HTTPException
 
 from astec.server.engine.batching.batcher import CallerLeftError, ClosedError, DeadlineError, QueueFullError
@@ -53,7 +54,7 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: str
-    errors: list[FieldError] | None = None
+    errors: list[FieldError] | SkipJsonSchema[None] = None
 
 
 class ProtocolError(BaseModel):

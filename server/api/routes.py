@@ -15,7 +15,7 @@ from astec.server.access.access_control import AccessControl
 from astec.server.api.predict import PredictEndpoint, require_ready
 from astec.server.api.predict_stream import MEDIA_TYPE as NDJSON
 from astec.server.api.predict_stream import PredictStreamEndpoint
-from astec.server.api.schema import BatchResponse, SingleResponse, Status
+from astec.server.api.schema import ModelDescription, PredictAnswer, Status
 from astec.server.engine.service import Service
 from astec.server.errors import MEDIA_TYPE, ForbiddenError, Problem, UnavailableError
 from astec.server.metrics.board import Metrics
@@ -67,7 +67,7 @@ def predict_route(predict: PredictEndpoint) -> APIRoute:
         description="Answers with `predictions` to a `query`, and with `results` to `queries`.",
         methods=["POST"],
         summary="Rank labels for one query or several",
-        response_model=SingleResponse | BatchResponse,
+        response_model=PredictAnswer,
         response_description="Labels, best first. `Server-Timing` has the milliseconds of each stage.",
         responses=_problems(400, 401, 413, 415, 422, 429, 503, 504),
         generate_unique_id_function=lambda route: route.name,
@@ -113,7 +113,7 @@ async def readyz(request: Request) -> Response:
     return _json({"status": "ready"})
 
 
-@router.get(MODEL_PATH, summary="What is served?", response_model=dict[str, Any], responses=_problems(401, 503))
+@router.get(MODEL_PATH, summary="What is served?", response_model=ModelDescription, responses=_problems(401, 503))
 async def model(request: Request) -> Response:
     """Answer with the public part of the artifact's manifest, and a few queries to try as `examples`."""
     access_control: AccessControl | None = request.app.state.access_control
@@ -146,7 +146,12 @@ async def reload(request: Request) -> Response:
     return _json({"status": "accepted"}, 202)
 
 
-@router.get("/metrics", summary="Prometheus metrics", response_class=Response, responses=_problems(404))
+_EXPOSITION: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
+
+
+@router.get(
+    "/metrics", summary="Prometheus metrics", response_class=Response, responses={**_EXPOSITION, **_problems(404)}
+)
 async def metrics(request: Request) -> Response:
     """Answer with the metrics of all workers in Prometheus' text format, or as OpenMetrics if `Accept` asks for it."""
     require_admin_port(request)

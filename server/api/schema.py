@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, WithJsonSchema, model_validator
+from pydantic.json_schema import SkipJsonSchema
+from typing_extensions import TypeAliasType
 
-from astec.server.engine.explanation import Explanation
+from astec.export.artifact.manifest import Calibration, LabelColumn
+from astec.server.engine.explanations.explanation import Explanation
 
 # Validation of a list stops at its first error: half a million errors in one body would take seconds to report.
 
@@ -56,14 +59,18 @@ def _query_kind(value: object) -> str | None:
     return ":features" if isinstance(value, dict | Features) else None
 
 
-QueryJson = Annotated[
-    Annotated[str, Tag(":text")] | Annotated[Features, Tag(":features")],
-    Discriminator(
-        _query_kind,
-        custom_error_type="query_kind",
-        custom_error_message="A query is a string, or an object with ids and weights or with a vector",
-    ),
-]
+# A name here is one in the schema of the API, and so in clients that are generated from it.
+Query = TypeAliasType(
+    "Query",
+    Annotated[
+        Annotated[str, Tag(":text")] | Annotated[Features, Tag(":features")],
+        Discriminator(
+            _query_kind,
+            custom_error_type="query_kind",
+            custom_error_message="A query is a string, or an object with ids and weights or with a vector",
+        ),
+    ],
+)
 
 
 def _value_kind(value: object) -> str | None:
@@ -73,34 +80,36 @@ def _value_kind(value: object) -> str | None:
     return None
 
 
-_LabelValue = (
+_INT64 = WithJsonSchema({"type": "integer", "format": "int64"})  # As numbers, the limits would be rounded.
+_Value = (
     Annotated[Annotated[str, Field(max_length=MAX_VALUE_CHARS)], Tag(":string")]
     | Annotated[bool, Tag(":boolean")]
-    | Annotated[Annotated[int, Field(ge=-(2**63), le=2**63 - 1)], Tag(":integer")]
+    | Annotated[Annotated[int, Field(ge=-(2**63), le=2**63 - 1), _INT64], Tag(":integer")]
 )
-_SingleValue = Annotated[
-    _LabelValue,
-    Discriminator(
-        _value_kind,
-        custom_error_type="label_value",
-        custom_error_message="A value is a string, a boolean or an integer",
-    ),
-]
-_Values = Annotated[list[_SingleValue], Field(min_length=1, max_length=MAX_VALUES, fail_fast=True)]
-LabelConditions = Annotated[
-    dict[
-        str,
-        Annotated[
-            _LabelValue | Annotated[_Values, Tag(":list")],
-            Discriminator(
-                _value_kind,
-                custom_error_type="label_values",
-                custom_error_message="Give a string, a boolean, an integer, or a list of those",
-            ),
-        ],
+LabelValue = TypeAliasType(
+    "LabelValue",
+    Annotated[
+        _Value,
+        Discriminator(
+            _value_kind,
+            custom_error_type="label_value",
+            custom_error_message="A value is a string, a boolean or an integer",
+        ),
     ],
-    Field(max_length=MAX_CONDITIONS),
-]
+)
+_Values = Annotated[list[LabelValue], Field(min_length=1, max_length=MAX_VALUES, fail_fast=True)]
+LabelValues = TypeAliasType(
+    "LabelValues",
+    Annotated[
+        _Value | Annotated[_Values, Tag(":list")],
+        Discriminator(
+            _value_kind,
+            custom_error_type="label_values",
+            custom_error_message="Give a string, a boolean, an integer, or a list of those",
+        ),
+    ],
+)
+LabelConditions = Annotated[dict[str, LabelValues], Field(max_length=MAX_CONDITIONS)]
 
 
 class PredictRequest(RequestModel):
@@ -118,8 +127,8 @@ class PredictRequest(RequestModel):
         }
     )
 
-    query: QueryJson | None = Field(default=None, description="A text, or feature ids for models that take those.")
-    queries: Annotated[list[QueryJson], Field(fail_fast=True)] | None = Field(
+    query: Query | None = Field(default=None, description="A text, or feature ids for models that take those.")
+    queries: Annotated[list[Query], Field(fail_fast=True)] | None = Field(
         default=None, min_length=1, description="Queries, answered in order."
     )
     top_k: int = Field(default=5, ge=1, le=MAX_TOP_K, description="Most labels per query.")
@@ -166,7 +175,7 @@ class Prediction(BaseModel):
     label_id: int
     label: str
     score: float
-    probability: float | None = Field(
+    probability: float | SkipJsonSchema[None] = Field(
         default=None, description="How likely the label is right, between 0 and 1; where it was asked for."
     )
 
@@ -181,7 +190,7 @@ class SingleResponse(Predictions):
     """The answer to `query`."""
 
     model: ModelName
-    explanation: Explanation | None = Field(default=None, description="Where it was asked for.")
+    explanation: Explanation | SkipJsonSchema[None] = Field(default=None, description="Where it was asked for.")
 
 
 class BatchResponse(BaseModel):
@@ -189,6 +198,23 @@ class BatchResponse(BaseModel):
 
     model: ModelName
     results: list[Predictions]
+
+
+PredictAnswer = TypeAliasType("PredictAnswer", SingleResponse | BatchResponse)
+
+
+class ModelDescription(BaseModel):
+    """The public part of the manifest, of which these are the fields that most clients need, and a few queries."""
+
+    model_config = ConfigDict(extra="allow")
+
+    model: ModelName
+    created: str
+    max_candidates: int | None = Field(description="The most labels of a query; null: no limit.")
+    calibration: Calibration | None = Field(description="null: the model has no probabilities.")
+    label_metadata: list[LabelColumn] = Field(description="The columns for `filter` and `exclude`.")
+    metrics: dict[str, float] = Field(description="Figures of held-out texts, in percent.")
+    examples: list[str] = Field(description="Queries to try the model with.")
 
 
 class Status(BaseModel):

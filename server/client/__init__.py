@@ -18,7 +18,7 @@ from astec.server.client.errors import (
     UnexpectedAnswerError,
 )
 from astec.server.client.exchange import RetryPolicy
-from astec.server.client.explanations import Explanation, LabelExplanation, Neighbour, TokenWeight
+from astec.server.client.explanations import Explanation, LabelExplanation, Neighbour, QueryWord, TokenWeight
 from astec.server.client.queries import Conditions, Features, Query, Vector
 from astec.server.client.sync_client import AstecClient
 
@@ -41,6 +41,7 @@ __all__ = [
     "Prediction",
     "Problem",
     "Query",
+    "QueryWord",
     "Ranking",
     "RetryPolicy",
     "StatusError",

@@ -76,9 +76,13 @@ def read_rankings(answer: JsonObject, body: PredictBody) -> list[Ranking]:
         UnexpectedAnswerError: The JSON is not a response of `/predict` to this body.
     """
     try:
-        model = ModelName(answer["model"]["name"], answer["model"]["version"])
         results = [answer] if body.is_single else answer["results"]
-        rankings = [Ranking(model, tuple(map(_read_prediction, result["predictions"]))) for result in results]
+        # Where queries went to several models, each result names its own.
+        models = [result["model"] if "model" in result else answer["model"] for result in results]
+        rankings = [
+            Ranking(ModelName(model["name"], model["version"]), tuple(map(_read_prediction, result["predictions"])))
+            for model, result in zip(models, results, strict=True)
+        ]
     except (KeyError, TypeError) as error:
         raise UnexpectedAnswerError("The answer is JSON, but not that of /predict. Is the address right?") from error
     if len(rankings) != body.num_queries:

@@ -24,8 +24,9 @@ from astec.server.client.errors import (
 )
 
 API_KEY_VARIABLE = "ASTEC_API_KEY"
-# Less than the 5 s after which the server closes an idle connection, so that it closes none while a request is sent.
-KEEP_ALIVE_S = 4.0
+# Less than the 60 s after which common load balancers, and the 75 s after which the server close an idle connection: so
+# none is closed while a request is sent.
+KEEP_ALIVE_S = 30.0
 # Errors after which a request is sent again, which does no harm. A timeout while reading is not among them: the server
 # probably has too much load already, and another attempt would add to it.
 _CONNECTION_ERRORS = (httpx.NetworkError, httpx.ConnectTimeout, httpx.RemoteProtocolError, httpx.ProxyError)
@@ -165,6 +166,7 @@ class ClientSettings:
         deadline_s: Longest time for a request with all its attempts, in seconds.
         retry: The policy by which failed requests are sent again.
         max_queries_per_request: The most queries in one request.
+        compress_over_bytes: Bodies with more bytes are compressed; None: none is.
     """
 
     base_url: str
@@ -173,6 +175,7 @@ class ClientSettings:
     deadline_s: float
     retry: RetryPolicy
     max_queries_per_request: int
+    compress_over_bytes: int | None
 
     def __post_init__(self) -> None:
         if not self.base_url.startswith(("http://", "https://")):
@@ -181,6 +184,8 @@ class ClientSettings:
             raise ValueError(f"timeout_s is {self.timeout_s} and deadline_s {self.deadline_s}; give more than 0")
         if self.max_queries_per_request < 1:
             raise ValueError(f"max_queries_per_request is {self.max_queries_per_request}; give at least 1")
+        if self.compress_over_bytes is not None and self.compress_over_bytes < 0:
+            raise ValueError(f"compress_over_bytes is {self.compress_over_bytes}; give at least 0, or None for never")
 
     def headers(self) -> dict[str, str]:
         """Return the headers of every request.

@@ -20,16 +20,37 @@ class TokenWeight:
 
 
 @dataclass(frozen=True, slots=True)
+class QueryWord:
+    """A word of the query.
+
+    Args:
+        text: The word as it is written in the query, which is `query[begin:end]`.
+        begin: Where it begins.
+        end: Where it ends.
+        weight: Its share in what the model reads of the query; the shares of all words add up to 1. It is 0 if the
+            model knows nothing of the word.
+    """
+
+    text: str
+    begin: int
+    end: int
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
 class LabelExplanation:
     """The explanation of a label's score.
 
     Args:
-        parts: The contribution of each part of the model to the score, by the name of the part; their sum is the score.
+        parts: The contribution of each part of the model to the score, by the name of the part; their sum is the score,
+            or where the model mixes logits, its logit.
         tokens: The tokens of the sparse term, each with its contribution.
+        word_weights: What all these tokens together contribute for each of the `words` of the query, in their order.
     """
 
     parts: Mapping[str, float]
     tokens: tuple[TokenWeight, ...]
+    word_weights: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +78,14 @@ class Explanation:
     Args:
         ranking: The ranking, as `predict` returns it.
         tokens: The known tokens of the query, by decreasing weight.
+        words: The words of the query, in order; empty if the query is features.
         labels: One explanation for each prediction, in order.
         neighbours: The nearest training texts; empty if the artifact does not contain its training texts.
     """
 
     ranking: Ranking
     tokens: tuple[TokenWeight, ...]
+    words: tuple[QueryWord, ...]
     labels: tuple[LabelExplanation, ...]
     neighbours: tuple[Neighbour, ...]
 
@@ -76,18 +99,25 @@ def read_explanation(answer: JsonObject, body: PredictBody) -> Explanation:
     (ranking,) = read_rankings(answer, body)
     try:
         found = answer["explanation"]
-        labels = tuple(
-            LabelExplanation(MappingProxyType(dict(label["parts"])), _read_tokens(label["tokens"]))
-            for label in found["labels"]
-        )
+        labels = tuple(map(_read_label, found["labels"]))
+        words = tuple(map(_read_word, found.get("words", ())))
         neighbours = tuple(map(_read_neighbour, found.get("neighbours", ())))
-        return Explanation(ranking, _read_tokens(found["tokens"]), labels, neighbours)
+        return Explanation(ranking, _read_tokens(found["tokens"]), words, labels, neighbours)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UnexpectedAnswerError("The answer has no explanation. Is the server of this version?") from error
 
 
 def _read_tokens(tokens: Sequence[JsonObject]) -> tuple[TokenWeight, ...]:
     return tuple(TokenWeight(token["token"], token["weight"]) for token in tokens)
+
+
+def _read_word(word: JsonObject) -> QueryWord:
+    return QueryWord(word["text"], word["begin"], word["end"], word["weight"])
+
+
+def _read_label(label: JsonObject) -> LabelExplanation:
+    parts = MappingProxyType(dict(label["parts"]))
+    return LabelExplanation(parts, _read_tokens(label["tokens"]), tuple(label.get("word_weights", ())))
 
 
 def _read_neighbour(neighbour: JsonObject) -> Neighbour:

@@ -47,9 +47,7 @@ class PredictOptions:
     probabilities: bool | None = None
     filter: Conditions | None = None
     exclude: Conditions | None = None
-
-
-JSON_BODY = {"Content-Type": "application/json"}
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +120,7 @@ def _to_json_body(request: dict[str, object], options: PredictOptions) -> bytes:
         "probabilities": options.probabilities,
         "filter": _conditions_to_json(options.filter),
         "exclude": _conditions_to_json(options.exclude),
+        "model": options.model,
     }
     request |= {name: value for name, value in given.items() if value is not None}
     return json.dumps(request, ensure_ascii=False, allow_nan=False).encode()

@@ -10,11 +10,11 @@ from typing import Any, Self
 import httpx
 
 from astec.server.client.answers import ModelInfo, Ranking, read_model, read_rankings
+from astec.server.client.compression import DEFAULT_COMPRESS_OVER_BYTES, BodyCompressor, SentBody
 from astec.server.client.errors import StatusError, UnavailableError
-from astec.server.client.exchange import DEFAULT_RETRY, KEEP_ALIVE_S, ClientSettings, RetryPolicy
+from astec.server.client.exchange import DEFAULT_RETRY, KEEP_ALIVE_S, ClientSettings, Exchange, RetryPolicy
 from astec.server.client.explanations import Explanation, read_explanation
 from astec.server.client.queries import (
-    JSON_BODY,
     Conditions,
     PredictBody,
     PredictOptions,
@@ -38,6 +38,8 @@ class AstecClient:
         deadline_s: Longest time for a request, in seconds, with all attempts and the waits between them.
         retry: The policy by which failed requests are sent again.
         max_queries_per_request: The most queries that `predict_many` puts into one request.
+        compress_over_bytes: Bodies with more bytes are sent compressed by gzip, unless the server has refused one with
+            415; None: never.
         sleep: Function that waits for a number of seconds.
     """
 
@@ -50,9 +52,13 @@ class AstecClient:
         deadline_s: float = 30.0,
         retry: RetryPolicy = DEFAULT_RETRY,
         max_queries_per_request: int = 256,
+        compress_over_bytes: int | None = DEFAULT_COMPRESS_OVER_BYTES,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._settings = ClientSettings(base_url, api_key, timeout_s, deadline_s, retry, max_queries_per_request)
+        self._settings = ClientSettings(
+            base_url, api_key, timeout_s, deadline_s, retry, max_queries_per_request, compress_over_bytes
+        )
+        self._compressor = BodyCompressor(compress_over_bytes)
         self._sleep = sleep
         limits = httpx.Limits(keepalive_expiry=KEEP_ALIVE_S)
         self._http = httpx.Client(base_url=base_url, headers=self._settings.headers(), limits=limits)
@@ -66,6 +72,7 @@ class AstecClient:
         probabilities: bool | None = None,
         filter: Conditions | None = None,  # noqa: A002  (the name in the API)
         exclude: Conditions | None = None,
+        model: str | None = None,
     ) -> Ranking:
         """Return the labels of a query, best first.
 
@@ -76,12 +83,13 @@ class AstecClient:
             probabilities: Whether predictions have the probability that they are right; None: the default, False.
             filter: Values for columns of the label metadata; a returned label has one of them in each column.
             exclude: Values for columns, as in `filter`; labels that have one of the values are left out.
+            model: The model to ask where the server has several; None: the one that the server chooses.
 
         Raises:
             AstecError: The request failed; each subclass stands for one reason.
             ValueError: The query cannot be encoded as JSON.
         """
-        options = PredictOptions(top_k, min_score, probabilities, filter, exclude)
+        options = PredictOptions(top_k, min_score, probabilities, filter, exclude, model)
         return self._rank(single_body(query, options))[0]
 
     def predict_many(
@@ -93,6 +101,7 @@ class AstecClient:
         probabilities: bool | None = None,
         filter: Conditions | None = None,  # noqa: A002  (the name in the API)
         exclude: Conditions | None = None,
+        model: str | None = None,
     ) -> list[Ranking]:
         """Return the ranking of each query, in order. Sends requests of `max_queries_per_request` queries, one by one.
 
@@ -100,18 +109,26 @@ class AstecClient:
             AstecError, ValueError: The first request that failed; errors are the same as in `predict`.
         """
         rankings: list[Ranking] = []
-        options = PredictOptions(top_k, min_score, probabilities, filter, exclude)
+        options = PredictOptions(top_k, min_score, probabilities, filter, exclude, model)
         for body in batch_bodies(queries, options, self._settings.max_queries_per_request):
             rankings += self._rank(body)
         return rankings
 
-    def explain(self, query: Query, *, top_k: int | None = None, min_score: float | None = None) -> Explanation:
+    def explain(
+        self,
+        query: Query,
+        *,
+        top_k: int | None = None,
+        min_score: float | None = None,
+        probabilities: bool | None = None,
+        model: str | None = None,
+    ) -> Explanation:
         """Return the labels of a query, best first, with an explanation.
 
         Arguments and errors are the same as in `predict`.
         """
-        body = explain_body(query, PredictOptions(top_k, min_score))
-        return read_explanation(self._exchange(self._predict_request(body)), body)
+        body = explain_body(query, PredictOptions(top_k, min_score, probabilities, model=model))
+        return read_explanation(self._ask(body), body)
 
     def model(self) -> ModelInfo:
         """Return the model that the server serves.
@@ -119,7 +136,8 @@ class AstecClient:
         Raises:
             AstecError: The request failed.
         """
-        return read_model(self._exchange(self._http.build_request("GET", "/v1/model")))
+        request = self._http.build_request("GET", "/v1/model")
+        return read_model(self._exchange(request, self._settings.exchange()))
 
     def ready(self) -> bool:
         """Return whether the server answers queries now; False if it cannot be reached in time. Does not retry.
@@ -147,13 +165,22 @@ class AstecClient:
         self.close()
 
     def _rank(self, body: PredictBody) -> list[Ranking]:
-        return read_rankings(self._exchange(self._predict_request(body)), body)
+        return read_rankings(self._ask(body), body)
 
-    def _predict_request(self, body: PredictBody) -> httpx.Request:
-        return self._http.build_request("POST", "/predict", content=body.content, headers=JSON_BODY)
-
-    def _exchange(self, request: httpx.Request) -> dict[str, Any]:
+    def _ask(self, body: PredictBody) -> dict[str, Any]:
         exchange = self._settings.exchange()
+        sent = self._compressor.prepare(body.content)
+        try:
+            return self._exchange(self._predict_request(sent), exchange)
+        except StatusError as error:
+            if not self._compressor.is_refused(sent, error):
+                raise
+        return self._exchange(self._predict_request(self._compressor.prepare(body.content)), exchange)
+
+    def _predict_request(self, sent: SentBody) -> httpx.Request:
+        return self._http.build_request("POST", "/predict", content=sent.content, headers=sent.headers)
+
+    def _exchange(self, request: httpx.Request, exchange: Exchange) -> dict[str, Any]:
         while True:
             request.extensions["timeout"] = exchange.start_attempt().as_dict()
             try:

@@ -20,7 +20,7 @@ from astec.export.artifact.shortlist.hidden import VISIBLE, Hidden, drop_hidden,
 from astec.export.artifact.signals.query_signals import NO_SIGNALS, measure
 from astec.export.artifact.store import Artifact
 from astec.export.artifact.text.bags import Query
-from astec.server.engine.explainer import Explainer
+from astec.server.engine.explanations.explainer import Explainer
 from astec.server.engine.query_encoder import QueryEncoder
 from astec.server.metrics.stage_times import StageTimes
 

@@ -23,7 +23,7 @@ from astec.server.engine.batching.batcher import (
 )
 from astec.server.engine.batching.threads import InferenceThreads
 from astec.server.engine.examples import example_queries
-from astec.server.engine.explanation import Explanation
+from astec.server.engine.explanations.explanation import Explanation
 from astec.server.engine.garbage_collector import QuietCollector
 from astec.server.engine.labels.block_list import BlockList
 from astec.server.engine.rank_request import RankRequest, RankResult

@@ -20,7 +20,7 @@ from astec.export.artifact.store import Artifact, open_artifact
 from astec.export.artifact.text.bags import Bag, Query, QueryKindError
 from astec.export.artifact.verification import Verification
 from astec.server.api.schema import Prediction, PredictRequest
-from astec.server.engine.explanation import Explanation
+from astec.server.engine.explanations.explanation import Explanation
 from astec.server.engine.predictor import Predictor
 
 Conditions = Mapping[str, LabelValue | Collection[LabelValue]]
@@ -137,8 +137,8 @@ class Model:
     ) -> ExplainedPredictions:
         """Return the labels of one query and the reasons for their scores. Takes about a quarter of a millisecond more.
 
-        The explanation has the known tokens of the query, the parts of each label's score and the tokens that count for
-        or against it, and the nearest training texts where the artifact carries them.
+        The explanation has the known tokens and the words of the query, the parts of each label's score, the tokens and
+        words that count for or against it, and the nearest training texts where the artifact carries them.
 
         Args:
             query: A text, or a `Bag` for a model that was trained on features.

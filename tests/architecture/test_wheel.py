@@ -34,7 +34,8 @@ SOURCES = ("LICENSE", "README.md", "pyproject.toml", "src", *PARTS)
 NOT_SHIPPED = {"bench", "family", "gpu", "overload", "peers", "protocols", "results", "rivals", "soak"}
 DATA = {
     "astec/py.typed",
-    *(f"astec/server/static/{page}" for page in ("docs.html", "index.html", "redoc.html")),
+    *(f"astec/server/static/{page}" for page in ("docs.html", "redoc.html")),
+    *(f"astec/server/static/playground/{file.name}" for file in (ROOT / "server" / "static" / "playground").iterdir()),
     *(f"astec/server/static/vendor/{file.name}" for file in (ROOT / "server" / "static" / "vendor").iterdir()),
     "astec/trainer/report/templates/report.html",
     *(f"astec/server/rpc/proto/{name}{end}" for name in ("health", "open_inference") for end in (".proto", "_pb2.pyi")),

@@ -59,6 +59,8 @@ NOT_RUN = {
     "torchrun": "tests/trainer/parallel/test_distributed.py trains in several processes",
     "--otlp-endpoint": "installs from the network; tests/server/tracing/test_request_spans.py has a collector",
     "astec-feedback answers/": "no clicks on these answers; tests/server/offline/test_feedback_command.py makes some",
+    "npx openapi-typescript": "from the network; tests/server/api/test_openapi_schema.py keeps what it needs",
+    "createClient<paths>": "the same",
     "docker run": "tests/containers/test_container_files.py compares its flags, `make container` runs it",
     "compose --profile load up": "the same; tests/loadtest/test_locustfile.py starts the load from the page",
     "docker compose up": "takes images from the network; tests/containers/ checks what it starts",
@@ -236,7 +238,7 @@ def test_a_sample_that_fails_is_noticed(address: str, workplace: Path) -> None:
 
 
 def test_every_sample_is_run_or_read_or_has_a_reason_why_not() -> None:
-    assert {sample.language for sample in ALL} == {"bash", "python", "json", "nginx"}
+    assert {sample.language for sample in ALL} == {"bash", "python", "json", "nginx", "typescript"}
     codes = {sample.code for sample in (*RUN, *COMMANDS, *JSON)}
     for sample in ALL:
         assert (sample.code in codes) != (not is_run(sample)), sample

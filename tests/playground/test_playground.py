@@ -3,12 +3,12 @@
 import json
 import math
 import re
-import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
 import pytest
 
@@ -20,38 +20,38 @@ if TYPE_CHECKING:
 else:
     sync_api = pytest.importorskip("playwright.sync_api")
 
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 PATIENCE_MS = 30_000
 QUERY = "running shoes"
 
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="there is no chromium in PATH; on Debian apt-get gets it")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator["sync_api.Browser"]:
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def open_page(browser: "sync_api.Browser") -> Iterator[Callable[..., "sync_api.Page"]]:
-    """Opens an address in a window of its own; what a page logs as an error fails the test."""
-    contexts, complaints = [], []
-
-    def open_it(url: str, **options: Any) -> "sync_api.Page":
-        contexts.append(browser.new_context(**options))
-        page = contexts[-1].new_page()
-        page.set_default_timeout(PATIENCE_MS)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(url)
-        return page
-
-    yield open_it
-    for context in contexts:
-        context.close()
-    assert not complaints
+WITHOUT_NUMBERS = """whole => {
+    const copied = whole.cloneNode(true);
+    copied.querySelectorAll(".number").forEach((number) => number.remove());
+    return copied.textContent;
+}"""
+# What one sees of words for a label and against it, at strengths of 0% to 100%: the grounds and the texts, in RGB.
+COLOURS = """() => {
+    const canvas = document.createElement("canvas");
+    const painter = canvas.getContext("2d", {willReadFrequently: true});
+    const paint = (...colours) => {
+        for (const colour of colours) {
+            painter.fillStyle = colour;
+            painter.fillRect(0, 0, 1, 1);
+        }
+        return [...painter.getImageData(0, 0, 1, 1).data.slice(0, 3)].join();
+    };
+    const word = document.querySelector(".labels mark");
+    const card = getComputedStyle(document.querySelector(".labels li")).backgroundColor;
+    const [grounds, texts] = [[], []];
+    for (const name of ["", "against"]) {
+        word.className = name;
+        for (let strength = 0; strength <= 100; strength += 10) {
+            word.style.setProperty("--strength", `${strength}%`);
+            grounds.push(paint(card, getComputedStyle(word).backgroundColor));
+            texts.push(paint(getComputedStyle(word).color));
+        }
+    }
+    return [grounds, texts];
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +65,12 @@ def test_results_come_as_one_types_and_go_with_the_query(server: Served, open_pa
     page.locator("#query").press_sequentially(QUERY)
     first(page).locator(".labels li").first.wait_for()
     sync_api.expect(first(page).locator(".labels li")).to_have_count(5)
-    scores = [float(score) for score in first(page).locator(".labels .score").all_text_contents()]
-    assert scores == sorted(scores, reverse=True)
+    said = [float(text.rstrip("%")) for text in first(page).locator(".labels .probability").all_text_contents()]
+    assert said == sorted(said, reverse=True)
     bars = first(page).locator(".labels .ranked i")
     widths = [float(re.search(r"width: ([\d.]+)%", style).group(1)) for style in styles(bars)]
-    assert widths == pytest.approx([100 * score for score in scores], abs=0.1)
+    assert widths == pytest.approx(said, abs=0.5)
+    sync_api.expect(first(page).locator(".meaning")).to_contain_text("How likely each label is right")
     assert "featurize" in (first(page).locator(".times").text_content() or "")
     assert "version" in (page.locator("#model").text_content() or "")
     page.locator("#query").fill("")
@@ -84,7 +85,20 @@ def test_more_labels_on_request(server: Served, open_page) -> None:
     sync_api.expect(first(page).locator(".labels li")).to_have_count(10)
 
 
-def test_why_shows_parts_that_fill_the_score_and_tokens_of_the_query(server: Served, open_page) -> None:
+def test_scores_are_shown_on_demand(server: Served, open_page) -> None:
+    page = open_page("about:blank")
+    with page.expect_response("**/predict") as response:
+        page.goto(f"{server.url}/#q=running+shoes")
+    shown = first(page).locator(".labels .score")
+    sync_api.expect(shown.first).to_be_hidden()
+    page.locator("#scores").check()
+    sync_api.expect(shown.first).to_be_visible()
+    sync_api.expect(shown).to_have_text([f"{label['score']:.3f}" for label in response.value.json()["predictions"]])
+    again = open_page(page.url)
+    sync_api.expect(first(again).locator(".labels .score").first).to_be_visible()
+
+
+def test_why_shows_parts_that_fill_the_score(server: Served, open_page) -> None:
     page = open_page(server.url)
     page.locator("#query").fill(QUERY)
     page.locator("#explain").check()
@@ -93,10 +107,46 @@ def test_why_shows_parts_that_fill_the_score_and_tokens_of_the_query(server: Ser
     parts = [float(part.split()[1]) for part in best.locator(".key span").all_text_contents()]
     score = 1 / (1 + math.exp(-sum(parts)))  # The model mixes logits.
     assert score == pytest.approx(float(best.locator(".score").text_content() or "nan"), abs=0.003)
-    assert any(
-        re.fullmatch(r"running -?\d+\.\d\d", token) for token in best.locator(".tokens span").all_text_contents()
-    )
     sync_api.expect(first(page).locator(".near")).to_be_hidden()  # This artifact carries no texts.
+
+
+def test_why_colours_the_words_of_the_query_by_their_weight(server: Served, open_page) -> None:
+    query = "Cheap RUNNING-shoes, qqxz!"
+    page = open_page("about:blank")
+    with page.expect_response("**/predict") as response:
+        page.goto(f"{server.url}/#{urlencode({'q': query, 'why': 1})}")
+    explanation = response.value.json()["explanation"]
+    best = first(page).locator(".labels .words").first
+    best.wait_for()
+    assert [word["text"] for word in explanation["words"]] == ["Cheap", "RUNNING", "shoes", "qqxz"]
+    assert best.evaluate(WITHOUT_NUMBERS) == query
+    heaviest = max(abs(weight) for label in explanation["labels"] for weight in label["word_weights"])
+    weights = explanation["labels"][0]["word_weights"]
+    strengths = [float(re.search(r"--strength: (\d+)%", style).group(1)) for style in styles(best.locator("mark"))]
+    assert strengths == pytest.approx([100 * abs(weight) / heaviest for weight in weights], abs=0.6)
+    titles = best.locator("mark").evaluate_all("found => found.map(({title}) => title)")
+    assert titles[1].startswith(f"RUNNING: +{weights[1]:.2f} ")
+    reading = first(page).locator(".reading .words")
+    assert reading.evaluate(WITHOUT_NUMBERS) == query
+    assert reading.locator(".unknown").evaluate_all("found => found.map(({title}) => title)") == [
+        "qqxz: the model knows nothing of this word"
+    ]
+    sync_api.expect(best.locator(".number").first).to_have_css("clip-path", "inset(50%)")  # Read aloud, and not seen.
+    page.locator("#scores").check()
+    sync_api.expect(best.locator(".number").nth(1)).to_have_css("clip-path", "none")
+    assert best.locator(".number").all_text_contents() == [signed(weight) for weight in weights]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_coloured_words_can_be_read_at_every_strength(server: Served, open_page, scheme: str) -> None:
+    page = open_page(f"{server.url}/#q=running+shoes&why=1", color_scheme=scheme)
+    first(page).locator(".labels .words").first.wait_for()
+    grounds, texts = page.evaluate(COLOURS)
+    contrasts = [contrast(ground, text) for ground, text in zip(grounds, texts, strict=True)]
+    assert len(contrasts) == 22
+    assert min(contrasts) >= 4.5
+    for strengths in (contrasts[:11], contrasts[11:]):
+        assert strengths == sorted(strengths, reverse=True)  # What is heavier is further from the colour of the card.
 
 
 def test_the_address_shows_the_same_again(server: Served, open_page) -> None:
@@ -145,19 +195,19 @@ def test_a_control_after_the_other_is_reached_by_tab_and_has_a_name(server: Serv
     first(page).locator(".labels li").first.wait_for()
     page.locator("#query").focus()
     reached = []
-    for _ in range(6):
+    for _ in range(7):
         reached.append(page.evaluate("document.activeElement.ariaLabel || document.activeElement.innerText.trim()"))
         page.keyboard.press("Tab")
     assert reached[:2] == ["Query", "Query to compare with"]
     assert reached[2] == "Labels to show"
-    assert reached[4:] == ["compare", "Predict"]
+    assert reached[5:] == ["two queries", "Predict"]
 
 
 def test_two_queries_stand_side_by_side_with_what_they_share_marked(server: Served, open_page) -> None:
     page = open_page(f"{server.url}/#q=running+shoes")
     first(page).locator(".labels li").first.wait_for()
     sync_api.expect(page.locator(".panel").last).to_be_hidden()
-    page.locator("#compare").click()
+    page.locator("#queries").click()
     sync_api.expect(page.locator("#other")).to_be_focused()
     page.locator("#other").fill("cheap running shoes")
     second = page.locator(".panel").last
@@ -168,7 +218,7 @@ def test_two_queries_stand_side_by_side_with_what_they_share_marked(server: Serv
     assert shared
     for panel in (first(page), second):
         assert sorted(panel.locator(f".shared {names}").all_text_contents()) == shared
-        assert panel.locator(".both:visible").count() == len(shared)
+        assert panel.locator(".mark:visible").all_text_contents() == ["both"] * len(shared)
     sync_api.expect(page.locator("#overlap")).to_have_text(f"{len(shared)} of 5 labels in both")
     one, other = (panel.bounding_box() for panel in (first(page), second))
     assert one is not None
@@ -180,7 +230,7 @@ def test_two_queries_stand_side_by_side_with_what_they_share_marked(server: Serv
     one, other = (panel.bounding_box() for panel in again.locator(".panel").all())
     assert one["y"] + one["height"] <= other["y"]  # On a phone one is below the other.
     assert again.evaluate("document.documentElement.scrollWidth") <= 360
-    page.locator("#compare").click()
+    page.locator("#queries").click()
     sync_api.expect(second).to_be_hidden()
     sync_api.expect(first(page).locator(".shared")).to_have_count(0)
     assert "vs=" not in page.url
@@ -261,10 +311,10 @@ def test_probabilities_are_asked_for_and_shown_where_the_model_has_them(server: 
     assert response.value.request.post_data_json["probabilities"] is True
     found = [prediction["probability"] for prediction in response.value.json()["predictions"]]
     shown = first(page).locator(".probability")
-    sync_api.expect(shown).to_have_text([f"{round(100 * probability)}%" for probability in found])
+    sync_api.expect(shown).to_have_text([percent(probability) for probability in found])
 
 
-def test_without_a_calibration_no_probability_is_asked_for(server: Served, open_page) -> None:
+def test_without_a_calibration_there_are_scores_and_a_word_on_what_they_are(server: Served, open_page) -> None:
     def uncalibrated(route: "sync_api.Route") -> None:
         model = route.fetch()
         route.fulfill(response=model, json=model.json() | {"calibration": None})
@@ -275,7 +325,9 @@ def test_without_a_calibration_no_probability_is_asked_for(server: Served, open_
         page.goto(f"{server.url}/#q=running+shoes")
     assert "probabilities" not in request.value.post_data_json
     first(page).locator(".labels li").first.wait_for()
-    assert first(page).locator(".probability").count() == 0
+    assert first(page).locator(".probability, .ranked i").count() == 0
+    sync_api.expect(first(page).locator(".meaning")).to_contain_text("this model is not calibrated")
+    sync_api.expect(first(page).locator(".labels .score").first).to_be_visible()
     page.unroute_all()
 
 
@@ -391,6 +443,28 @@ def test_a_server_that_went_away_is_said(slow_url: str, open_page) -> None:
 def first(page: "sync_api.Page") -> "sync_api.Locator":
     """The panel that answers the query; the other one is there only to compare with."""
     return page.locator(".panel").first
+
+
+def percent(probability: float) -> str:
+    if 0 < probability < 0.005:
+        return "<1%"
+    return ">99%" if 0.995 <= probability < 1 else f"{math.floor(100 * probability + 0.5)}%"
+
+
+def signed(weight: float) -> str:
+    return "0.00" if abs(weight) < 0.005 else f"{weight:+.2f}".replace("-", "\N{MINUS SIGN}")
+
+
+def contrast(one: str, other: str) -> float:
+    """The contrast of two colours, as WCAG defines it."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(part) / 255 for part in colour.split(",")]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted(map(luminance, (one, other)))
+    return (high + 0.05) / (low + 0.05)
 
 
 def styles(found: "sync_api.Locator") -> list[str]:

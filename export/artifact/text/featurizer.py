@@ -24,8 +24,9 @@ from astec.export.artifact.storage.array_file import map_array
 from astec.export.artifact.text.bags import Bags, Query, check_bag, concatenate
 from astec.export.artifact.text.description import FEATURIZER_FILE, read_description, write_description
 from astec.export.artifact.text.featurizer_config import FeaturizerConfig
-from astec.export.artifact.text.folding import fold, fold_and_encode, seen_words
+from astec.export.artifact.text.folding import fold, fold_and_encode, seen_word_spans, seen_words
 from astec.export.artifact.text.id_featurizer import IdFeaturizer
+from astec.export.artifact.text.segmentation import Span
 from astec.export.artifact.text.tfidf import featurize, inverse_document_frequency
 from astec.export.artifact.text.token_counts import TokenCounts, count_tokens
 from astec.export.artifact.text.token_table import build_table, check_table, find_all, hash_texts, look_up
@@ -182,6 +183,19 @@ class TextFeaturizer:
         codes = self.encode(texts)
         hashes, _, rows = scan(codes, len(texts), (1, 0, 0, 0))
         return find_all(hashes, self._table), rows
+
+    def word_spans(self, text: str) -> list[Span]:
+        """Return where each word of a text is in it: begin and end, in characters; several words may have the same."""
+        return seen_word_spans(text, self.config)
+
+    def token_words(self, text: str) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Return each token of a text in order, int32 [T] (-1: unknown), and its first and last word, int64 [T, 2]."""
+        codes = self.encode([text])
+        hashes, spans, _ = scan(codes, 1, self.config.ngrams)
+        begins = scan(codes, 1, (1, 0, 0, 0))[1][:, 0]
+        first_T = np.searchsorted(begins, spans[:, 0], "right") - 1
+        last_T = np.searchsorted(begins, spans[:, 1] - 1, "right") - 1
+        return find_all(hashes, self._table), np.stack([first_T, np.maximum(first_T, last_T)], axis=1)
 
     def vocabulary_sha256(self) -> str:
         """Return the SHA-256 of the vocabulary: a model gives meaningless answers with any other."""

@@ -6,18 +6,23 @@ the software did. Rules 1 keep letters, digits and marks, and nothing else. Rule
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from collections.abc import Sequence
-from itertools import compress
+from collections.abc import Callable, Sequence
+from itertools import accumulate, compress, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from astec.export.artifact.text.characters import SYMBOLS, fold_characters
 from astec.export.artifact.text.featurizer_config import FeaturizerConfig
-from astec.export.artifact.text.segmentation import separate, separate_ascii
+from astec.export.artifact.text.scripts import FLAG_TAGS, JOINER, character_class
+from astec.export.artifact.text.segmentation import Span, separate, separate_ascii, word_spans
 from astec.export.artifact.text.tokens import Codes, encode_texts
 
+# Characters that are folded together with the one before them: marks, vowels and final consonants of Hangul, the marks
+# of voiced kana, and what joins the parts of an emoji or is a tag of a flag.
+_IS_ATTACHED = re.compile(f"[\u1160-\u11ff\uff9e\uff9f{chr(JOINER)}{character_class(FLAG_TAGS)}]").match
 _ASCII_FOLD = bytes(ord(chr(c).lower() if chr(c).isalnum() else " ") for c in range(128)) + bytes(128)
 _ASCII_FOLD_LINES = _ASCII_FOLD[:10] + b"\n" + _ASCII_FOLD[11:]
 _ASCII_SYMBOLS_STAY = bytes(c if chr(c) in SYMBOLS + "$" else _ASCII_FOLD_LINES[c] for c in range(256))
@@ -42,6 +47,46 @@ def fold(text: str, config: FeaturizerConfig) -> str:
 def seen_words(text: str, config: FeaturizerConfig) -> str:
     """Return the words of a text, with a space between each two: all that a model sees of it."""
     return " ".join(fold(text, config).split())
+
+
+def seen_word_spans(text: str, config: FeaturizerConfig) -> list[Span]:
+    """Return where each word of `seen_words` is in the text as it is written: begin and end, in characters.
+
+    Characters may fold together in a way that does not tell which of them a word is made of. Then the spans of words
+    are those of what stands between white space, or that of the whole text, and several words have the same.
+    """
+    fold_piece = _fold_letters if config.rules == 1 else fold_characters
+    folded, origins = _fold_with_origins(text[: config.max_chars], fold_piece)
+    if config.rules == 1:
+        spans = [match.span() for match in re.finditer("[^ ]+", folded[: config.max_chars])]
+    else:
+        spans = word_spans(folded, config.max_chars)
+    return [(origins[begin][0], origins[end - 1][1]) for begin, end in spans]
+
+
+def _fold_with_origins(text: str, fold_piece: Callable[[str], str]) -> tuple[str, list[Span]]:
+    """Return the folded text, and for each of its characters the smallest piece of the text that it comes from."""
+    folded = fold_piece(text)
+    if text.isascii():
+        return folded, [(place, place + 1) for place in range(len(text))]
+    for pieces in (_clusters(text), re.findall(r"\S+|\s+", text)):
+        parts = list(map(fold_piece, pieces))
+        if "".join(parts) == folded:  # else characters of several pieces are folded together
+            spans = pairwise(accumulate(map(len, pieces), initial=0))
+            return folded, [span for span, part in zip(spans, parts, strict=True) for _ in part]
+    return folded, [(0, len(text))] * len(folded)
+
+
+def _clusters(text: str) -> list[str]:
+    """Return the characters of a text, each with those after it that may be folded together with it."""
+    clusters: list[str] = []
+    for character in text:
+        is_joined = bool(clusters) and clusters[-1][-1] == chr(JOINER)
+        if clusters and (is_joined or unicodedata.category(character)[0] == "M" or _IS_ATTACHED(character)):
+            clusters[-1] += character
+        else:
+            clusters.append(character)
+    return clusters
 
 
 def fold_and_encode(texts: Sequence[str], config: FeaturizerConfig) -> Codes:

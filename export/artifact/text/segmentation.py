@@ -50,6 +50,9 @@ _WORD = re.compile(
     f"|{_SHORT}|{_STARRED}|(?:{_BEFORE})?{_L}+(?:{_AFTER})?|[{CURRENCIES}](?<!\\$)"
 )
 
+Span = tuple[int, int]
+"""Begin and end of a part of a text, in characters."""
+
 _SPACE, _NEWLINE, _NINE, _ZERO = ord(" "), ord("\n"), ord("9"), ord("0")
 _PLUS, _HASH, _PERCENT, _DOLLAR, _STAR = ord("+"), ord("#"), ord("%"), ord("$"), ord("*")
 _DOT, _AT, _AND, _SLASH = ord("."), ord("@"), ord("&"), ord("/")
@@ -65,6 +68,17 @@ def separate(folded: str, max_chars: int) -> str:
     words = " ".join(_WORD.findall(folded[:max_chars]))
     # A cut may divide a word so that less is left of it than the cut allows: at&t, or an emoji of several parts.
     return words if len(words) <= max_chars else " ".join(_WORD.findall(words[:max_chars]))
+
+
+def word_spans(folded: str, max_chars: int) -> list[Span]:
+    """Return where the words of `separate` are in a text after `fold_characters`."""
+    spans = [match.span() for match in _WORD.finditer(folded[:max_chars])]
+    words = " ".join(folded[begin:end] for begin, end in spans)
+    if len(words) <= max_chars:
+        return spans
+    places = [place for begin, end in spans for place in range(begin, end + 1)]  # the last is that of the space
+    again = [match.span() for match in _WORD.finditer(words[:max_chars])]
+    return [(places[begin], places[end - 1] + 1) for begin, end in again]
 
 
 @njit(cache=True, nogil=True)

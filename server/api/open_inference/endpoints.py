@@ -34,6 +34,7 @@ MODEL_PATHS = (f"{OPEN_INFERENCE_PATH}/models/{{name}}", f"{OPEN_INFERENCE_PATH}
 GUARDED_PATHS = tuple(path + suffix for path in MODEL_PATHS for suffix in ("", "/infer"))
 
 _BINARY = "application/octet-stream"
+_BYTES = {"schema": {"type": "string", "format": "binary"}}
 _REASONS = {
     400: "The request is not what the protocol or the model takes",
     401: "The server asks for a key, and the request has none that it knows",
@@ -164,7 +165,10 @@ def _infer_route(path: str, endpoint: Endpoint) -> APIRoute:
         summary="Rank labels for the texts of a tensor",
         response_model=InferResponse,
         response_description=f"Labels, best first. With outputs in bytes `{HEADER}` tells where the JSON ends.",
-        responses={200: {"content": {_BINARY: {}}}, **_errors(400, 401, 404, 413, 415, 429, 503, 504)},
+        responses={
+            200: {"content": {_BINARY: _BYTES}},
+            **_errors(400, 401, 404, 413, 415, 429, 503, 504),
+        },
         openapi_extra={
             "parameters": _path_parameters(path),
             "requestBody": {"required": True, "content": {"application/json": request}},

@@ -11,6 +11,8 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic.json_schema import SkipJsonSchema
+from typing_extensions import TypeAliasType
 
 from astec.server.api.open_inference.tensors import Datatype
 
@@ -58,14 +60,18 @@ def _input_name(value: object) -> str | None:
     return f":{name}" if name in ("query", "top_k") else None
 
 
-InferInput = Annotated[
-    Annotated[QueryInput, Tag(":query")] | Annotated[TopKInput, Tag(":top_k")],
-    Discriminator(
-        _input_name,
-        custom_error_type="input_name",
-        custom_error_message="An input is an object whose name is query or top_k",
-    ),
-]
+# A name here is one in the schema of the API, and so in clients that are generated from it.
+InferInput = TypeAliasType(
+    "InferInput",
+    Annotated[
+        Annotated[QueryInput, Tag(":query")] | Annotated[TopKInput, Tag(":top_k")],
+        Discriminator(
+            _input_name,
+            custom_error_type="input_name",
+            custom_error_message="An input is an object whose name is query or top_k",
+        ),
+    ],
+)
 
 
 class OutputParameters(ProtocolModel):
@@ -167,11 +173,14 @@ class BinarySize(ProtocolModel):
     binary_data_size: int
 
 
+OutputData = TypeAliasType("OutputData", list[str] | list[int] | list[float])
+
+
 class InferOutput(TensorMetadata):
     """An output: [N, K] elements in row-major order, in `data` or as bytes after the JSON."""
 
-    data: list[str] | list[int] | list[float] | None = None
-    parameters: BinarySize | None = None
+    data: OutputData | SkipJsonSchema[None] = None
+    parameters: BinarySize | SkipJsonSchema[None] = None
 
 
 class InferResponse(ProtocolModel):
@@ -179,7 +188,7 @@ class InferResponse(ProtocolModel):
 
     model_name: str
     model_version: str
-    id: str | None = None
+    id: str | SkipJsonSchema[None] = None
     outputs: list[InferOutput]
 
 

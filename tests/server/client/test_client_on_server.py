@@ -78,11 +78,35 @@ def test_an_explanation_is_what_the_server_answers(connect, url: str) -> None:
     assert [dataclasses.asdict(token) for token in explained.tokens] == expected["tokens"]
     assert [dict(label.parts) for label in explained.labels] == [label["parts"] for label in expected["labels"]]
     assert [len(label.tokens) for label in explained.labels] == [len(label["tokens"]) for label in expected["labels"]]
+    assert [dataclasses.asdict(word) for word in explained.words] == expected["words"]
+    assert [word.text for word in explained.words] == ["cheap", "running", "shoes"]
+    assert [list(label.word_weights) for label in explained.labels] == [
+        label["word_weights"] for label in expected["labels"]
+    ]
     found = [dataclasses.asdict(neighbour) for neighbour in explained.neighbours]
     assert len(found) == 10
     assert found == [neighbour | {"labels": tuple(neighbour["labels"])} for neighbour in expected["neighbours"]]
     with pytest.raises(TypeError):
         explained.labels[0].parts["classifier"] = 1.0
+
+
+def test_an_explanation_has_probabilities_where_they_are_asked_for(connect, url: str) -> None:
+    client = connect(url, api_key=KEY)
+    assert all(prediction.probability is None for prediction in client.explain("cheap running shoes").ranking)
+    explained = client.explain("cheap running shoes", probabilities=True)
+    assert explained.ranking == client.predict("cheap running shoes", probabilities=True)
+
+
+@pytest.mark.parametrize("over_bytes", [0, 1000])
+def test_compressed_requests_get_the_same_answers(connect, url: str, demo_queries: list[str], over_bytes: int) -> None:
+    plain, compressed = (
+        connect(url, api_key=KEY, max_queries_per_request=10, compress_over_bytes=limit) for limit in (None, over_bytes)
+    )
+    assert compressed.predict_many(demo_queries) == plain.predict_many(demo_queries)
+    for query in demo_queries[-8:]:
+        assert compressed.predict(query) == plain.predict(query)
+    with pytest.raises(InvalidFieldError, match="more than the limit of 10"):
+        connect(url, api_key=KEY, compress_over_bytes=0).predict_many(["a"] * 11)
 
 
 def test_many_queries_are_split_and_come_back_in_order(connect, url: str, demo_queries: list[str]) -> None:

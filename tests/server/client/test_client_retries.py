@@ -187,6 +187,16 @@ def test_neighbours_of_a_server_that_has_none_are_none(connect, script) -> None:
     assert connect(script(Reply(content=content)).url).explain("a").neighbours == ()
 
 
+def test_a_model_is_asked_for_by_name_and_each_ranking_names_its_own(connect, script) -> None:
+    results = [{"predictions": ANSWER["predictions"], "model": {"name": name, "version": "1"}} for name in ("a", "b")]
+    server = script(Reply(content=json.dumps({"results": results}).encode()), Reply())
+    client = connect(server.url)
+    assert [ranking.model.name for ranking in client.predict_many(["x", "y"])] == ["a", "b"]
+    assert client.predict("x", model="next").model.name == "m"
+    asked = [json.loads(received.body) for received in server.received]
+    assert asked == [{"queries": ["x", "y"]}, {"query": "x", "model": "next"}]
+
+
 def test_rankings_that_are_missing_are_noticed(connect, script) -> None:
     content = json.dumps({"model": ANSWER["model"], "results": [ANSWER]}).encode()
     with pytest.raises(UnexpectedAnswerError, match="2 queries were asked, and 1 rankings"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from astec.export.artifact.text.characters import fold_characters
 from astec.export.artifact.text.featurizer import TextFeaturizer
 from astec.export.artifact.text.featurizer_config import FeaturizerConfig
-from astec.export.artifact.text.folding import fold, fold_and_encode
+from astec.export.artifact.text.folding import fold, fold_and_encode, seen_word_spans, seen_words
 from astec.export.artifact.text.segmentation import separate
 from astec.export.artifact.text.token_counts import count_tokens
 
@@ -194,3 +195,39 @@ def test_training_counts_the_tokens_that_serving_finds(texts: list[str], rules: 
     bags = featurizer.transform(texts)
     for row, of_text in enumerate(tokens):
         assert {featurizer.vocabulary[token] for token in bags.take(np.array([row])).ids.tolist()} == of_text
+
+
+@pytest.mark.parametrize("rules", RULES.values(), ids=lambda config: f"rules-{config.rules}")
+@FIXED
+@given(text=TEXTS | ASCII)
+@example(text="ｶﾞﾗｽ 등산 ½x™y 🏴\U000e0067\U000e007f café")
+@example(text="a\u1100\u1161\u11a8b c")
+def test_every_word_has_a_place_in_the_text(text: str, rules: FeaturizerConfig) -> None:
+    spans, words = seen_word_spans(text, rules), seen_words(text, rules).split()
+    assert len(spans) == len(words)
+    for word, (begin, end) in zip(words, spans, strict=True):
+        assert 0 <= begin < end <= len(text)
+        assert word in fold(text[begin:end], rules)
+    assert all(before[0] <= after[0] and before[1] <= after[1] for before, after in pairwise(spans))
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("Cheap RUNNING-shoes,  42!", ["Cheap", "RUNNING", "shoes", "42"]),
+        ("Größe Łódź", ["Größe", "Łódź"]),
+        ("Cafe\u0301 bar", ["Cafe\u0301", "bar"]),
+        ("登山背包 ｶﾞﾗｽ", ["登", "山", "背", "包", "ｶﾞﾗｽ"]),
+        ("c++ at&t $5", ["c++", "at&t", "$5"]),
+        ("👍🏽👩\u200d💻", ["👍🏽", "👩\u200d💻"]),
+        ("½ ﬁx", ["½", "ﬁx"]),
+    ],
+)
+def test_words_are_found_as_they_are_written(text: str, written: list[str]) -> None:
+    assert [text[begin:end] for begin, end in seen_word_spans(text, NOW)] == written
+
+
+def test_words_that_a_cut_divides_have_places_too() -> None:
+    cut = FeaturizerConfig(rules=2, min_df=1, max_chars=9)
+    for text in ("at&t at&t x y", "a&b登山背包登山背包", "登山背包登山背包登山"):
+        assert len(seen_word_spans(text, cut)) == len(seen_words(text, cut).split())

@@ -12,6 +12,19 @@ class TokenWeight(BaseModel):
     weight: float
 
 
+class QueryWord(BaseModel):
+    """A word of the query as it is written there, from the character `begin` to the one before `end`.
+
+    Characters are Unicode code points. `weight` is the share of the word in what the model reads, by the squares of
+    TF-IDF weights; the shares of all words add up to 1. It is 0 where the model knows nothing of the word.
+    """
+
+    text: str
+    begin: int
+    end: int
+    weight: float
+
+
 class ScoreParts(BaseModel):
     """The amount that each part adds to a score.
 
@@ -24,14 +37,18 @@ class ScoreParts(BaseModel):
     sparse: float
     votes: float
     reranker: float
-    bias: float = 0.0
+    bias: float
 
 
 class LabelExplanation(BaseModel):
-    """The explanation of a score. `tokens` are those of the sparse term, with what each adds before its sigmoid."""
+    """The explanation of a score. `tokens` are those of the sparse term, with what each adds before its sigmoid.
+
+    `word_weights` are what all tokens together add for each of the `words` of the query, in their order.
+    """
 
     parts: ScoreParts
     tokens: list[TokenWeight]
+    word_weights: list[float]
 
 
 class Neighbour(BaseModel):
@@ -49,11 +66,13 @@ class Neighbour(BaseModel):
 
 
 class Explanation(BaseModel):
-    """The explanation of a ranking: the known tokens of the query by TF-IDF, and its labels in their order.
+    """The explanation of a ranking: the known tokens of the query by TF-IDF, its words, and its labels in their order.
 
-    `neighbours` are the nearest training points, at most 10; none if the artifact does not carry their texts.
+    `words` are empty where the query is a bag of feature ids. `neighbours` are the nearest training points, at most 10;
+    none if the artifact does not carry their texts.
     """
 
     tokens: list[TokenWeight]
+    words: list[QueryWord]
     labels: list[LabelExplanation]
     neighbours: list[Neighbour]

@@ -9,8 +9,10 @@ import pytest
 
 from astec.export.artifact.manifest import Scoring
 from astec.export.artifact.scoring.shares import Shares
+from astec.export.artifact.shortlist.candidates import Candidates
 from astec.export.artifact.store import Artifact
-from astec.server.engine.explainer import MAX_TOKENS
+from astec.export.artifact.text.bags import Bag
+from astec.server.engine.explanations.explainer import MAX_TOKENS
 from astec.server.engine.predictor import Predictor
 from astec.server.engine.service import MAX_EXPLAINING
 
@@ -85,10 +87,56 @@ def test_what_tokens_add_to_a_label_is_its_sparse_term(opened_artifact) -> None:
         assert label.parts.sparse == pytest.approx(weights.sparse * logit, abs=1e-5)
 
 
+WRITTEN = {
+    "Cheap RUNNING-shoes!": ["Cheap", "RUNNING", "shoes"],
+    "running running shoes": ["running", "running", "shoes"],
+    "Rúnning shóes qqqq 登山": ["Rúnning", "shóes", "qqqq", "登", "山"],
+}
+
+
+@pytest.mark.parametrize("query", WRITTEN)
+async def test_the_words_of_a_query_have_what_their_tokens_have(serve, query: str) -> None:
+    async with serve() as (app, client):
+        answer = await ask(client, query=query, explain=True)
+        featurizer, sparse = app.state.service.artifact.featurizer, app.state.service.artifact.sparse
+    words = answer["explanation"]["words"]
+    assert [word["text"] for word in words] == WRITTEN[query]
+    assert [query[word["begin"] : word["end"]] for word in words] == WRITTEN[query]
+    assert sum(word["weight"] for word in words) == pytest.approx(1, abs=1e-5)
+    known = [len(featurizer.transform([text]).ids) > 0 for text in WRITTEN[query]]
+    assert [word["weight"] > 0 for word in words] == known
+    bags = featurizer.transform([query])
+    labels = np.array([prediction["label_id"] for prediction in answer["predictions"]], np.int32)
+    nothing = np.zeros(len(labels), np.float32)
+    logits = sparse.logits(Candidates(labels, nothing, nothing, np.array([0, len(labels)])), bags) - sparse.bias[labels]
+    sums = [sum(label["word_weights"]) for label in answer["explanation"]["labels"]]
+    assert sums == pytest.approx(logits.tolist(), abs=1e-4)
+
+
+async def test_the_word_that_a_label_is_found_by_weighs_most(serve) -> None:
+    async with serve() as (_, client):
+        answer = await ask(client, query="qqqq Running hose", explain=True, top_k=10)
+    for prediction, label in zip(answer["predictions"], answer["explanation"]["labels"], strict=True):
+        _, running, hose = label["word_weights"]
+        if "running" in prediction["label"]:
+            assert running > hose
+        elif "hose" in prediction["label"]:
+            assert hose > running
+
+
+def test_a_bag_of_feature_ids_has_no_words(opened_artifact: Artifact) -> None:
+    bags = opened_artifact.featurizer.transform(["running shoes"])
+    predictor = Predictor(opened_artifact)
+    explained = predictor.explainer.explain(Bag(bags.ids, bags.weights), [0])
+    assert (explained.words, explained.labels[0].word_weights) == ([], [])
+    assert explained.tokens == predictor.explainer.explain("running shoes", [0]).tokens
+
+
 async def test_a_query_without_a_known_token_has_nothing_to_explain(serve) -> None:
     async with serve() as (_, client):
         answer = await ask(client, query="", explain=True)
-    assert (answer["predictions"], answer["explanation"]) == ([], {"tokens": [], "labels": [], "neighbours": []})
+    nothing: dict[str, list] = {"tokens": [], "words": [], "labels": [], "neighbours": []}
+    assert (answer["predictions"], answer["explanation"]) == ([], nothing)
 
 
 async def test_several_queries_are_not_explained_at_once(serve) -> None:

@@ -13,7 +13,7 @@ from astec.export.artifact.store import Artifact, open_artifact
 from astec.export.artifact.text.id_featurizer import IdFeaturizer
 from astec.server.app import create_app
 from astec.server.engine.examples import MAX_EXAMPLE_CHARS, MAX_EXAMPLES, example_queries
-from astec.server.engine.explainer import MAX_NEIGHBOUR_LABELS, MAX_NEIGHBOURS
+from astec.server.engine.explanations.explainer import MAX_NEIGHBOUR_LABELS, MAX_NEIGHBOURS
 from astec.server.metrics.board import MetricsBoard
 from astec.server.settings import Settings
 

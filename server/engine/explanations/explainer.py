@@ -1,8 +1,8 @@
-"""The explanation of a ranking: the parts of each score, and the tokens of the query that contribute to it.
+"""The explanation of a ranking: the parts of each score, and the words and tokens of the query behind it.
 
 An explanation takes milliseconds and makes many objects; ordinary predictions do not use this module.
 
-Shapes: D dimensions, K labels of one query, C candidates, T tokens of the query.
+Shapes: D dimensions, K labels of one query, C candidates, T tokens of the query, W words of it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,15 @@ from astec.export.artifact.shortlist.hidden import VISIBLE, Hidden
 from astec.export.artifact.store import Artifact
 from astec.export.artifact.text.bags import Bags, Query
 from astec.export.artifact.text.featurizer import TextFeaturizer
-from astec.server.engine.explanation import Explanation, LabelExplanation, Neighbour, ScoreParts, TokenWeight
+from astec.server.engine.explanations.explanation import (
+    Explanation,
+    LabelExplanation,
+    Neighbour,
+    QueryWord,
+    ScoreParts,
+    TokenWeight,
+)
+from astec.server.engine.explanations.query_words import QueryWords
 from astec.server.engine.query_encoder import QueryEncoder, Representations
 
 MAX_TOKENS = 20
@@ -40,16 +48,28 @@ class Explainer:
         representations = self._encoder.encode(bags, sequences)
         heaviest = self._heaviest(bags.ids, bags.weights)
         neighbours = self._neighbours(representations, label_ids, self._artifact.removed if hidden is None else hidden)
-        if not label_ids:
-            return Explanation(tokens=heaviest, labels=[], neighbours=neighbours)
+        words = QueryWords.of(self._artifact.featurizer, query, bags.ids)
+        read_W = words.add_up(np.square(bags.weights)[:, None])[:, 0].tolist()
+        query_words = [
+            QueryWord(text=str(query)[begin:end], begin=begin, end=end, weight=weight)
+            for (begin, end), weight in zip(words.spans, read_W, strict=True)
+        ]
+        labels = self._labels(label_ids, bags, representations, words) if label_ids else []
+        return Explanation(tokens=heaviest, words=query_words, labels=labels, neighbours=neighbours)
+
+    def _labels(
+        self, label_ids: Sequence[int], bags: Bags, representations: Representations, words: QueryWords
+    ) -> list[LabelExplanation]:
         labels = self._candidates(label_ids, representations)
         parts = self._parts(labels, bags, representations)
-        tokens = self._token_shares(labels, bags)
-        return Explanation(
-            tokens=heaviest,
-            labels=[LabelExplanation(parts=part, tokens=shares) for part, shares in zip(parts, tokens, strict=True)],
-            neighbours=neighbours,
-        )
+        added_TK = self._added_by_tokens(labels, bags)
+        added_KW = words.add_up(added_TK).T.tolist()
+        return [
+            LabelExplanation(
+                parts=part, tokens=self._heaviest(bags.ids, added_TK[:, rank]), word_weights=added_KW[rank]
+            )
+            for rank, part in enumerate(parts)
+        ]
 
     def _neighbours(
         self, representations: Representations, label_ids: Sequence[int], hidden: Hidden | None
@@ -102,17 +122,19 @@ class Explainer:
             for label in labels.labels.tolist()
         ]
 
-    def _token_shares(self, labels: Candidates, bags: Bags) -> list[list[TokenWeight]]:
-        """Return the tokens that the sparse term of each label is made of, with what each adds to it."""
+    def _added_by_tokens(self, labels: Candidates, bags: Bags) -> NDArray[np.float32]:
+        """Return what each token adds to the sparse term of each label, float32 [T, K]; 0 where there is no term."""
         sparse, num_labels, num_tokens = self._artifact.sparse, len(labels.labels), len(bags.ids)
         if sparse is None:
-            return [[] for _ in range(num_labels)]
+            return np.zeros((num_tokens, num_labels), np.float32)
         # The term is linear in the tokens, so each token is scored alone.
         alone = Bags(bags.ids, bags.weights, np.arange(num_tokens + 1))
         nothing = np.zeros(num_tokens * num_labels, np.float32)
         asked = Candidates(np.tile(labels.labels, num_tokens), nothing, nothing, np.arange(num_tokens + 1) * num_labels)
-        added_TK = sparse.logits(asked, alone).reshape(num_tokens, num_labels) - sparse.bias[labels.labels]
-        return [self._heaviest(bags.ids, added_TK[:, label]) for label in range(num_labels)]
+        added_TK: NDArray[np.float32] = (
+            sparse.logits(asked, alone).reshape(num_tokens, num_labels) - sparse.bias[labels.labels]
+        )
+        return added_TK
 
     def _heaviest(self, ids: NDArray[np.int32], weights: NDArray[np.float32]) -> list[TokenWeight]:
         order = np.argsort(-np.abs(weights), kind="stable")[:MAX_TOKENS]
