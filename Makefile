@@ -4,6 +4,10 @@ VENV ?= .venv
 TORCH ?= torch==2.13.0
 PORT ?= 8000
 BIN := $(VENV)/bin
+# Ray and Spark take a gigabyte, and are needed only to test docs/examples.
+ENGINES ?= $(HOME)/.cache/astec/engines
+RAY ?= ray[data,train]==2.60.0
+SPARK ?= pyspark==4.3.0
 DEMO := runs/demo artifacts/demo
 ARTIFACT ?= artifacts/demo
 DATA ?= runs/demo-log
@@ -27,7 +31,7 @@ LOCK = $(TOOLS)/bin/uv pip compile --no-config --quiet --universal --python-vers
 	--excludes locks/excluded.in --custom-compile-command 'make lock' $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo smoke container test test-fast lint docs docs-serve prometheus bench rivals family gpu soak english vendor proto lock audit sbom clean
+.PHONY: help setup demo smoke container test test-fast lint docs docs-serve prometheus engines bench rivals family gpu soak english vendor proto lock audit sbom clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -91,6 +95,14 @@ lint: $(VENV)/.ready ## ruff, mypy and the import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+$(ENGINES)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(ENGINES)
+	$(ENGINES)/bin/pip install --quiet '$(TORCH)' '$(RAY)' '$(SPARK)' --editable '.[bulk,remote,serve,train]'
+	touch $@
+
+engines: $(VENV)/.ready $(ENGINES)/.ready ## install Ray and Spark into ENGINES, and run docs/examples with them; Spark needs Java
+	ENGINES='$(ENGINES)' $(BIN)/pytest tests/docs/test_engines.py $(PYTEST)
 
 docs: | $(VENV)/.ready ## build the documentation as a site, to build/site; a broken link is an error
 	$(BIN)/mkdocs build --strict

@@ -24,7 +24,7 @@ Verification = Literal["hashes", "sizes"]
 REEXPORT = "Copy the artifact again, or export the run again"
 """The remedy for a damaged artifact, the last sentence of most errors."""
 
-_MAX_MANIFEST_BYTES = 4 << 20
+MAX_MANIFEST_BYTES = 4 << 20
 _MAX_QUOTED_CHARS = 100  # of the manifest, in an error
 
 
@@ -44,8 +44,8 @@ def read_manifest(path: Path) -> Manifest:
             raise ArtifactError(
                 f"{path} is not an artifact: it has no {required.name}. Export a run with astec-export RUN ARTIFACT"
             )
-        if required.stat().st_size > _MAX_MANIFEST_BYTES:
-            raise ArtifactError(f"{required} is larger than {_MAX_MANIFEST_BYTES} bytes. {REEXPORT}")
+        if required.stat().st_size > MAX_MANIFEST_BYTES:
+            raise ArtifactError(f"{required} is larger than {MAX_MANIFEST_BYTES} bytes. {REEXPORT}")
     content = manifest_path.read_bytes()
     if checksum_path.read_bytes() != checksum_line(content):
         raise ArtifactError(f"{MANIFEST_FILE} does not match {MANIFEST_CHECKSUM_FILE} in {path}. {REEXPORT}")

@@ -17,9 +17,10 @@ from rich.table import Table
 
 from astec.export.artifact.scoring.calibrator import Calibrator
 from astec.export.artifact.shortlist.hidden import VISIBLE
-from astec.export.artifact.store import Artifact, open_artifact
+from astec.export.artifact.store import Artifact
 from astec.export.artifact.text.bags import Query, QueryKindError
 from astec.export.artifact.verification import ArtifactError
+from astec.export.artifact_cache import open_artifact_at
 from astec.export.calibration.fit import CALIBRATED_RANKS
 from astec.export.calibration.reliability import Reliability
 from astec.export.calibration.scored_pairs import ScoredPairs
@@ -50,7 +51,14 @@ app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 @app.command()
 def evaluate(
-    artifact: Annotated[Path, typer.Argument(help="An exported artifact.", show_default=False)],
+    artifact: Annotated[
+        str,
+        typer.Argument(
+            help="An exported artifact: a folder, or an address such as s3://bucket/model, which is copied to this "
+            "machine once.",
+            show_default=False,
+        ),
+    ],
     file: Annotated[
         Path,
         typer.Argument(
@@ -103,7 +111,7 @@ def evaluate(
     """
     reading = ReadOptions(text_column, label_column, weight_column, label_separator, delimiter, encoding)
     try:
-        model, dataset = open_artifact(artifact), open_dataset(file, "test", reading)
+        model, dataset = open_artifact_at(artifact), open_dataset(file, "test", reading)
         filtered = _filtered_pairs(filter_labels, dataset)
         figures = measure(
             model,

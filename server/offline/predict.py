@@ -18,7 +18,14 @@ app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 @app.command()
 def predict(
-    artifact: Annotated[Path, typer.Argument(help="An exported artifact.", show_default=False)],
+    artifact: Annotated[
+        str,
+        typer.Argument(
+            help="An exported artifact: a folder, or an address such as s3://bucket/model, which is copied to this "
+            "machine once.",
+            show_default=False,
+        ),
+    ],
     texts: Annotated[list[str] | None, typer.Argument(help="Texts to score.", show_default=False)] = None,
     input_file: Annotated[
         Path | None,
@@ -98,9 +105,9 @@ def predict(
     """
     _check_arguments(texts or [], input_file, output_file)
     forbid_library_threads()  # Before the imports below load such libraries: scoring processes are forked.
-    from astec.export.artifact.store import open_artifact
     from astec.export.artifact.text.bags import QueryKindError
     from astec.export.artifact.verification import ArtifactError
+    from astec.export.artifact_cache import open_artifact_at
     from astec.export.readers import DataError
     from astec.export.readers.read_options import ReadOptions
     from astec.server.offline.bulk.job import ScoringJob, file_source, texts_source
@@ -116,7 +123,7 @@ def predict(
             if input_file
             else texts_source(texts or [])
         )
-        model = open_artifact(artifact)
+        model = open_artifact_at(artifact)
         options = parse_options(model, top_k, min_score, probabilities, wanted, unwanted)
         job = ScoringJob(model, source, options, output_format)
         size = (workers or usable_cpus()) if input_file else 1

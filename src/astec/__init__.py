@@ -4,6 +4,7 @@ The public interface:
 
 - `load(path)` opens an artifact in this process and returns a `Model`: `astec.load("artifacts/demo").predict("shoes")`.
   It needs the extra `serve`.
+- `astec.batch.Predictor` ranks labels for Arrow tables, in Ray Data and Spark. It needs the extras `serve` and `bulk`.
 - `Client` and `AsyncClient` ask a server over HTTP. They need the extra `client` only.
 - `__version__` is the version of this package.
 

@@ -5,15 +5,15 @@ Shapes: B queries, K ranks.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import os
+from collections.abc import Iterable, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import NamedTuple, overload
 
 import numpy as np
-from pydantic import ValidationError
 
-from astec.export.artifact.labels.metadata import LabelValue
+from astec.arguments import Conditions, checked, selection_of
 from astec.export.artifact.scoring.calibrator import Calibrator
 from astec.export.artifact.shortlist.allowed import Allowed
 from astec.export.artifact.store import Artifact, open_artifact
@@ -22,9 +22,6 @@ from astec.export.artifact.verification import Verification
 from astec.server.api.schema import Prediction, PredictRequest
 from astec.server.engine.explanations.explanation import Explanation
 from astec.server.engine.predictor import Predictor
-
-Conditions = Mapping[str, LabelValue | Collection[LabelValue]]
-"""One value or several, by the name of a column of the model's label metadata."""
 
 _BATCH_SIZE = 256
 """Queries that are computed together. Answers do not depend on it; it bounds the memory that a long list takes."""
@@ -117,7 +114,7 @@ class Model:
             ValueError: An argument is outside its limits; or the model cannot read such a query, has no calibration or
                 has no such column. The message names the argument, its value and the remedy.
         """
-        request = _checked(top_k, min_score, probabilities, filter, exclude)
+        request = checked(top_k, min_score, probabilities, filter, exclude)
         if isinstance(queries, str | Bag) or not isinstance(queries, Iterable):
             self._check("queries", queries)
             return self._rank([queries], request)[0]
@@ -150,7 +147,7 @@ class Model:
         Raises:
             ValueError: As for `predict`.
         """
-        request = _checked(top_k, min_score, False, filter, exclude)
+        request = checked(top_k, min_score, False, filter, exclude)
         self._check("query", query)
         (predictions,) = self._rank([query], request)
         label_ids = [prediction.label_id for prediction in predictions]
@@ -158,11 +155,6 @@ class Model:
 
     def _rank(self, queries: Sequence[Query], request: PredictRequest) -> list[list[Prediction]]:
         """Rank B queries, which this model can read, under the conditions of a request."""
-        if request.probabilities and self._calibrator is None:
-            raise ValueError(
-                f"probabilities=True: model {self.name!r} has no calibration. Leave the argument out, or export the "
-                "model again with astec-export, from a run with held-out texts"
-            )
         allowed = self._allowed(request)
         rankings: list[list[Prediction]] = []
         for start in range(0, len(queries), _BATCH_SIZE):
@@ -199,18 +191,12 @@ class Model:
             raise QueryKindError(f"{name}: {error}") from error
 
     def _allowed(self, request: PredictRequest) -> Allowed | None:
-        """Return the labels that `filter` and `exclude` leave; None where all are left."""
-        if request.filter is None and request.exclude is None:
-            return None
-        # Needs the web framework, for its error type.
-        from astec.server.api.label_filter import to_selection
-        from astec.server.errors import InvalidFieldError
+        """Return the labels that `filter` and `exclude` leave; None where all are left.
 
-        metadata = self._artifact.label_metadata
-        try:
-            selection = to_selection(metadata, request.filter, request.exclude)
-        except InvalidFieldError as error:
-            raise ValueError("; ".join(f"{found.field}: {found.message}" for found in error.errors)) from error
+        Raises:
+            ValueError: The model does not support the request.
+        """
+        metadata, selection = self._artifact.label_metadata, selection_of(self._artifact, request)
         if selection is None or metadata is None:
             return None
         return Allowed(metadata.select(selection), request.top_k)
@@ -221,9 +207,10 @@ def load(path: str | PathLike[str], verify: Verification = "hashes") -> Model:
 
     Args:
         path: The folder of an artifact, as `astec-export` publishes it. Its files are memory-mapped: leave them where
-            they are while the model is in use.
-        verify: "hashes" compares every byte of the artifact with its manifest; "sizes" opens faster and compares only
-            names and sizes.
+            they are while the model is in use. Or an address such as `s3://bucket/model`, from where the artifact is
+            copied to this machine once, and then verified by its hashes.
+        verify: "hashes" compares every byte of a folder with its manifest; "sizes" opens faster and compares only names
+            and sizes.
 
     Raises:
         ArtifactError: The folder is no artifact, or the artifact is damaged; the message names the file and the remedy.
@@ -231,43 +218,11 @@ def load(path: str | PathLike[str], verify: Verification = "hashes") -> Model:
     """
     if verify not in ("hashes", "sizes"):
         raise ValueError(f"verify is {verify!r}; give 'hashes' or 'sizes'")
+    if "://" in os.fspath(path):
+        from astec.export.artifact_cache import open_artifact_at  # takes a tenth of a second to load
+
+        return Model(open_artifact_at(path))
     return Model(open_artifact(Path(path), verify))
-
-
-def _checked(
-    top_k: int, min_score: float, probabilities: bool, wanted: Conditions | None, unwanted: Conditions | None
-) -> PredictRequest:
-    """Return the arguments of a prediction as a request of the HTTP API, under whose limits they are checked.
-
-    Raises:
-        ValueError: An argument is outside of its limits.
-    """
-    arguments = {
-        "top_k": top_k,
-        "min_score": min_score,
-        "probabilities": probabilities,
-        "filter": _with_lists(wanted),
-        "exclude": _with_lists(unwanted),
-    }
-    try:
-        return PredictRequest.model_validate(arguments)
-    except ValidationError as error:
-        problems = []
-        for found in error.errors(include_url=False):
-            # A part that begins with a colon names the kind of a value, and is no part of the argument.
-            name = ".".join(str(part) for part in found["loc"] if not str(part).startswith(":"))
-            problems.append(f"{name} is {found['input']!r}: {found['msg']}")
-        raise ValueError("; ".join(problems)) from error
-
-
-def _with_lists(conditions: Conditions | None) -> object:
-    """Return conditions as JSON has them: a dictionary, with lists for collections of any kind."""
-    if not isinstance(conditions, Mapping):
-        return conditions
-    return {
-        name: list(given) if isinstance(given, Collection) and not isinstance(given, str) else given
-        for name, given in conditions.items()
-    }
 
 
 def _unknown_kind(name: str, value: object) -> str:

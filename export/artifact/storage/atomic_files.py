@@ -24,7 +24,7 @@ def write_folder_atomically(target: Path) -> Iterator[Path]:
     """
     require_absent(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.partial-", dir=target.parent))
+    partial = Path(tempfile.mkdtemp(prefix=_partial_prefix(target), dir=target.parent))
     try:
         yield partial
         _sync_folder(partial)
@@ -34,6 +34,12 @@ def write_folder_atomically(target: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+def remove_leftovers(target: Path) -> None:
+    """Remove temporary folders of writers of `target` that were killed; nobody may be writing `target` now."""
+    for leftover in target.parent.glob(f"{_partial_prefix(target)}*"):
+        shutil.rmtree(leftover)
 
 
 def require_absent(target: Path) -> None:
@@ -51,7 +57,7 @@ def write_file_atomically(target: Path, content: bytes) -> None:
 @contextmanager
 def open_atomically(target: Path) -> Iterator[IO[bytes]]:
     """Yield a temporary file, which is renamed to `target` after the block, or deleted if the block fails."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.partial-", dir=target.parent)
+    descriptor, name = tempfile.mkstemp(prefix=_partial_prefix(target), dir=target.parent)
     partial = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as stream:
@@ -77,6 +83,10 @@ def sha256_of(path: Path) -> str:
     """Return the SHA-256 of the file's bytes, in hexadecimal."""
     with path.open("rb") as stream:
         return file_digest(stream, "sha256").hexdigest()
+
+
+def _partial_prefix(target: Path) -> str:
+    return f".{target.name}.partial-"
 
 
 def _sync_folder(folder: Path) -> None:

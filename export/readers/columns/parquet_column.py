@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from astec.export.console import Advance
+from astec.export.readers.columns.arrow_texts import to_texts
 from astec.export.readers.columns.column_choice import choose_column
 from astec.export.readers.columns.parquet_types import holds_text
 from astec.export.readers.errors import DataError
@@ -57,8 +58,7 @@ class ParquetColumn:
             DataError: the file is damaged.
         """
         for batch in parquet_batches(self.path, advance, [self.name]):
-            for text in batch.column(0).to_pylist():
-                yield "" if text is None else text.strip()
+            yield from to_texts(batch.column(0))
 
 
 def parquet_schema(path: Path) -> Schema:

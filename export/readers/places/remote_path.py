@@ -15,6 +15,7 @@ from astec.export.readers.errors import DataError
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
+_LOCAL: Final = ("file:/", "local:/")
 _EXTRAS: Final = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
 
 
@@ -30,7 +31,9 @@ class RemotePath(PosixPath):
     """
 
     def __str__(self) -> str:
-        return super().__str__().replace(":/", "://", 1)  # A path drops the second of two slashes.
+        # A path keeps one slash of several; only an address of a local file has three.
+        plain = super().__str__()
+        return plain.replace(":/", ":///" if plain.startswith(_LOCAL) else "://", 1)
 
     def open(self, mode: str = "rb", *_: Any, **__: Any) -> Any:  # noqa: ANN401 - as that of Path, whatever the mode
         """Open the file for reading its bytes.
@@ -40,6 +43,15 @@ class RemotePath(PosixPath):
         """
         with self._translated_errors():
             return self._system().open(str(self), mode)
+
+    def copy_to(self, target: Path) -> None:
+        """Copy the file to a path of this machine.
+
+        Raises:
+            OSError: it is not there or may not be read, or the copy cannot be written.
+        """
+        with self._translated_errors():
+            self._system().get_file(str(self), str(target))
 
     def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
         """Return the kind and the size of the file or folder; the rest is 0.

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Final, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import NamedTuple
 
 from astec.export.artifact.manifest import MANIFEST_FILE
-from astec.export.artifact.scoring.calibrator import Calibrator
-from astec.export.artifact.shortlist.allowed import Allowed
 from astec.export.artifact.storage.atomic_files import sha256_of
 from astec.export.artifact.store import Artifact
 from astec.export.artifact.text.bags import Query, QueryKindError
@@ -23,18 +18,12 @@ from astec.export.console import console
 from astec.export.readers import DataError, open_queries
 from astec.export.readers.read_options import AS_FOUND, ReadOptions
 from astec.export.readers.streams.stored_file import is_piped, named_input, stored
-from astec.server.engine.predictor import Predictor, Rankings
-from astec.server.engine.ranking_json import NO_PROBABILITIES
 from astec.server.engine.warmup import warm_predictor
 from astec.server.offline.bulk.options import ScoringOptions
 from astec.server.offline.bulk.output_formats import OutputFormat
 from astec.server.offline.bulk.part_file import open_part_file
 from astec.server.offline.bulk.pool import Chunk, ScoreChunk, ScoringPool, scoring_pool
-
-CHUNK_QUERIES: Final = 1024
-"""Queries in a chunk; larger ones are no faster. It affects the output: each chunk of a .gz is a member of its own."""
-_FILTERED_QUERIES: Final = 8
-"""Queries that are ranked at a time if labels are filtered: each may need 8 bytes for every allowed label."""
+from astec.server.offline.bulk.scorer import CHUNK_QUERIES, Scorer
 
 
 class QuerySource(NamedTuple):
@@ -136,41 +125,19 @@ class ScoringJob:
 
     def _start(self) -> ScoreChunk:
         """Return the function that scores a chunk, in a scoring process, with an onnxruntime session of its own."""
-        rank, probabilities = self._ranker(), self._probabilities()
+        scorer, labels = Scorer(self._artifact, self._options), self._artifact.labels
 
         def score(chunk: Chunk) -> bytes:
-            rankings = rank(chunk.queries)
-            rankings.label_ids[rankings.scores < np.float32(self._options.min_score)] = -1
-            labels = self._artifact.labels
-            return self._format.encode(chunk.first_row, chunk.queries, rankings, probabilities(rankings.scores), labels)
+            return self._format.encode(chunk.first_row, chunk.queries, *scorer.score(chunk.queries), labels)
 
         return score
 
-    def _ranker(self) -> Callable[[Sequence[Query]], Rankings]:
-        """Return the function that ranks queries, a few at a time if labels are filtered."""
-        predictor, top_k, selection = Predictor(self._artifact), self._options.top_k, self._options.selection
-        if selection is None or self._artifact.label_metadata is None:
-            return lambda queries: predictor.rank(queries, top_k)[0]
-        allowed = [Allowed(self._artifact.label_metadata.select(selection), top_k)] * _FILTERED_QUERIES
-
-        def rank(queries: Sequence[Query]) -> Rankings:
-            begins = range(0, len(queries), _FILTERED_QUERIES)
-            parts = [queries[begin : begin + _FILTERED_QUERIES] for begin in begins]
-            rankings = [predictor.rank(part, top_k, allowed[: len(part)])[0] for part in parts]
-            return Rankings(*map(np.concatenate, zip(*rankings, strict=True)))
-
-        return rank
-
-    def _probabilities(self) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-        """Return the function from scores to probabilities; it returns an empty array if none are requested."""
-        calibration = self._artifact.manifest.calibration
-        if not self._options.probabilities or calibration is None:
-            return lambda scores_BK: NO_PROBABILITIES
-        return Calibrator.of(calibration).probabilities
-
 
 def _chunks(queries: Iterable[Query], skipped: int) -> Iterator[Chunk]:
-    """Split the queries into chunks, without the first `skipped` ones, which end at the end of a chunk."""
+    """Split the queries into chunks, without the first `skipped` ones, which end at the end of a chunk.
+
+    The size of a chunk is part of the output: each chunk of a .gz is a member of its own.
+    """
     iterator, first_row = islice(queries, skipped, None), skipped
     while batch := list(islice(iterator, CHUNK_QUERIES)):
         yield Chunk(first_row, batch)

@@ -24,11 +24,10 @@ from astec.export.artifact.storage.atomic_files import open_atomically
 from astec.export.artifact.text.bags import Query
 from astec.server.engine.predictor import Rankings
 from astec.server.engine.ranking_json import to_json
+from astec.server.offline.bulk.arrow_predictions import PREDICTIONS, PROBABILITY, predictions_type, to_predictions
 from astec.server.offline.bulk.csv_rows import to_csv
 
 CSV_COLUMNS: Final = ("row", "query", "rank", "label_id", "label", "score")
-PROBABILITY: Final = "probability"
-"""The name of the last column, or of a prediction's last member, if probabilities are requested."""
 # Files are a twelfth larger than with level 3, and a fifth larger than with level 6, which takes twice the time.
 _GZIP_LEVEL: Final = 1
 _CHUNKS_PER_ROW_GROUP: Final = 64
@@ -153,20 +152,8 @@ class Parquet:
         """Return a chunk as an Arrow stream with one record batch."""
         import pyarrow as pa
 
-        is_hit_BK = rankings.label_ids >= 0
-        ids = rankings.label_ids[is_hit_BK]
-        offsets = np.concatenate([[0], np.cumsum(np.count_nonzero(is_hit_BK, axis=1))]).astype(np.int32)
-        named = labels.take(ids)
-        bounds = pa.py_buffer(named.offsets.astype(np.int32))
-        texts = pa.StringArray.from_buffers(len(named), bounds, pa.py_buffer(named.blob))
-        members = {"label_id": pa.array(ids), "label": texts, "score": pa.array(rankings.scores[is_hit_BK])}
-        if self._probabilities:
-            members[PROBABILITY] = pa.array(probabilities_BK[is_hit_BK])
-        hits = pa.StructArray.from_arrays(list(members.values()), list(members))
-        columns = {
-            "query": pa.array(list(map(_query_to_text, queries)), pa.string()),
-            "predictions": pa.ListArray.from_arrays(pa.array(offsets), hits),
-        }
+        predictions = to_predictions(rankings, probabilities_BK, labels, probabilities=self._probabilities)
+        columns = {"query": pa.array(list(map(_query_to_text, queries)), pa.string()), PREDICTIONS: predictions}
         batch = pa.RecordBatch.from_pydict(columns)
         stream = io.BytesIO()
         with pa.ipc.new_stream(stream, batch.schema) as writer:
@@ -245,6 +232,4 @@ def _read_streams(path: Path) -> Iterator[Any]:
 def _empty_schema(probabilities: bool) -> Any:  # noqa: ANN401  # pyarrow has no types
     import pyarrow as pa
 
-    members = [("label_id", pa.int64()), ("label", pa.string()), ("score", pa.float32())]
-    members += [(PROBABILITY, pa.float32())] * probabilities
-    return pa.schema([("query", pa.string()), ("predictions", pa.list_(pa.struct(members)))])
+    return pa.schema([("query", pa.string()), (PREDICTIONS, predictions_type(probabilities))])

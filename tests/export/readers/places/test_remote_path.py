@@ -50,6 +50,20 @@ def test_an_address_is_kept_as_it_was_given() -> None:
     assert str(path.absolute()) == str(path.resolve()) == str(path)
 
 
+def test_an_address_of_a_file_here_is_read(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_bytes(LINE)
+    assert str(data_path(f"file://{tmp_path}") / "train.jsonl") == f"file://{tmp_path}/train.jsonl"
+    assert rows_of(f"file://{tmp_path}/train.jsonl") == [("red shoes", ("shoes",))]
+
+
+def test_a_file_is_copied(memory: fsspec.AbstractFileSystem, tmp_path: Path) -> None:
+    memory.pipe("/log/train.jsonl", LINE)
+    (RemotePath("memory://log") / "train.jsonl").copy_to(tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == LINE
+    with pytest.raises(FileNotFoundError):
+        RemotePath("memory://log/none").copy_to(tmp_path / "none")
+
+
 @pytest.mark.parametrize("content", [LINE, gzip.compress(LINE, mtime=0)], ids=["plain", "gz"])
 def test_a_file_at_an_address_is_read(memory: fsspec.AbstractFileSystem, content: bytes) -> None:
     memory.pipe("/log/train.jsonl", content)
