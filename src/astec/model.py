@@ -216,7 +216,11 @@ class Model:
         return Allowed(metadata.select(selection), request.top_k)
 
 
-def load(path: str | PathLike[str], verify: Verification = "hashes") -> Model:
+def load(
+    path: str | PathLike[str],
+    verify: Verification = "hashes",
+    allow_links_under: str | PathLike[str] | None = None,
+) -> Model:
     """Open an artifact in this process. The first prediction after an installation compiles for some seconds.
 
     Args:
@@ -224,6 +228,8 @@ def load(path: str | PathLike[str], verify: Verification = "hashes") -> Model:
             they are while the model is in use.
         verify: "hashes" compares every byte of the artifact with its manifest; "sizes" opens faster and compares only
             names and sizes.
+        allow_links_under: A folder inside which the files may be links, such as the cache of Hugging Face. Default: a
+            link is refused.
 
     Raises:
         ArtifactError: The folder is no artifact, or the artifact is damaged; the message names the file and the remedy.
@@ -231,7 +237,7 @@ def load(path: str | PathLike[str], verify: Verification = "hashes") -> Model:
     """
     if verify not in ("hashes", "sizes"):
         raise ValueError(f"verify is {verify!r}; give 'hashes' or 'sizes'")
-    return Model(open_artifact(Path(path), verify))
+    return Model(open_artifact(Path(path), verify, None if allow_links_under is None else Path(allow_links_under)))
 
 
 def _checked(
