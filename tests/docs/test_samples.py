@@ -40,7 +40,7 @@ DOCUMENTED_DURATION = re.compile(r"--duration \d+")
 # By a part of their code, with the reason and the test that does the same in its own way.
 NOT_RUN = {
     "$OPERATORS_KEY": "the server has no operator; tests/server/access/test_guarded_server.py sends this request",
-    "kill -HUP": "no server to signal; tests/server/workers/test_no_request_lost.py moves links and sends signals",
+    "mv -T next current": "no server to signal; tests/server/workers/test_no_request_lost.py moves links and sends signals",
     "--allow-links-under": "no such folders; tests/server/workers/test_no_request_lost.py serves a volume of links",
     "astec-update artifacts/monday": "no such files; tests/export/updating/test_update_command.py runs the command",
     "--unix-socket": "no server listens there; tests/server/test_unix_socket_server.py sends this request",
@@ -55,7 +55,13 @@ NOT_RUN = {
     "word_vectors.encoder=./": "there is no encoder here; tests/trainer/pipeline/test_word_vectors.py makes one",
     "--warm-start runs/clicks": "there is no finished run here; tests/trainer/run/test_warm_start.py starts from one",
     "encoder.kind=dense": "there are no images here; tests/e2e/test_encoder_reads_vectors.py trains on vectors",
-    "torchrun": "tests/trainer/parallel/test_distributed.py trains in several processes",
+    "helm install clicks": "needs a cluster; tests/deploy/test_chart.py renders the chart",
+    "kubectl apply --kustomize": "the same; tests/deploy/test_chart.py builds the overlay",
+    "kubectl create secret": "the same; tests/server/access/test_api_keys.py reads such files",
+    "kubectl exec": "the same; tests/server/workers/test_no_request_lost.py sends the signal",
+    "helm upgrade --install": "the same; tests/deploy/test_manifests.py reads the values",
+    "torchrun --nnodes": "needs two machines; tests/trainer/parallel/test_distributed.py trains in several processes",
+    "torchrun --standalone": "tests/trainer/parallel/test_distributed.py trains in several processes",
     "astec-feedback answers/": "no clicks on these answers; tests/server/offline/test_feedback_command.py makes some",
     "docker run": "tests/containers/test_container_files.py compares its flags, `make container` runs it",
     "compose --profile load up": "the same; tests/loadtest/test_locustfile.py starts the load from the page",

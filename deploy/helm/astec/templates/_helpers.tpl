@@ -24,7 +24,7 @@ app.kubernetes.io/version: {{ .Values.image.tag | default .Chart.AppVersion | qu
 {{/* An address of a bucket as rclone has it: access is by the environment or the node's identity. */}}
 {{- define "astec.remote" -}}
 {{- $uri := .Values.model.fetch.uri | trimSuffix "/" -}}
-{{- if hasPrefix "s3://" $uri }}:s3,provider=AWS,env_auth=true:{{ trimPrefix "s3://" $uri }}
+{{- if hasPrefix "s3://" $uri }}:s3,provider={{ .Values.model.fetch.provider }},env_auth=true:{{ trimPrefix "s3://" $uri }}
 {{- else if hasPrefix "gs://" $uri }}:gcs,env_auth=true:{{ trimPrefix "gs://" $uri }}
 {{- else }}{{ fail (printf "model.fetch.uri is %q; give s3://BUCKET/FOLDER or gs://BUCKET/FOLDER" .Values.model.fetch.uri) }}
 {{- end }}
