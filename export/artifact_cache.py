@@ -36,21 +36,24 @@ _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
 logger = logging.getLogger(__name__)
 
 
-def open_artifact_at(place: str | PathLike[str], verify: Verification = "hashes") -> Artifact:
+def open_artifact_at(
+    place: str | PathLike[str], verify: Verification = "hashes", allow_links_under: Path | None = None
+) -> Artifact:
     """Verify and map the artifact at a path, or at an address, which is copied to this machine first.
 
     Args:
         place: a folder, or an address that fsspec knows.
         verify: as for `open_artifact`, for a folder. The hashes of a copy were verified when it was made, and from then
             on only names and sizes are compared.
+        allow_links_under: as for `open_artifact`, for a folder; a copy has no links.
 
     Raises:
         ArtifactError: there is no artifact, it is damaged or only a part of one, or this machine has no room for it.
     """
     path = data_path(os.fspath(place))
-    return (
-        open_artifact(copied_artifact(path), "sizes") if isinstance(path, RemotePath) else open_artifact(path, verify)
-    )
+    if isinstance(path, RemotePath):
+        return open_artifact(copied_artifact(path), "sizes")
+    return open_artifact(path, verify, allow_links_under)
 
 
 def copied_artifact(address: RemotePath) -> Path:

@@ -72,7 +72,7 @@ def _open(settings: Settings) -> ModelReleases:
     from astec.server.engine.model_releases import ModelReleases
 
     try:
-        return ModelReleases(settings.artifact, settings.verify)
+        return ModelReleases(settings.artifact, settings.verify, settings.allow_links_under)
     except ArtifactError as error:
         raise UsageError(str(error)) from error
 

@@ -142,6 +142,12 @@ class Settings(BaseSettings):
         description="Comparison with the manifest at the start: every byte of every file, or names and sizes only. "
         "With sizes the start is faster, but a file that was damaged without changing its size is served.",
     )
+    allow_links_under: Path | None = Field(
+        default=None,
+        description="Folder inside which the artifact's files may be symbolic links, as Kubernetes and the cache of "
+        "Hugging Face lay them out. Every link must lie in it and lead to a place in it, so name one that only those "
+        "may write to who decide what is served. Default: a link in an artifact is refused.",
+    )
     max_batch_size: int = Field(
         default=32,
         ge=1,

@@ -32,6 +32,7 @@ from astec.export.artifact.shortlist.hidden import REMOVED, VISIBLE, Hidden
 from astec.export.artifact.shortlist.representatives import REPRESENTATIVES_STEM
 from astec.export.artifact.shortlist.shortlister import Shortlister
 from astec.export.artifact.signals.histograms import SIGNALS_FILE, Histograms, open_histograms
+from astec.export.artifact.storage.array_file import map_bytes
 from astec.export.artifact.storage.atomic_files import sha256_of, write_folder_atomically
 from astec.export.artifact.storage.checked_arrays import require, require_finite
 from astec.export.artifact.storage.weight_files import rows_file
@@ -43,6 +44,8 @@ from astec.export.artifact.verification import (
     REEXPORT,
     ArtifactError,
     Verification,
+    allowed_links,
+    artifact_folder,
     checksum_line,
     read_manifest,
     verify_files,
@@ -63,6 +66,8 @@ class Artifact:
         featurizer: turns queries into bags of tokens.
         labels: the text of each label.
         label_counts: the number of training texts of each label, int64 [L].
+        encoder_graph: the bytes of the ONNX graph, which computes all representations from the embeddings. Mapped like
+            the arrays, so that workers that start later have the verified graph, whatever becomes of its name.
         embeddings: of the encoder's tokens, words or pieces.
         classifier: over x-hat.
         reranker_embeddings: of the re-ranker; None without a re-ranker.
@@ -83,6 +88,7 @@ class Artifact:
     featurizer: Featurizer
     labels: TextTable
     label_counts: NDArray[np.int64]
+    encoder_graph: NDArray[np.uint8]
     embeddings: Embeddings
     classifier: DenseClassifier
     reranker_embeddings: Embeddings | None
@@ -95,11 +101,6 @@ class Artifact:
     head: Head | None = None
     removed: Hidden | None = None
     signals: Histograms = field(default_factory=dict)
-
-    @property
-    def encoder_path(self) -> Path:
-        """The path of the ONNX graph, which computes all representations from the embeddings."""
-        return self.path / ENCODER_FILE
 
     def check(self, query: Query) -> None:
         """Raise QueryKindError if this model cannot read the query."""
@@ -150,21 +151,25 @@ def write_artifact(
         open_artifact(folder)
 
 
-def open_artifact(path: Path, verify: Verification = "hashes") -> Artifact:
+def open_artifact(path: Path, verify: Verification = "hashes", allow_links_under: Path | None = None) -> Artifact:
     """Verify and map the artifact at `path`.
 
     Args:
         path: a folder that `write_artifact` published.
         verify: "sizes" opens faster. Then damage that leaves a file's size unchanged, and weights that are NaN or
             infinite, are found only where they would lead a search out of its arrays.
+        allow_links_under: files may be links that lie in this folder and lead to places in it; None: no file may be a
+            link.
 
     Raises:
-        ArtifactError: a file is missing, unlisted, of a wrong size or hash, a link or outside the folder, the format
-            version is unknown, the files contradict one another, or a weight is NaN or infinite.
+        ArtifactError: a file is missing, unlisted, of a wrong size or hash, a link that is not allowed or outside the
+            folder, the format version is unknown, the files contradict one another, or a weight is NaN or infinite.
     """
     try:
-        manifest = read_manifest(path)
-        verify_files(path, manifest, verify)
+        links = allowed_links(allow_links_under)
+        path = path if links is None else artifact_folder(path, links)
+        manifest = read_manifest(path, links)
+        verify_files(path, manifest, verify, links)
     except OSError as error:
         raise ArtifactError(f"{path} cannot be read: {error}. Check the path and its permissions") from error
     try:
@@ -180,7 +185,7 @@ def open_artifact(path: Path, verify: Verification = "hashes") -> Artifact:
 
 def _open_parts(path: Path, manifest: Manifest) -> Artifact:
     sizes, int8 = manifest.dimensions, manifest.weights == "int8"
-    # Opened by the server only.
+    # Read by the server only.
     require(ENCODER_FILE in manifest.files, f"{MANIFEST_FILE} lists no {ENCODER_FILE}")
     featurizer = _open_featurizer(path, manifest)
     labels = TextTable.open(path, LABELS_STEM)
@@ -198,6 +203,7 @@ def _open_parts(path: Path, manifest: Manifest) -> Artifact:
         labels=labels,
         classifier=DenseClassifier.open(path, CLASSIFIER_STEM, (sizes.num_labels, sizes.dim), int8=int8),
         label_counts=open_label_counts(path, sizes.num_labels),
+        encoder_graph=map_bytes(path / ENCODER_FILE),
         embeddings=Embeddings.open(path, EMBEDDINGS_STEM, (num_embeddings, sizes.dim), int8=int8),
         reranker_embeddings=reranker_embeddings,
         reranker=reranker,

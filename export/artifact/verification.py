@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from astec.export.artifact.manifest import FORMAT_VERSION, MANIFEST_CHECKSUM_FILE, MANIFEST_FILE, Manifest
 from astec.export.artifact.storage.atomic_files import sha256_of
+from astec.export.artifact.storage.links import AllowedLinks, LinkError
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +25,12 @@ Verification = Literal["hashes", "sizes"]
 REEXPORT = "Copy the artifact again, or export the run again"
 """The remedy for a damaged artifact, the last sentence of most errors."""
 
+NO_LINKS = (
+    "Copy the artifact with its links followed (cp -rL), or name a folder that holds the artifact and all that its "
+    "links lead to, with --allow-links-under"
+)
+"""The remedy for a link that is not followed."""
+
 MAX_MANIFEST_BYTES = 4 << 20
 _MAX_QUOTED_CHARS = 100  # of the manifest, in an error
 
@@ -32,15 +39,65 @@ class ArtifactError(Exception):
     """An artifact that cannot be trusted or read; the message names the file and the remedy."""
 
 
-def read_manifest(path: Path) -> Manifest:
+def allowed_links(folder: Path | None) -> AllowedLinks | None:
+    """Return the folder inside which links may be followed; None: no link is.
+
+    Raises:
+        ArtifactError: it is no folder.
+    """
+    try:
+        return None if folder is None else AllowedLinks(folder)
+    except LinkError as error:
+        raise ArtifactError(f"{error}. {NO_LINKS}") from error
+
+
+def artifact_folder(path: Path, links: AllowedLinks | None = None) -> Path:
+    """Return the folder in which the files of the artifact at `path` lie, without a link in its path.
+
+    Kubernetes makes each file of a volume a link into a folder `..data`, which is a link itself, and is moved when the
+    volume changes. The folder that `..data` leads to now is returned then, so that all files are of one artifact,
+    whatever is moved later.
+
+    Raises:
+        ArtifactError: the manifest is a link that must not be followed.
+    """
+    folder = Path(os.path.realpath(path))
+    if links is None or not (folder / MANIFEST_FILE).is_symlink():
+        return folder
+    manifest_path = follow_link(folder, MANIFEST_FILE, links)
+    return manifest_path.parent if manifest_path.name == MANIFEST_FILE else folder
+
+
+def follow_link(folder: Path, name: str, links: AllowedLinks | None) -> Path:
+    """Return the file that the link `name` in an artifact's folder leads to.
+
+    Raises:
+        ArtifactError: no links are allowed, or this one leads to a place where none may lead to.
+    """
+    if links is None:
+        target = (folder / name).readlink()
+        raise ArtifactError(f"{name} in {folder} is a link to {target}, and links are not followed. {NO_LINKS}")
+    try:
+        return links.follow(folder / name)
+    except LinkError as error:
+        raise ArtifactError(f"{error} (in the artifact {folder}). {NO_LINKS}") from error
+
+
+def read_manifest(path: Path, links: AllowedLinks | None = None) -> Manifest:
     """Read the manifest of the artifact at `path` and verify its checksum.
+
+    Args:
+        path: the folder of the artifact.
+        links: where links may lead to; None: a link is refused.
 
     Raises:
         ArtifactError: there is no artifact, the manifest is damaged, or its format version is unknown.
     """
     manifest_path, checksum_path = path / MANIFEST_FILE, path / MANIFEST_CHECKSUM_FILE
     for required in (manifest_path, checksum_path):
-        if not required.is_file() or required.is_symlink():
+        if required.is_symlink():
+            follow_link(path, required.name, links)
+        if not required.is_file():
             raise ArtifactError(
                 f"{path} is not an artifact: it has no {required.name}. Export a run with astec-export RUN ARTIFACT"
             )
@@ -82,8 +139,16 @@ def _quoted(value: object) -> str:
     return repr(value)[:_MAX_QUOTED_CHARS]
 
 
-def verify_files(path: Path, manifest: Manifest, verify: Verification = "hashes") -> None:
+def verify_files(
+    path: Path, manifest: Manifest, verify: Verification = "hashes", links: AllowedLinks | None = None
+) -> None:
     """Compare the folder with the manifest: names, kinds and sizes, then hashes on all CPUs unless `verify` is "sizes".
+
+    Args:
+        path: the folder of the artifact.
+        manifest: what `read_manifest` has read there.
+        verify: the extent of the comparison.
+        links: where links may lead to; None: a link is refused.
 
     Raises:
         ArtifactError: a file differs; the message names the first one.
@@ -96,8 +161,10 @@ def verify_files(path: Path, manifest: Manifest, verify: Verification = "hashes"
     for name in sorted(found.keys() - expected):
         raise ArtifactError(f"{name} in {path} is not listed in {MANIFEST_FILE}. Remove it, or export the run again")
     for name, record in manifest.files.items():
-        if not found[name].is_file(follow_symlinks=False):
-            raise ArtifactError(f"{name} in {path} is a link or no plain file. {REEXPORT}")
+        if found[name].is_symlink():
+            follow_link(path, name, links)
+        if not found[name].is_file():
+            raise ArtifactError(f"{name} in {path} is no plain file. {REEXPORT}")
         if (size := found[name].stat().st_size) != record.bytes:
             raise ArtifactError(f"{name} in {path} has {size} bytes, not {record.bytes}. {REEXPORT}")
     if verify == "hashes":

@@ -272,7 +272,7 @@ def _encode(artifact: Artifact, texts: Sequence[str]) -> EncodedTexts:
             "the artifact does not hold what labels are added by (label_text_fit): it was exported by an earlier "
             "version of astec, or from a run without held-out texts; export the run again"
         )
-    graph, reads = artifact.encoder_path.read_bytes(), artifact.manifest.encoder.reads
+    graph, reads = artifact.encoder_graph.tobytes(), artifact.manifest.encoder.reads
     parts = []
     for begin in range(0, len(texts), _ENCODED_AT_ONCE):
         bags, sequences = artifact.featurize(texts[begin : begin + _ENCODED_AT_ONCE])

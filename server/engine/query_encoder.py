@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from astec.export.artifact.encoder.head import HEAD_PROJECTION_FILE, HEAD_RESIDUAL_FILE, Head, apply_head
 from astec.export.artifact.encoder.inputs import GraphInputs, encoder_inputs
 from astec.export.artifact.manifest import Dimensions
-from astec.export.artifact.store import Artifact
+from astec.export.artifact.store import ENCODER_FILE, Artifact
 from astec.export.artifact.text.bags import Bags
 from astec.export.artifact.text.words import Sequences
 from astec.export.artifact.verification import ArtifactError
@@ -65,10 +65,11 @@ class QueryEncoder:
         # A run needs little memory: to plan it and keep it took longer than to allocate it for each run.
         options.enable_mem_pattern = False
         options.enable_cpu_mem_arena = False
-        self._session = _open_session(artifact.encoder_path, options)
+        path = artifact.path / ENCODER_FILE
+        self._session = _open_session(artifact.encoder_graph.tobytes(), path, options)
         # Without a projection, the indices are searched with v.
         projected = any(output.name == "z" for output in self._session.get_outputs())
-        sizes, path = artifact.manifest.dimensions, artifact.encoder_path
+        sizes = artifact.manifest.dimensions
         if not projected and sizes.shortlist_dim != sizes.dim:
             raise ArtifactError(f"{path.name} in {path.parent} has no z of {sizes.shortlist_dim} dimensions")
         self._outputs = ["v", "z" if projected else "v", "x_hat"]
@@ -131,8 +132,8 @@ class QueryEncoder:
                 raise ArtifactError(f"{names} in {path.parent} is not that of {path.name}; export the run again")
 
 
-def _open_session(path: Path, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
-    graph = path.read_bytes()
+def _open_session(graph: bytes, path: Path, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
+    """Make a session of the graph that was read from `path`."""
     if _EXTERNAL_DATA_KEY in graph:
         raise ArtifactError(f"{path.name} in {path.parent} has data outside of its file; export the run again")
     try:

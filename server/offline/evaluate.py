@@ -40,6 +40,7 @@ from astec.export.readers.formats.filtered_pairs import FilteredPairs, find_filt
 from astec.export.readers.places.remote_path import data_path
 from astec.export.search.exhaustive import ExhaustiveShortlister, search_exactly
 from astec.server.engine.predictor import Predictor
+from astec.server.offline.command_options import AllowLinksUnder
 
 EXIT_BAD_INPUT = 2
 _RANKS = (1, 3, 5)
@@ -100,6 +101,7 @@ def evaluate(
             help="Score every label, with exact neighbours, to see how much accuracy the search loses. Slow.",
         ),
     ] = False,
+    allow_links_under: AllowLinksUnder = None,
 ) -> None:
     """Measure ARTIFACT on FILE: P@k, nDCG@k, PSP@k, PSnDCG@k, and recall of the shortlist.
 
@@ -111,7 +113,8 @@ def evaluate(
     """
     reading = ReadOptions(text_column, label_column, weight_column, label_separator, delimiter, encoding)
     try:
-        model, dataset = open_artifact_at(artifact), open_dataset(file, "test", reading)
+        model = open_artifact_at(artifact, allow_links_under=allow_links_under)
+        dataset = open_dataset(file, "test", reading)
         filtered = _filtered_pairs(filter_labels, dataset)
         figures = measure(
             model,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from astec.server.offline.command_options import AllowLinksUnder
 from astec.server.system.cpus import usable_cpus
 from astec.server.system.library_threads import forbid_library_threads
 
@@ -98,6 +99,7 @@ def predict(
     restart: Annotated[
         bool, typer.Option("--restart", help="Start again, instead of continuing an interrupted run.")
     ] = False,
+    allow_links_under: AllowLinksUnder = None,
 ) -> None:
     """Rank labels for TEXTs or the texts of a file, in the order of the input.
 
@@ -123,7 +125,7 @@ def predict(
             if input_file
             else texts_source(texts or [])
         )
-        model = open_artifact_at(artifact)
+        model = open_artifact_at(artifact, allow_links_under=allow_links_under)
         options = parse_options(model, top_k, min_score, probabilities, wanted, unwanted)
         job = ScoringJob(model, source, options, output_format)
         size = (workers or usable_cpus()) if input_file else 1

@@ -15,25 +15,27 @@ _READ_BYTES = 1 << 20
 def prefault(folder: Path) -> int:
     """Read every file in `folder` that this process has mapped, by any library; return the number of mapped bytes.
 
-    Each worker calls it after it has mapped all files: workers share the pages, but each has page tables of its own.
+    A file is also one that a link in the folder leads to; a folder that is gone has none. Each worker calls it after it
+    has mapped all files: workers share the pages, but each has page tables of its own.
 
     Raises:
         OSError: A file cannot be read.
     """
     total = 0
-    for begin, end, path in _mappings(folder.resolve()):
+    files = {path.resolve() for path in folder.iterdir()} if folder.is_dir() else set()
+    for begin, end, path in _mappings(files):
         _populate(begin, end - begin, path)
         total += end - begin
     return total
 
 
-def _mappings(folder: Path) -> list[tuple[int, int, Path]]:
-    """Return begin and end address, and file, of each mapping of a file that is directly in `folder`."""
+def _mappings(files: set[Path]) -> list[tuple[int, int, Path]]:
+    """Return begin and end address, and file, of each mapping of one of the files."""
     found = []
     for line in Path("/proc/self/maps").read_text().splitlines():
         addresses, *_, name = line.split(maxsplit=5)
         path = Path(name)
-        if path.parent == folder:
+        if path in files:
             begin, _, end = addresses.partition("-")
             found.append((int(begin, 16), int(end, 16), path))
     return found

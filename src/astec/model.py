@@ -202,7 +202,11 @@ class Model:
         return Allowed(metadata.select(selection), request.top_k)
 
 
-def load(path: str | PathLike[str], verify: Verification = "hashes") -> Model:
+def load(
+    path: str | PathLike[str],
+    verify: Verification = "hashes",
+    allow_links_under: str | PathLike[str] | None = None,
+) -> Model:
     """Open an artifact in this process. The first prediction after an installation compiles for some seconds.
 
     Args:
@@ -211,6 +215,8 @@ def load(path: str | PathLike[str], verify: Verification = "hashes") -> Model:
             copied to this machine once, and then verified by its hashes.
         verify: "hashes" compares every byte of a folder with its manifest; "sizes" opens faster and compares only names
             and sizes.
+        allow_links_under: A folder inside which the files may be links, such as the cache of Hugging Face. Default: a
+            link is refused.
 
     Raises:
         ArtifactError: The folder is no artifact, or the artifact is damaged; the message names the file and the remedy.
@@ -222,7 +228,7 @@ def load(path: str | PathLike[str], verify: Verification = "hashes") -> Model:
         from astec.export.artifact_cache import open_artifact_at  # takes a tenth of a second to load
 
         return Model(open_artifact_at(path))
-    return Model(open_artifact(Path(path), verify))
+    return Model(open_artifact(Path(path), verify, None if allow_links_under is None else Path(allow_links_under)))
 
 
 def _unknown_kind(name: str, value: object) -> str:

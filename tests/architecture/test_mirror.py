@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PARTS = ("astec", "docs", "export", "loadtest", "server", "trainer")
+PARTS = ("astec", "deploy", "docs", "export", "loadtest", "server", "trainer")
 WHOLE_PRODUCT = {"architecture", "containers", "e2e", "parity", "playground"}
 FOLDERS = sorted({path.parent.relative_to(ROOT / "tests") for path in (ROOT / "tests").glob("*/**/*.py")})
 

@@ -24,6 +24,7 @@ from astec.export.model.checkpoint import Checkpoint
 from astec.export.packing.pack import pack
 from astec.export.search.indices import Indices
 from astec.server.api.schema import Prediction
+from tests.linked_artifacts import put_in_cache
 
 Serve = Callable[..., AbstractAsyncContextManager[tuple[FastAPI, httpx.AsyncClient]]]
 UNKNOWN = "qqqq zzzz xxxx"
@@ -182,6 +183,14 @@ def test_what_is_no_artifact_is_refused(tmp_path: Path, demo_artifact: Path) -> 
     with pytest.raises(ValueError, match=r"^verify is 'no'; give 'hashes' or 'sizes'$"):
         astec.load(demo_artifact, verify="no")  # type: ignore[arg-type]
     assert astec.load(str(demo_artifact), verify="sizes").predict("running shoes")
+
+
+def test_an_artifact_of_links_is_loaded_where_they_are_allowed(demo_artifact: Path, tmp_path: Path) -> None:
+    snapshot = put_in_cache(tmp_path / "cache", demo_artifact)
+    model = astec.load(snapshot, allow_links_under=str(tmp_path / "cache"))
+    assert model.predict("running shoes") == astec.load(demo_artifact).predict("running shoes")
+    with pytest.raises(ArtifactError, match="is a link to"):
+        astec.load(snapshot)
 
 
 def test_a_model_in_process_loads_neither_torch_nor_a_web_server(demo_artifact: Path) -> None:

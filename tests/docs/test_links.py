@@ -48,7 +48,7 @@ def test_links_lead_to_files_and_headings_that_exist(page: str) -> None:
 def test_files_of_the_repository_that_a_page_names_exist(page: str) -> None:
     spans = re.findall(r"`([^`\n]+)`", _FENCED.sub("", (ROOT / page).read_text()))
     for path in spans:
-        if re.fullmatch(r"(?:docker|export|loadtest|server|src|tests|trainer)/[\w./-]*(?:\.\w+|/)", path):
+        if re.fullmatch(r"(?:deploy|docker|export|loadtest|server|src|tests|trainer)/[\w./-]*(?:\.\w+|/)", path):
             assert (ROOT / path).exists(), f"{page} names {path}, which does not exist"
         elif re.fullmatch(r"test_\w+\.py", path):
             assert list((ROOT / "tests").rglob(path)), f"{page} names {path}, which no folder of tests has"

@@ -40,7 +40,8 @@ DOCUMENTED_DURATION = re.compile(r"--duration \d+")
 # By a part of their code, with the reason and the test that does the same in its own way.
 NOT_RUN = {
     "$OPERATORS_KEY": "the server has no operator; tests/server/access/test_guarded_server.py sends this request",
-    "kill -HUP": "no server to signal; tests/server/workers/test_no_request_lost.py moves links and sends signals",
+    "mv -T next current": "no server to signal; tests/server/workers/test_no_request_lost.py moves links and sends signals",
+    "--allow-links-under": "no such folders; tests/server/workers/test_no_request_lost.py serves a volume of links",
     "astec-update artifacts/monday": "no such files; tests/export/updating/test_update_command.py runs the command",
     "--unix-socket": "no server listens there; tests/server/test_unix_socket_server.py sends this request",
     "--grpc-port": "installs from the network; tests/server/rpc/test_grpc_command.py starts servers with the port",
@@ -61,6 +62,13 @@ NOT_RUN = {
     "ray.data.read_parquet": "Ray is not installed here; tests/docs/test_engines.py runs the example by `make engines`",
     "spark.read.parquet": "the same, of Spark",
     "docs/examples/ray_train.py": "the same, of Ray Train",
+    "helm install clicks": "needs a cluster; tests/deploy/test_chart.py renders the chart",
+    "kubectl apply --kustomize": "the same; tests/deploy/test_chart.py builds the overlay",
+    "kubectl create secret": "the same; tests/server/access/test_api_keys.py reads such files",
+    "kubectl exec": "the same; tests/server/workers/test_no_request_lost.py sends the signal",
+    "helm upgrade --install": "the same; tests/deploy/test_manifests.py reads the values",
+    "torchrun --nnodes": "needs two machines; tests/trainer/parallel/test_distributed.py trains in several processes",
+    "torchrun --standalone": "tests/trainer/parallel/test_distributed.py trains in several processes",
     "astec-feedback answers/": "no clicks on these answers; tests/server/offline/test_feedback_command.py makes some",
     "npx openapi-typescript": "from the network; tests/server/api/test_openapi_schema.py keeps what it needs",
     "createClient<paths>": "the same",

@@ -211,7 +211,7 @@ def test_training_texts_leave_out_ways_to_search_without_points(
 def ranked(artifact: Artifact, queries: list[str]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return the best labels and their scores for each query, computed with the kernels of the server."""
     bags = artifact.featurizer.transform(queries)
-    encoded = run_encoder(artifact.encoder_path.read_bytes(), {"bag": artifact.embeddings.bag(bags)})
+    encoded = run_encoder(artifact.encoder_graph.tobytes(), {"bag": artifact.embeddings.bag(bags)})
     candidates = artifact.shortlister.search(encoded["z"], encoded["v"])
     sparse_logits_C = None if artifact.sparse is None else artifact.sparse.logits(candidates, bags)
     classifier = Classifiers(encoded["x_hat"], *artifact.classifier.arrays())

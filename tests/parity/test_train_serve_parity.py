@@ -148,7 +148,7 @@ def test_onnx_representations_are_those_of_torch(trained: Trained, artifact: Art
     bags: dict[str, Any] = {"bag": artifact.embeddings.bag(trained.bags)}
     if artifact.reranker_embeddings is not None:
         bags["bag_tilde"] = artifact.reranker_embeddings.bag(trained.bags)
-    outputs = run_encoder(artifact.encoder_path.read_bytes(), bags)
+    outputs = run_encoder(artifact.encoder_graph.tobytes(), bags)
     projected = artifact.manifest.dimensions.shortlist_dim < artifact.manifest.dimensions.dim
     assert sorted(outputs) == sorted([*trained.representations, *(["z"] if projected else [])])
     expected = trained.representations | {"z": trained.z}

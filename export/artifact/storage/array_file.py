@@ -44,6 +44,19 @@ def map_array(path: Path) -> NDArray[Any]:
     return empty
 
 
+def map_bytes(path: Path) -> NDArray[np.uint8]:
+    """Map all bytes of a file, read-only; an empty file, which cannot be mapped, gives an empty array.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    if path.stat().st_size:
+        return np.asarray(np.memmap(path, np.uint8, "r"))
+    empty = np.empty(0, np.uint8)
+    empty.setflags(write=False)
+    return empty
+
+
 def _read_header(stream: IO[bytes], name: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
     start = stream.read(len(_MAGIC) + _LENGTH.size)
     if len(start) != len(_MAGIC) + _LENGTH.size or not start.startswith(_MAGIC):

@@ -11,7 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from astec.export.artifact.store import Artifact, open_artifact
+from astec.export.artifact.storage.array_file import map_bytes
+from astec.export.artifact.store import ENCODER_FILE, Artifact, open_artifact
 from astec.export.artifact.text.bags import Bags
 from astec.export.artifact.verification import ArtifactError
 from astec.export.model.checkpoint import Checkpoint
@@ -40,9 +41,8 @@ def open_encoder(artifact: Artifact, tmp_path: Path) -> Callable[[bytes], QueryE
     """The encoder of the artifact, with other bytes in place of its graph."""
 
     def opened(graph: bytes) -> QueryEncoder:
-        moved = replace(artifact, path=tmp_path, head=None)
-        moved.encoder_path.write_bytes(graph)
-        return QueryEncoder(moved)
+        (tmp_path / ENCODER_FILE).write_bytes(graph)
+        return QueryEncoder(replace(artifact, encoder_graph=map_bytes(tmp_path / ENCODER_FILE), head=None))
 
     return opened
 

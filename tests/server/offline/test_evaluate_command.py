@@ -18,6 +18,7 @@ from astec.export.artifact.store import open_artifact
 from astec.export.readers import Row, open_dataset
 from astec.server.engine.predictor import Predictor
 from astec.server.offline.evaluate import app
+from tests.linked_artifacts import put_in_cache
 
 pytestmark = pytest.mark.slow
 
@@ -121,3 +122,15 @@ def test_pairs_that_do_not_fit_are_refused(demo_artifact: Path, rows: list[Row],
     with gzip.open(tmp_path / "tst.json.gz", "at") as stream:
         stream.write("{}\n")
     assert "pairs name texts by number, and 1 bad lines were skipped" in refusal(tmp_path, "--skip-bad-lines")
+
+
+def test_an_artifact_of_links_is_measured_where_they_are_allowed(
+    demo_artifact: Path, demo_data: Path, tmp_path: Path
+) -> None:
+    snapshot = put_in_cache(tmp_path / "cache", demo_artifact)
+    linked = metrics(snapshot, demo_data, "--allow-links-under", tmp_path / "cache")
+    assert linked == metrics(demo_artifact, demo_data)
+    refused = CliRunner().invoke(app, [str(snapshot), str(demo_data)])
+    assert refused.exit_code == 2
+    assert "manifest.json in" in refused.output
+    assert "--allow-links-under" in refused.output

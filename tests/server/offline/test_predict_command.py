@@ -20,6 +20,7 @@ import pytest
 
 from astec.export.artifact.store import Artifact
 from astec.server.engine.predictor import Predictor
+from tests.linked_artifacts import put_in_cache
 
 pytestmark = pytest.mark.e2e
 
@@ -49,6 +50,15 @@ def run(artifact: Path, *arguments: object, code: int = 0) -> tuple[str, str]:
 
 def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_an_artifact_of_links_is_read_where_they_are_allowed(demo_artifact: Path, tmp_path: Path) -> None:
+    snapshot = put_in_cache(tmp_path / "cache", demo_artifact)
+    plain, _ = run(demo_artifact, "running shoes")
+    assert run(snapshot, "running shoes", "--allow-links-under", tmp_path / "cache") == (plain, "")
+    _, said = run(snapshot, "running shoes", code=2)
+    assert "is a link to ../../blobs/" in said
+    assert "--allow-links-under" in said
 
 
 @pytest.fixture(scope="module")

@@ -53,6 +53,13 @@ def test_a_folder_through_a_link_is_the_same_folder(folder: Path, tmp_path: Path
     assert prefault(tmp_path / "current") == SIZE == len(weights)
 
 
+def test_a_file_that_a_link_in_the_folder_leads_to_is_read_too(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "weights.npy").symlink_to(folder / "weights")
+    weights = np.memmap(tmp_path / "links" / "weights.npy", np.uint8, mode="r")
+    assert prefault(tmp_path / "links") == SIZE == len(weights)
+
+
 def test_a_file_that_was_cut_off_since_is_named(folder: Path) -> None:
     weights = np.memmap(folder / "weights", np.uint8, mode="r")
     os.truncate(folder / "weights", mmap.PAGESIZE)

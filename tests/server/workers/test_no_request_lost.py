@@ -1,16 +1,13 @@
 """Requests that are lost while workers are restarted, replaced, killed and stopped under load, by real signals."""
 
 import asyncio
-import hashlib
 import json
 import os
 import shutil
 import signal
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
-from functools import partial
+from collections.abc import Callable, Iterator
 from itertools import cycle
 from pathlib import Path
 
@@ -18,91 +15,26 @@ import httpx
 import pytest
 
 from astec.loadtest.bench.serving import Served, ours_command, served
-from astec.loadtest.generator.client import Client
-from astec.loadtest.generator.connection import CONNECTION, OK, Answer
+from astec.loadtest.generator.connection import CONNECTION, OK
+from tests.linked_artifacts import put_in_volume
+from tests.next_version import write_next_version
+from tests.server.steady_load import CONNECTIONS, PATIENCE_S, RATE_PER_S, under_load, until
 
 pytestmark = pytest.mark.e2e
 
-RATE_PER_S = 300
-CONNECTIONS = 16
-PATIENCE_S = 60.0
 # The tests' load shares its CPUs with whatever else runs; a deadline is not what they are about.
 FLAGS = ("--request-timeout-ms", "30000", "--drain-s", "3")
 
 
 @pytest.fixture(scope="module")
 def other_artifact(demo_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the demo artifact as version "next", with labels in capitals, so that an answer shows its artifact."""
-    artifact = shutil.copytree(demo_artifact, tmp_path_factory.mktemp("next") / "artifact")
-    labels = (artifact / "labels.bin").read_bytes().upper()
-    (artifact / "labels.bin").write_bytes(labels)
-    manifest = json.loads((artifact / "manifest.json").read_bytes())
-    manifest["model"]["version"] = "next"
-    manifest["files"]["labels.bin"]["sha256"] = hashlib.sha256(labels).hexdigest()
-    content = json.dumps(manifest).encode()
-    (artifact / "manifest.json").write_bytes(content)
-    (artifact / "manifest.sha256").write_text(f"{hashlib.sha256(content).hexdigest()}  manifest.json\n")
-    return artifact
+    return write_next_version(demo_artifact, tmp_path_factory.mktemp("next") / "artifact")
 
 
 @pytest.fixture(scope="module")
 def bodies(demo_queries: list[str]) -> list[bytes]:
     """Return the bodies of the requests."""
     return [json.dumps({"query": query}).encode() for query in demo_queries[::4]]
-
-
-class Load:
-    """Sends requests at a constant rate over kept-alive connections, and counts the outcomes."""
-
-    def __init__(self, url: str, bodies: list[bytes]) -> None:
-        self.kinds: Counter[str] = Counter()
-        self.answers: set[tuple[bytes, bytes]] = set()  # each request with each answer that it got
-        self.in_flight = 0
-        self.most_in_flight = 0
-        self.going_on = True
-        self._client = Client(f"{url}/predict", PATIENCE_S, CONNECTIONS)
-        self._bodies = cycle(bodies)
-
-    async def run(self) -> None:
-        while self.going_on:
-            self._send()
-            await asyncio.sleep(1 / RATE_PER_S)
-        while self.in_flight:
-            await asyncio.sleep(0.01)
-        await self._client.close()
-
-    async def more(self, count: int) -> None:
-        """Return once `count` more requests were answered without an error."""
-        wanted = self.kinds[OK] + count
-        await until(lambda: self.kinds[OK] >= wanted)
-
-    def versions(self) -> set[str]:
-        return {json.loads(answer)["model"]["version"] for _, answer in self.answers}
-
-    def _send(self) -> None:
-        self.in_flight += 1
-        self.most_in_flight = max(self.in_flight, self.most_in_flight)
-        body = next(self._bodies)
-        self._client.post(body, partial(self._on_answer, body))
-
-    def _on_answer(self, body: bytes, answer: Answer) -> None:
-        self.in_flight -= 1
-        self.kinds[answer.kind] += 1
-        if answer.kind == OK:
-            self.answers.add((body, answer.detail))
-
-
-@asynccontextmanager
-async def under_load(server: Served, bodies: list[bytes]) -> AsyncIterator[Load]:
-    load = Load(server.url, bodies)
-    running = asyncio.create_task(load.run())
-    try:
-        await load.more(100)
-        yield load
-        await load.more(100)
-    finally:
-        load.going_on = False
-        await running
 
 
 @pytest.fixture
@@ -117,15 +49,6 @@ def serve() -> Iterator[Callable[..., Served]]:
     yield start
     for server in running:
         server.__exit__(None, None, None)
-
-
-async def until(happened: Callable[[], bool | Awaitable[bool]]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while True:
-            found = happened()
-            if found if isinstance(found, bool) else await found:
-                return
-            await asyncio.sleep(0.05)
 
 
 async def metric(server: Served, series: str) -> float:
@@ -161,7 +84,7 @@ def point(link: Path, artifact: Path) -> None:
 async def test_a_rolling_restart_loses_no_request(serve, demo_artifact: Path, bodies: list[bytes]) -> None:
     server = serve(demo_artifact)
     right, before = ask_all(server, bodies), server.workers()
-    async with under_load(server, bodies) as load:
+    async with under_load(server.url, bodies) as load:
         await reload(server)
     assert set(load.kinds) == {OK}
     assert load.answers <= right
@@ -181,7 +104,7 @@ async def test_a_new_model_takes_over_without_a_lost_or_a_mixed_answer(
     point(link, demo_artifact)
     server = serve(link)
     old = ask_all(server, bodies)
-    async with under_load(server, bodies) as load:
+    async with under_load(server.url, bodies) as load:
         point(link, other_artifact)
         await reload(server)
     new = ask_all(server, bodies)
@@ -195,6 +118,34 @@ async def test_a_new_model_takes_over_without_a_lost_or_a_mixed_answer(
     assert ask_all(server, bodies) == new
 
 
+async def test_a_volume_of_kubernetes_that_changes_is_served_after_the_signal_and_refused_if_it_leads_outside(
+    serve, demo_artifact: Path, other_artifact: Path, bodies: list[bytes], tmp_path: Path
+) -> None:
+    volume = tmp_path / "volume"
+    put_in_volume(volume, demo_artifact, "2026_11_30")
+    server = serve(volume, "--allow-links-under", str(volume))
+    old = ask_all(server, bodies)
+    async with under_load(server.url, bodies) as load:
+        put_in_volume(volume, other_artifact, "2026_12_01")
+        # The files of the old model are deleted, and a worker that starts now has it all the same.
+        killed = server.workers()[0]
+        os.kill(killed, signal.SIGKILL)
+        await until(lambda: killed not in server.workers() and len(server.workers()) == 2)
+        assert ask_all(server, bodies) == old
+        assert load.versions() == {json.loads(next(iter(old))[1])["model"]["version"]}
+        await reload(server)
+        await load.more(100)
+        (volume / "..data").unlink()
+        point(volume / "..data", demo_artifact)  # outside of the folder that links may lead to
+        await reload(server, "refused")
+    new = ask_all(server, bodies)
+    assert set(load.kinds) <= {OK, CONNECTION}
+    assert load.kinds[CONNECTION] <= max(CONNECTIONS, load.most_in_flight)  # of the worker that was killed
+    assert not old & new
+    assert load.answers <= old | new
+    assert load.versions() == {json.loads(next(iter(old))[1])["model"]["version"], "next"}
+
+
 async def test_a_damaged_new_model_leaves_the_old_one_serving(
     serve, demo_artifact: Path, other_artifact: Path, bodies: list[bytes], tmp_path: Path
 ) -> None:
@@ -205,7 +156,7 @@ async def test_a_damaged_new_model_leaves_the_old_one_serving(
     point(link, demo_artifact)
     server = serve(link)
     right, before = ask_all(server, bodies), server.workers()
-    async with under_load(server, bodies) as load:
+    async with under_load(server.url, bodies) as load:
         point(link, damaged)
         await reload(server, "refused")
         assert server.workers() == before
@@ -223,7 +174,7 @@ async def test_a_killed_worker_loses_what_it_had_in_flight_and_nothing_else(
 ) -> None:
     server = serve(demo_artifact)
     right, (victim, survivor) = ask_all(server, bodies), server.workers()
-    async with under_load(server, bodies) as load:
+    async with under_load(server.url, bodies) as load:
         os.kill(victim, signal.SIGKILL)
         await load.more(100)
         await until(lambda: victim not in server.workers() and len(server.workers()) == 2)
