@@ -87,8 +87,8 @@ def update_artifact(
         version: of the model; None: a hash of the former version and of what changed.
 
     Raises:
-        ValueError: nothing is to be changed; a label is there already, or not there; or the model cannot take labels by
-            their texts.
+        ValueError: nothing is to be changed; a label is there already, or not there; the model cannot take labels by
+            their texts; or the source is one shard of a model.
         DataError: the table of label metadata cannot be used.
         FileExistsError: `target` exists.
         ArtifactError: the source is no artifact, is of another format version or damaged.
@@ -103,6 +103,11 @@ def update_artifact(
         raise ValueError("nothing is to be changed; give --add-labels, --remove-labels or --label-metadata")
     require_absent(target)
     artifact = open_artifact(source)
+    if (shard := artifact.manifest.shard) is not None:
+        raise ValueError(
+            f"{source} is shard {shard.index} of {shard.count}: updated, it would be "
+            "of another model than the other shards; change the labels with astec-export --shards"
+        )
     require_identity(artifact.manifest.model.name, version)
     update = _Update.prepare(artifact, LabelChanges.check(artifact, add, remove), label_metadata)
     known = dict[str, FileRecord]()

@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 from astec.export.artifact.text.bags import Bag, Query
 from astec.server.access.access_control import AccessControl, Headers
 from astec.server.answer_log.answer_log import AnswerLog
+from astec.server.api.candidates import CandidateAnswers, candidate_output, require_shard
 from astec.server.api.label_filter import to_selection
 from astec.server.api.plain_body import read_plain
 from astec.server.api.request_body import BYTE_ORDER_MARK, read_body
@@ -72,6 +73,7 @@ class PredictEndpoint:
         self._max_queries = settings.max_queries
         self._max_query_chars = settings.max_query_chars
         self._max_query_features = settings.max_query_features
+        self._candidates = CandidateAnswers.of(service.artifact.manifest)
         self._answer_head = b'{"model":%b,' % orjson.dumps(service.model_name)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -94,6 +96,7 @@ class PredictEndpoint:
 
     async def answer(self, content: bytes, sender: Sender, caller: Caller | None) -> Reply:
         """Answer the body of a request of `sender`, also where it is not valid. `caller` waits for the reply."""
+        request: PredictRequest | None = None
         try:
             plain = self._read_plain(content)
             if plain is not None:
@@ -102,14 +105,18 @@ class PredictEndpoint:
             else:
                 request = PredictRequest.model_validate_json(content.removeprefix(BYTE_ORDER_MARK))
                 single, explain = request.query is not None, request.explain
-                requests = self.admit(request, sender.client, "both" if explain else "json")
+                output = candidate_output(request) or ("both" if explain else "json")
+                requests = self.admit(request, sender.client, output)
             answers = await self._service.rank(requests, caller)
             explanation = await self._explain(requests[0], answers.results[0]) if explain else b""
         except Exception as error:
             return self.refuse(error, sender)
-        if self._answer_log is not None:
-            self._answer_log.add(sender.request_id, requests, answers.results)
-        body = self.to_json(answers.results, explanation, single=single)
+        if request is not None and request.candidates is not None:
+            body = require_shard(self._candidates).to_json(request, answers.results, explanation, single=single)
+        else:
+            if self._answer_log is not None:
+                self._answer_log.add(sender.request_id, requests, answers.results)
+            body = self.to_json(answers.results, explanation, single=single)
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
@@ -202,6 +209,11 @@ class PredictEndpoint:
             queries = queries_of(request)
         except ValueError as error:
             raise InvalidFieldError([FieldError(field="body", message=str(error))]) from error
+        if request.candidates is not None:
+            require_shard(self._candidates)
+            if candidate_output(request) != output:
+                message = "Only POST /predict answers with candidates; ask there"
+                raise InvalidFieldError([FieldError(field="candidates", message=message)])
         if request.explain and request.query is None:
             message = 'Only one query is explained at a time; send it as "query"'
             raise InvalidFieldError([FieldError(field="explain", message=message)])

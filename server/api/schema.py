@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
@@ -139,6 +139,11 @@ class PredictRequest(RequestModel):
         default=False,
         description="Also say why: what each part adds to a score, which tokens speak for the label, and, where the "
         "model carries them, which training texts are near. With one `query` only; takes a millisecond more.",
+    )
+    candidates: Literal["near", "all"] | None = Field(
+        default=None,
+        description="For clients that merge shards of a model, and of shards only: answer with `candidates`, not "
+        "`predictions`. `all` adds the best labels that are not near the query.",
     )
 
 

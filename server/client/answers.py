@@ -36,10 +36,19 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Ranking(Sequence[Prediction]):
-    """The predicted labels of one query, best first, and the model; empty if the model knows no token of the query."""
+    """The predicted labels of one query, best first, and the model; empty if the model knows no token of the query.
+
+    `missing` are the addresses of shards that did not answer, whose labels cannot be in the ranking.
+    """
 
     model: ModelName
     predictions: tuple[Prediction, ...]
+    missing: tuple[str, ...] = ()
+
+    @property
+    def partial(self) -> bool:
+        """Whether shards did not answer."""
+        return bool(self.missing)
 
     @overload
     def __getitem__(self, index: int) -> Prediction: ...
@@ -78,7 +87,8 @@ def read_rankings(answer: JsonObject, body: PredictBody) -> list[Ranking]:
     try:
         model = ModelName(answer["model"]["name"], answer["model"]["version"])
         results = [answer] if body.is_single else answer["results"]
-        rankings = [Ranking(model, tuple(map(_read_prediction, result["predictions"]))) for result in results]
+        missing = tuple(answer.get("missing", ()))
+        rankings = [Ranking(model, tuple(map(_read_prediction, result["predictions"])), missing) for result in results]
     except (KeyError, TypeError) as error:
         raise UnexpectedAnswerError("The answer is JSON, but not that of /predict. Is the address right?") from error
     if len(rankings) != body.num_queries:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import httpx
 
@@ -13,16 +14,10 @@ from astec.server.client.answers import ModelInfo, Ranking, read_model, read_ran
 from astec.server.client.errors import StatusError, UnavailableError
 from astec.server.client.exchange import DEFAULT_RETRY, KEEP_ALIVE_S, ClientSettings, RetryPolicy
 from astec.server.client.explanations import Explanation, read_explanation
-from astec.server.client.queries import (
-    JSON_BODY,
-    Conditions,
-    PredictBody,
-    PredictOptions,
-    Query,
-    batch_bodies,
-    explain_body,
-    single_body,
-)
+from astec.server.client.queries import JSON_BODY, Asked, Conditions, PredictBody, PredictOptions, Query, in_batches
+from astec.server.client.sharding.description import describe_model
+from astec.server.client.sharding.fan_out import ShardThreads
+from astec.server.client.sharding.policy import ShardOptions, ShardPolicy
 
 
 class AstecClient:
@@ -32,18 +27,23 @@ class AstecClient:
     exceed it. `AsyncAstecClient` has no such limitation.
 
     Args:
-        base_url: Address of the server, `http://HOST:PORT`; a path in it is a prefix of the paths of the API.
+        base_url: Address of the server, `http://HOST:PORT`; a path in it is a prefix of the paths of the API. Several
+            addresses: those of all shards of a model, whose answers are merged.
         api_key: API key, sent with every request; None: the value of the environment variable ASTEC_API_KEY, if set.
         timeout_s: Longest wait for the network, in seconds: to connect, to send, or to receive the next bytes.
         deadline_s: Longest time for a request, in seconds, with all attempts and the waits between them.
         retry: The policy by which failed requests are sent again.
         max_queries_per_request: The most queries that `predict_many` puts into one request.
         sleep: Function that waits for a number of seconds.
+        sharding: For several addresses. `on_missing`: what to do about a shard that does not answer: "fail", an error
+            that names it, or "partial", the answer of the others, whose `missing` names it; then a request is sent to
+            a shard once, unless `retry` is given. `hedge_after_ms`: milliseconds after which a shard without an answer
+            is asked a second time; None: never. `shard_observer`: is told how shards answer.
     """
 
     def __init__(
         self,
-        base_url: str,
+        base_url: str | Sequence[str],
         *,
         api_key: str | None = None,
         timeout_s: float = 5.0,
@@ -51,11 +51,32 @@ class AstecClient:
         retry: RetryPolicy = DEFAULT_RETRY,
         max_queries_per_request: int = 256,
         sleep: Callable[[float], None] = time.sleep,
+        **sharding: Unpack[ShardOptions],
     ) -> None:
-        self._settings = ClientSettings(base_url, api_key, timeout_s, deadline_s, retry, max_queries_per_request)
+        urls = [base_url] if isinstance(base_url, str) else list(base_url)
+        policy = ShardPolicy.of(urls, **sharding)
+        if policy.on_missing == "partial" and retry is DEFAULT_RETRY:
+            retry = RetryPolicy(max_attempts=1)
+        self._settings = ClientSettings(urls[0], api_key, timeout_s, deadline_s, retry, max_queries_per_request)
         self._sleep = sleep
+        self._shards: ShardThreads[AstecClient] | None = None
+        if not isinstance(base_url, str):
+            settings = [replace(self._settings, base_url=url) for url in urls]
+            self._shards = ShardThreads(policy, [AstecClient._of(one, sleep) for one in settings])
         limits = httpx.Limits(keepalive_expiry=KEEP_ALIVE_S)
-        self._http = httpx.Client(base_url=base_url, headers=self._settings.headers(), limits=limits)
+        self._http = httpx.Client(base_url=urls[0], headers=self._settings.headers(), limits=limits)
+
+    @classmethod
+    def _of(cls, settings: ClientSettings, sleep: Callable[[float], None]) -> Self:
+        """Return the client of one shard."""
+        return cls(
+            settings.base_url,
+            api_key=settings.api_key,
+            timeout_s=settings.timeout_s,
+            deadline_s=settings.deadline_s,
+            retry=settings.retry,
+            sleep=sleep,
+        )
 
     def predict(
         self,
@@ -82,7 +103,7 @@ class AstecClient:
             ValueError: The query cannot be encoded as JSON.
         """
         options = PredictOptions(top_k, min_score, probabilities, filter, exclude)
-        return self._rank(single_body(query, options))[0]
+        return self._rank(Asked([query], options, single=True))[0]
 
     def predict_many(
         self,
@@ -101,8 +122,8 @@ class AstecClient:
         """
         rankings: list[Ranking] = []
         options = PredictOptions(top_k, min_score, probabilities, filter, exclude)
-        for body in batch_bodies(queries, options, self._settings.max_queries_per_request):
-            rankings += self._rank(body)
+        for asked in in_batches(queries, options, self._settings.max_queries_per_request):
+            rankings += self._rank(asked)
         return rankings
 
     def explain(self, query: Query, *, top_k: int | None = None, min_score: float | None = None) -> Explanation:
@@ -110,8 +131,8 @@ class AstecClient:
 
         Arguments and errors are the same as in `predict`.
         """
-        body = explain_body(query, PredictOptions(top_k, min_score))
-        return read_explanation(self._exchange(self._predict_request(body)), body)
+        asked = Asked([query], PredictOptions(top_k, min_score), single=True, explain=True)
+        return read_explanation(self._answer(asked), asked.body())
 
     def model(self) -> ModelInfo:
         """Return the model that the server serves.
@@ -119,14 +140,20 @@ class AstecClient:
         Raises:
             AstecError: The request failed.
         """
-        return read_model(self._exchange(self._http.build_request("GET", "/v1/model")))
+        if self._shards is not None:
+            return read_model(describe_model(self._shards.policy, self._shards.ask_all(AstecClient._model)))
+        return read_model(self._model())
 
     def ready(self) -> bool:
         """Return whether the server answers queries now; False if it cannot be reached in time. Does not retry.
 
+        With several addresses: whether all of them do.
+
         Raises:
             AstecError: The response is not one of this server's.
         """
+        if self._shards is not None:
+            return all(self._shards.each(AstecClient.ready))
         exchange = self._settings.exchange()
         try:
             exchange.read(self._http.get("/readyz", timeout=exchange.start_attempt()))
@@ -136,6 +163,8 @@ class AstecClient:
 
     def close(self) -> None:
         """Close all connections."""
+        if self._shards is not None:
+            self._shards.close(AstecClient.close)
         self._http.close()
 
     def __enter__(self) -> Self:
@@ -146,8 +175,19 @@ class AstecClient:
     ) -> None:
         self.close()
 
-    def _rank(self, body: PredictBody) -> list[Ranking]:
-        return read_rankings(self._exchange(self._predict_request(body)), body)
+    def _rank(self, asked: Asked) -> list[Ranking]:
+        return read_rankings(self._answer(asked), asked.body())
+
+    def _answer(self, asked: Asked) -> dict[str, Any]:
+        if self._shards is not None:
+            return self._shards.predict(AstecClient._send, asked)
+        return self._send(asked.body())
+
+    def _send(self, body: PredictBody) -> dict[str, Any]:
+        return self._exchange(self._predict_request(body))
+
+    def _model(self) -> dict[str, Any]:
+        return self._exchange(self._http.build_request("GET", "/v1/model"))
 
     def _predict_request(self, body: PredictBody) -> httpx.Request:
         return self._http.build_request("POST", "/predict", content=body.content, headers=JSON_BODY)

@@ -15,8 +15,11 @@ from astec.export.artifact.text.bags import Query
 from astec.server.metrics.board import Signals
 from astec.server.metrics.stage_times import StageTimes
 
-Output = Literal["json", "arrays", "both"]
-"""The form of a result: the JSON array of the native API, arrays and texts for other uses, or both."""
+Output = Literal["json", "arrays", "both", "candidates", "all_candidates"]
+"""The form of a result: the JSON array of the native API, arrays and texts for other uses, or both.
+
+Of a shard also the JSON object of its candidates, to merge with those of the other shards, or of all that it has."""
+CANDIDATE_OUTPUTS: tuple[Output, ...] = ("candidates", "all_candidates")
 
 EMPTY_JSON = b"[]"
 
