@@ -103,11 +103,7 @@ def update_artifact(
         raise ValueError("nothing is to be changed; give --add-labels, --remove-labels or --label-metadata")
     require_absent(target)
     artifact = open_artifact(source)
-    if (shard := artifact.manifest.shard) is not None:
-        raise ValueError(
-            f"{source} is shard {shard.index} of {shard.count}: updated, it would be "
-            "of another model than the other shards; change the labels with astec-export --shards"
-        )
+    _require_whole(artifact)
     require_identity(artifact.manifest.model.name, version)
     update = _Update.prepare(artifact, LabelChanges.check(artifact, add, remove), label_metadata)
     known = dict[str, FileRecord]()
@@ -259,6 +255,15 @@ class _Update:
                 "label_metadata": metadata,
                 "update": self.description,
             }
+        )
+
+
+def _require_whole(artifact: Artifact) -> None:
+    """Raise ValueError for one shard of a model."""
+    if (shard := artifact.manifest.shard) is not None:
+        raise ValueError(
+            f"{artifact.path} is shard {shard.index} of {shard.count}: updated, it would be of another model than the "
+            "other shards; change the labels with astec-export --shards"
         )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from starlette.responses import Response
 
 from astec.server.engine.batching.batcher import QueueFullError
-from astec.server.engine.service import Service
+from astec.server.engine.upstream.ranking_service import RankingService
 from astec.server.errors import OverloadedError, to_response
 from astec.server.http.cooldown import Cooldown, Readable
 from astec.server.metrics.board import OTHER, Metrics
@@ -30,7 +30,7 @@ class AdmissionControl:
         targets: The paths whose requests are limited, and counted under the first; none, if no requests are limited.
     """
 
-    def __init__(self, service: Service, metrics: Metrics, targets: Sequence[str]) -> None:
+    def __init__(self, service: RankingService, metrics: Metrics, targets: Sequence[str]) -> None:
         self._service = service
         self._metrics = metrics
         self._targets = tuple(target.encode() for target in targets)

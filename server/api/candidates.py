@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from astec.export.artifact.manifest import Manifest, ShardDescription
+from astec.export.artifact.manifest import Manifest
 from astec.export.artifact.scoring.shares import Shares
 from astec.server.api.schema import PredictRequest
 from astec.server.engine.rank_request import Output, RankResult
@@ -26,13 +26,12 @@ class CandidateAnswers:
 
     Args:
         manifest: Of the shard.
-        shard: Which shard it is.
     """
 
-    def __init__(self, manifest: Manifest, shard: ShardDescription) -> None:
+    def __init__(self, manifest: Manifest) -> None:
         weights, calibration = Shares.of(manifest.scoring).weights(), manifest.calibration
         model = {"name": manifest.model.name, "version": manifest.model.version}
-        self._head = {"model": model, "shard": shard.model_dump()}
+        self._head = {"model": model, "shard": None if manifest.shard is None else manifest.shard.model_dump()}
         self._merge: dict[str, Any] = {
             "centroids": 0 if manifest.centroids is None else manifest.centroids.neighbours,
             "points": 0 if manifest.points is None else manifest.points.neighbours,
@@ -42,11 +41,6 @@ class CandidateAnswers:
             "logits": weights.as_logits,
         }
         self._calibration = None if calibration is None else [calibration.scores, calibration.probabilities]
-
-    @classmethod
-    def of(cls, manifest: Manifest) -> CandidateAnswers | None:
-        """Return the writer of an artifact's answers; None: it is no shard."""
-        return None if manifest.shard is None else cls(manifest, manifest.shard)
 
     def to_json(
         self, request: PredictRequest, results: Sequence[RankResult], explanation: bytes, *, single: bool

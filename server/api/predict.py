@@ -19,7 +19,7 @@ from astec.server.api.request_body import BYTE_ORDER_MARK, read_body
 from astec.server.api.schema import Features, PredictRequest, queries_of
 from astec.server.engine.batching.batcher import Answers, Caller
 from astec.server.engine.rank_request import Output, RankRequest, RankResult
-from astec.server.engine.service import Service
+from astec.server.engine.upstream.ranking_service import RankingService
 from astec.server.errors import (
     FieldError,
     InternalError,
@@ -57,7 +57,7 @@ class PredictEndpoint:
 
     def __init__(
         self,
-        service: Service,
+        service: RankingService,
         settings: Settings,
         metrics: Metrics,
         access_control: AccessControl | None,
@@ -67,13 +67,13 @@ class PredictEndpoint:
         self._metrics = metrics
         self._access_control = access_control
         self._answer_log = answer_log
-        self._label_metadata = service.artifact.label_metadata
         # Copied, because attributes of settings take long to read.
         self.max_body_bytes = settings.max_body_bytes
         self._max_queries = settings.max_queries
         self._max_query_chars = settings.max_query_chars
         self._max_query_features = settings.max_query_features
-        self._candidates = CandidateAnswers.of(service.artifact.manifest)
+        self._candidates = None if service.shard is None else CandidateAnswers(service.shard)
+        self._merges = service.merges
         self._answer_head = b'{"model":%b,' % orjson.dumps(service.model_name)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -189,11 +189,15 @@ class PredictEndpoint:
         return RankRequest(plain.query, plain.top_k, 0.0, False)
 
     async def _explain(self, request: RankRequest, result: RankResult) -> bytes:
+        if result.merged is not None:
+            return b',"explanation":' + result.merged.explanation
         explanation = await self._service.explain(request.query, result.labels.label_ids.tolist())
         return b',"explanation":' + explanation.model_dump_json().encode()
 
     def to_json(self, results: Sequence[RankResult], explanation: bytes = b"", *, single: bool) -> bytes:
         """Return the response body for one `query` (`single`) or for `queries`; `explanation` begins with a comma."""
+        if self._merges:  # The model is known only once the shards have answered.
+            self._answer_head = merged_head(self._service.model_name, results)
         if single:
             return b'%b"predictions":%b%b}' % (self._answer_head, results[0].json, explanation)
         lists = [b'{"predictions":%b}' % result.json for result in results]
@@ -217,7 +221,7 @@ class PredictEndpoint:
         if request.explain and request.query is None:
             message = 'Only one query is explained at a time; send it as "query"'
             raise InvalidFieldError([FieldError(field="explain", message=message)])
-        if request.probabilities and self._service.calibrator is None:
+        if request.probabilities and not self._service.has_probabilities:
             message = (
                 "The model does not know how likely a label is right; leave the field out, or export the model again "
                 "with astec-export, from a run with held-out texts"
@@ -227,7 +231,7 @@ class PredictEndpoint:
             raise too_many_queries("queries", len(queries), self._max_queries)
         selection = None
         if request.filter is not None or request.exclude is not None:
-            selection = to_selection(self._label_metadata, request.filter, request.exclude)
+            selection = to_selection(self._service.label_metadata, request.filter, request.exclude)
         requests: list[RankRequest] = []
         errors: list[FieldError] = []
         for position, query in enumerate(queries):
@@ -263,16 +267,28 @@ class PredictEndpoint:
             return Bag(ids, weights.astype(np.float32))
 
 
+def missing_shards(results: Sequence[RankResult]) -> set[str]:
+    """Return the addresses of shards that did not answer, for results that are merged from those of shards."""
+    return {address for result in results if result.merged is not None for address in result.merged.missing}
+
+
+def merged_head(model_name: dict[str, str], results: Sequence[RankResult]) -> bytes:
+    """Return the begin of an answer that is merged from those of shards; it says which shards did not answer."""
+    missing = sorted(missing_shards(results))
+    partial = {"partial": True, "missing": missing} if missing else {}
+    return orjson.dumps({"model": model_name, **partial})[:-1] + b","
+
+
 def too_many_queries(field: str, queries: int, limit: int) -> InvalidFieldError:
     """Return the error for a request with too many queries."""
     message = f"{queries} queries are more than the limit of {limit}; split the request"
     return InvalidFieldError([FieldError(field=field, message=message)])
 
 
-def require_ready(service: Service) -> None:
+def require_ready(service: RankingService) -> None:
     """Raise UnavailableError unless the service answers queries; it still does while it drains."""
     if service.state == "loading":
-        raise UnavailableError("The model is loading.")
+        raise UnavailableError(service.loading_reason())
     if service.state == "stopping":
         raise UnavailableError("The server is shutting down.")
 
@@ -290,8 +306,11 @@ def caller_of(receive: Receive) -> Caller | None:
 def server_timing(answers: Answers[RankResult]) -> bytes:
     """Return the `Server-Timing` header in milliseconds: the longest queueing, and each stage summed over the batches.
 
-    If all results came from the cache, it has no times.
+    If all results came from the cache, it has no times. Of results that are merged from those of shards, it has the
+    time that the shards and merging took.
     """
+    if answers.results and answers.results[0].merged is not None:
+        return b"upstream;dur=%.3f" % (answers.queue_s * 1e3)
     batches = list({id(result.stages): result.stages for result in answers.results if result.stages}.values())
     if not batches:
         return b"cache;desc=hit"

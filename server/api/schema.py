@@ -182,14 +182,21 @@ class Predictions(BaseModel):
     predictions: list[Prediction]
 
 
-class SingleResponse(Predictions):
+class Merged(BaseModel):
+    """What an answer says that is merged from those of shards, if some did not answer (`--on-missing partial`)."""
+
+    partial: bool | None = Field(default=None, description="True: shards did not answer, and their labels are missing.")
+    missing: list[str] | None = Field(default=None, description="The addresses of these shards.")
+
+
+class SingleResponse(Predictions, Merged):
     """The answer to `query`."""
 
     model: ModelName
     explanation: Explanation | None = Field(default=None, description="Where it was asked for.")
 
 
-class BatchResponse(BaseModel):
+class BatchResponse(Merged):
     """The answer to `queries`, in their order."""
 
     model: ModelName

@@ -144,7 +144,13 @@ class AsyncAstecClient:
         Arguments and errors are the same as in `predict`.
         """
         asked = Asked([query], PredictOptions(top_k, min_score), single=True, explain=True)
-        return read_explanation(await self._answer(asked), asked.body())
+        return read_explanation(await self.answer(asked), asked.body())
+
+    async def answer(self, asked: Asked) -> dict[str, Any]:
+        """Return the answer to one request as JSON, as `/predict` gives it. Errors are the same as in `predict`."""
+        if self._shards is not None:
+            return await self._shards.predict(AsyncAstecClient._send, asked)
+        return await self._send(asked.body())
 
     async def model(self) -> ModelInfo:
         """Return the model that the server serves.
@@ -165,13 +171,25 @@ class AsyncAstecClient:
             AstecError: The response is not one of this server's.
         """
         if self._shards is not None:
-            return all(await self._shards.each(AsyncAstecClient.ready))
+            return all((await self.shards_ready()).values())
         exchange = self._settings.exchange()
         try:
             exchange.read(await self._http.get("/readyz", timeout=exchange.start_attempt()))
         except (httpx.TransportError, UnavailableError):
             return False
         return True
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The addresses of the shards, without passwords, by which errors name them; empty for one address."""
+        return () if self._shards is None else self._shards.policy.addresses
+
+    async def shards_ready(self) -> dict[str, bool]:
+        """Return for each of several addresses whether its server answers queries now; empty for one address."""
+        if self._shards is None:
+            return {}
+        ready = await self._shards.each(AsyncAstecClient.ready)
+        return dict(zip(self.addresses, ready, strict=True))
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -188,12 +206,7 @@ class AsyncAstecClient:
         await self.aclose()
 
     async def _rank(self, asked: Asked) -> list[Ranking]:
-        return read_rankings(await self._answer(asked), asked.body())
-
-    async def _answer(self, asked: Asked) -> dict[str, Any]:
-        if self._shards is not None:
-            return await self._shards.predict(AsyncAstecClient._send, asked)
-        return await self._send(asked.body())
+        return read_rankings(await self.answer(asked), asked.body())
 
     async def _send(self, body: PredictBody) -> dict[str, Any]:
         return await self._exchange(self._predict_request(body))

@@ -132,7 +132,13 @@ class AstecClient:
         Arguments and errors are the same as in `predict`.
         """
         asked = Asked([query], PredictOptions(top_k, min_score), single=True, explain=True)
-        return read_explanation(self._answer(asked), asked.body())
+        return read_explanation(self.answer(asked), asked.body())
+
+    def answer(self, asked: Asked) -> dict[str, Any]:
+        """Return the answer to one request as JSON, as `/predict` gives it. Errors are the same as in `predict`."""
+        if self._shards is not None:
+            return self._shards.predict(AstecClient._send, asked)
+        return self._send(asked.body())
 
     def model(self) -> ModelInfo:
         """Return the model that the server serves.
@@ -153,13 +159,25 @@ class AstecClient:
             AstecError: The response is not one of this server's.
         """
         if self._shards is not None:
-            return all(self._shards.each(AstecClient.ready))
+            return all((self.shards_ready()).values())
         exchange = self._settings.exchange()
         try:
             exchange.read(self._http.get("/readyz", timeout=exchange.start_attempt()))
         except (httpx.TransportError, UnavailableError):
             return False
         return True
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The addresses of the shards, without passwords, by which errors name them; empty for one address."""
+        return () if self._shards is None else self._shards.policy.addresses
+
+    def shards_ready(self) -> dict[str, bool]:
+        """Return for each of several addresses whether its server answers queries now; empty for one address."""
+        if self._shards is None:
+            return {}
+        ready = self._shards.each(AstecClient.ready)
+        return dict(zip(self.addresses, ready, strict=True))
 
     def close(self) -> None:
         """Close all connections."""
@@ -176,12 +194,7 @@ class AstecClient:
         self.close()
 
     def _rank(self, asked: Asked) -> list[Ranking]:
-        return read_rankings(self._answer(asked), asked.body())
-
-    def _answer(self, asked: Asked) -> dict[str, Any]:
-        if self._shards is not None:
-            return self._shards.predict(AstecClient._send, asked)
-        return self._send(asked.body())
+        return read_rankings(self.answer(asked), asked.body())
 
     def _send(self, body: PredictBody) -> dict[str, Any]:
         return self._exchange(self._predict_request(body))

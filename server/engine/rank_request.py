@@ -55,6 +55,18 @@ class RankedLabels(NamedTuple):
 NO_LABELS = RankedLabels(np.empty(0, np.int64), [], np.empty(0, np.float32))
 
 
+class MergedExtras(NamedTuple):
+    """What a result that is merged from those of shards has beside labels.
+
+    Attributes:
+        missing: The addresses of shards that did not answer.
+        explanation: The JSON of the explanation; no bytes where none was asked for.
+    """
+
+    missing: tuple[str, ...]
+    explanation: bytes
+
+
 class RankResult(NamedTuple):
     """The result of one request, in the form that the request asks for.
 
@@ -64,6 +76,7 @@ class RankResult(NamedTuple):
         stages: The stage times of the batch; None where nothing was computed, because the cache had the result.
         without_blocked: Whether a label would be among the best if it were not blocked.
         signals: The signals of the query, NaN for those that it has none of; None where they were not measured.
+        merged: Only where it is merged from the results of shards.
     """
 
     json: bytes
@@ -71,6 +84,7 @@ class RankResult(NamedTuple):
     stages: StageTimes | None
     without_blocked: bool = False
     signals: Signals | None = None
+    merged: MergedExtras | None = None
 
     def is_empty(self) -> bool:
         """Return whether no label was found."""

@@ -31,11 +31,11 @@ from astec.server.api.open_inference.schema import (
     TensorMetadata,
 )
 from astec.server.api.open_inference.tensors import Datatype, Elements, pack
-from astec.server.api.predict import PredictEndpoint, caller_of, require_ready, server_timing
+from astec.server.api.predict import PredictEndpoint, caller_of, missing_shards, require_ready, server_timing
 from astec.server.api.request_body import read_body
 from astec.server.api.routes import DirectRoute, require_open
 from astec.server.engine.rank_request import RankedLabels, RankResult
-from astec.server.engine.service import Service
+from astec.server.engine.upstream.ranking_service import RankingService
 from astec.server.errors import OPEN_INFERENCE_PATH, ProtocolError, UnknownModelError
 from astec.server.settings import Settings
 
@@ -77,7 +77,7 @@ class OpenInferenceEndpoints:
 
     def __init__(
         self,
-        service: Service,
+        service: RankingService,
         predict: PredictEndpoint,
         settings: Settings,
         access_control: AccessControl | None,
@@ -181,7 +181,9 @@ class OpenInferenceEndpoints:
                 outputs.append({**output, "data": elements[name]})
         model = {f"model_{key}": value for key, value in self._service.model_name.items()}
         echo = {} if parsed.id is None else {"id": parsed.id}
-        head = orjson.dumps({**model, **echo, "outputs": outputs}, option=orjson.OPT_SERIALIZE_NUMPY)
+        missing = sorted(missing_shards(results)) if self._service.merges else []
+        told = {"parameters": {"partial": True, "missing": ", ".join(missing)}} if missing else {}
+        head = orjson.dumps({**model, **echo, **told, "outputs": outputs}, option=orjson.OPT_SERIALIZE_NUMPY)
         if not tail:
             return Response(head, media_type="application/json")
         return Response(b"".join([head, *tail]), media_type=_BINARY, headers={HEADER: str(len(head))})

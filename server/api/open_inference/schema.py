@@ -177,6 +177,7 @@ class InferResponse(ProtocolModel):
     model_name: str
     model_version: str
     id: str | None = None
+    parameters: dict[str, Any] | None = None
     outputs: list[InferOutput]
 
 

@@ -138,7 +138,7 @@ def test_two_addresses_of_one_shard_are_refused(connect, script) -> None:
 
 def test_too_few_addresses_are_refused(connect, script) -> None:
     urls = [script(shard_answer(0, count=4)).url, script(shard_answer(2, count=4)).url]
-    with pytest.raises(ShardMismatchError, match=r"2 addresses are given\\. No address serves shard 1, 3; give"):
+    with pytest.raises(ShardMismatchError, match=r"2 addresses are given\. No address serves shard 1, 3; give"):
         connect(urls).predict("shoes")
 
 
