@@ -54,6 +54,7 @@ NOT_RUN = {
     "word_vectors.encoder=./": "there is no encoder here; tests/trainer/pipeline/test_word_vectors.py makes one",
     "--warm-start runs/clicks": "there is no finished run here; tests/trainer/run/test_warm_start.py starts from one",
     "encoder.kind=dense": "there are no images here; tests/e2e/test_encoder_reads_vectors.py trains on vectors",
+    "shard-0": "there are no shards here; tests/server/engine/upstream/test_merging_server.py serves and asks some",
     "torchrun": "tests/trainer/parallel/test_distributed.py trains in several processes",
     "astec-feedback answers/": "no clicks on these answers; tests/server/offline/test_feedback_command.py makes some",
     "docker run": "tests/containers/test_container_files.py compares its flags, `make container` runs it",
