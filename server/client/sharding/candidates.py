@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -36,7 +37,6 @@ class Candidates:
 
     Attributes:
         known: Whether the model knows a token of the query.
-        near: How many of them are labels of the nearest points or representatives; the others are farther away.
         ids: Their ids in the whole model.
         texts: Their texts; None for a label that no answer may name.
         sums: The sums of all parts of their scores but the votes.
@@ -45,7 +45,6 @@ class Candidates:
     """
 
     known: bool
-    near: int
     ids: Sequence[int]
     texts: Sequence[str | None]
     sums: Sequence[float]
@@ -172,13 +171,12 @@ def require_same_model(one: ShardAnswer, other: ShardAnswer) -> None:
 
 def _read_candidates(found: Mapping[str, Any]) -> Candidates:
     ids, texts, sums = found["ids"], found["texts"], _floats(found["sums"])
-    if not len(ids) == len(texts) == len(sums) >= found["near"]:
+    if not len(ids) == len(texts) == len(sums):
         raise ValueError("the labels do not have an id, a text and a sum each")
     points, representatives = found.get("points"), found.get("centroids", {"similarities": (), "labels": ()})
     at = zip(_floats(representatives["similarities"]), _positions(representatives["labels"], len(ids)), strict=True)
     return Candidates(
         known=bool(found["known"]),
-        near=int(found["near"]),
         ids=[int(label_id) for label_id in ids],
         texts=[text if text is None else str(text) for text in texts],
         sums=sums,
@@ -209,7 +207,10 @@ def _read_points(found: Mapping[str, Any], num_labels: int) -> Points:
 
 
 def _floats(numbers: Sequence[Any]) -> list[float]:
-    return [float(number) for number in numbers]
+    read = [float(number) for number in numbers]
+    if not all(map(math.isfinite, read)):
+        raise ValueError("a number is NaN or infinite")
+    return read
 
 
 def _positions(positions: Sequence[Any], count: int) -> list[int]:

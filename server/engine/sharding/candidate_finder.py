@@ -90,7 +90,7 @@ class CandidateFinder:
                 farther = self._farther(one, labels_F, encoded.z[row : row + 1], hidden)
                 (more,) = self._score([farther], _only(encoded, row), bags.take(np.array([row])), one.top_k)
                 labels_F, sums_F = np.append(labels_F, more[0]), np.append(sums_F, more[1])
-            fields = self._labels(labels_F, sums_F, hidden) | {"known": known, "near": num_near}
+            fields = self._labels(labels_F, sums_F, hidden) | {"known": known}
             if known:
                 fields |= self._hits(hits, row, labels_F[:num_near])
             found.append(Found(orjson.dumps(fields, option=orjson.OPT_SERIALIZE_NUMPY), labels_F))

@@ -27,7 +27,6 @@ def shard_answer(index: int, count: int = 2, model: str = MODEL, **changed: Any)
     """The answer of a shard with one label, `label 0` for shard 0; its score is higher for higher shards."""
     candidates = {
         "known": True,
-        "near": 1,
         "ids": [index],
         "texts": [f"label {index}"],
         "sums": [0.3 + index / 10],
@@ -96,6 +95,7 @@ def test_a_request_fails_if_all_shards_are_down(connect, closed_url: str) -> Non
         (Reply(content=b"<html>"), "not a JSON object"),
         (Reply(content=b'{"predictions": []}'), "not that of a shard .KeyError: 'shard'"),
         (shard_answer(1, texts=[]), "do not have an id, a text and a sum each"),
+        (shard_answer(1, sums=[float("nan")]), "a number is NaN or infinite"),
         (shard_answer(1, sums=["high"]), "could not convert string to float"),
         (shard_answer(1, points={"ids": [1]}), "KeyError"),
         (
