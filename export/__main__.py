@@ -26,6 +26,7 @@ from astec.export.packing.label_table import read_label_metadata
 from astec.export.packing.options import PackOptions
 from astec.export.packing.pack import pack, require_identity, require_point_texts
 from astec.export.packing.removed_labels import remove_labels as remove_labels_from
+from astec.export.packing.shards import MAX_SHARDS, pack_shards, shard_folder
 from astec.export.packing.verify import VerificationError, VerificationReport
 from astec.export.search.indices import IndexBuilder
 from astec.export.search.plan import SearchSpace, ShortlistKind, ShortlistPlan
@@ -49,6 +50,7 @@ class _Extras(NamedTuple):
     training_texts: bool
     plot: Path | None
     reliability_plot: Path | None
+    shards: int | None
 
 
 class _Search(NamedTuple):
@@ -175,6 +177,17 @@ def export(
             show_default=False,
         ),
     ] = None,
+    shards: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            max=MAX_SHARDS,
+            help="Divide the labels between so many artifacts, ARTIFACT/shard-0 and so on, for more labels than one "
+            "machine holds. Each is served by itself, and astec.Client or astec-serve --upstream merges their answers. "
+            "How to search and the probabilities are chosen once, for the whole model.",
+            show_default=False,
+        ),
+    ] = None,
     plot: Annotated[
         Path | None, typer.Option(dir_okay=False, help="Write a PNG of accuracy against cost to this file.")
     ] = None,
@@ -211,8 +224,8 @@ def export(
             max_psp_loss=max_psp_loss,
         )
         named = name or artifact.resolve().name
-        extras = _Extras(add_labels, remove_labels, label_metadata, training_texts, plot, reliability_plot)
-        report = _export(run, artifact, named, version, weights, space, extras)
+        extras = _Extras(add_labels, remove_labels, label_metadata, training_texts, plot, reliability_plot, shards)
+        reports = _export(run, artifact, named, version, weights, space, extras)
     except (
         CheckpointError,
         VerificationError,
@@ -223,13 +236,17 @@ def export(
         _fail(str(error))
     except OSError as error:
         _fail(f"{artifact} cannot be written: {error}. Nothing was published")
-    recalls = ", ".join(f"{recall:.3f} ({side})" for side, recall in report.recalls.items())
-    console.print(
-        f"verified on {report.texts} texts: ONNX within {report.encoder_error:.1e} of torch, logits within "
-        f"{report.logit_error:.1e}; recall@10 of the indices {recalls}",
-        soft_wrap=True,
-    )
-    console.print(f"published {artifact}; serve it: astec-serve {artifact}", soft_wrap=True)
+    for index, report in enumerate(reports):
+        recalls = ", ".join(f"{recall:.3f} ({side})" for side, recall in report.recalls.items())
+        console.print(
+            f"{'' if shards is None else f'shard {index}: '}verified on {report.texts} texts: ONNX within "
+            f"{report.encoder_error:.1e} of torch, logits within {report.logit_error:.1e}; recall@10 of the indices "
+            f"{recalls}",
+            soft_wrap=True,
+        )
+    served = artifact if shards is None else shard_folder(artifact, 0)
+    others = "" if shards is None else f", and the other {shards - 1} shards likewise"
+    console.print(f"published {artifact}; serve it: astec-serve {served}{others}", soft_wrap=True)
 
 
 def _kinds(shortlist: ShortlistKind | None, *, training_texts: bool) -> tuple[ShortlistKind, ...]:
@@ -254,8 +271,8 @@ def _export(
     weights: WeightType,
     space: SearchSpace,
     extras: _Extras,
-) -> VerificationReport:
-    """Choose how to search the run's labels, then pack and publish it."""
+) -> list[VerificationReport]:
+    """Choose how to search the run's labels, then pack and publish it; return the report of each artifact."""
     require_absent(artifact)
     require_identity(name, version)
     for picture in (extras.plot, extras.reliability_plot):
@@ -285,7 +302,9 @@ def _export(
             extras.training_texts,
             search.signals,
         )
-        return pack(checkpoint, builder.build(search.plan), artifact, name, options)
+        if extras.shards is not None:
+            return pack_shards(checkpoint, search.plan, extras.shards, artifact, name, options)
+        return [pack(checkpoint, builder.build(search.plan), artifact, name, options)]
 
 
 def _choose_search(

@@ -6,6 +6,7 @@ import typer
 from typer.core import TyperGroup
 
 from astec.loadtest.run_command import run
+from astec.loadtest.synthetic.artifact_bytes import artifact_bytes
 from astec.loadtest.synthetic.artifact_command import synth_artifact
 
 
@@ -20,12 +21,14 @@ class _RunByDefault(TyperGroup):
 
 app = typer.Typer(
     cls=_RunByDefault,
-    help="Put load on a running server (`run`, which may be left out), or make an artifact of any size to serve.",
+    help="Put load on a running server (`run`, which may be left out), make an artifact of any size to serve, or say "
+    "what one takes.",
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.command()(run)
 app.command()(synth_artifact)
+app.command()(artifact_bytes)
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from astec.server.system.library_threads import forbid_library_threads
 if TYPE_CHECKING:
     from astec.server.engine.labels.block_list import BlockList
     from astec.server.engine.model_releases import ModelReleases
-    from astec.server.http.serve import Listeners
+    from astec.server.http.serve import Listeners, ServerTimeouts
     from astec.server.metrics.board import Metrics
     from astec.server.tracing.trace_config import TraceConfig
     from astec.server.tracing.tracer import Tracer
@@ -38,7 +38,7 @@ class UsageError(Exception):
 
 
 def serve(**given: Given) -> None:
-    """Serve ARTIFACT over HTTP until interrupted.
+    """Serve ARTIFACT over HTTP until interrupted, or the shards of a model at the addresses of --upstream.
 
     Every flag can also be set in the environment: ASTEC_QUEUE_CAPACITY for --queue-capacity. A flag wins.
     """
@@ -48,11 +48,12 @@ def serve(**given: Given) -> None:
         from astec.server.metrics.logs import log_config
 
         logging.config.dictConfig(log_config(settings))
+        _require_no_model_flags(settings)
         _require_grpc(settings)
-        models = _open(settings)
+        models = None if settings.upstream else _open(settings)
         settings, listeners = _listen(settings)
         try:
-            exit_code = _serve(settings, models, listeners)
+            exit_code = _serve_shards(settings, listeners) if models is None else _serve(settings, models, listeners)
         finally:
             if listeners.unix is not None:  # Also if the server does not start.
                 listeners.unix.remove_file()
@@ -72,7 +73,7 @@ def _open(settings: Settings) -> ModelReleases:
     from astec.server.engine.model_releases import ModelReleases
 
     try:
-        return ModelReleases(settings.artifact, settings.verify, settings.allow_links_under)
+        return ModelReleases(settings.model_path, settings.verify, settings.allow_links_under)
     except ArtifactError as error:
         raise UsageError(str(error)) from error
 
@@ -131,7 +132,7 @@ def _serve(settings: Settings, models: ModelReleases, listeners: Listeners) -> i
     from astec.server.answer_log.opening import open_answer_log
     from astec.server.app import AstecApi, create_app
     from astec.server.http.listeners import url_of
-    from astec.server.http.serve import ServerTimeouts, serve_http
+    from astec.server.http.serve import serve_http
     from astec.server.metrics.board import MetricsBoard
     from astec.server.tracing.trace_config import TracingError, read_trace_config
     from astec.server.workers.supervisor import EXIT_STARTUP_FAILED, SupervisorCallbacks
@@ -170,12 +171,7 @@ def _serve(settings: Settings, models: ModelReleases, listeners: Listeners) -> i
         ),
         on_drain=AstecApi.drain,
         releases=models,
-        timeouts=ServerTimeouts(
-            drain_s=settings.drain_timeout_s,
-            shutdown_s=settings.shutdown_timeout_s,
-            client_s=settings.client_timeout_s,
-            keep_alive_s=settings.keep_alive_s,
-        ),
+        timeouts=_timeouts(settings),
         access_log=settings.access_log,
     )
 
@@ -185,6 +181,75 @@ def _open_tracer(traced: TraceConfig, models: ModelReleases, metrics: Metrics) -
     from astec.server.tracing.opening import open_tracer
 
     return open_tracer(traced, models.current, metrics)
+
+
+def _require_no_model_flags(settings: Settings) -> None:
+    """Raise UsageError for flags that a server with upstreams cannot heed, because its model is elsewhere."""
+    if not settings.upstream:
+        return
+    given = {
+        "--blocked-labels": settings.blocked_labels is not None,
+        "--cache-entries": settings.cache_entries > 0,
+        "--log-answers": settings.log_answers is not None,
+        "--otlp-endpoint": settings.otlp_endpoint is not None,
+        "--allow-links-under": settings.allow_links_under is not None,
+    }
+    for flag, is_given in given.items():
+        if is_given:
+            raise UsageError(
+                f"{flag} is for a server with an artifact, not one with --upstream; give it to the shards'"
+            )
+    try:
+        import httpx  # noqa: F401  (with which the shards are asked)
+    except ModuleNotFoundError:
+        raise UsageError("--upstream needs the package httpx: pip install 'astec[client]'") from None
+
+
+def _serve_shards(settings: Settings, listeners: Listeners) -> int:
+    """Merge the answers of shards until interrupted; return the exit code.
+
+    Raises:
+        UsageError: The file of API keys is invalid.
+    """
+    from astec.server.access.access_control import open_access_control
+    from astec.server.access.api_keys import ApiKeysError
+    from astec.server.app import AstecApi, create_merging_app
+    from astec.server.http.listeners import url_of
+    from astec.server.http.serve import serve_http
+    from astec.server.metrics.board import MetricsBoard
+    from astec.server.workers.supervisor import SupervisorCallbacks
+    from astec.server.workers.worker_slots import max_workers
+
+    try:
+        access_control = open_access_control(settings)
+    except ApiKeysError as error:
+        raise UsageError(str(error)) from error
+    board = MetricsBoard(max_workers(settings.workers))
+    urls = [url_of(listener) for listener in listeners.per_worker[:1]]
+
+    def announce() -> None:
+        _announce(settings, urls)
+        typer.echo(f"Merging {len(settings.upstream)} shards; if one does not answer: {settings.on_missing}")
+
+    return serve_http(
+        lambda worker_id: create_merging_app(settings, board.metrics(worker_id), access_control),
+        listeners,
+        callbacks=SupervisorCallbacks(on_ready=announce, on_worker_end=board.retire, on_rollout=board.count_rollout),
+        on_drain=AstecApi.drain,
+        timeouts=_timeouts(settings),
+        access_log=settings.access_log,
+    )
+
+
+def _timeouts(settings: Settings) -> ServerTimeouts:
+    from astec.server.http.serve import ServerTimeouts
+
+    return ServerTimeouts(
+        drain_s=settings.drain_timeout_s,
+        shutdown_s=settings.shutdown_timeout_s,
+        client_s=settings.client_timeout_s,
+        keep_alive_s=settings.keep_alive_s,
+    )
 
 
 def _predicts(models: ModelReleases) -> bool:
@@ -248,6 +313,8 @@ def _settings(given: dict[str, Given]) -> Settings:
 def _setting_problem(location: tuple[int | str, ...], message: str) -> str:
     name = str(location[0])
     if name == "artifact":
+        if "upstreams" in message:
+            return "ARTIFACT and --upstream are both given; give the artifact to serve, or the servers of its shards"
         return f"no artifact: give its directory as argument, or set {ENV_PREFIX}ARTIFACT"
     return f"--{name.replace('_', '-')} (or {ENV_PREFIX}{name.upper()}): {message}"
 

@@ -28,6 +28,7 @@ from astec.server.api.routes import GUARDED_PATHS, PREDICT_PATH, predict_route, 
 from astec.server.api.schema import PredictRequest
 from astec.server.engine.labels.block_list import BlockList
 from astec.server.engine.service import Service
+from astec.server.engine.upstream.ranking_service import RankingService
 from astec.server.errors import ERROR_KEY, install_error_handlers
 from astec.server.http.protocol import ADMISSION_POLICY, DIRECT_ENDPOINT
 from astec.server.http.request_ids import SCOPE_KEY, identify
@@ -50,7 +51,7 @@ class AstecApi(FastAPI):
     def __init__(
         self,
         settings: Settings,
-        service: Service,
+        service: RankingService,
         metrics: Metrics,
         access_control: AccessControl | None,
         ask_for_reload: Callable[[], None] | None,
@@ -211,9 +212,28 @@ def create_app(
     return AstecApi(settings, service, metrics, access_control, ask_for_reload, answer_log, tracer)
 
 
+def create_merging_app(settings: Settings, metrics: Metrics, access_control: AccessControl | None = None) -> AstecApi:
+    """Return the application of one worker that merges the answers of the shards at `settings.upstream`.
+
+    `/readyz` answers 200 once all of them have said which model they serve, and while all of them are ready.
+
+    Args:
+        settings: The server's settings.
+        metrics: The metrics of this worker.
+        access_control: As for `create_app`.
+
+    Raises:
+        ImportError: httpx is not installed, with which the shards are asked.
+    """
+    # Imported only here, because a server with a model of its own does not need httpx.
+    from astec.server.engine.upstream.upstream_service import UpstreamService
+
+    return AstecApi(settings, UpstreamService(settings, metrics), metrics, access_control, None, None, None)
+
+
 @asynccontextmanager
 async def _lifespan(app: AstecApi) -> AsyncIterator[dict[str, AdmissionControl | DirectPredict | None]]:
-    service: Service = app.state.service
+    service: RankingService = app.state.service
     access_control: AccessControl | None = app.state.access_control
     answer_log: AnswerLog | None = app.state.answer_log
     await service.start()

@@ -17,6 +17,7 @@ from pydantic.json_schema import SkipJsonSchema
 from starlette.exceptions import HTTPException
 
 from astec.server.engine.batching.batcher import CallerLeftError, ClosedError, DeadlineError, QueueFullError
+from astec.server.engine.upstream.errors import UpstreamError, UpstreamRefusedError
 
 MEDIA_TYPE = "application/problem+json"
 OPEN_INFERENCE_PATH = "/v2"
@@ -215,6 +216,12 @@ class UnavailableError(ServerError):
     status, slug, title, retry_after_s = 503, "unavailable", "Unavailable", 1
 
 
+class UpstreamFailedError(ServerError):
+    """A shard does not answer, or the servers at the addresses are not those of all shards of one model."""
+
+    status, slug, title, retry_after_s = 503, "upstream-failed", "Upstream failed", 1
+
+
 class TimedOutError(ServerError):
     """The deadline passed."""
 
@@ -240,6 +247,10 @@ def to_server_error(error: BaseException) -> ServerError:
             return UnavailableError(str(error))
         case CallerLeftError():
             return ClientLeftError(str(error))
+        case UpstreamError():
+            return UpstreamFailedError(str(error))
+        case UpstreamRefusedError():
+            return InvalidFieldError(FieldError(field=name, message=message) for name, message in error.fields)
         case _:
             return InternalError("The server failed to answer; its log has the details.")
 
@@ -252,8 +263,8 @@ def to_response(error: BaseException) -> Response:
 
 def install_error_handlers(app: FastAPI) -> None:
     """Answer every error of `app` with a problem document."""
-    kinds = (ServerError, ValidationError, QueueFullError, DeadlineError, ClosedError, CallerLeftError, Exception)
-    for kind in kinds:
+    kinds = (ServerError, ValidationError, QueueFullError, DeadlineError, ClosedError, CallerLeftError)
+    for kind in (*kinds, UpstreamError, UpstreamRefusedError, Exception):
         app.add_exception_handler(kind, _on_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
 

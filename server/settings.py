@@ -17,6 +17,8 @@ from astec.server.system.cpus import usable_cpus
 
 ENV_PREFIX = "ASTEC_"
 _MAX_DEFAULT_WORKERS = 16
+MAX_UPSTREAMS = 64
+"""The most servers of shards that a server merges the answers of."""
 LoggedQueries = Literal["full", "hashed", "none"]
 LogFormat = Literal["jsonl", "parquet"]
 # An origin as a browser sends it: scheme, host, a port unless it is the default one, and no path.
@@ -40,7 +42,29 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="ignore")
 
-    artifact: Path = Field(description="Directory of the artifact to serve.")
+    upstream: Annotated[list[str], NoDecode] = Field(
+        default_factory=list,
+        max_length=MAX_UPSTREAMS,
+        description="Address of the server of a shard (astec-export --shards), such as http://shard-0:8000; repeat it, "
+        "or separate several by commas, for all shards of a model. Then there is no ARTIFACT: queries go to all shards "
+        "at once, and their answers are merged. Needs astec[client].",
+    )
+    on_missing: Literal["fail", "partial"] = Field(
+        default="fail",
+        description="What to answer when a shard of --upstream does not: fail, 503 with its address, or partial, the "
+        "labels of the other shards, with the address under missing.",
+    )
+    hedge_after_ms: float = Field(
+        default=0,
+        ge=0,
+        le=600_000,
+        allow_inf_nan=False,
+        description="Milliseconds after which a shard of --upstream that has not answered is asked a second time; the "
+        "first answer counts. About the 95th percentile of its latency cuts the tail for 5% more load. 0: never.",
+    )
+    artifact: Path | None = Field(
+        default=None, validate_default=True, description="Directory of the artifact to serve."
+    )
     host: str = Field(
         default="127.0.0.1",
         min_length=1,  # An empty host, as from an unset variable, would listen on every address.
@@ -284,6 +308,30 @@ class Settings(BaseSettings):
         "follow the caller's choice. Smaller saves CPU: a span takes about as much as a request.",
     )
 
+    @field_validator("upstream", mode="before")
+    @classmethod
+    def _split_addresses(cls, given: object) -> object:
+        if not isinstance(given, str):
+            return given
+        return [address.strip() for address in given.split(",") if address.strip()]
+
+    @field_validator("upstream")
+    @classmethod
+    def _are_addresses(cls, addresses: list[str]) -> list[str]:
+        for address in addresses:
+            if not address.startswith(("http://", "https://")):
+                raise ValueError(f"{address!r} does not begin with http:// or https://")
+            if addresses.count(address) > 1:
+                raise ValueError(f"{address!r} is given twice; give the address of each shard once")
+        return addresses
+
+    @field_validator("artifact")
+    @classmethod
+    def _is_given(cls, artifact: Path | None, info: ValidationInfo) -> Path | None:
+        if (artifact is None) != bool(info.data.get("upstream")):
+            raise ValueError("there is none" if artifact is None else "there are upstreams as well")
+        return artifact
+
     @field_validator("rate_limit_qps")
     @classmethod
     def _has_keys(cls, rate_limit_qps: float, info: ValidationInfo) -> float:
@@ -334,6 +382,17 @@ class Settings(BaseSettings):
                 f"{given!r} is the beginning of a path of the API itself, such as /v1/model; choose another"
             )
         return root_path
+
+    @property
+    def model_path(self) -> Path:
+        """The directory of the artifact.
+
+        Raises:
+            ValueError: The server merges the answers of shards, and has no artifact.
+        """
+        if self.artifact is None:
+            raise ValueError("a server with upstreams has no artifact")
+        return self.artifact
 
     @property
     def listens_on_tcp(self) -> bool:

@@ -217,6 +217,26 @@ class UpdateDescription(Frozen):
     removed_labels: Count
 
 
+class ShardDescription(Frozen):
+    """The part of a model that an artifact holds whose labels are divided between several artifacts.
+
+    Attributes:
+        index: the number of this shard, from 0.
+        count: the number of shards of the model.
+        model_sha256: a hash over everything that changes the whole model's answers, equal in all its shards.
+    """
+
+    index: Count
+    count: Positive
+    model_sha256: Sha256
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if self.index >= self.count:
+            raise ValueError(f"shard {self.index} is none of {self.count} shards, whose numbers begin at 0")
+        return self
+
+
 ValueKind = Literal["string", "boolean", "integer"]
 
 
@@ -247,6 +267,7 @@ class Manifest(Frozen):
         head: True if the matrices that follow v are also stored as arrays, beside the ONNX graph.
         label_text_fit: what `astec-update` adds labels by; None where the run does not allow it.
         update: the changes since the full export; None in a full export.
+        shard: which shard of a model this is; None: the whole model.
     """
 
     format_version: Literal[2]
@@ -270,6 +291,7 @@ class Manifest(Frozen):
     point_weights: bool = False
     label_text_fit: LabelTextFit | None = None
     update: UpdateDescription | None = None
+    shard: ShardDescription | None = None
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
@@ -283,6 +305,8 @@ class Manifest(Frozen):
             raise ValueError("training_texts is true, but there are no points that have texts")
         if self.point_weights and self.points is None:
             raise ValueError("point_weights is true, but there are no points that vote")
+        if self.shard is not None and self.update is not None:
+            raise ValueError("shard and update are both given, but a shard is never updated")
         if self.head and self.encoder.reads != "bag":
             raise ValueError(f"head is true, but the encoder reads {self.encoder.reads}, no bag")
         names = [column.name for column in self.label_metadata]

@@ -30,6 +30,7 @@ from astec.export.artifact.scoring.shares import Shares
 from astec.export.artifact.scoring.sparse import SparseClassifier
 from astec.export.artifact.shortlist.hidden import REMOVED, VISIBLE, Hidden
 from astec.export.artifact.shortlist.representatives import REPRESENTATIVES_STEM
+from astec.export.artifact.shortlist.shard_ids import ShardIds
 from astec.export.artifact.shortlist.shortlister import Shortlister
 from astec.export.artifact.signals.histograms import SIGNALS_FILE, Histograms, open_histograms
 from astec.export.artifact.storage.array_file import map_bytes
@@ -81,6 +82,7 @@ class Artifact:
         removed: the labels that updates have taken out of the model, as `REMOVED`; None where there are none.
         signals: the histograms of the signals of held-out texts; empty for artifacts from before there were any, and
             for runs without held-out texts.
+        shard: the ids of labels and training points in the whole model; None where this is the whole model.
     """
 
     path: Path
@@ -101,6 +103,7 @@ class Artifact:
     head: Head | None = None
     removed: Hidden | None = None
     signals: Histograms = field(default_factory=dict)
+    shard: ShardIds | None = None
 
     def check(self, query: Query) -> None:
         """Raise QueryKindError if this model cannot read the query."""
@@ -215,6 +218,7 @@ def _open_parts(path: Path, manifest: Manifest) -> Artifact:
         head=Head.open(path, sizes.dim, sizes.learners, sizes.shortlist_dim) if manifest.head else None,
         removed=_open_removed(path, manifest),
         signals=open_histograms(path) if SIGNALS_FILE in manifest.files else {},
+        shard=None if manifest.shard is None else ShardIds.open(path, manifest),
     )
 
 

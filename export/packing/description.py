@@ -79,6 +79,7 @@ def describe(
         head=HEAD_RESIDUAL_FILE in files,
         point_weights=POINT_LABELS_FILES.weights in files,
         label_text_fit=label_text_fit,
+        shard=None if options.shard is None else options.shard.description,
     )
 
 

@@ -6,10 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from astec.export.artifact.labels.metadata import LabelMetadata
-from astec.export.artifact.manifest import DEFAULT_WEIGHTS, WeightType
+from astec.export.artifact.manifest import DEFAULT_WEIGHTS, ShardDescription, WeightType
+from astec.export.artifact.shortlist.shard_ids import ShardIds
 from astec.export.artifact.signals.histograms import Histograms
 from astec.export.calibration.fit import CalibrationFit
 from astec.export.search.trial import Trial
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Which shard of a model is packed, and the ids of its labels and training points in the whole model."""
+
+    description: ShardDescription
+    ids: ShardIds
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +36,7 @@ class PackOptions:
         label_metadata: the attributes by which requests filter labels; None: there are none.
         training_texts: True to include the texts of the training points, which explanations quote.
         signals: the histograms of the signals of the held-out texts; empty: the server compares its queries with none.
+        shard: which shard of a model is packed; None: the run is packed as one model.
     """
 
     version: str | None = None
@@ -37,3 +47,4 @@ class PackOptions:
     label_metadata: LabelMetadata | None = None
     training_texts: bool = False
     signals: Histograms = field(default_factory=dict)
+    shard: Shard | None = None

@@ -52,7 +52,8 @@ def pack(
         if indices.points is None:
             raise ValueError(f"a shortlist of {indices.plan.kind} has no training points whose texts it could carry")
 
-    label_text_fit = fit_label_texts(checkpoint)
+    # A shard cannot be updated: it would be of another model than the other shards.
+    label_text_fit = None if options.shard is not None else fit_label_texts(checkpoint)
 
     def manifest_of(files: dict[str, FileRecord]) -> Manifest:
         return describe(checkpoint, indices.plan, name, options, label_text_fit, files)
@@ -65,6 +66,8 @@ def pack(
             require_point_texts(checkpoint).save(folder, POINT_TEXTS_STEM)
         if options.signals:
             save_histograms(folder, options.signals)
+        if options.shard is not None:
+            options.shard.ids.save(folder)
         card = render_model_card(checkpoint, name, options.trials, options.fresh_loss, options.fit)
         (folder / MODEL_CARD_FILE).write_text(card)
         return verify_files_against(checkpoint, indices, folder)

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from astec.export.artifact.kernels.ragged import take_rows
 from astec.export.artifact.labels.label_ids import LabelIds
 from astec.export.artifact.labels.label_sets import LabelSets
-from astec.export.artifact.labels.text_table import TextTable
 from astec.export.artifact.scoring.sparse import SparseClassifier
 from astec.export.model.checkpoint import Checkpoint, DenseArrays, HeldOutTexts, Reference
 
@@ -32,14 +31,35 @@ def remove_labels(checkpoint: Checkpoint, given: Iterable[str]) -> Checkpoint:
         ValueError: a given label is not one of the run's, there is none to remove, or none would be left.
     """
     removed = find_all(LabelIds(checkpoint.labels), list(dict.fromkeys(given)), "remove", "the run")
-    kept = _Kept.without(removed, len(checkpoint.labels))
+    labels = np.setdiff1d(np.arange(len(checkpoint.labels)), removed)
+    if not len(labels):
+        raise ValueError(f"all {len(checkpoint.labels)} labels of the run are to be removed; leave one at least")
+    narrowed = keep_labels(checkpoint, labels).checkpoint
+    return replace(narrowed, training=checkpoint.training | {"removed_labels": len(removed)})
+
+
+class Narrowed(NamedTuple):
+    """A run with some of its labels, and the ids in the whole run of its training points, int64."""
+
+    checkpoint: Checkpoint
+    points: NDArray[np.int64]
+
+
+def keep_labels(checkpoint: Checkpoint, labels: NDArray[np.int64]) -> Narrowed:
+    """Return the run with these labels alone, one at least, and with the training points that carry one of them.
+
+    Args:
+        checkpoint: the whole run.
+        labels: ids of labels, ascending; they get the ids 0, 1 and so on.
+    """
+    kept = _Kept.of(labels, len(checkpoint.labels))
     point_labels, kept_points = kept.sets(checkpoint.point_labels)
     texts, num_features = checkpoint.point_texts, checkpoint.featurizer.num_features
     is_kept_L = kept.new_ids >= 0
     of_kept = is_kept_L[checkpoint.centroid_labels]
-    return replace(
+    narrowed = replace(
         checkpoint,
-        labels=_texts(checkpoint.labels, kept.labels),
+        labels=checkpoint.labels.take(kept.labels),
         label_counts=checkpoint.label_counts[kept.labels],
         model=kept.dense(checkpoint.model),
         reranker=None if checkpoint.reranker is None else kept.dense(checkpoint.reranker),
@@ -48,11 +68,11 @@ def remove_labels(checkpoint: Checkpoint, given: Iterable[str]) -> Checkpoint:
         centroid_labels=kept.new_ids[checkpoint.centroid_labels[of_kept]],
         points=checkpoint.points[kept_points],
         point_labels=point_labels,
-        point_texts=None if texts is None else _texts(texts, kept_points),
+        point_texts=None if texts is None else texts.take(kept_points),
         reference=_reference(checkpoint, kept),
         held_out=_held_out(checkpoint, kept, kept_points),
-        training=checkpoint.training | {"removed_labels": len(removed)},
     )
+    return Narrowed(narrowed, kept_points)
 
 
 def find_all(ids: LabelIds, texts: Sequence[str], change: str, model: str) -> NDArray[np.int64]:
@@ -85,10 +105,7 @@ class _Kept(NamedTuple):
     new_ids: NDArray[np.int32]
 
     @classmethod
-    def without(cls, removed: NDArray[np.int64], num_labels: int) -> _Kept:
-        labels = np.setdiff1d(np.arange(num_labels), removed)
-        if not len(labels):
-            raise ValueError(f"all {num_labels} labels of the run are to be removed; leave one at least")
+    def of(cls, labels: NDArray[np.int64], num_labels: int) -> _Kept:
         new_ids_L = np.full(num_labels, -1, np.int32)
         new_ids_L[labels] = np.arange(len(labels), dtype=np.int32)
         return cls(labels, new_ids_L)
@@ -114,10 +131,6 @@ class _Kept(NamedTuple):
         return SparseClassifier.build(
             indptr, indices[positions], values[positions], sparse.bias[self.labels], num_features
         )
-
-
-def _texts(table: TextTable, ids: NDArray[np.int64]) -> TextTable:
-    return TextTable.from_texts(table[text] for text in ids.tolist())
 
 
 def _reference(checkpoint: Checkpoint, kept: _Kept) -> Reference:

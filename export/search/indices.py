@@ -42,11 +42,13 @@ class IndexBuilder:
     Args:
         checkpoint: the checkpoint with the vectors.
         seed: seed of the levels of the graphs.
+        directions_DD: the principal directions to project to; None: those of the checkpoint's training points.
     """
 
-    def __init__(self, checkpoint: Checkpoint, seed: int = 0) -> None:
+    def __init__(self, checkpoint: Checkpoint, seed: int = 0, directions_DD: NDArray[np.float32] | None = None) -> None:
         self.checkpoint = checkpoint
         self._seed = seed
+        self._given_directions_DD = directions_DD
         self.graph = lru_cache(_GRAPHS_KEPT)(self._build_graph)
 
     def representatives(self, *, int8: bool = False) -> Representatives:
@@ -56,7 +58,10 @@ class IndexBuilder:
         return Representatives.of(checkpoint.centroids, labels, len(checkpoint.labels), int8=int8)
 
     @cached_property
-    def _directions(self) -> NDArray[np.float32]:
+    def directions(self) -> NDArray[np.float32]:
+        """The principal directions as columns, [D, D]."""
+        if self._given_directions_DD is not None:
+            return self._given_directions_DD
         return principal_directions(self.checkpoint.points)
 
     @property
@@ -66,7 +71,7 @@ class IndexBuilder:
 
     def projection(self, dim: int) -> NDArray[np.float32] | None:
         """Return the projection of v to z, [D, dim]; None where z has all dimensions."""
-        return None if dim >= self.dim else np.ascontiguousarray(self._directions[:, :dim])
+        return None if dim >= self.dim else np.ascontiguousarray(self.directions[:, :dim])
 
     def project(self, vectors: NDArray[np.float32], dim: int) -> NDArray[np.float32]:
         """Project vectors [N, D] to the space of the indices, [N, dim]."""

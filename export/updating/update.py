@@ -87,8 +87,8 @@ def update_artifact(
         version: of the model; None: a hash of the former version and of what changed.
 
     Raises:
-        ValueError: nothing is to be changed; a label is there already, or not there; or the model cannot take labels by
-            their texts.
+        ValueError: nothing is to be changed; a label is there already, or not there; the model cannot take labels by
+            their texts; or the source is one shard of a model.
         DataError: the table of label metadata cannot be used.
         FileExistsError: `target` exists.
         ArtifactError: the source is no artifact, is of another format version or damaged.
@@ -103,6 +103,7 @@ def update_artifact(
         raise ValueError("nothing is to be changed; give --add-labels, --remove-labels or --label-metadata")
     require_absent(target)
     artifact = open_artifact(source)
+    _require_whole(artifact)
     require_identity(artifact.manifest.model.name, version)
     update = _Update.prepare(artifact, LabelChanges.check(artifact, add, remove), label_metadata)
     known = dict[str, FileRecord]()
@@ -254,6 +255,15 @@ class _Update:
                 "label_metadata": metadata,
                 "update": self.description,
             }
+        )
+
+
+def _require_whole(artifact: Artifact) -> None:
+    """Raise ValueError for one shard of a model."""
+    if (shard := artifact.manifest.shard) is not None:
+        raise ValueError(
+            f"{artifact.path} is shard {shard.index} of {shard.count}: updated, it would be of another model than the "
+            "other shards; change the labels with astec-export --shards"
         )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from starlette.responses import Response
 
 from astec.server.engine.batching.batcher import QueueFullError
-from astec.server.engine.service import Service
+from astec.server.engine.upstream.ranking_service import RankingService
 from astec.server.errors import OverloadedError, to_response
 from astec.server.http.cooldown import Cooldown, Readable
 from astec.server.http.direct_exchange import Headers
@@ -35,7 +35,7 @@ class AdmissionControl:
     """
 
     def __init__(
-        self, service: Service, metrics: Metrics, targets: Sequence[str], tracer: Tracer | None = None
+        self, service: RankingService, metrics: Metrics, targets: Sequence[str], tracer: Tracer | None = None
     ) -> None:
         self._service = service
         self._metrics = metrics

@@ -12,13 +12,14 @@ from starlette.types import Receive, Scope, Send
 from astec.export.artifact.text.bags import Bag, Query
 from astec.server.access.access_control import AccessControl, Headers
 from astec.server.answer_log.answer_log import AnswerLog
+from astec.server.api.candidates import CandidateAnswers, candidate_output, require_shard
 from astec.server.api.label_filter import to_selection
 from astec.server.api.plain_body import read_plain
 from astec.server.api.request_body import BYTE_ORDER_MARK, read_body
 from astec.server.api.schema import Features, PredictRequest, queries_of
 from astec.server.engine.batching.batcher import Answers, Caller
 from astec.server.engine.rank_request import Output, RankRequest, RankResult, batches_of
-from astec.server.engine.service import Service
+from astec.server.engine.upstream.ranking_service import RankingService
 from astec.server.errors import (
     FieldError,
     InternalError,
@@ -62,7 +63,7 @@ class PredictEndpoint:
 
     def __init__(
         self,
-        service: Service,
+        service: RankingService,
         settings: Settings,
         metrics: Metrics,
         access_control: AccessControl | None,
@@ -72,12 +73,13 @@ class PredictEndpoint:
         self._metrics = metrics
         self._access_control = access_control
         self._answer_log = answer_log
-        self._label_metadata = service.artifact.label_metadata
         # Copied, because attributes of settings take long to read.
         self.max_body_bytes = settings.max_body_bytes
         self._max_queries = settings.max_queries
         self._max_query_chars = settings.max_query_chars
         self._max_query_features = settings.max_query_features
+        self._candidates = None if service.shard is None else CandidateAnswers(service.shard)
+        self._merges = service.merges
         self._answer_head = b'{"model":%b,' % orjson.dumps(service.model_name)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -100,6 +102,7 @@ class PredictEndpoint:
 
     async def answer(self, content: bytes, sender: Sender, caller: Caller | None) -> Reply:
         """Answer the body of a request of `sender`, also where it is not valid. `caller` waits for the reply."""
+        request: PredictRequest | None = None
         try:
             plain = self._read_plain(content)
             if plain is not None:
@@ -108,14 +111,18 @@ class PredictEndpoint:
             else:
                 request = PredictRequest.model_validate_json(content.removeprefix(BYTE_ORDER_MARK))
                 single, explain = request.query is not None, request.explain
-                requests = self.admit(request, sender.client, "both" if explain else "json")
+                output = candidate_output(request) or ("both" if explain else "json")
+                requests = self.admit(request, sender.client, output)
             answers = await self._service.rank(requests, caller, sender.span)
             explanation = await self._explain(requests[0], answers.results[0]) if explain else b""
         except Exception as error:
             return self.refuse(error, sender)
-        if self._answer_log is not None:
-            self._answer_log.add(sender.request_id, requests, answers.results)
-        body = self.to_json(answers.results, explanation, single=single)
+        if request is not None and request.candidates is not None:
+            body = require_shard(self._candidates).to_json(request, answers.results, explanation, single=single)
+        else:
+            if self._answer_log is not None:
+                self._answer_log.add(sender.request_id, requests, answers.results)
+            body = self.to_json(answers.results, explanation, single=single)
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
@@ -190,11 +197,15 @@ class PredictEndpoint:
         return RankRequest(plain.query, plain.top_k, 0.0, False)
 
     async def _explain(self, request: RankRequest, result: RankResult) -> bytes:
+        if result.merged is not None:
+            return b',"explanation":' + result.merged.explanation
         explanation = await self._service.explain(request.query, result.labels.label_ids.tolist())
         return b',"explanation":' + explanation.model_dump_json().encode()
 
     def to_json(self, results: Sequence[RankResult], explanation: bytes = b"", *, single: bool) -> bytes:
         """Return the response body for one `query` (`single`) or for `queries`; `explanation` begins with a comma."""
+        if self._merges:  # The model is known only once the shards have answered.
+            self._answer_head = merged_head(self._service.model_name, results)
         if single:
             return b'%b"predictions":%b%b}' % (self._answer_head, results[0].json, explanation)
         lists = [b'{"predictions":%b}' % result.json for result in results]
@@ -210,16 +221,21 @@ class PredictEndpoint:
             queries = queries_of(request)
         except ValueError as error:
             raise InvalidFieldError([FieldError(field="body", message=str(error))]) from error
+        if request.candidates is not None:
+            require_shard(self._candidates)
+            if candidate_output(request) != output:
+                message = "Only POST /predict answers with candidates; ask there"
+                raise InvalidFieldError([FieldError(field="candidates", message=message)])
         if request.explain and request.query is None:
             message = 'Only one query is explained at a time; send it as "query"'
             raise InvalidFieldError([FieldError(field="explain", message=message)])
-        if request.probabilities and self._service.calibrator is None:
+        if request.probabilities and not self._service.has_probabilities:
             raise InvalidFieldError([FieldError(field="probabilities", message=WITHOUT_CALIBRATION)])
         if len(queries) > self._max_queries:
             raise too_many_queries("queries", len(queries), self._max_queries)
         selection = None
         if request.filter is not None or request.exclude is not None:
-            selection = to_selection(self._label_metadata, request.filter, request.exclude)
+            selection = to_selection(self._service.label_metadata, request.filter, request.exclude)
         requests: list[RankRequest] = []
         errors: list[FieldError] = []
         for position, query in enumerate(queries):
@@ -261,16 +277,28 @@ def _log_fields(sender: Sender) -> dict[str, str]:
     return fields if sender.span is None else {**fields, "trace_id": sender.span.hex_id()}
 
 
+def missing_shards(results: Sequence[RankResult]) -> set[str]:
+    """Return the addresses of shards that did not answer, for results that are merged from those of shards."""
+    return {address for result in results if result.merged is not None for address in result.merged.missing}
+
+
+def merged_head(model_name: dict[str, str], results: Sequence[RankResult]) -> bytes:
+    """Return the begin of an answer that is merged from those of shards; it says which shards did not answer."""
+    missing = sorted(missing_shards(results))
+    partial = {"partial": True, "missing": missing} if missing else {}
+    return orjson.dumps({"model": model_name, **partial})[:-1] + b","
+
+
 def too_many_queries(field: str, queries: int, limit: int) -> InvalidFieldError:
     """Return the error for a request with too many queries."""
     message = f"{queries} queries are more than the limit of {limit}; split the request"
     return InvalidFieldError([FieldError(field=field, message=message)])
 
 
-def require_ready(service: Service) -> None:
+def require_ready(service: RankingService) -> None:
     """Raise UnavailableError unless the service answers queries; it still does while it drains."""
     if service.state == "loading":
-        raise UnavailableError("The model is loading.")
+        raise UnavailableError(service.loading_reason())
     if service.state == "stopping":
         raise UnavailableError("The server is shutting down.")
 
@@ -288,8 +316,11 @@ def caller_of(receive: Receive) -> Caller | None:
 def server_timing(answers: Answers[RankResult]) -> bytes:
     """Return the `Server-Timing` header in milliseconds: the longest queueing, and each stage summed over the batches.
 
-    If all results came from the cache, it has no times.
+    If all results came from the cache, it has no times. Of results that are merged from those of shards, it has the
+    time that the shards and merging took.
     """
+    if answers.results and answers.results[0].merged is not None:
+        return b"upstream;dur=%.3f" % (answers.queue_s * 1e3)
     batches = batches_of(answers.results)
     if not batches:
         return b"cache;desc=hit"

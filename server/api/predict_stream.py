@@ -20,7 +20,8 @@ from astec.server.api.request_body import BYTE_ORDER_MARK, body_pieces
 from astec.server.api.schema import PredictRequest
 from astec.server.engine.batching.batcher import Caller
 from astec.server.engine.rank_request import RankRequest
-from astec.server.engine.service import SHED_REASONS, Service
+from astec.server.engine.service import SHED_REASONS
+from astec.server.engine.upstream.ranking_service import RankingService
 from astec.server.errors import (
     ERROR_KEY,
     BodyTooLargeError,
@@ -70,7 +71,7 @@ class PredictStreamEndpoint:
         settings: The server's settings.
     """
 
-    def __init__(self, predict: PredictEndpoint, service: Service, settings: Settings) -> None:
+    def __init__(self, predict: PredictEndpoint, service: RankingService, settings: Settings) -> None:
         self._predict = predict
         self._service = service
         self._max_line_bytes = settings.max_body_bytes

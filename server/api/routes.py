@@ -16,7 +16,7 @@ from astec.server.api.predict import PredictEndpoint, require_ready
 from astec.server.api.predict_stream import MEDIA_TYPE as NDJSON
 from astec.server.api.predict_stream import PredictStreamEndpoint
 from astec.server.api.schema import ModelDescription, PredictAnswer, Status
-from astec.server.engine.service import Service
+from astec.server.engine.upstream.ranking_service import RankingService
 from astec.server.errors import MEDIA_TYPE, ForbiddenError, Problem, UnavailableError
 from astec.server.metrics.board import Metrics
 from astec.server.metrics.exposition import choose_format, render_exposition
@@ -119,9 +119,9 @@ async def model(request: Request) -> Response:
     access_control: AccessControl | None = request.app.state.access_control
     if access_control is not None:
         access_control.client_of(request.scope["headers"])
-    service: Service = request.app.state.service
+    service: RankingService = request.app.state.service
     require_ready(service)
-    return _json(service.artifact.manifest.public() | {"examples": service.examples})
+    return _json(service.describe())
 
 
 @router.post(
@@ -161,11 +161,13 @@ async def metrics(request: Request) -> Response:
     return Response(await asyncio.to_thread(render_exposition, recorded, write), headers={"Content-Type": media_type})
 
 
-def require_open(service: Service) -> None:
+def require_open(service: RankingService) -> None:
     """Raise UnavailableError unless the service accepts queries of new clients."""
     require_ready(service)
     if service.state == "draining":
         raise UnavailableError("The server is shutting down; it still answers on open connections.")
+    if missing := service.missing_shards():
+        raise UnavailableError(missing)
 
 
 def require_admin_port(request: Request) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, WithJsonSchema, model_validator
 from pydantic.json_schema import SkipJsonSchema
@@ -149,6 +149,11 @@ class PredictRequest(RequestModel):
         description="Also say why: what each part adds to a score, which tokens speak for the label, and, where the "
         "model carries them, which training texts are near. With one `query` only; takes a millisecond more.",
     )
+    candidates: Literal["near", "all"] | None = Field(
+        default=None,
+        description="For clients that merge shards of a model, and of shards only: answer with `candidates`, not "
+        "`predictions`. `all` adds the best labels that are not near the query.",
+    )
 
 
 def queries_of(request: PredictRequest) -> list[str | Features]:
@@ -186,14 +191,21 @@ class Predictions(BaseModel):
     predictions: list[Prediction]
 
 
-class SingleResponse(Predictions):
+class Merged(BaseModel):
+    """What an answer says that is merged from those of shards, if some did not answer (`--on-missing partial`)."""
+
+    partial: bool | None = Field(default=None, description="True: shards did not answer, and their labels are missing.")
+    missing: list[str] | None = Field(default=None, description="The addresses of these shards.")
+
+
+class SingleResponse(Predictions, Merged):
     """The answer to `query`."""
 
     model: ModelName
     explanation: Explanation | SkipJsonSchema[None] = Field(default=None, description="Where it was asked for.")
 
 
-class BatchResponse(BaseModel):
+class BatchResponse(Merged):
     """The answer to `queries`, in their order."""
 
     model: ModelName

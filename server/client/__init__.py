@@ -10,6 +10,8 @@ from astec.server.client.errors import (
     ForbiddenError,
     InvalidFieldError,
     Problem,
+    ShardMismatchError,
+    ShardMissingError,
     StatusError,
     TimedOutError,
     TooManyRequestsError,
@@ -20,6 +22,7 @@ from astec.server.client.errors import (
 from astec.server.client.exchange import RetryPolicy
 from astec.server.client.explanations import Explanation, LabelExplanation, Neighbour, QueryWord, TokenWeight
 from astec.server.client.queries import Conditions, Features, Query, Vector
+from astec.server.client.sharding.policy import ShardObserver
 from astec.server.client.sync_client import AstecClient
 
 __all__ = [
@@ -44,6 +47,9 @@ __all__ = [
     "QueryWord",
     "Ranking",
     "RetryPolicy",
+    "ShardMismatchError",
+    "ShardMissingError",
+    "ShardObserver",
     "StatusError",
     "TimedOutError",
     "TokenWeight",

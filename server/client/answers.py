@@ -36,10 +36,19 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Ranking(Sequence[Prediction]):
-    """The predicted labels of one query, best first, and the model; empty if the model knows no token of the query."""
+    """The predicted labels of one query, best first, and the model; empty if the model knows no token of the query.
+
+    `missing` are the addresses of shards that did not answer, whose labels cannot be in the ranking.
+    """
 
     model: ModelName
     predictions: tuple[Prediction, ...]
+    missing: tuple[str, ...] = ()
+
+    @property
+    def partial(self) -> bool:
+        """Whether shards did not answer."""
+        return bool(self.missing)
 
     @overload
     def __getitem__(self, index: int) -> Prediction: ...
@@ -77,10 +86,13 @@ def read_rankings(answer: JsonObject, body: PredictBody) -> list[Ranking]:
     """
     try:
         results = [answer] if body.is_single else answer["results"]
+        missing = tuple(answer.get("missing", ()))
         # Where queries went to several models, each result names its own.
         models = [result["model"] if "model" in result else answer["model"] for result in results]
         rankings = [
-            Ranking(ModelName(model["name"], model["version"]), tuple(map(_read_prediction, result["predictions"])))
+            Ranking(
+                ModelName(model["name"], model["version"]), tuple(map(_read_prediction, result["predictions"])), missing
+            )
             for model, result in zip(models, results, strict=True)
         ]
     except (KeyError, TypeError) as error:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import httpx
 
@@ -14,22 +15,18 @@ from astec.server.client.compression import DEFAULT_COMPRESS_OVER_BYTES, BodyCom
 from astec.server.client.errors import StatusError, UnavailableError
 from astec.server.client.exchange import DEFAULT_RETRY, KEEP_ALIVE_S, ClientSettings, Exchange, RetryPolicy
 from astec.server.client.explanations import Explanation, read_explanation
-from astec.server.client.queries import (
-    Conditions,
-    PredictBody,
-    PredictOptions,
-    Query,
-    batch_bodies,
-    explain_body,
-    single_body,
-)
+from astec.server.client.queries import Asked, Conditions, PredictBody, PredictOptions, Query, in_batches
+from astec.server.client.sharding.async_fan_out import ShardTasks
+from astec.server.client.sharding.description import describe_model
+from astec.server.client.sharding.policy import ShardOptions, ShardPolicy
 
 
 class AsyncAstecClient:
     """An asynchronous client, which keeps its connections open. It belongs to one asyncio event loop.
 
     Args:
-        base_url: Address of the server, `http://HOST:PORT`; a path in it is a prefix of the paths of the API.
+        base_url: Address of the server, `http://HOST:PORT`; a path in it is a prefix of the paths of the API. Several
+            addresses: those of all shards of a model, whose answers are merged.
         api_key: API key, sent with every request; None: the value of the environment variable ASTEC_API_KEY, if set.
         timeout_s: Longest wait for the network, in seconds: to connect, to send, or to receive the next bytes.
         deadline_s: Longest time for a request, in seconds, with all attempts and the waits between them.
@@ -39,11 +36,15 @@ class AsyncAstecClient:
             415; None: never.
         max_concurrency: The most requests that one `predict_many` sends at the same time.
         sleep: Function that waits for a number of seconds.
+        sharding: For several addresses. `on_missing`: what to do about a shard that does not answer: "fail", an error
+            that names it, or "partial", the answer of the others, whose `missing` names it; then a request is sent to
+            a shard once, unless `retry` is given. `hedge_after_ms`: milliseconds after which a shard without an answer
+            is asked a second time; None: never. `shard_observer`: is told how shards answer.
     """
 
     def __init__(
         self,
-        base_url: str,
+        base_url: str | Sequence[str],
         *,
         api_key: str | None = None,
         timeout_s: float = 5.0,
@@ -53,17 +54,38 @@ class AsyncAstecClient:
         compress_over_bytes: int | None = DEFAULT_COMPRESS_OVER_BYTES,
         max_concurrency: int = 4,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        **sharding: Unpack[ShardOptions],
     ) -> None:
+        urls = [base_url] if isinstance(base_url, str) else list(base_url)
+        policy = ShardPolicy.of(urls, **sharding)
+        if policy.on_missing == "partial" and retry is DEFAULT_RETRY:
+            retry = RetryPolicy(max_attempts=1)
         self._settings = ClientSettings(
-            base_url, api_key, timeout_s, deadline_s, retry, max_queries_per_request, compress_over_bytes
+            urls[0], api_key, timeout_s, deadline_s, retry, max_queries_per_request, compress_over_bytes
         )
         self._compressor = BodyCompressor(compress_over_bytes)
         if max_concurrency < 1:
             raise ValueError(f"max_concurrency is {max_concurrency}; give at least 1")
         self._max_concurrency = max_concurrency
         self._sleep = sleep
+        self._shards: ShardTasks[AsyncAstecClient] | None = None
+        if not isinstance(base_url, str):
+            settings = [replace(self._settings, base_url=url) for url in urls]
+            self._shards = ShardTasks(policy, [AsyncAstecClient._of(one, sleep) for one in settings])
         limits = httpx.Limits(keepalive_expiry=KEEP_ALIVE_S)
-        self._http = httpx.AsyncClient(base_url=base_url, headers=self._settings.headers(), limits=limits)
+        self._http = httpx.AsyncClient(base_url=urls[0], headers=self._settings.headers(), limits=limits)
+
+    @classmethod
+    def _of(cls, settings: ClientSettings, sleep: Callable[[float], Awaitable[None]]) -> Self:
+        """Return the client of one shard."""
+        return cls(
+            settings.base_url,
+            api_key=settings.api_key,
+            timeout_s=settings.timeout_s,
+            deadline_s=settings.deadline_s,
+            retry=settings.retry,
+            sleep=sleep,
+        )
 
     async def predict(
         self,
@@ -92,7 +114,7 @@ class AsyncAstecClient:
             ValueError: The query cannot be encoded as JSON.
         """
         options = PredictOptions(top_k, min_score, probabilities, filter, exclude, model)
-        return (await self._rank(single_body(query, options)))[0]
+        return (await self._rank(Asked([query], options, single=True)))[0]
 
     async def predict_many(
         self,
@@ -111,12 +133,12 @@ class AsyncAstecClient:
             AstecError, ValueError: The first request that failed, as in `predict`; the other requests are cancelled.
         """
         options = PredictOptions(top_k, min_score, probabilities, filter, exclude, model)
-        numbered = enumerate(batch_bodies(queries, options, self._settings.max_queries_per_request))
+        numbered = enumerate(in_batches(queries, options, self._settings.max_queries_per_request))
         rankings: dict[int, list[Ranking]] = {}
 
         async def send_requests() -> None:
-            for position, body in numbered:
-                rankings[position] = await self._rank(body)
+            for position, asked in numbered:
+                rankings[position] = await self._rank(asked)
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -139,8 +161,14 @@ class AsyncAstecClient:
 
         Arguments and errors are the same as in `predict`.
         """
-        body = explain_body(query, PredictOptions(top_k, min_score, probabilities, model=model))
-        return read_explanation(await self._ask(body), body)
+        asked = Asked([query], PredictOptions(top_k, min_score, probabilities, model=model), single=True, explain=True)
+        return read_explanation(await self.answer(asked), asked.body())
+
+    async def answer(self, asked: Asked) -> dict[str, Any]:
+        """Return the answer to one request as JSON, as `/predict` gives it. Errors are the same as in `predict`."""
+        if self._shards is not None:
+            return await self._shards.predict(AsyncAstecClient._send, asked)
+        return await self._send(asked.body())
 
     async def model(self) -> ModelInfo:
         """Return the model that the server serves.
@@ -148,15 +176,20 @@ class AsyncAstecClient:
         Raises:
             AstecError: The request failed.
         """
-        request = self._http.build_request("GET", "/v1/model")
-        return read_model(await self._exchange(request, self._settings.exchange()))
+        if self._shards is not None:
+            return read_model(describe_model(self._shards.policy, await self._shards.ask_all(AsyncAstecClient._model)))
+        return read_model(await self._model())
 
     async def ready(self) -> bool:
         """Return whether the server answers queries now; False if it cannot be reached in time. Does not retry.
 
+        With several addresses: whether all of them do.
+
         Raises:
             AstecError: The response is not one of this server's.
         """
+        if self._shards is not None:
+            return all((await self.shards_ready()).values())
         exchange = self._settings.exchange()
         try:
             exchange.read(await self._http.get("/readyz", timeout=exchange.start_attempt()))
@@ -164,8 +197,22 @@ class AsyncAstecClient:
             return False
         return True
 
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The addresses of the shards, without passwords, by which errors name them; empty for one address."""
+        return () if self._shards is None else self._shards.policy.addresses
+
+    async def shards_ready(self) -> dict[str, bool]:
+        """Return for each of several addresses whether its server answers queries now; empty for one address."""
+        if self._shards is None:
+            return {}
+        ready = await self._shards.each(AsyncAstecClient.ready)
+        return dict(zip(self.addresses, ready, strict=True))
+
     async def aclose(self) -> None:
         """Close all connections."""
+        if self._shards is not None:
+            await self._shards.each(AsyncAstecClient.aclose)
         await self._http.aclose()
 
     async def __aenter__(self) -> Self:
@@ -176,8 +223,15 @@ class AsyncAstecClient:
     ) -> None:
         await self.aclose()
 
-    async def _rank(self, body: PredictBody) -> list[Ranking]:
-        return read_rankings(await self._ask(body), body)
+    async def _rank(self, asked: Asked) -> list[Ranking]:
+        return read_rankings(await self.answer(asked), asked.body())
+
+    async def _send(self, body: PredictBody) -> dict[str, Any]:
+        return await self._ask(body)
+
+    async def _model(self) -> dict[str, Any]:
+        request = self._http.build_request("GET", "/v1/model")
+        return await self._exchange(request, self._settings.exchange())
 
     async def _ask(self, body: PredictBody) -> dict[str, Any]:
         exchange = self._settings.exchange()

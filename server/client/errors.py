@@ -84,6 +84,25 @@ class DeadlinePassedError(StatusError):
     """504: the server's deadline passed before the queries were computed."""
 
 
+class ShardMissingError(AstecError):
+    """Shards did not answer, and the policy is to fail, or none of them answered.
+
+    Args:
+        errors: The error of each shard that did not answer, by its address.
+        count: The number of shards.
+    """
+
+    def __init__(self, errors: Mapping[str, AstecError], count: int) -> None:
+        named = "; ".join(f"{address} ({error})" for address, error in errors.items())
+        super().__init__(f"{len(errors)} of {count} shards did not answer: {named}")
+        self.errors = errors
+        self.count = count
+
+
+class ShardMismatchError(AstecError):
+    """The servers at the addresses are not all shards of one model: one is of another, missing, or there twice."""
+
+
 _BY_STATUS: dict[int, type[StatusError]] = {
     401: UnauthorizedError,
     403: ForbiddenError,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,10 @@ Conditions = Mapping[str, LabelValue | Collection[LabelValue]]
 
 @dataclass(frozen=True, slots=True)
 class PredictOptions:
-    """The options of a request to `/predict`; None means the server's default."""
+    """The options of a request to `/predict`; None means the server's default.
+
+    `candidates` asks one shard of a model for what is merged with the answers of the other shards.
+    """
 
     top_k: int | None = None
     min_score: float | None = None
@@ -48,6 +51,7 @@ class PredictOptions:
     filter: Conditions | None = None
     exclude: Conditions | None = None
     model: str | None = None
+    candidates: Literal["near", "all"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,37 +69,38 @@ class PredictBody:
     is_single: bool
 
 
-def single_body(query: Query, options: PredictOptions) -> PredictBody:
-    """Return the body of a request for one ranking.
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What one request asks: `queries`, or a single one, with an explanation of its ranking if wanted."""
 
-    Raises:
-        ValueError: JSON in UTF-8 cannot encode the query: it has NaN, infinity or a lone surrogate.
-    """
-    return PredictBody(_to_json_body({"query": _to_json(query)}, options), 1, is_single=True)
+    queries: Sequence[Query]
+    options: PredictOptions
+    single: bool
+    explain: bool = False
+
+    def body(self) -> PredictBody:
+        """Return the body of the request.
+
+        Raises:
+            ValueError: JSON in UTF-8 cannot encode a query: it has NaN, infinity or a lone surrogate.
+        """
+        queries = [_to_json(query) for query in self.queries]
+        request: dict[str, object] = {"query": queries[0]} if self.single else {"queries": queries}
+        if self.explain:
+            request["explain"] = True
+        return PredictBody(_to_json_body(request, self.options), len(queries), self.single)
 
 
-def explain_body(query: Query, options: PredictOptions) -> PredictBody:
-    """Return the body of a request for one ranking with its explanation.
-
-    Raises:
-        ValueError: JSON in UTF-8 cannot encode the query: it has NaN, infinity or a lone surrogate.
-    """
-    return PredictBody(_to_json_body({"query": _to_json(query), "explain": True}, options), 1, is_single=True)
-
-
-def batch_bodies(queries: Sequence[Query], options: PredictOptions, max_per_request: int) -> Iterator[PredictBody]:
-    """Yield the bodies of the requests for the rankings of `queries`, in order.
+def in_batches(queries: Sequence[Query], options: PredictOptions, max_per_request: int) -> Iterator[Asked]:
+    """Yield the requests for the rankings of `queries`, in order.
 
     Raises:
         TypeError: `queries` is a single text, whose characters would each be a query.
-        ValueError: JSON in UTF-8 cannot encode a query: it has NaN, infinity or a lone surrogate.
     """
     if isinstance(queries, str):
         raise TypeError("predict_many takes a sequence of queries, and got one text; use predict for that")
     for start in range(0, len(queries), max_per_request):
-        part = queries[start : start + max_per_request]
-        content = _to_json_body({"queries": [_to_json(query) for query in part]}, options)
-        yield PredictBody(content, len(part), is_single=False)
+        yield Asked(queries[start : start + max_per_request], options, single=False)
 
 
 def _to_json(query: Query) -> object:
@@ -121,6 +126,7 @@ def _to_json_body(request: dict[str, object], options: PredictOptions) -> bytes:
         "filter": _conditions_to_json(options.filter),
         "exclude": _conditions_to_json(options.exclude),
         "model": options.model,
+        "candidates": options.candidates,
     }
     request |= {name: value for name, value in given.items() if value is not None}
     return json.dumps(request, ensure_ascii=False, allow_nan=False).encode()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import httpx
 
@@ -14,15 +15,10 @@ from astec.server.client.compression import DEFAULT_COMPRESS_OVER_BYTES, BodyCom
 from astec.server.client.errors import StatusError, UnavailableError
 from astec.server.client.exchange import DEFAULT_RETRY, KEEP_ALIVE_S, ClientSettings, Exchange, RetryPolicy
 from astec.server.client.explanations import Explanation, read_explanation
-from astec.server.client.queries import (
-    Conditions,
-    PredictBody,
-    PredictOptions,
-    Query,
-    batch_bodies,
-    explain_body,
-    single_body,
-)
+from astec.server.client.queries import Asked, Conditions, PredictBody, PredictOptions, Query, in_batches
+from astec.server.client.sharding.description import describe_model
+from astec.server.client.sharding.fan_out import ShardThreads
+from astec.server.client.sharding.policy import ShardOptions, ShardPolicy
 
 
 class AstecClient:
@@ -32,7 +28,8 @@ class AstecClient:
     exceed it. `AsyncAstecClient` has no such limitation.
 
     Args:
-        base_url: Address of the server, `http://HOST:PORT`; a path in it is a prefix of the paths of the API.
+        base_url: Address of the server, `http://HOST:PORT`; a path in it is a prefix of the paths of the API. Several
+            addresses: those of all shards of a model, whose answers are merged.
         api_key: API key, sent with every request; None: the value of the environment variable ASTEC_API_KEY, if set.
         timeout_s: Longest wait for the network, in seconds: to connect, to send, or to receive the next bytes.
         deadline_s: Longest time for a request, in seconds, with all attempts and the waits between them.
@@ -41,11 +38,15 @@ class AstecClient:
         compress_over_bytes: Bodies with more bytes are sent compressed by gzip, unless the server has refused one with
             415; None: never.
         sleep: Function that waits for a number of seconds.
+        sharding: For several addresses. `on_missing`: what to do about a shard that does not answer: "fail", an error
+            that names it, or "partial", the answer of the others, whose `missing` names it; then a request is sent to
+            a shard once, unless `retry` is given. `hedge_after_ms`: milliseconds after which a shard without an answer
+            is asked a second time; None: never. `shard_observer`: is told how shards answer.
     """
 
     def __init__(
         self,
-        base_url: str,
+        base_url: str | Sequence[str],
         *,
         api_key: str | None = None,
         timeout_s: float = 5.0,
@@ -54,14 +55,35 @@ class AstecClient:
         max_queries_per_request: int = 256,
         compress_over_bytes: int | None = DEFAULT_COMPRESS_OVER_BYTES,
         sleep: Callable[[float], None] = time.sleep,
+        **sharding: Unpack[ShardOptions],
     ) -> None:
+        urls = [base_url] if isinstance(base_url, str) else list(base_url)
+        policy = ShardPolicy.of(urls, **sharding)
+        if policy.on_missing == "partial" and retry is DEFAULT_RETRY:
+            retry = RetryPolicy(max_attempts=1)
         self._settings = ClientSettings(
-            base_url, api_key, timeout_s, deadline_s, retry, max_queries_per_request, compress_over_bytes
+            urls[0], api_key, timeout_s, deadline_s, retry, max_queries_per_request, compress_over_bytes
         )
         self._compressor = BodyCompressor(compress_over_bytes)
         self._sleep = sleep
+        self._shards: ShardThreads[AstecClient] | None = None
+        if not isinstance(base_url, str):
+            settings = [replace(self._settings, base_url=url) for url in urls]
+            self._shards = ShardThreads(policy, [AstecClient._of(one, sleep) for one in settings])
         limits = httpx.Limits(keepalive_expiry=KEEP_ALIVE_S)
-        self._http = httpx.Client(base_url=base_url, headers=self._settings.headers(), limits=limits)
+        self._http = httpx.Client(base_url=urls[0], headers=self._settings.headers(), limits=limits)
+
+    @classmethod
+    def _of(cls, settings: ClientSettings, sleep: Callable[[float], None]) -> Self:
+        """Return the client of one shard."""
+        return cls(
+            settings.base_url,
+            api_key=settings.api_key,
+            timeout_s=settings.timeout_s,
+            deadline_s=settings.deadline_s,
+            retry=settings.retry,
+            sleep=sleep,
+        )
 
     def predict(
         self,
@@ -90,7 +112,7 @@ class AstecClient:
             ValueError: The query cannot be encoded as JSON.
         """
         options = PredictOptions(top_k, min_score, probabilities, filter, exclude, model)
-        return self._rank(single_body(query, options))[0]
+        return self._rank(Asked([query], options, single=True))[0]
 
     def predict_many(
         self,
@@ -110,8 +132,8 @@ class AstecClient:
         """
         rankings: list[Ranking] = []
         options = PredictOptions(top_k, min_score, probabilities, filter, exclude, model)
-        for body in batch_bodies(queries, options, self._settings.max_queries_per_request):
-            rankings += self._rank(body)
+        for asked in in_batches(queries, options, self._settings.max_queries_per_request):
+            rankings += self._rank(asked)
         return rankings
 
     def explain(
@@ -127,8 +149,14 @@ class AstecClient:
 
         Arguments and errors are the same as in `predict`.
         """
-        body = explain_body(query, PredictOptions(top_k, min_score, probabilities, model=model))
-        return read_explanation(self._ask(body), body)
+        asked = Asked([query], PredictOptions(top_k, min_score, probabilities, model=model), single=True, explain=True)
+        return read_explanation(self.answer(asked), asked.body())
+
+    def answer(self, asked: Asked) -> dict[str, Any]:
+        """Return the answer to one request as JSON, as `/predict` gives it. Errors are the same as in `predict`."""
+        if self._shards is not None:
+            return self._shards.predict(AstecClient._send, asked)
+        return self._send(asked.body())
 
     def model(self) -> ModelInfo:
         """Return the model that the server serves.
@@ -136,15 +164,20 @@ class AstecClient:
         Raises:
             AstecError: The request failed.
         """
-        request = self._http.build_request("GET", "/v1/model")
-        return read_model(self._exchange(request, self._settings.exchange()))
+        if self._shards is not None:
+            return read_model(describe_model(self._shards.policy, self._shards.ask_all(AstecClient._model)))
+        return read_model(self._model())
 
     def ready(self) -> bool:
         """Return whether the server answers queries now; False if it cannot be reached in time. Does not retry.
 
+        With several addresses: whether all of them do.
+
         Raises:
             AstecError: The response is not one of this server's.
         """
+        if self._shards is not None:
+            return all((self.shards_ready()).values())
         exchange = self._settings.exchange()
         try:
             exchange.read(self._http.get("/readyz", timeout=exchange.start_attempt()))
@@ -152,8 +185,22 @@ class AstecClient:
             return False
         return True
 
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The addresses of the shards, without passwords, by which errors name them; empty for one address."""
+        return () if self._shards is None else self._shards.policy.addresses
+
+    def shards_ready(self) -> dict[str, bool]:
+        """Return for each of several addresses whether its server answers queries now; empty for one address."""
+        if self._shards is None:
+            return {}
+        ready = self._shards.each(AstecClient.ready)
+        return dict(zip(self.addresses, ready, strict=True))
+
     def close(self) -> None:
         """Close all connections."""
+        if self._shards is not None:
+            self._shards.close(AstecClient.close)
         self._http.close()
 
     def __enter__(self) -> Self:
@@ -164,8 +211,15 @@ class AstecClient:
     ) -> None:
         self.close()
 
-    def _rank(self, body: PredictBody) -> list[Ranking]:
-        return read_rankings(self._ask(body), body)
+    def _rank(self, asked: Asked) -> list[Ranking]:
+        return read_rankings(self.answer(asked), asked.body())
+
+    def _send(self, body: PredictBody) -> dict[str, Any]:
+        return self._ask(body)
+
+    def _model(self) -> dict[str, Any]:
+        request = self._http.build_request("GET", "/v1/model")
+        return self._exchange(request, self._settings.exchange())
 
     def _ask(self, body: PredictBody) -> dict[str, Any]:
         exchange = self._settings.exchange()

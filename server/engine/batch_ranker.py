@@ -17,8 +17,9 @@ from astec.export.artifact.signals.query_signals import NO_SIGNALS, place_for_si
 from astec.server.engine.labels.block_list import BlockList
 from astec.server.engine.labels.label_masks import LabelMasks
 from astec.server.engine.predictor import Predictor, Rankings
-from astec.server.engine.rank_request import NO_LABELS, RankedLabels, RankRequest, RankResult
+from astec.server.engine.rank_request import CANDIDATE_OUTPUTS, NO_LABELS, RankedLabels, RankRequest, RankResult
 from astec.server.engine.ranking_json import NO_PROBABILITIES, to_json
+from astec.server.engine.sharding.candidate_finder import Asked, CandidateFinder
 from astec.server.metrics.board import Signals
 
 MEASURED_EVERY = 7
@@ -48,6 +49,7 @@ class BatchRanker:
         measured_every: int = MEASURED_EVERY,
     ) -> None:
         self._predictor = predictor
+        self._finder = predictor.candidate_finder
         self._labels = predictor.artifact.labels
         self._calibrator = calibrator
         self._block_list = block_list
@@ -62,6 +64,8 @@ class BatchRanker:
         return self._rank(requests, [Allowed(masks.mask_of(one.selection), one.top_k) for one in requests])
 
     def _rank(self, requests: list[RankRequest], allowed: list[Allowed] | None) -> list[RankResult]:
+        if self._finder is not None and any(request.output in CANDIDATE_OUTPUTS for request in requests):
+            return self._rank_or_find(self._finder, requests, allowed)
         most = max([request.top_k for request in requests])
         queries = [request.query for request in requests]
         # Read once: the list may change while the batch is computed.
@@ -86,6 +90,30 @@ class BatchRanker:
             )
             for row, request in enumerate(requests)
         ]
+
+    def _rank_or_find(
+        self, finder: CandidateFinder, requests: list[RankRequest], allowed: list[Allowed] | None
+    ) -> list[RankResult]:
+        """Answer a batch in which requests want candidates, and others may want rankings."""
+        wanted = [row for row, request in enumerate(requests) if request.output in CANDIDATE_OUTPUTS]
+        others = [row for row in range(len(requests)) if row not in set(wanted)]
+        results: dict[int, RankResult] = {}
+        if others:
+            masks = None if allowed is None else [allowed[row] for row in others]
+            results |= zip(others, self._rank([requests[row] for row in others], masks), strict=True)
+        asked = [
+            Asked(
+                requests[row].query,
+                None if allowed is None else allowed[row].mask,
+                requests[row].output == "all_candidates",
+                requests[row].top_k,
+            )
+            for row in wanted
+        ]
+        found, stages = finder.find(asked, None if self._block_list is None else self._block_list.hidden)
+        for row, (json, label_ids) in zip(wanted, found, strict=True):
+            results[row] = RankResult(json, NO_LABELS._replace(label_ids=label_ids), stages)
+        return [results[row] for row in range(len(requests))]
 
     def _to_json(self, requests: list[RankRequest], rankings: Rankings) -> list[bytes]:
         """Return the JSON array of each request, no bytes for requests that want arrays only."""

@@ -22,6 +22,7 @@ from astec.export.artifact.store import Artifact
 from astec.export.artifact.text.bags import Query
 from astec.server.engine.explanations.explainer import Explainer
 from astec.server.engine.query_encoder import QueryEncoder
+from astec.server.engine.sharding.candidate_finder import CandidateFinder
 from astec.server.metrics.stage_times import StageTimes
 
 
@@ -60,6 +61,9 @@ class Predictor:
         self.artifact = artifact
         self._encoder = QueryEncoder(artifact)
         self.explainer = Explainer(artifact, self._encoder)
+        self.candidate_finder = None
+        if artifact.shard is not None:
+            self.candidate_finder = CandidateFinder(artifact, artifact.shard, self._encoder)
         self._ranker = _ranker(artifact)
         self._pipeline = Pipeline.of(artifact, self._ranker)
 

@@ -16,8 +16,11 @@ from astec.export.artifact.text.bags import Query
 from astec.server.metrics.board import Signals
 from astec.server.metrics.stage_times import StageTimes
 
-Output = Literal["json", "arrays", "both"]
-"""The form of a result: the JSON array of the native API, arrays and texts for other uses, or both."""
+Output = Literal["json", "arrays", "both", "candidates", "all_candidates"]
+"""The form of a result: the JSON array of the native API, arrays and texts for other uses, or both.
+
+Of a shard also the JSON object of its candidates, to merge with those of the other shards, or of all that it has."""
+CANDIDATE_OUTPUTS: tuple[Output, ...] = ("candidates", "all_candidates")
 
 EMPTY_JSON = b"[]"
 
@@ -53,6 +56,18 @@ class RankedLabels(NamedTuple):
 NO_LABELS = RankedLabels(np.empty(0, np.int64), [], np.empty(0, np.float32))
 
 
+class MergedExtras(NamedTuple):
+    """What a result that is merged from those of shards has beside labels.
+
+    Attributes:
+        missing: The addresses of shards that did not answer.
+        explanation: The JSON of the explanation; no bytes where none was asked for.
+    """
+
+    missing: tuple[str, ...]
+    explanation: bytes
+
+
 class RankResult(NamedTuple):
     """The result of one request, in the form that the request asks for.
 
@@ -62,6 +77,7 @@ class RankResult(NamedTuple):
         stages: The stage times of the batch; None where nothing was computed, because the cache had the result.
         without_blocked: Whether a label would be among the best if it were not blocked.
         signals: The signals of the query, NaN for those that it has none of; None where they were not measured.
+        merged: Only where it is merged from the results of shards.
     """
 
     json: bytes
@@ -69,6 +85,7 @@ class RankResult(NamedTuple):
     stages: StageTimes | None
     without_blocked: bool = False
     signals: Signals | None = None
+    merged: MergedExtras | None = None
 
     def is_empty(self) -> bool:
         """Return whether no label was found."""

@@ -6,8 +6,10 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal, Protocol
+from typing import Any
 
+from astec.export.artifact.labels.metadata import LabelMetadata
+from astec.export.artifact.manifest import Manifest
 from astec.export.artifact.scoring.calibrator import Calibrator
 from astec.export.artifact.shortlist.hidden import Hidden
 from astec.export.artifact.store import Artifact
@@ -29,6 +31,7 @@ from astec.server.engine.labels.block_list import BlockList
 from astec.server.engine.rank_request import RankRequest, RankResult
 from astec.server.engine.ranking_queues import RankingQueues
 from astec.server.engine.result_cache import ResultCache
+from astec.server.engine.upstream.ranking_service import RankSpan, State
 from astec.server.engine.warmup import warm_predictor
 from astec.server.metrics.board import Metrics, ShedReason
 from astec.server.settings import Settings
@@ -45,16 +48,6 @@ SHED_REASONS: dict[type[BaseException], ShedReason] = {
 _BLOCK_LIST_REFRESH_S = 0.5
 MAX_EXPLAINING = 16
 """The most explanations at a time; each takes an inference thread for milliseconds, beside the batches."""
-
-
-class RankSpan(Protocol):
-    """A span of a trace, to which the times of a ranking are reported."""
-
-    def submitted(self, queries: int) -> None:
-        """Note that queries are queued now."""
-
-    def ranked(self, answers: Answers[RankResult]) -> None:
-        """Note the answers to them."""
 
 
 class Service:
@@ -74,6 +67,8 @@ class Service:
         calibrator: The map from scores to probabilities; None where the model has none.
     """
 
+    merges = False
+
     def __init__(
         self, settings: Settings, artifact: Artifact, metrics: Metrics, block_list: BlockList | None = None
     ) -> None:
@@ -84,7 +79,7 @@ class Service:
         self.calibrator = None if calibration is None else Calibrator.of(calibration)
         self._block_list = block_list
         self._watch: asyncio.Task[None] | None = None
-        self.state: Literal["loading", "ready", "draining", "stopping"] = "loading"
+        self.state: State = "loading"
         self._settings = settings
         self._metrics = metrics
         self._collector = QuietCollector()
@@ -93,6 +88,33 @@ class Service:
         entries = settings.cache_entries
         self._cache = ResultCache(entries, artifact.featurizer, metrics) if entries else None
         self._use_block_list()
+
+    @property
+    def label_metadata(self) -> LabelMetadata | None:
+        """The attributes by which requests filter labels; None: there are none."""
+        return self.artifact.label_metadata
+
+    @property
+    def has_probabilities(self) -> bool:
+        """Whether the model knows how likely a label is right."""
+        return self.calibrator is not None
+
+    @property
+    def shard(self) -> Manifest | None:
+        """The manifest, if the model is a shard of another one; else None."""
+        return None if self.artifact.shard is None else self.artifact.manifest
+
+    def describe(self) -> dict[str, Any]:
+        """Return the public part of the manifest, and a few queries to try as `examples`."""
+        return self.artifact.manifest.public() | {"examples": self.examples}
+
+    def loading_reason(self) -> str:
+        """Return why the state is "loading"."""
+        return "The model is loading."
+
+    def missing_shards(self) -> str:
+        """Return nothing: the model is here."""
+        return ""
 
     async def start(self) -> None:
         """Start the threads, and return once real predictions have warmed the model up. Called after the fork."""

@@ -20,6 +20,7 @@ from astec.export.artifact.signals.histograms import Histograms
 from astec.export.artifact.signals.query_signals import BOUNDS
 from astec.server.metrics.exemplars import Exemplar, Exemplars
 from astec.server.metrics.stage_times import StageTimes
+from astec.server.settings import MAX_UPSTREAMS
 from astec.server.workers.rollout import OUTCOMES, Outcome
 
 # Five buckets per decade, from 50 microseconds to 5 seconds. A prediction takes far less than the first default bucket
@@ -160,6 +161,9 @@ class RowLayout:
         self.stage_s = {stage: self._histogram(LATENCY_BUCKETS_S) for stage in STAGES}
         self.queue_s = self._histogram(LATENCY_BUCKETS_S)
         self.batch_size = self._histogram(BATCH_SIZE_BUCKETS)
+        self.partial_answers, *hedges = self._cells(1 + MAX_UPSTREAMS)
+        self.upstream_hedges, self.upstream_errors = list(hedges), list(self._cells(MAX_UPSTREAMS))
+        self.upstream_s = [self._histogram(LATENCY_BUCKETS_S) for _ in range(MAX_UPSTREAMS)]
         self.signals = {signal: self._signal(windows[signal], bounds) for signal, bounds in BOUNDS.items()}
         self.num_cells = self._end
 
@@ -260,6 +264,7 @@ class Metrics:
         board: The metrics of all workers.
         model: Name and version of the model that is served; None while it is loading.
         held_out: The histograms of the signals of the model's held-out texts; empty where it has none.
+        upstreams: The addresses of the servers of shards; empty where the model is in this process.
     """
 
     def __init__(self, board: MetricsBoard, row: memoryview[float], worker_id: int) -> None:
@@ -267,6 +272,7 @@ class Metrics:
         self._worker_id = worker_id
         self.model: tuple[str, str] | None = None
         self.held_out: Histograms = {}
+        self.upstreams: Sequence[str] = ()
         self._row = row
         self._until_aged = _AGED_EVERY
 
@@ -340,6 +346,19 @@ class Metrics:
     def labels_taken_out(self, answers: int) -> None:
         """Count answers that would name a label if it were not blocked."""
         self._row[LAYOUT.without_blocked] += answers
+
+    def partial_answers(self, answers: int) -> None:
+        """Count answers without the labels of a shard that did not answer."""
+        self._row[LAYOUT.partial_answers] += answers
+
+    def shard_answered(self, shard: int, seconds: float, error: Exception | None) -> None:
+        """Record a request to the shard of one upstream, and whether it failed."""
+        LAYOUT.upstream_s[shard].observe(self._row, seconds)
+        self._row[LAYOUT.upstream_errors[shard]] += error is not None
+
+    def shard_hedged(self, shard: int) -> None:
+        """Count a request that was sent to a shard a second time, because the first had no answer yet."""
+        self._row[LAYOUT.upstream_hedges[shard]] += 1
 
     def answers_logged(self, records: int) -> None:
         """Count records that the answer log has written. Called by its thread only."""

@@ -79,6 +79,7 @@ class _BoardCollector(Collector):
         if served is not None:
             model.add_metric(served, 1)
         yield model
+        yield from _upstream_families(total, self._metrics.upstreams)
         yield from _worker_families(total)
         yield from _process_families(board.pids())
 
@@ -212,6 +213,22 @@ def _drift_families(total: Sequence[float], held_out: Histograms) -> Iterator[Me
             psi.add_metric([signal], population_stability_index(expected.counts, window))
     yield psi
     yield queries
+
+
+def _upstream_families(total: Sequence[float], upstreams: Sequence[str]) -> Iterator[Metric]:
+    """Return the requests to each shard, of a server that merges their answers."""
+    yield CounterMetricFamily(
+        "astec_partial_answers", "Answers without the labels of a shard.", value=total[LAYOUT.partial_answers]
+    )
+    upstream_s = HistogramMetricFamily("astec_upstream_seconds", "Time of a request to a shard.", labels=["upstream"])
+    errors = CounterMetricFamily("astec_upstream_errors", "Requests to a shard that failed.", labels=["upstream"])
+    hedges = CounterMetricFamily("astec_upstream_hedges", "Second requests to a slow shard.", labels=["upstream"])
+    for shard, address in enumerate(upstreams):
+        cells = LAYOUT.upstream_s[shard]
+        upstream_s.add_metric([address], _buckets(cells, total), total[cells.sum])
+        errors.add_metric([address], total[LAYOUT.upstream_errors[shard]])
+        hedges.add_metric([address], total[LAYOUT.upstream_hedges[shard]])
+    yield from (upstream_s, errors, hedges)
 
 
 def _worker_families(total: Sequence[float]) -> Iterator[Metric]:

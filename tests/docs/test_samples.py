@@ -57,6 +57,8 @@ NOT_RUN = {
     "word_vectors.encoder=./": "there is no encoder here; tests/trainer/pipeline/test_word_vectors.py makes one",
     "--warm-start runs/clicks": "there is no finished run here; tests/trainer/run/test_warm_start.py starts from one",
     "encoder.kind=dense": "there are no images here; tests/e2e/test_encoder_reads_vectors.py trains on vectors",
+    "artifacts/clicks --shards 4": "no run here; tests/server/engine/upstream/test_merging_server.py serves shards",
+    'shards = ["http://shard-0': "there are no shards here; the same test, and tests/server/client/sharding/ ask some",
     "torchrun": "tests/trainer/parallel/test_distributed.py trains in several processes",
     "--otlp-endpoint": "installs from the network; tests/server/tracing/test_request_spans.py has a collector",
     "ray.data.read_parquet": "Ray is not installed here; tests/docs/test_engines.py runs the example by `make engines`",

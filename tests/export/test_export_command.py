@@ -274,3 +274,21 @@ def test_a_kill_leaves_nothing_that_opens(demo_run: Path, tmp_path: Path) -> Non
     assert len(partial) == 1
     with pytest.raises(ArtifactError):
         open_artifact(partial[0])
+
+
+def test_shards_are_published_together_and_the_next_command_told(demo_run: Path, tmp_path: Path) -> None:
+    target = tmp_path / "artifact"
+    result = CliRunner().invoke(app, [str(demo_run), str(target), "--shards", "2", "--version", "7", *PINNED])
+    assert result.exit_code == 0, result.output
+    assert "shard 1: verified on" in result.output
+    assert f"serve it: astec-serve {target}/shard-0, and the other 1 shards likewise" in result.output
+    manifests = [open_artifact(target / f"shard-{index}").manifest for index in range(2)]
+    assert {(manifest.model.name, manifest.model.version) for manifest in manifests} == {("artifact", "7")}
+    assert manifests[0].calibration == manifests[1].calibration
+    assert manifests[0].points == manifests[1].points
+
+
+def test_more_shards_than_the_labels_fill_are_refused(demo_run: Path, tmp_path: Path) -> None:
+    target = tmp_path / "artifact"
+    assert "ask for fewer with --shards" in refused(demo_run, target, "--shards", "1024", *PINNED)
+    assert not target.exists()

@@ -220,6 +220,16 @@ def test_a_port_in_use_is_refused(demo_artifact: Path) -> None:
     assert "--port" in message
 
 
+def test_upstreams_that_cannot_be_are_refused(demo_artifact: Path, tmp_path: Path) -> None:
+    shard = ("--upstream", "http://shard-0:8000")
+    assert "ARTIFACT and --upstream are both given" in refuse(demo_artifact, *shard)
+    assert "'shard-1:8000' does not begin with http:// or https://" in refuse(*shard, "--upstream", "shard-1:8000")
+    assert "'http://shard-0:8000' is given twice" in refuse(*shard, *shard)
+    assert "--on-missing" in refuse(*shard, "--on-missing", "skip")
+    assert "--cache-entries is for a server with an artifact" in refuse(*shard, "--cache-entries", "10")
+    assert "ASTEC_UPSTREAM" in refuse(ASTEC_UPSTREAM="http://shard-0:8000,shard-1:8000")
+
+
 def test_help_has_every_knob() -> None:
     done = subprocess.run(command("--help"), capture_output=True, text=True, timeout=PATIENCE_S, check=True)
     assert "Default: the usable CPUs, at most 16." in " ".join(done.stdout.split())

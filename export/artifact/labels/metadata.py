@@ -74,6 +74,19 @@ class LabelMetadata:
                 allowed_L[labels] = False
         return allowed_L
 
+    def take(self, labels: NDArray[np.int64]) -> LabelMetadata:
+        """Return the metadata of these labels, ids in ascending order, which get the ids 0, 1 and so on.
+
+        All values stay, also those that no label has any more.
+        """
+        new_ids_L = np.full(self.num_labels, -1, np.int32)
+        new_ids_L[labels] = np.arange(len(labels), dtype=np.int32)
+        ids = new_ids_L[self.labels.indices]
+        kept = np.concatenate([[0], np.cumsum(ids >= 0)])
+        return LabelMetadata(
+            self.columns, self.values, LabelSets(kept[self.labels.indptr].astype(np.int64), ids[ids >= 0]), len(labels)
+        )
+
     def require_order(self) -> None:
         """Raise ValueError unless the values of every column ascend, because a look-up would miss some."""
         for column in self.columns:

@@ -30,7 +30,7 @@ from astec.export.artifact.shortlist.label_graph import (
     LabelGraph,
 )
 from astec.export.artifact.shortlist.representatives import Representatives, open_centroid_labels
-from astec.export.artifact.shortlist.votes import NO_HITS, join, vote_shares
+from astec.export.artifact.shortlist.votes import NO_HITS, Hits, join, vote_shares
 
 _NO_LIMIT = 2**31  # no query has as many candidates: label ids have 32 bits
 
@@ -114,11 +114,11 @@ class Shortlister:
 
     def shortlist(self, z_Bd: NDArray[np.float32]) -> Shortlist:
         """Return at most M labels of the nearest neighbours of each z; none for a zero vector (no token is known)."""
-        return self._join_hits(z_Bd, self.most)
+        return self.join_hits(z_Bd, *self.hits(z_Bd), self.most)
 
     def nearby(self, z_Bd: NDArray[np.float32], times: int = 1) -> Shortlist:
         """Return all labels of the nearest neighbours of each z, without the limit M; of `times` as many neighbours."""
-        return self._join_hits(z_Bd, _NO_LIMIT, times)
+        return self.join_hits(z_Bd, *self.hits(z_Bd, times))
 
     def voters(self, z_1d: NDArray[np.float32]) -> Voters:
         """Return the training points that vote for the labels of a single query.
@@ -140,8 +140,12 @@ class Shortlister:
             return np.zeros(len(labels_C), np.float32)
         return self.representatives.similarities(labels_C, offsets, v_BD)
 
-    def _join_hits(self, z_Bd: NDArray[np.float32], most: int, times: int = 1) -> Shortlist:
+    def hits(self, z_Bd: NDArray[np.float32], times: int = 1) -> tuple[Hits, Hits]:
+        """Return the hits of each z among label representatives and among training points; `times` as many as usual."""
         centroids = NO_HITS if self.centroids is None else self.centroids.search(z_Bd, times)
-        points = NO_HITS if self.points is None else self.points.search(z_Bd, times)
+        return centroids, NO_HITS if self.points is None else self.points.search(z_Bd, times)
+
+    def join_hits(self, z_Bd: NDArray[np.float32], centroids: Hits, points: Hits, most: int = _NO_LIMIT) -> Shortlist:
+        """Return the labels of hits that `hits` has found, of each query at most `most`."""
         hits_BK, _, indptr, labels, _ = centroids
         return Shortlist(*join(z_Bd, hits_BK, indptr, labels, *points, most))

@@ -191,6 +191,15 @@ def _heaviest(hit: int, indptr: NDArray[np.int64], weights: NDArray[np.float32])
 
 
 @njit(cache=True, nogil=True)
+def vote_weights(similarities_K: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the weight of the vote of each hit of a single query before labels are weighed, float32 [K]."""
+    weights_K = np.empty(len(similarities_K), np.float32)
+    for k in range(len(weights_K)):
+        weights_K[k] = _weight(similarities_K[k])
+    return weights_K
+
+
+@njit(cache=True, nogil=True)
 def vote_shares(
     hits_1K: NDArray[np.int64],
     similarities_1K: NDArray[np.float32],

@@ -20,7 +20,7 @@ from astec.server.api.open_inference.tensors import Datatype, Elements
 from astec.server.api.predict import PredictEndpoint, require_ready
 from astec.server.engine.batching.batcher import Answers, Caller
 from astec.server.engine.rank_request import RankedLabels, RankResult
-from astec.server.engine.service import Service
+from astec.server.engine.upstream.ranking_service import RankingService
 from astec.server.errors import UnknownModelError
 from astec.server.settings import Settings
 from astec.server.tracing.request_span import SPAN_KEY
@@ -59,7 +59,7 @@ class InferenceCalls:
 
     def __init__(
         self,
-        service: Service,
+        service: RankingService,
         predict: PredictEndpoint,
         settings: Settings,
         access_control: AccessControl | None,

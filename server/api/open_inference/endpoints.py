@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
@@ -25,9 +25,10 @@ from astec.server.api.open_inference.schema import (
     ServerMetadata,
 )
 from astec.server.api.open_inference.tensors import Elements, pack
-from astec.server.api.predict import caller_of, require_ready, server_timing
+from astec.server.api.predict import caller_of, missing_shards, require_ready, server_timing
 from astec.server.api.request_body import read_body
 from astec.server.api.routes import DirectRoute, require_open
+from astec.server.engine.rank_request import RankResult
 from astec.server.errors import OPEN_INFERENCE_PATH, ProtocolError
 
 MODEL_PATHS = (f"{OPEN_INFERENCE_PATH}/models/{{name}}", f"{OPEN_INFERENCE_PATH}/models/{{name}}/versions/{{version}}")
@@ -112,15 +113,17 @@ class OpenInferenceEndpoints:
         body = await read_body(request.scope, request.receive, calls.max_body_bytes)
         parsed = parse_infer_request(body, request.headers.get(HEADER), calls.max_queries, calls.outputs)
         answers = await calls.infer(parsed, client, caller_of(request.receive), request.scope)
-        response = await calls.write(parsed, answers.results, partial(self._to_response, parsed, len(answers.results)))
+        response = await calls.write(parsed, answers.results, partial(self._to_response, parsed, answers.results))
         response.headers["Server-Timing"] = server_timing(answers).decode()
         return response
 
-    def _to_response(self, parsed: ParsedInferRequest, queries: int, elements: dict[OutputName, Elements]) -> Response:
+    def _to_response(
+        self, parsed: ParsedInferRequest, results: Sequence[RankResult], elements: dict[OutputName, Elements]
+    ) -> Response:
         outputs: list[dict[str, Any]] = []
         tail: list[bytes] = []
         for name, is_binary in parsed.outputs.items():
-            output = {"name": name, "datatype": DATATYPES[name], "shape": [queries, parsed.request.top_k]}
+            output = {"name": name, "datatype": DATATYPES[name], "shape": [len(results), parsed.request.top_k]}
             if is_binary:
                 tail.append(pack(DATATYPES[name], elements[name]))
                 outputs.append({**output, "parameters": {"binary_data_size": len(tail[-1])}})
@@ -128,7 +131,9 @@ class OpenInferenceEndpoints:
                 outputs.append({**output, "data": elements[name]})
         model = {f"model_{key}": value for key, value in self._service.model_name.items()}
         echo = {} if parsed.id is None else {"id": parsed.id}
-        head = orjson.dumps({**model, **echo, "outputs": outputs}, option=orjson.OPT_SERIALIZE_NUMPY)
+        missing = sorted(missing_shards(results)) if self._service.merges else []
+        told = {"parameters": {"partial": True, "missing": ", ".join(missing)}} if missing else {}
+        head = orjson.dumps({**model, **echo, **told, "outputs": outputs}, option=orjson.OPT_SERIALIZE_NUMPY)
         if not tail:
             return Response(head, media_type="application/json")
         return Response(b"".join([head, *tail]), media_type=_BINARY, headers={HEADER: str(len(head))})

@@ -189,6 +189,7 @@ class InferResponse(ProtocolModel):
     model_name: str
     model_version: str
     id: str | SkipJsonSchema[None] = None
+    parameters: dict[str, Any] | SkipJsonSchema[None] = None
     outputs: list[InferOutput]
 
 
