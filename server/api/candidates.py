@@ -10,11 +10,11 @@ import orjson
 from astec.export.artifact.manifest import Manifest
 from astec.export.artifact.scoring.shares import Shares
 from astec.server.api.schema import PredictRequest
-from astec.server.engine.rank_request import Output, RankResult
+from astec.server.engine.rank_request import CandidateOutput, RankResult
 from astec.server.errors import FieldError, InvalidFieldError
 
 
-def candidate_output(request: PredictRequest) -> Output | None:
+def candidate_output(request: PredictRequest) -> CandidateOutput | None:
     """Return the form of the results that a request asks a shard for; None: it asks for predictions."""
     if request.candidates is None:
         return None

@@ -18,7 +18,7 @@ from astec.server.api.plain_body import read_plain
 from astec.server.api.request_body import BYTE_ORDER_MARK, read_body
 from astec.server.api.schema import Features, PredictRequest, queries_of
 from astec.server.engine.batching.batcher import Answers, Caller
-from astec.server.engine.rank_request import Output, RankRequest, RankResult, batches_of
+from astec.server.engine.rank_request import CandidateOutput, Output, RankRequest, RankResult, batches_of
 from astec.server.engine.upstream.ranking_service import RankingService
 from astec.server.errors import (
     FieldError,
@@ -165,7 +165,9 @@ class PredictEndpoint:
     async def describe(self, request: PredictRequest) -> None:
         """Declare the parameters of this endpoint, which FastAPI documents."""
 
-    def admit(self, request: PredictRequest, client: str, output: Output = "json") -> list[RankRequest]:
+    def admit(
+        self, request: PredictRequest, client: str, output: Output | CandidateOutput = "json"
+    ) -> list[RankRequest]:
         """Check a request, charge it to the client, and return what to ask the service.
 
         Raises:
@@ -211,7 +213,7 @@ class PredictEndpoint:
         lists = [b'{"predictions":%b}' % result.json for result in results]
         return b'%b"results":[%b]}' % (self._answer_head, b",".join(lists))
 
-    def _to_rank_requests(self, request: PredictRequest, output: Output) -> list[RankRequest]:
+    def _to_rank_requests(self, request: PredictRequest, output: Output | CandidateOutput) -> list[RankRequest]:
         """Check the fields against the settings and the model, and return a rank request for each query.
 
         Raises:

@@ -6,7 +6,7 @@ Shapes: K labels of one query.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,12 @@ from astec.export.artifact.text.bags import Query
 from astec.server.metrics.board import Signals
 from astec.server.metrics.stage_times import StageTimes
 
-Output = Literal["json", "arrays", "both", "candidates", "all_candidates"]
-"""The form of a result: the JSON array of the native API, arrays and texts for other uses, or both.
+Output = Literal["json", "arrays", "both"]
+"""The form of a result: the JSON array of the native API, arrays and texts for other uses, or both."""
 
-Of a shard also the JSON object of its candidates, to merge with those of the other shards, or of all that it has."""
-CANDIDATE_OUTPUTS: tuple[Output, ...] = ("candidates", "all_candidates")
+CandidateOutput = Literal["candidates", "all_candidates"]
+"""Of a shard, the JSON object of its candidates, to merge with those of the other shards; or of all that it has."""
+CANDIDATE_OUTPUTS: tuple[CandidateOutput, ...] = get_args(CandidateOutput)
 
 EMPTY_JSON = b"[]"
 
@@ -42,7 +43,7 @@ class RankRequest(NamedTuple):
     min_score: float
     probabilities: bool
     selection: Selection | None = None
-    output: Output = "json"
+    output: Output | CandidateOutput = "json"
 
 
 class RankedLabels(NamedTuple):

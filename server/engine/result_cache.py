@@ -9,11 +9,11 @@ from astec.export.artifact.text.bags import Bag
 from astec.export.artifact.text.featurizer import Featurizer, TextFeaturizer
 from astec.server.engine.batching.batcher import Answers
 from astec.server.engine.lru_cache import LruCache
-from astec.server.engine.rank_request import Output, RankRequest, RankResult
+from astec.server.engine.rank_request import CandidateOutput, Output, RankRequest, RankResult
 from astec.server.metrics.board import Metrics
 
 Compute = Callable[[Sequence[RankRequest]], Awaitable[Answers[RankResult]]]
-CacheKey = tuple[str | tuple[bytes, bytes], int, float, bool, Selection | None, Output]
+CacheKey = tuple[str | tuple[bytes, bytes], int, float, bool, Selection | None, Output | CandidateOutput]
 
 
 class ResultCache:
