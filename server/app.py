@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -24,7 +24,9 @@ from astec.server.api.predict import PredictEndpoint
 from astec.server.api.predict_stream import PredictStreamEndpoint
 from astec.server.api.routes import GUARDED_PATHS, PREDICT_PATH, predict_route, router, stream_route
 from astec.server.engine.labels.block_list import BlockList
+from astec.server.engine.models.served_models import ServedModels
 from astec.server.engine.service import Service
+from astec.server.engine.shadow.shadow_sender import ShadowSender
 from astec.server.errors import MEDIA_TYPE, install_error_handlers
 from astec.server.http.protocol import ADMISSION_POLICY, DIRECT_ENDPOINT
 from astec.server.http.request_ids import identify
@@ -42,7 +44,7 @@ class AstecApi(FastAPI):
     def __init__(
         self,
         settings: Settings,
-        service: Service,
+        models: ServedModels,
         metrics: Metrics,
         access_control: AccessControl | None,
         ask_for_reload: Callable[[], None] | None,
@@ -58,14 +60,15 @@ class AstecApi(FastAPI):
             docs_url=None,  # FastAPI's pages load their scripts from the internet.
             redoc_url=None,
         )
-        self.state.service = service
+        self.state.models = models
+        self.state.service = models.first
         self.state.metrics = metrics
         self.state.access_control = access_control
         self.state.ask_for_reload = ask_for_reload
         self.state.admin_port = settings.admin_port
         self.state.answer_log = answer_log
         self._makes_ids = answer_log is not None
-        self._predict = PredictEndpoint(service, settings, metrics, access_control, answer_log)
+        self._predict = PredictEndpoint(models, settings, access_control, answer_log)
         # A prefix that a proxy has in front of all paths, and that it may strip or not.
         self._root_path = settings.root_path
         paths = (PREDICT_PATH, f"{self._root_path}{PREDICT_PATH}") if self._root_path else (PREDICT_PATH,)
@@ -75,8 +78,8 @@ class AstecApi(FastAPI):
         self.include_router(router)
         self.include_router(pages.router)
         self.router.routes.append(predict_route(self._predict))
-        self.router.routes.append(stream_route(PredictStreamEndpoint(self._predict, service, settings)))
-        protocol = open_inference.OpenInferenceEndpoints(service, self._predict, settings, access_control, API_VERSION)
+        self.router.routes.append(stream_route(PredictStreamEndpoint(self._predict, settings)))
+        protocol = open_inference.OpenInferenceEndpoints(models, self._predict, settings, access_control, API_VERSION)
         self.router.routes.extend(protocol.routes())
         install_error_handlers(self)
         if settings.cors_origin:
@@ -91,7 +94,7 @@ class AstecApi(FastAPI):
 
     def drain(self) -> None:
         """Report on `/readyz` that the server is about to stop; everything else goes on."""
-        self.state.service.drain()
+        self.state.models.drain()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; predictions bypass middleware and router, which take longer than a prediction does.
@@ -155,12 +158,13 @@ def _below(root_path: str, scope: Scope) -> Scope:
 
 def create_app(
     settings: Settings,
-    artifact: Artifact,
+    artifact: Artifact | Sequence[Artifact],
     metrics: Metrics,
     access_control: AccessControl | None = None,
     ask_for_reload: Callable[[], None] | None = None,
-    block_list: BlockList | None = None,
+    block_list: BlockList | Sequence[BlockList] | None = None,
     answer_log: AnswerLog | None = None,
+    shadow: ShadowSender | None = None,
 ) -> AstecApi:
     """Return the application of one worker.
 
@@ -169,23 +173,34 @@ def create_app(
 
     Args:
         settings: The server's settings.
-        artifact: The open model.
+        artifact: The open model, or one for each of several that the settings name.
         metrics: The metrics of this worker.
         access_control: Checks keys and rate limits; None: everybody may ask, without limits.
-        ask_for_reload: Makes the parent replace the workers and their model; None: no client can ask for it.
-        block_list: Labels of the model that no answer may name; None: no label can be blocked.
+        ask_for_reload: Makes the parent replace the workers and their models; None: no client can ask for it.
+        block_list: Labels of the model that no answer may name, or those of each model; None: no label can be blocked.
         answer_log: Where answers are logged; None: nowhere.
+        shadow: Where answers go that a model in the shadow is to be compared with; None: there is no such model.
     """
-    service = Service(settings, artifact, metrics, block_list)
-    return AstecApi(settings, service, metrics, access_control, ask_for_reload, answer_log)
+    artifacts = [artifact] if isinstance(artifact, Artifact) else artifact
+    block_lists = (
+        [block_list] * len(artifacts) if block_list is None or isinstance(block_list, BlockList) else block_list
+    )
+    services = [
+        Service(settings, opened, of_model, blocked, named.name)
+        for opened, of_model, blocked, named in zip(
+            artifacts, metrics.of_models, block_lists, settings.artifact, strict=True
+        )
+    ]
+    models = ServedModels(services, settings.percents, settings.share_header, shadow)
+    return AstecApi(settings, models, metrics, access_control, ask_for_reload, answer_log)
 
 
 @asynccontextmanager
 async def _lifespan(app: AstecApi) -> AsyncIterator[dict[str, AdmissionControl | DirectPredict | None]]:
-    service: Service = app.state.service
+    models: ServedModels = app.state.models
     access_control: AccessControl | None = app.state.access_control
     answer_log: AnswerLog | None = app.state.answer_log
-    await service.start()
+    await models.start()
     if answer_log is not None:
         answer_log.start()
     if access_control is not None:
@@ -193,11 +208,11 @@ async def _lifespan(app: AstecApi) -> AsyncIterator[dict[str, AdmissionControl |
     watch = None if access_control is None else asyncio.create_task(access_control.watch())
     try:
         yield {
-            ADMISSION_POLICY: AdmissionControl(service, app.state.metrics, app.direct_paths),
+            ADMISSION_POLICY: AdmissionControl(models.busiest, models.busiest.metrics, app.direct_paths),
             DIRECT_ENDPOINT: app.direct_endpoint(),
         }
     finally:
-        await service.stop()
+        await models.stop()
         if answer_log is not None:
             await asyncio.to_thread(answer_log.stop)  # Its writing must not hold up the event loop.
         if watch is not None:

@@ -12,6 +12,15 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from astec.server.model_flags import (
+    WHOLE_PERCENT,
+    NamedArtifact,
+    Share,
+    check_shadow,
+    header_of,
+    to_artifacts,
+    to_shares,
+)
 from astec.server.system.cpus import usable_cpus
 
 ENV_PREFIX = "ASTEC_"
@@ -39,7 +48,26 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="ignore")
 
-    artifact: Path = Field(description="Directory of the artifact to serve.")
+    artifact: Annotated[list[NamedArtifact], NoDecode] = Field(
+        min_length=1,
+        description="Directory of the artifact to serve; of several artifacts each with a name: current=artifacts/a "
+        "next=artifacts/b. The first answers, the others as --share and --shadow say, and whatever names them.",
+    )
+    share: Annotated[list[Share], NoDecode] = Field(
+        default_factory=list,
+        description="Percent of the queries that another model than the first answers, such as next=5; the same query "
+        "always gets the same model. Repeat it, or separate several by commas, for more models. Default: none.",
+    )
+    share_by: str = Field(
+        default="query",
+        description="What decides which model answers: the query, or the value of a header, as in header:X-User-Id, "
+        "by which all queries of a user get the same model. Without the header the first model answers.",
+    )
+    shadow: str = Field(
+        default="",
+        description="Name of a model that ranks what the others answer, and answers nothing; metrics say how far the "
+        "rankings agree. It takes CPU time that is left, in one more process. Default: none.",
+    )
     host: str = Field(
         default="127.0.0.1",
         min_length=1,  # An empty host, as from an unset variable, would listen on every address.
@@ -256,6 +284,30 @@ class Settings(BaseSettings):
         description="Seconds after which a file of the answer log is finished. Longer makes fewer files.",
     )
 
+    @field_validator("artifact", mode="before")
+    @classmethod
+    def _name_artifacts(cls, given: object) -> object:
+        return to_artifacts(given)
+
+    @field_validator("share", mode="before")
+    @classmethod
+    def _name_shares(cls, given: object, info: ValidationInfo) -> object:
+        return to_shares(given, info.data["artifact"]) if "artifact" in info.data else []
+
+    @field_validator("share_by")
+    @classmethod
+    def _shares_by(cls, share_by: str, info: ValidationInfo) -> str:
+        if header_of(share_by) and not info.data.get("share", True):
+            raise ValueError("nothing is shared; give a model a share of the traffic with --share, or leave this out")
+        return share_by
+
+    @field_validator("shadow")
+    @classmethod
+    def _is_shadow(cls, shadow: str, info: ValidationInfo) -> str:
+        if shadow and "artifact" in info.data:
+            check_shadow(shadow, info.data["artifact"], info.data.get("share", []))
+        return shadow
+
     @field_validator("rate_limit_qps")
     @classmethod
     def _has_keys(cls, rate_limit_qps: float, info: ValidationInfo) -> float:
@@ -289,6 +341,23 @@ class Settings(BaseSettings):
                 f"{given!r} is the beginning of a path of the API itself, such as /v1/model; choose another"
             )
         return root_path
+
+    @property
+    def model_names(self) -> list[str]:
+        """The names under which models are served; empty: that in the manifest."""
+        return [artifact.name for artifact in self.artifact]
+
+    @property
+    def percents(self) -> list[float]:
+        """The percent of the queries that each model answers, in the order of the artifacts, where none is named."""
+        percents = {share.name: share.percent for share in self.share}
+        others = [percents.get(artifact.name, 0.0) for artifact in self.artifact[1:]]
+        return [round(WHOLE_PERCENT - sum(others), 6), *others]
+
+    @property
+    def share_header(self) -> str:
+        """The name of the header whose value decides which model answers, in lower case; empty: the query does."""
+        return header_of(self.share_by)
 
     @property
     def listens_on_tcp(self) -> bool:

@@ -33,6 +33,7 @@ class DirectPredict:
         self._route = targets[0]
         self._targets = tuple(target.encode() for target in targets)
         self._makes_ids = makes_ids
+        self._has_share_header = bool(predict.share_header)
         self.answer: Callable[[bytes, Sender, DirectExchange], Coroutine[Any, None, Reply]] = predict.answer
         self.failure = predict.refuse
 
@@ -54,8 +55,9 @@ class DirectPredict:
             client = self._predict.client_of(headers)
         except ServerError:
             return None
-        if client or request_id or self._makes_ids:
-            return Sender(client, request_id or (make_id() if self._makes_ids else b""))
+        if client or request_id or self._makes_ids or self._has_share_header:
+            share_key = self._predict.share_key_of(headers)
+            return Sender(client, request_id or (make_id() if self._makes_ids else b""), share_key)
         return NOBODY
 
     def answered(self, status: int, seconds: float) -> None:

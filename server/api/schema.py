@@ -122,6 +122,9 @@ class PredictRequest(RequestModel):
     queries: Annotated[list[QueryJson], Field(fail_fast=True)] | None = Field(
         default=None, min_length=1, description="Queries, answered in order."
     )
+    model: str | None = Field(
+        default=None, description="Name of the model that shall answer, where several are served (`/v2/models`)."
+    )
     top_k: int = Field(default=5, ge=1, le=MAX_TOP_K, description="Most labels per query.")
     min_score: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False, description="Labels below it are left out.")
     probabilities: bool = Field(
@@ -184,11 +187,19 @@ class SingleResponse(Predictions):
     explanation: Explanation | None = Field(default=None, description="Where it was asked for.")
 
 
+class Result(Predictions):
+    """The labels of one of several queries."""
+
+    model: ModelName | None = Field(default=None, description="Where the queries were answered by several models.")
+
+
 class BatchResponse(BaseModel):
     """The answer to `queries`, in their order."""
 
-    model: ModelName
-    results: list[Predictions]
+    model: ModelName | None = Field(
+        default=None, description="Where one model answered all queries; else each result has its own."
+    )
+    results: list[Result]
 
 
 class Status(BaseModel):

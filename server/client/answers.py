@@ -76,9 +76,9 @@ def read_rankings(answer: JsonObject, body: PredictBody) -> list[Ranking]:
         UnexpectedAnswerError: The JSON is not a response of `/predict` to this body.
     """
     try:
-        model = ModelName(answer["model"]["name"], answer["model"]["version"])
         results = [answer] if body.is_single else answer["results"]
-        rankings = [Ranking(model, tuple(map(_read_prediction, result["predictions"]))) for result in results]
+        # Where several models ranked the queries, each result names its own.
+        rankings = [_read_ranking(result, answer.get("model")) for result in results]
     except (KeyError, TypeError) as error:
         raise UnexpectedAnswerError("The answer is JSON, but not that of /predict. Is the address right?") from error
     if len(rankings) != body.num_queries:
@@ -96,6 +96,12 @@ def read_model(answer: JsonObject) -> ModelInfo:
         return ModelInfo(answer["model"]["name"], answer["model"]["version"], MappingProxyType(answer))
     except (KeyError, TypeError) as error:
         raise UnexpectedAnswerError("The answer is JSON, but not that of /v1/model. Is the address right?") from error
+
+
+def _read_ranking(result: JsonObject, model: JsonObject | None) -> Ranking:
+    named = result["model"] if model is None else model
+    predictions = tuple(map(_read_prediction, result["predictions"]))
+    return Ranking(ModelName(named["name"], named["version"]), predictions)
 
 
 def _read_prediction(prediction: JsonObject) -> Prediction:

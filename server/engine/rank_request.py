@@ -31,6 +31,7 @@ class RankRequest(NamedTuple):
         probabilities: Whether the JSON has a probability for each label.
         selection: The labels that are allowed; None: all.
         output: The form of the result.
+        model: The model that is to rank, by its place among those that are served.
     """
 
     query: Query
@@ -39,6 +40,7 @@ class RankRequest(NamedTuple):
     probabilities: bool
     selection: Selection | None = None
     output: Output = "json"
+    model: int = 0
 
 
 class RankedLabels(NamedTuple):

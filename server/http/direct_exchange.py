@@ -23,10 +23,17 @@ class Reply(NamedTuple):
 
 
 class Sender(NamedTuple):
-    """Who sent a request: the name of the client, empty if there are no keys, and the id; empty if it has none."""
+    """Who sent a request.
+
+    Attributes:
+        client: The name of the client; empty if there are no keys.
+        request_id: The id of the request; empty if it has none.
+        share_key: What decides which model answers, of a header; empty if none does.
+    """
 
     client: str
     request_id: bytes
+    share_key: bytes = b""
 
 
 NOBODY = Sender("", b"")

@@ -23,10 +23,12 @@ from astec.server.api.open_inference.schema import (
     InferRequest,
     InferResponse,
     Live,
+    ModelList,
     ModelMetadata,
     ModelReady,
     OutputName,
     Ready,
+    ServedModel,
     ServerMetadata,
     TensorMetadata,
 )
@@ -34,13 +36,15 @@ from astec.server.api.open_inference.tensors import Datatype, Elements, pack
 from astec.server.api.predict import PredictEndpoint, caller_of, require_ready, server_timing
 from astec.server.api.request_body import read_body
 from astec.server.api.routes import DirectRoute, require_open
+from astec.server.engine.models.served_models import ServedModels
 from astec.server.engine.rank_request import RankedLabels, RankResult
 from astec.server.engine.service import Service
 from astec.server.errors import OPEN_INFERENCE_PATH, ProtocolError, UnknownModelError
 from astec.server.settings import Settings
 
-MODEL_PATHS = (f"{OPEN_INFERENCE_PATH}/models/{{name}}", f"{OPEN_INFERENCE_PATH}/models/{{name}}/versions/{{version}}")
-GUARDED_PATHS = tuple(path + suffix for path in MODEL_PATHS for suffix in ("", "/infer"))
+MODELS_PATH = f"{OPEN_INFERENCE_PATH}/models"
+MODEL_PATHS = (f"{MODELS_PATH}/{{name}}", f"{MODELS_PATH}/{{name}}/versions/{{version}}")
+GUARDED_PATHS = (MODELS_PATH, *[path + suffix for path in MODEL_PATHS for suffix in ("", "/infer")])
 
 _BINARY = "application/octet-stream"
 _DATATYPES: dict[OutputName, Datatype] = {"labels": "BYTES", "label_ids": "INT64", "scores": "FP32"}
@@ -68,7 +72,7 @@ class OpenInferenceEndpoints:
     """The endpoints of the protocol.
 
     Args:
-        service: Ranks the labels.
+        models: Rank the labels.
         predict: The endpoint `/predict`, which checks and charges these requests like its own.
         settings: The server's settings.
         access_control: Checks keys; None: everybody may ask.
@@ -77,13 +81,13 @@ class OpenInferenceEndpoints:
 
     def __init__(
         self,
-        service: Service,
+        models: ServedModels,
         predict: PredictEndpoint,
         settings: Settings,
         access_control: AccessControl | None,
         server_version: str,
     ) -> None:
-        self._service = service
+        self._models = models
         self._predict = predict
         self._access_control = access_control
         self._server_version = server_version
@@ -97,6 +101,7 @@ class OpenInferenceEndpoints:
             _get(root, self.server, ServerMetadata, "What serves?"),
             _get(f"{root}/health/live", self.live, Live, "Is the process alive?"),
             _get(f"{root}/health/ready", self.ready, Ready, "Does the server take queries?", 503),
+            _get(MODELS_PATH, self.list_models, ModelList, "Which models are served?", 401, 503),
         ]
         for path in MODEL_PATHS:
             routes += [
@@ -116,24 +121,34 @@ class OpenInferenceEndpoints:
 
     async def ready(self, request: Request) -> Response:
         """Answer 503 until a real prediction has succeeded, and while the server shuts down."""
-        require_open(self._service)
+        require_open(self._models.first)
         return _json(Ready(ready=True))
 
+    async def list_models(self, request: Request) -> Response:
+        """Answer with the names of all models, and what each of them does."""
+        self._client_of(request)
+        require_ready(self._models.first)
+        served = [
+            ServedModel(**service.model_name, share=share, shadow=position == self._models.shadow_model)
+            for position, (service, share) in enumerate(zip(self._models.services, self._models.shares, strict=True))
+        ]
+        return _json(ModelList(models=[model.name for model in served], served=served))
+
     async def model_ready(self, request: Request) -> Response:
-        """Answer like `ready`, for the model that is served."""
-        self._require_model(request)
-        require_open(self._service)
-        return _json(ModelReady(name=self._service.model_name["name"], ready=True))
+        """Answer like `ready`, for a model that is served."""
+        service = self._service_of(request)
+        require_open(self._models.first)
+        return _json(ModelReady(name=service.model_name["name"], ready=True))
 
     async def model(self, request: Request) -> Response:
         """Answer with the model's inputs and outputs."""
         self._client_of(request)
-        self._require_model(request)
-        require_ready(self._service)
+        service = self._service_of(request)
+        require_ready(self._models.first)
         return _json(
             ModelMetadata(
-                name=self._service.model_name["name"],
-                versions=[self._service.model_name["version"]],
+                name=service.model_name["name"],
+                versions=[service.model_name["version"]],
                 platform="astec",
                 inputs=_INPUT_METADATA,
                 outputs=_OUTPUT_METADATA,
@@ -147,14 +162,15 @@ class OpenInferenceEndpoints:
         outputs may be bytes after the JSON (the binary tensor data extension).
         """
         client = self._client_of(request)
-        self._require_model(request)
-        require_ready(self._service)
+        service = self._service_of(request)
+        require_ready(self._models.first)
         body = await read_body(request.scope, request.receive, self._max_body_bytes)
         parsed = parse_infer_request(body, request.headers.get(HEADER), self._max_queries)
-        requests = self._predict.admit(parsed.request, client, "arrays")
-        answers = await self._service.rank(requests, caller_of(request.receive))
+        named = parsed.request.model_copy(update={"model": service.model_name["name"]})
+        requests = self._predict.admit(named, client, "arrays")
+        answers = await self._predict.rank(requests, caller_of(request.receive))
         self._predict.log(request.scope, requests, answers.results)
-        write = partial(self._to_response, parsed, answers.results)
+        write = partial(self._to_response, service, parsed, answers.results)
         is_short = len(requests) * parsed.request.top_k <= _MAX_INLINE_LABELS
         response = write() if is_short else await asyncio.to_thread(write)
         response.headers["Server-Timing"] = server_timing(answers).decode()
@@ -163,11 +179,14 @@ class OpenInferenceEndpoints:
     def _client_of(self, request: Request) -> str:
         return "" if self._access_control is None else self._access_control.client_of(request.scope["headers"])
 
-    def _require_model(self, request: Request) -> None:
-        if not request.path_params.items() <= self._service.model_name.items():
-            raise UnknownModelError("No such model or version is served here; GET /v1/model tells which one is.")
+    def _service_of(self, request: Request) -> Service:
+        """Return the service of the model that the path names, maybe with its version."""
+        for service in self._models.services:
+            if request.path_params.items() <= service.model_name.items():
+                return service
+        raise UnknownModelError("No such model or version is served here; GET /v2/models tells which ones are.")
 
-    def _to_response(self, parsed: ParsedInferRequest, results: Sequence[RankResult]) -> Response:
+    def _to_response(self, service: Service, parsed: ParsedInferRequest, results: Sequence[RankResult]) -> Response:
         top_k = parsed.request.top_k
         elements = _elements([result.labels for result in results], top_k)
         outputs: list[dict[str, Any]] = []
@@ -179,7 +198,7 @@ class OpenInferenceEndpoints:
                 outputs.append({**output, "parameters": {"binary_data_size": len(tail[-1])}})
             else:
                 outputs.append({**output, "data": elements[name]})
-        model = {f"model_{key}": value for key, value in self._service.model_name.items()}
+        model = {f"model_{key}": value for key, value in service.model_name.items()}
         echo = {} if parsed.id is None else {"id": parsed.id}
         head = orjson.dumps({**model, **echo, "outputs": outputs}, option=orjson.OPT_SERIALIZE_NUMPY)
         if not tail:

@@ -1,7 +1,6 @@
 """Requests that are lost while workers are restarted, replaced, killed and stopped under load, by real signals."""
 
 import asyncio
-import hashlib
 import json
 import os
 import shutil
@@ -20,6 +19,7 @@ import pytest
 from astec.loadtest.bench.serving import Served, ours_command, served
 from astec.loadtest.generator.client import Client
 from astec.loadtest.generator.connection import CONNECTION, OK, Answer
+from tests.server.changed_artifact import change_artifact
 
 pytestmark = pytest.mark.e2e
 
@@ -33,16 +33,7 @@ FLAGS = ("--request-timeout-ms", "30000", "--drain-s", "3")
 @pytest.fixture(scope="module")
 def other_artifact(demo_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the demo artifact as version "next", with labels in capitals, so that an answer shows its artifact."""
-    artifact = shutil.copytree(demo_artifact, tmp_path_factory.mktemp("next") / "artifact")
-    labels = (artifact / "labels.bin").read_bytes().upper()
-    (artifact / "labels.bin").write_bytes(labels)
-    manifest = json.loads((artifact / "manifest.json").read_bytes())
-    manifest["model"]["version"] = "next"
-    manifest["files"]["labels.bin"]["sha256"] = hashlib.sha256(labels).hexdigest()
-    content = json.dumps(manifest).encode()
-    (artifact / "manifest.json").write_bytes(content)
-    (artifact / "manifest.sha256").write_text(f"{hashlib.sha256(content).hexdigest()}  manifest.json\n")
-    return artifact
+    return change_artifact(demo_artifact, tmp_path_factory.mktemp("next") / "artifact", "next", bytes.upper)
 
 
 @pytest.fixture(scope="module")
