@@ -87,7 +87,10 @@ class AstecApi(FastAPI):
                 CORSMiddleware,
                 allow_origins=settings.cors_origin,
                 allow_methods=["GET", "POST"],
-                allow_headers=["Authorization", "Content-Encoding", "Content-Type", "X-Request-Id"],
+                allow_headers=[
+                    *("Authorization", "Content-Encoding", "Content-Type", "X-Request-Id"),
+                    *([settings.share_header] if settings.share_header else []),
+                ],
                 expose_headers=["Retry-After", "Server-Timing", "X-Request-Id"],
             )
         self.add_middleware(RequestMetrics, metrics=metrics)

@@ -65,6 +65,7 @@ class PredictEndpoint:
     ) -> None:
         self._models = models
         self._services = models.services
+        self._first = models.first
         self._split = models.split
         self._shadow = models.shadow
         self._access_control = access_control
@@ -153,7 +154,7 @@ class PredictEndpoint:
             UnavailableError: The model is loading, or the server is shutting down.
         """
         client = "" if self._access_control is None else self._access_control.client_of(headers)
-        require_ready(self._models.first)
+        require_ready(self._first)
         return client
 
     def share_key_of(self, headers: Headers) -> bytes:

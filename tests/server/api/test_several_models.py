@@ -166,6 +166,14 @@ async def test_a_header_decides_for_all_queries_of_a_request(pair: Pair) -> None
         assert (await ask(client, {"query": "shoes"}))["model"]["name"] == "current"
 
 
+async def test_a_page_in_a_browser_may_send_the_header(pair: Pair) -> None:
+    asked = {"Origin": "https://a.example", "Access-Control-Request-Method": "POST"}
+    asked |= {"Access-Control-Request-Headers": "x-user-id"}
+    knobs = {"share": ["next=50"], "share_by": "header:X-User-Id", "cors_origin": ["https://a.example"]}
+    async with pair(**knobs) as (_, client):
+        assert (await client.options("/predict", headers=asked)).status_code == 200
+
+
 async def test_invalid_queries_are_named_by_their_place_whichever_model_they_are_for(pair: Pair) -> None:
     async with pair(share=["next=50"], max_query_chars=30) as (_, client):
         refused = await client.post("/predict", json={"queries": [*QUERIES[:5], "x" * 31, QUERIES[6], "y" * 40]})
