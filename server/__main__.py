@@ -22,7 +22,8 @@ from astec.server.system.library_threads import forbid_library_threads
 # before, and --help or an error in the flags should not have to wait for them.
 if TYPE_CHECKING:
     from astec.server.engine.labels.block_list import BlockList
-    from astec.server.engine.model_releases import ModelReleases
+    from astec.server.engine.models.model_releases import ReleasesOfAll
+    from astec.server.engine.shadow.shadow import Shadow
     from astec.server.http.serve import Listeners, ServerTimeouts
     from astec.server.metrics.board import Metrics
     from astec.server.tracing.trace_config import TraceConfig
@@ -38,7 +39,7 @@ class UsageError(Exception):
 
 
 def serve(**given: Given) -> None:
-    """Serve ARTIFACT over HTTP until interrupted, or the shards of a model at the addresses of --upstream.
+    """Serve ARTIFACT over HTTP until interrupted, or several, each as NAME=ARTIFACT, or shards (--upstream).
 
     Every flag can also be set in the environment: ASTEC_QUEUE_CAPACITY for --queue-capacity. A flag wins.
     """
@@ -63,17 +64,22 @@ def serve(**given: Given) -> None:
     raise typer.Exit(exit_code)
 
 
-def _open(settings: Settings) -> ModelReleases:
-    """Open the artifact, before a port is bound or a process started.
+def _open(settings: Settings) -> ReleasesOfAll:
+    """Open the artifacts, before a port is bound or a process started.
 
     Raises:
-        UsageError: It is damaged, or not an artifact.
+        UsageError: One is damaged, or not an artifact, or they cannot be served together.
     """
     from astec.export.artifact.verification import ArtifactError
-    from astec.server.engine.model_releases import ModelReleases
+    from astec.server.engine.models.model_releases import ModelReleases, ReleasesOfAll
 
     try:
-        return ModelReleases(settings.model_path, settings.verify, settings.allow_links_under)
+        return ReleasesOfAll(
+            [
+                ModelReleases(artifact.path, settings.verify, settings.allow_links_under)
+                for artifact in settings.artifact
+            ]
+        )
     except ArtifactError as error:
         raise UsageError(str(error)) from error
 
@@ -120,7 +126,7 @@ def _listen(settings: Settings) -> tuple[Settings, Listeners]:
     return settings, Listeners(settings.workers, own, admin, unix, reserved)
 
 
-def _serve(settings: Settings, models: ModelReleases, listeners: Listeners) -> int:
+def _serve(settings: Settings, models: ReleasesOfAll, listeners: Listeners) -> int:
     """Serve until interrupted; return the exit code.
 
     Raises:
@@ -130,7 +136,7 @@ def _serve(settings: Settings, models: ModelReleases, listeners: Listeners) -> i
     from astec.server.access.api_keys import ApiKeysError
     from astec.server.answer_log.log_config import AnswerLogError, read_log_config
     from astec.server.answer_log.opening import open_answer_log
-    from astec.server.app import AstecApi, create_app
+    from astec.server.app import AstecApi, Observers, create_app
     from astec.server.http.listeners import url_of
     from astec.server.http.serve import serve_http
     from astec.server.metrics.board import MetricsBoard
@@ -144,39 +150,48 @@ def _serve(settings: Settings, models: ModelReleases, listeners: Listeners) -> i
         traced = read_trace_config(settings)
     except (AnswerLogError, ApiKeysError, TracingError) as error:
         raise UsageError(str(error)) from error
-    block_list = _open_block_list(settings, models)
+    block_lists = _open_block_lists(settings, models)
     if not _predicts(models):
         return EXIT_STARTUP_FAILED
-    urls = [url_of(listener) for listener in listeners.per_worker[:1]]
-    board = MetricsBoard(max_workers(settings.workers))
+    names = settings.model_names
+    shadow = _make_shadow(settings)
+    num_processes = settings.workers + (shadow is not None)
+    board = MetricsBoard(max_workers(num_processes), names if len(names) > 1 else ("",))
     reload = partial(os.kill, os.getpid(), signal.SIGHUP)
 
     def make_app(worker_id: int) -> AstecApi:
-        models.settle()  # A worker never goes back to the previous release, so it must not keep that one mapped.
-        if block_list is not None:
-            block_list.for_worker(models.current)
+        _settle(models, block_lists)
         metrics = board.metrics(worker_id)
-        answer_log = None if logged is None else open_answer_log(logged, models.current, metrics, worker_id)
+        answer_log = None if logged is None else open_answer_log(logged, models.current, names, metrics, worker_id)
+        to_shadow = None if shadow is None else shadow.sender(metrics)
         tracer = None if traced is None else _open_tracer(traced, models, metrics)
-        return create_app(settings, models.current, metrics, access_control, reload, block_list, answer_log, tracer)
+        observers = Observers(answer_log, tracer, to_shadow)
+        return create_app(settings, models.current, metrics, access_control, reload, block_lists or None, observers)
+
+    def work_in_shadow(worker_id: int, heartbeat: Callable[[], bool]) -> None:
+        _settle(models, block_lists)
+        if shadow is not None:
+            shadow.work(models.current, block_lists, board.metrics(worker_id), heartbeat)
 
     return serve_http(
         make_app,
         listeners,
         callbacks=SupervisorCallbacks(
-            on_ready=partial(_announce, settings, urls),
+            on_ready=partial(_announce, settings, [url_of(listener) for listener in listeners.per_worker[:1]]),
             on_worker_end=board.retire,
             on_rollout=board.count_rollout,
-            on_tick=partial(_watch, block_list, models),
+            on_stop=(lambda: None) if shadow is None else shadow.close,
+            on_tick=partial(_watch, block_lists, models),
         ),
         on_drain=AstecApi.drain,
         releases=models,
         timeouts=_timeouts(settings),
         access_log=settings.access_log,
+        work_beside=None if shadow is None else work_in_shadow,
     )
 
 
-def _open_tracer(traced: TraceConfig, models: ModelReleases, metrics: Metrics) -> Tracer:
+def _open_tracer(traced: TraceConfig, models: ReleasesOfAll, metrics: Metrics) -> Tracer:
     """Return the tracer of a worker."""
     from astec.server.tracing.opening import open_tracer
 
@@ -241,6 +256,13 @@ def _serve_shards(settings: Settings, listeners: Listeners) -> int:
     )
 
 
+def _make_shadow(settings: Settings) -> Shadow | None:
+    from astec.server.engine.shadow.shadow import Shadow
+
+    names = settings.model_names
+    return Shadow(names.index(settings.shadow), settings.shadow) if settings.shadow else None
+
+
 def _timeouts(settings: Settings) -> ServerTimeouts:
     from astec.server.http.serve import ServerTimeouts
 
@@ -252,22 +274,30 @@ def _timeouts(settings: Settings) -> ServerTimeouts:
     )
 
 
-def _predicts(models: ModelReleases) -> bool:
-    """Return whether the model makes a prediction; if not, print why."""
+def _settle(models: ReleasesOfAll, block_lists: list[BlockList]) -> None:
+    """Prepare a forked process for its one release."""
+    models.settle()  # A worker never goes back to the previous release, so it must not keep that one mapped.
+    for block_list, artifact in zip(block_lists, models.current, strict=False):
+        block_list.for_worker(artifact)
+
+
+def _predicts(models: ReleasesOfAll) -> bool:
+    """Return whether each model makes a prediction; if not, print why."""
     from astec.server.engine.warmup import warm_predictor
 
-    try:
-        # Compiled kernels take 50 MB. If they are compiled before the workers are forked, the workers share them. The
-        # predictor is discarded here, so its onnxruntime session starts no thread; each worker makes its own.
-        warm_predictor(models.current)
-    except Exception as error:  # of any library
-        typer.echo(f"astec-serve: the model in {models.current.path} does not predict: {error}", err=True)
-        return False
+    for artifact in models.current:
+        try:
+            # Compiled kernels take 50 MB. If they are compiled before the workers are forked, the workers share them.
+            # The predictor is discarded here, so its onnxruntime session starts no thread; each worker makes its own.
+            warm_predictor(artifact)
+        except Exception as error:  # of any library
+            typer.echo(f"astec-serve: the model in {artifact.path} does not predict: {error}", err=True)
+            return False
     return True
 
 
-def _open_block_list(settings: Settings, models: ModelReleases) -> BlockList | None:
-    """Read the file of blocked labels; None: there is none.
+def _open_block_lists(settings: Settings, models: ReleasesOfAll) -> list[BlockList]:
+    """Read the file of blocked labels, for each model; an empty list: there is none.
 
     Raises:
         UsageError: It cannot be used.
@@ -275,17 +305,17 @@ def _open_block_list(settings: Settings, models: ModelReleases) -> BlockList | N
     from astec.server.engine.labels.block_list import BlockList, BlockListError
 
     if settings.blocked_labels is None:
-        return None
+        return []
     try:
-        return BlockList(settings.blocked_labels, models.current)
+        return [BlockList(settings.blocked_labels, artifact) for artifact in models.current]
     except BlockListError as error:
         raise UsageError(str(error)) from error
 
 
-def _watch(block_list: BlockList | None, models: ModelReleases) -> None:
-    """Look at the file in the parent, too: a new worker begins with the parent's list."""
-    if block_list is not None:
-        block_list.for_model(models.current)
+def _watch(block_lists: list[BlockList], models: ReleasesOfAll) -> None:
+    """Look at the file in the parent, too: a new worker begins with the parent's lists."""
+    for block_list, artifact in zip(block_lists, models.current, strict=False):
+        block_list.for_model(artifact)
         block_list.refresh()
 
 
@@ -293,9 +323,11 @@ def _announce(settings: Settings, urls: list[str]) -> None:
     workers = f"{settings.workers} {'worker' if settings.workers == 1 else 'workers'}"
     socket_file = [] if settings.uds is None else [f"the Unix domain socket {settings.uds}"]
     hint = f" (try it there, API documentation at {urls[0]}/docs)" if urls else ""
+    names = settings.model_names
+    of_models = f", models: {', '.join(names)}" if len(names) > 1 else ""
     typer.echo(
         f"Serving on {' and '.join([*urls, *socket_file])} with {workers}, "
-        f"inference threads each: {settings.threads_per_worker}{hint}"
+        f"inference threads each: {settings.threads_per_worker}{of_models}{hint}"
     )
     if settings.admin_port is not None:
         typer.echo(f"Metrics on port {settings.admin_port} alone")
@@ -312,6 +344,8 @@ def _settings(given: dict[str, Given]) -> Settings:
 
 def _setting_problem(location: tuple[int | str, ...], message: str) -> str:
     name = str(location[0])
+    if name == "artifact" and message != "Field required":
+        return f"ARTIFACT (or {ENV_PREFIX}ARTIFACT): {message}"
     if name == "artifact":
         if "upstreams" in message:
             return "ARTIFACT and --upstream are both given; give the artifact to serve, or the servers of its shards"
@@ -323,12 +357,15 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     """Return the command-line parameter of a setting. Its default is None: the setting is read from the environment."""
     if name == "artifact":
         info: Any = typer.Argument(help=field.description, metavar="ARTIFACT", show_default=False)
+        annotation: Any = list[str]
     else:
+        annotation = list[str] if name == "share" else field.annotation
         # The description says what a default is that depends on the machine, or is nothing.
         fixed = field.default not in (None, "") and field.default_factory is None
         info = typer.Option(help=f"{field.description}{f' [default: {field.default}]' * fixed}", show_default=False)
-    annotation = Annotated[field.annotation | None, info]  # type: ignore[name-defined]
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[annotation | None, info]
+    )
 
 
 def _with_flags_of(settings: type[Settings]) -> Callable[..., None]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -27,8 +27,9 @@ from astec.server.api.predict_stream import PredictStreamEndpoint
 from astec.server.api.routes import GUARDED_PATHS, PREDICT_PATH, predict_route, router, stream_route
 from astec.server.api.schema import PredictRequest
 from astec.server.engine.labels.block_list import BlockList
+from astec.server.engine.models.served_models import ServedModels
 from astec.server.engine.service import Service
-from astec.server.engine.upstream.ranking_service import RankingService
+from astec.server.engine.shadow.shadow_sender import ShadowSender
 from astec.server.errors import ERROR_KEY, install_error_handlers
 from astec.server.http.protocol import ADMISSION_POLICY, DIRECT_ENDPOINT
 from astec.server.http.request_ids import SCOPE_KEY, identify
@@ -45,18 +46,31 @@ API_VERSION = "1"
 DESCRIPTION = "Matches short texts to the most relevant of up to millions of labels (DeepXML/Astec)."
 
 
+class Observers(NamedTuple):
+    """What is told of requests and answers.
+
+    Attributes:
+        answer_log: Where answers are logged; None: nowhere.
+        tracer: Begins the spans of requests; None: there are no traces.
+        shadow: Where answers go that a model in the shadow is to be compared with; None: there is no such model.
+    """
+
+    answer_log: AnswerLog | None = None
+    tracer: Tracer | None = None
+    shadow: ShadowSender | None = None
+
+
 class AstecApi(FastAPI):
     """The FastAPI application. Predictions bypass FastAPI, and the schema has one media type for errors."""
 
     def __init__(
         self,
         settings: Settings,
-        service: RankingService,
+        models: ServedModels,
         metrics: Metrics,
         access_control: AccessControl | None,
         ask_for_reload: Callable[[], None] | None,
-        answer_log: AnswerLog | None,
-        tracer: Tracer | None,
+        observers: Observers,
     ) -> None:
         super().__init__(
             title="astec",
@@ -70,16 +84,17 @@ class AstecApi(FastAPI):
             # FastAPI's own traces know nothing of predictions, and its log records quote what clients send.
             telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         )
-        self.state.service = service
+        self.state.models = models
+        self.state.service = models.first
         self.state.metrics = metrics
         self.state.access_control = access_control
         self.state.ask_for_reload = ask_for_reload
         self.state.admin_port = settings.admin_port
-        self.state.answer_log = answer_log
+        self.state.answer_log = answer_log = observers.answer_log
         self.rpc: RpcServer | None = None
-        self._tracer = self.state.tracer = tracer
+        self._tracer = self.state.tracer = observers.tracer
         self._makes_ids = answer_log is not None
-        self._predict = PredictEndpoint(service, settings, metrics, access_control, answer_log)
+        self._predict = PredictEndpoint(models, settings, access_control, answer_log)
         # A prefix that a proxy has in front of all paths, and that it may strip or not.
         self._root_path = settings.root_path
         paths = (PREDICT_PATH, f"{self._root_path}{PREDICT_PATH}") if self._root_path else (PREDICT_PATH,)
@@ -89,8 +104,8 @@ class AstecApi(FastAPI):
         self.include_router(router)
         self.include_router(pages.router)
         self.router.routes.append(predict_route(self._predict))
-        self.router.routes.append(stream_route(PredictStreamEndpoint(self._predict, service, settings)))
-        calls = InferenceCalls(service, self._predict, settings, access_control, API_VERSION)
+        self.router.routes.append(stream_route(PredictStreamEndpoint(self._predict, settings)))
+        calls = InferenceCalls(models, self._predict, settings, access_control, API_VERSION)
         self.router.routes.extend(open_inference.OpenInferenceEndpoints(calls).routes())
         install_error_handlers(self)
         if settings.grpc_port is not None:
@@ -102,7 +117,10 @@ class AstecApi(FastAPI):
                 CORSMiddleware,
                 allow_origins=settings.cors_origin,
                 allow_methods=["GET", "POST"],
-                allow_headers=["Authorization", "Content-Encoding", "Content-Type", "X-Request-Id"],
+                allow_headers=[
+                    *("Authorization", "Content-Encoding", "Content-Type", "X-Request-Id"),
+                    *([settings.share_header] if settings.share_header else []),
+                ],
                 expose_headers=["Retry-After", "Server-Timing", "X-Request-Id"],
             )
         self.add_middleware(RequestMetrics, answered=self._answered)
@@ -112,7 +130,7 @@ class AstecApi(FastAPI):
 
         Clients of gRPC are asked to send their calls to another server.
         """
-        self.state.service.drain()
+        self.state.models.drain()
         if self.rpc is not None:
             self.rpc.drain()
 
@@ -185,13 +203,12 @@ def _below(root_path: str, scope: Scope) -> Scope:
 
 def create_app(
     settings: Settings,
-    artifact: Artifact,
+    artifact: Artifact | Sequence[Artifact],
     metrics: Metrics,
     access_control: AccessControl | None = None,
     ask_for_reload: Callable[[], None] | None = None,
-    block_list: BlockList | None = None,
-    answer_log: AnswerLog | None = None,
-    tracer: Tracer | None = None,
+    block_list: BlockList | Sequence[BlockList] | None = None,
+    observers: Observers | None = None,
 ) -> AstecApi:
     """Return the application of one worker.
 
@@ -200,16 +217,26 @@ def create_app(
 
     Args:
         settings: The server's settings.
-        artifact: The open model.
+        artifact: The open model, or one for each of several that the settings name.
         metrics: The metrics of this worker.
         access_control: Checks keys and rate limits; None: everybody may ask, without limits.
-        ask_for_reload: Makes the parent replace the workers and their model; None: no client can ask for it.
-        block_list: Labels of the model that no answer may name; None: no label can be blocked.
-        answer_log: Where answers are logged; None: nowhere.
-        tracer: Begins the spans of requests; None: there are no traces.
+        ask_for_reload: Makes the parent replace the workers and their models; None: no client can ask for it.
+        block_list: Labels of the model that no answer may name, or those of each model; None: no label can be blocked.
+        observers: What is told of requests and answers.
     """
-    service = Service(settings, artifact, metrics, block_list)
-    return AstecApi(settings, service, metrics, access_control, ask_for_reload, answer_log, tracer)
+    observers = observers or Observers()
+    artifacts = [artifact] if isinstance(artifact, Artifact) else artifact
+    block_lists = (
+        [block_list] * len(artifacts) if block_list is None or isinstance(block_list, BlockList) else block_list
+    )
+    services = [
+        Service(settings, opened, of_model, blocked, named.name)
+        for opened, of_model, blocked, named in zip(
+            artifacts, metrics.of_models, block_lists, settings.artifact, strict=True
+        )
+    ]
+    models = ServedModels(services, settings.percents, settings.share_header, observers.shadow)
+    return AstecApi(settings, models, metrics, access_control, ask_for_reload, observers)
 
 
 def create_merging_app(settings: Settings, metrics: Metrics, access_control: AccessControl | None = None) -> AstecApi:
@@ -228,15 +255,16 @@ def create_merging_app(settings: Settings, metrics: Metrics, access_control: Acc
     # Imported only here, because a server with a model of its own does not need httpx.
     from astec.server.engine.upstream.upstream_service import UpstreamService
 
-    return AstecApi(settings, UpstreamService(settings, metrics), metrics, access_control, None, None, None)
+    models = ServedModels([UpstreamService(settings, metrics)])
+    return AstecApi(settings, models, metrics, access_control, None, Observers())
 
 
 @asynccontextmanager
 async def _lifespan(app: AstecApi) -> AsyncIterator[dict[str, AdmissionControl | DirectPredict | None]]:
-    service: RankingService = app.state.service
+    models: ServedModels = app.state.models
     access_control: AccessControl | None = app.state.access_control
     answer_log: AnswerLog | None = app.state.answer_log
-    await service.start()
+    await models.start()
     tracer: Tracer | None = app.state.tracer
     if answer_log is not None:
         answer_log.start()
@@ -249,13 +277,13 @@ async def _lifespan(app: AstecApi) -> AsyncIterator[dict[str, AdmissionControl |
     watch = None if access_control is None else asyncio.create_task(access_control.watch())
     try:
         yield {
-            ADMISSION_POLICY: AdmissionControl(service, app.state.metrics, app.direct_paths, tracer),
+            ADMISSION_POLICY: AdmissionControl(models.busiest, models.busiest.metrics, app.direct_paths, tracer),
             DIRECT_ENDPOINT: app.direct_endpoint(),
         }
     finally:
         if app.rpc is not None:
             await app.rpc.stop()
-        await service.stop()
+        await models.stop()
         # Their writing and sending must not hold up the event loop.
         await asyncio.gather(*[asyncio.to_thread(thread.stop) for thread in (answer_log, tracer) if thread is not None])
         if watch is not None:

@@ -13,6 +13,15 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from astec.server.model_flags import (
+    WHOLE_PERCENT,
+    NamedArtifact,
+    Share,
+    check_shadow,
+    header_of,
+    to_artifacts,
+    to_shares,
+)
 from astec.server.system.cpus import usable_cpus
 
 ENV_PREFIX = "ASTEC_"
@@ -62,8 +71,26 @@ class Settings(BaseSettings):
         description="Milliseconds after which a shard of --upstream that has not answered is asked a second time; the "
         "first answer counts. About the 95th percentile of its latency cuts the tail for 5% more load. 0: never.",
     )
-    artifact: Path | None = Field(
-        default=None, validate_default=True, description="Directory of the artifact to serve."
+    artifact: Annotated[list[NamedArtifact], NoDecode] = Field(
+        default_factory=list,
+        validate_default=True,
+        description="Directory of the artifact to serve; of several artifacts each with a name: current=artifacts/a "
+        "next=artifacts/b. The first answers, the others as --share and --shadow say, and whatever names them.",
+    )
+    share: Annotated[list[Share], NoDecode] = Field(
+        default_factory=list,
+        description="Percent of the queries that another model than the first answers, such as next=5; the same query "
+        "always gets the same model. Repeat it, or separate several by commas, for more models. Default: none.",
+    )
+    share_by: str = Field(
+        default="query",
+        description="What decides which model answers: the query, or the value of a header, as in header:X-User-Id, "
+        "by which all queries of a user get the same model. Without the header the first model answers.",
+    )
+    shadow: str = Field(
+        default="",
+        description="Name of a model that ranks what the others answer, and answers nothing; metrics say how far the "
+        "rankings agree. It takes CPU time that is left, in one more process. Default: none.",
     )
     host: str = Field(
         default="127.0.0.1",
@@ -325,12 +352,36 @@ class Settings(BaseSettings):
                 raise ValueError(f"{address!r} is given twice; give the address of each shard once")
         return addresses
 
+    @field_validator("artifact", mode="before")
+    @classmethod
+    def _name_artifacts(cls, given: object) -> object:
+        return to_artifacts(given)
+
     @field_validator("artifact")
     @classmethod
-    def _is_given(cls, artifact: Path | None, info: ValidationInfo) -> Path | None:
-        if (artifact is None) != bool(info.data.get("upstream")):
-            raise ValueError("there is none" if artifact is None else "there are upstreams as well")
+    def _is_given(cls, artifact: list[NamedArtifact], info: ValidationInfo) -> list[NamedArtifact]:
+        if bool(artifact) == bool(info.data.get("upstream")):
+            raise ValueError("there are upstreams as well" if artifact else "there is none")
         return artifact
+
+    @field_validator("share", mode="before")
+    @classmethod
+    def _name_shares(cls, given: object, info: ValidationInfo) -> object:
+        return to_shares(given, info.data["artifact"]) if "artifact" in info.data else []
+
+    @field_validator("share_by")
+    @classmethod
+    def _shares_by(cls, share_by: str, info: ValidationInfo) -> str:
+        if header_of(share_by) and not info.data.get("share", True):
+            raise ValueError("nothing is shared; give a model a share of the traffic with --share, or leave this out")
+        return share_by
+
+    @field_validator("shadow")
+    @classmethod
+    def _is_shadow(cls, shadow: str, info: ValidationInfo) -> str:
+        if shadow and "artifact" in info.data:
+            check_shadow(shadow, info.data["artifact"], info.data.get("share", []))
+        return shadow
 
     @field_validator("rate_limit_qps")
     @classmethod
@@ -384,15 +435,21 @@ class Settings(BaseSettings):
         return root_path
 
     @property
-    def model_path(self) -> Path:
-        """The directory of the artifact.
+    def model_names(self) -> list[str]:
+        """The names under which models are served; empty: that in the manifest."""
+        return [artifact.name for artifact in self.artifact]
 
-        Raises:
-            ValueError: The server merges the answers of shards, and has no artifact.
-        """
-        if self.artifact is None:
-            raise ValueError("a server with upstreams has no artifact")
-        return self.artifact
+    @property
+    def percents(self) -> list[float]:
+        """The percent of the queries that each model answers, in the order of the artifacts, where none is named."""
+        percents = {share.name: share.percent for share in self.share}
+        others = [percents.get(artifact.name, 0.0) for artifact in self.artifact[1:]]
+        return [round(WHOLE_PERCENT - sum(others), 6), *others]
+
+    @property
+    def share_header(self) -> str:
+        """The name of the header whose value decides which model answers, in lower case; empty: the query does."""
+        return header_of(self.share_by)
 
     @property
     def listens_on_tcp(self) -> bool:

@@ -39,16 +39,16 @@ class AnswerLog:
 
     Args:
         config: What is logged, and where.
-        model: The model that answers.
+        models: The models that answer, in the order in which requests name them.
         metrics: Where records are counted.
         worker_id: The worker that answers.
     """
 
-    def __init__(self, config: LogConfig, model: Model, metrics: Metrics, worker_id: int) -> None:
+    def __init__(self, config: LogConfig, models: Sequence[Model], metrics: Metrics, worker_id: int) -> None:
         self._config = config
         self._metrics = metrics
         self._worker_id = worker_id
-        self._encoder = RecordEncoder(model, worker_id, config.queries, config.key)
+        self._encoder = RecordEncoder(models, worker_id, config.queries, config.key)
         self._sample = Sample(config.share)
         self._finish = write_parquet if config.format == "parquet" else rename_lines
         self._waiting: deque[tuple[Answered, int]] = deque()

@@ -51,31 +51,37 @@ class RecordEncoder:
     Labels that were shown are `shown`, and not `labels`: nobody shall train on them as if they were clicked.
 
     Args:
-        model: The model that answers.
+        models: The models that answer, in the order in which requests name them.
         worker_id: The worker that answers.
         queries: The form in which queries are stored.
         key: The key of their hashes.
     """
 
-    def __init__(self, model: Model, worker_id: int, queries: LoggedQueries, key: bytes) -> None:
-        self._calibrator = model.calibrator
+    def __init__(self, models: Sequence[Model], worker_id: int, queries: LoggedQueries, key: bytes) -> None:
+        self._calibrators = [model.calibrator for model in models]
         self._queries = queries
         self._key = key
-        self._source = {"model": model.name, "version": model.version, "worker": worker_id}
+        self._sources = [{"model": model.name, "version": model.version, "worker": worker_id} for model in models]
 
     def encode(self, answered: Sequence[Answered]) -> tuple[bytes, int]:
         """Return the lines of some requests, and their number."""
         records: list[dict[str, Any]] = []
+        by_model: list[list[dict[str, Any]]] = [[] for _ in self._sources]
         for time_s, request_id, requests, results in answered:
             time, name = datetime.fromtimestamp(time_s, UTC).isoformat(timespec="microseconds"), request_id.decode()
             for position, (request, result) in enumerate(zip(requests, results, strict=True)):
                 shown, scores = _ranking(result)
                 about = {"time": f"{time[:-6]}Z", "request_id": name, "position": position}
                 query = self._query(request.query)
-                records.append({**about, **query, "shown": shown, "scores": scores})
-        if self._calibrator is not None:
-            _add_probabilities(records, self._calibrator)
-        return b"".join([orjson.dumps({**record, **self._source}, option=_OPTIONS) for record in records]), len(records)
+                record = {**about, **query, "shown": shown, "scores": scores}
+                records.append(record)
+                by_model[request.model].append(record)
+        for calibrator, source, its_records in zip(self._calibrators, self._sources, by_model, strict=True):
+            if calibrator is not None and its_records:
+                _add_probabilities(its_records, calibrator)
+            for record in its_records:
+                record |= source
+        return b"".join([orjson.dumps(record, option=_OPTIONS) for record in records]), len(records)
 
     def _query(self, query: Query) -> dict[str, Any]:
         if self._queries == "none":

@@ -43,6 +43,7 @@ class DirectPredict:
         self._targets = tuple(target.encode() for target in targets)
         self._makes_ids = makes_ids
         self._tracer = tracer
+        self._has_share_header = bool(predict.share_header)
         self.answer: Callable[[bytes, Sender, DirectExchange], Coroutine[Any, None, Reply]] = predict.answer
         self.failure = predict.refuse
 
@@ -65,8 +66,9 @@ class DirectPredict:
         except ServerError:
             return None
         span = None if self._tracer is None else self._tracer.begin(method, target, headers)
-        if client or request_id or self._makes_ids or span is not None:
-            return Sender(client, request_id or (make_id() if self._makes_ids else b""), span)
+        if client or request_id or self._makes_ids or self._has_share_header or span is not None:
+            share_key = self._predict.share_key_of(headers)
+            return Sender(client, request_id or (make_id() if self._makes_ids else b""), span, share_key)
         return NOBODY
 
     def answered(self, status: int, seconds: float, sender: Sender) -> None:

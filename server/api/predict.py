@@ -9,6 +9,7 @@ import numpy as np
 import orjson
 from starlette.types import Receive, Scope, Send
 
+from astec.export.artifact.labels.metadata import Selection
 from astec.export.artifact.text.bags import Bag, Query
 from astec.server.access.access_control import AccessControl, Headers
 from astec.server.answer_log.answer_log import AnswerLog
@@ -18,6 +19,7 @@ from astec.server.api.plain_body import read_plain
 from astec.server.api.request_body import BYTE_ORDER_MARK, read_body
 from astec.server.api.schema import Features, PredictRequest, queries_of
 from astec.server.engine.batching.batcher import Answers, Caller
+from astec.server.engine.models.served_models import ServedModels
 from astec.server.engine.rank_request import CandidateOutput, Output, RankRequest, RankResult, batches_of
 from astec.server.engine.upstream.ranking_service import RankingService
 from astec.server.errors import (
@@ -31,7 +33,6 @@ from astec.server.errors import (
 )
 from astec.server.http.direct_exchange import NOBODY, Reply, Sender
 from astec.server.http.request_ids import SCOPE_KEY
-from astec.server.metrics.board import Metrics
 from astec.server.settings import Settings
 from astec.server.tracing.request_span import SPAN_KEY
 
@@ -51,36 +52,41 @@ class PredictEndpoint:
     uses a web framework, whose routing, request and response objects take about as long as a prediction.
 
     Args:
-        service: Ranks the labels.
+        models: Rank the labels.
         settings: The server's settings.
-        metrics: Where rate-limited queries are counted.
         access_control: Checks keys and rate limits; None: everybody may ask.
         answer_log: Where answers are logged; None: nowhere.
 
     Attributes:
         max_body_bytes: The largest body that is read.
+        rank: Has each rank request ranked by its model, as `Service.rank` does.
+        share_header: The header whose value decides which model ranks, in lower case; empty: none does.
     """
 
     def __init__(
         self,
-        service: RankingService,
+        models: ServedModels,
         settings: Settings,
-        metrics: Metrics,
         access_control: AccessControl | None,
         answer_log: AnswerLog | None,
     ) -> None:
-        self._service = service
-        self._metrics = metrics
+        self._models = models
+        self._services = models.services
+        self._first = models.first
+        self._split = models.split
+        self._shadow = models.shadow
         self._access_control = access_control
         self._answer_log = answer_log
+        self.rank = models.rank if len(models.services) > 1 else models.first.rank
+        self.share_header = b"" if models.split is None else models.split.header
         # Copied, because attributes of settings take long to read.
         self.max_body_bytes = settings.max_body_bytes
         self._max_queries = settings.max_queries
         self._max_query_chars = settings.max_query_chars
         self._max_query_features = settings.max_query_features
-        self._candidates = None if service.shard is None else CandidateAnswers(service.shard)
-        self._merges = service.merges
-        self._answer_head = b'{"model":%b,' % orjson.dumps(service.model_name)
+        self._candidates = None if models.first.shard is None else CandidateAnswers(models.first.shard)
+        self._merges = models.first.merges
+        self._model_names = [b'"model":%b,' % orjson.dumps(service.model_name) for service in models.services]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request of the ASGI application."""
@@ -90,7 +96,8 @@ class PredictEndpoint:
         """Serve one request of the ASGI application, and return the status of the response."""
         sender = Sender("", scope.get(SCOPE_KEY, b""), scope.get(SPAN_KEY))
         try:
-            sender = sender._replace(client=self.client_of(scope["headers"]))
+            client, share_key = self.client_of(scope["headers"]), self.share_key_of(scope["headers"])
+            sender = sender._replace(client=client, share_key=share_key)
             content = await read_body(scope, receive, self.max_body_bytes)
         except Exception as error:
             reply = self.refuse(error, sender)
@@ -104,16 +111,16 @@ class PredictEndpoint:
         """Answer the body of a request of `sender`, also where it is not valid. `caller` waits for the reply."""
         request: PredictRequest | None = None
         try:
-            plain = self._read_plain(content)
+            plain = self._read_plain(content, sender.share_key)
             if plain is not None:
                 requests, single, explain = [plain], True, False
-                self._charge(sender.client, 1)
+                self._charge(sender.client, requests)
             else:
                 request = PredictRequest.model_validate_json(content.removeprefix(BYTE_ORDER_MARK))
                 single, explain = request.query is not None, request.explain
                 output = candidate_output(request) or ("both" if explain else "json")
-                requests = self.admit(request, sender.client, output)
-            answers = await self._service.rank(requests, caller, sender.span)
+                requests = self.admit(request, sender.client, output, sender.share_key)
+            answers = await self.rank(requests, caller, sender.span)
             explanation = await self._explain(requests[0], answers.results[0]) if explain else b""
         except Exception as error:
             return self.refuse(error, sender)
@@ -122,7 +129,9 @@ class PredictEndpoint:
         else:
             if self._answer_log is not None:
                 self._answer_log.add(sender.request_id, requests, answers.results)
-            body = self.to_json(answers.results, explanation, single=single)
+            if self._shadow is not None:
+                self._shadow.add(requests, answers.results)
+            body = self.to_json(requests, answers.results, explanation, single=single)
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
@@ -133,13 +142,15 @@ class PredictEndpoint:
     def log(
         self, scope: Scope, requests: Sequence[RankRequest], results: Sequence[RankResult], line: int | None = None
     ) -> None:
-        """Give the results of another endpoint's request to the answer log, if there is one.
+        """Give the results of another endpoint's request to the answer log and the shadow, if there are such.
 
         The id of a line of a stream is the id of the stream and the number of the line, with a colon between.
         """
         if self._answer_log is not None:
             request_id: bytes = scope[SCOPE_KEY]
             self._answer_log.add(request_id if line is None else b"%b:%d" % (request_id, line), requests, results)
+        if self._shadow is not None:
+            self._shadow.add(requests, results)
 
     def refuse(self, error: BaseException, sender: Sender = NOBODY) -> Reply:
         """Return the reply to a request that fails with an error, and log a fault of the server."""
@@ -159,62 +170,93 @@ class PredictEndpoint:
             UnavailableError: The model is loading, or the server is shutting down.
         """
         client = "" if self._access_control is None else self._access_control.client_of(headers)
-        require_ready(self._service)
+        require_ready(self._first)
         return client
+
+    def share_key_of(self, headers: Headers) -> bytes:
+        """Return the value of the header that decides which model ranks; empty: there is none, or no header does."""
+        if not self.share_header:
+            return b""
+        return next((value for name, value in headers if name == self.share_header), b"")
 
     async def describe(self, request: PredictRequest) -> None:
         """Declare the parameters of this endpoint, which FastAPI documents."""
 
     def admit(
-        self, request: PredictRequest, client: str, output: Output | CandidateOutput = "json"
+        self,
+        request: PredictRequest,
+        client: str,
+        output: Output | CandidateOutput = "json",
+        share_key: bytes = b"",
     ) -> list[RankRequest]:
-        """Check a request, charge it to the client, and return what to ask the service.
+        """Check a request, charge it to the client, and return what to ask the models.
 
         Raises:
             InvalidFieldError: A field does not fit the settings or the model.
             RateLimitedError: The client has reached its rate limit.
         """
-        requests = self._to_rank_requests(request, output)
-        self._charge(client, len(requests))
+        requests = self._to_rank_requests(request, output, share_key)
+        self._charge(client, requests)
         return requests
 
-    def _charge(self, client: str, queries: int) -> None:
+    def _charge(self, client: str, requests: Sequence[RankRequest]) -> None:
         if self._access_control is None:
             return
         try:
-            self._access_control.charge(client, queries)
+            self._access_control.charge(client, len(requests))
         except RateLimitedError:
-            self._metrics.queries_shed("rate_limited", queries)
+            self._models.shed("rate_limited", requests)
             raise
 
-    def _read_plain(self, content: bytes) -> RankRequest | None:
+    def _read_plain(self, content: bytes, share_key: bytes) -> RankRequest | None:
         """Return the rank request of a plain body; None: the full validation reads it, or says what is wrong."""
         plain = read_plain(content)
         if plain is None or len(plain.query) > self._max_query_chars:
             return None
+        model = 0 if self._split is None else self._split.model_of(plain.query, share_key)
         try:
-            self._service.check(plain.query)
+            self._services[model].check(plain.query)
         except ValueError:  # The model does not read texts.
             return None
-        return RankRequest(plain.query, plain.top_k, 0.0, False)
+        return RankRequest(plain.query, plain.top_k, 0.0, False, None, "json", model)
 
     async def _explain(self, request: RankRequest, result: RankResult) -> bytes:
         if result.merged is not None:
             return b',"explanation":' + result.merged.explanation
-        explanation = await self._service.explain(request.query, result.labels.label_ids.tolist())
+        service = self._services[request.model]
+        explanation = await service.explain(request.query, result.labels.label_ids.tolist())
         return b',"explanation":' + explanation.model_dump_json().encode()
 
-    def to_json(self, results: Sequence[RankResult], explanation: bytes = b"", *, single: bool) -> bytes:
-        """Return the response body for one `query` (`single`) or for `queries`; `explanation` begins with a comma."""
-        if self._merges:  # The model is known only once the shards have answered.
-            self._answer_head = merged_head(self._service.model_name, results)
-        if single:
-            return b'%b"predictions":%b%b}' % (self._answer_head, results[0].json, explanation)
-        lists = [b'{"predictions":%b}' % result.json for result in results]
-        return b'%b"results":[%b]}' % (self._answer_head, b",".join(lists))
+    def to_json(
+        self,
+        requests: Sequence[RankRequest],
+        results: Sequence[RankResult],
+        explanation: bytes = b"",
+        *,
+        single: bool,
+    ) -> bytes:
+        """Return the response body for one `query` (`single`) or for `queries`; `explanation` begins with a comma.
 
-    def _to_rank_requests(self, request: PredictRequest, output: Output | CandidateOutput) -> list[RankRequest]:
-        """Check the fields against the settings and the model, and return a rank request for each query.
+        Where `queries` were ranked by several models, each result names its own.
+        """
+        model = requests[0].model
+        # The model of shards is known only once they have answered.
+        name = merged_name(self._first.model_name, results) if self._merges else self._model_names[model]
+        if single:
+            return b'{%b"predictions":%b%b}' % (name, results[0].json, explanation)
+        if all(request.model == model for request in requests):
+            lists = [b'{"predictions":%b}' % result.json for result in results]
+            return b'{%b"results":[%b]}' % (name, b",".join(lists))
+        lists = [
+            b'{%b"predictions":%b}' % (self._model_names[request.model], result.json)
+            for request, result in zip(requests, results, strict=True)
+        ]
+        return b'{"results":[%b]}' % b",".join(lists)
+
+    def _to_rank_requests(
+        self, request: PredictRequest, output: Output | CandidateOutput, share_key: bytes
+    ) -> list[RankRequest]:
+        """Check the fields against the settings and the models, and return a rank request for each query.
 
         Raises:
             InvalidFieldError: Fields do not fit; the error names all of them.
@@ -231,34 +273,59 @@ class PredictEndpoint:
         if request.explain and request.query is None:
             message = 'Only one query is explained at a time; send it as "query"'
             raise InvalidFieldError([FieldError(field="explain", message=message)])
-        if request.probabilities and not self._service.has_probabilities:
-            raise InvalidFieldError([FieldError(field="probabilities", message=WITHOUT_CALIBRATION)])
         if len(queries) > self._max_queries:
             raise too_many_queries("queries", len(queries), self._max_queries)
-        selection = None
-        if request.filter is not None or request.exclude is not None:
-            selection = to_selection(self._service.label_metadata, request.filter, request.exclude)
+        named = None if request.model is None else self._named(request.model)
+        if request.candidates is not None:  # A client of shards asks for those of the model that is a shard.
+            named = 0
         requests: list[RankRequest] = []
         errors: list[FieldError] = []
+        selections: dict[int, Selection | None] = {}
         for position, query in enumerate(queries):
             try:
-                wanted = request.top_k, request.min_score, request.probabilities, selection, output
-                requests.append(RankRequest(self._to_query(query), *wanted))
+                converted = self._to_query(query)
+                model = self._model_of(converted, share_key) if named is None else named
+                self._services[model].check(converted)
             except ValueError as error:
                 field = "query" if request.query is not None else f"queries.{position}"
                 errors.append(FieldError(field=field, message=str(error)))
+                continue
+            if model not in selections:
+                selections[model] = self._select(request, self._services[model])
+            wanted = request.top_k, request.min_score, request.probabilities, selections[model], output, model
+            requests.append(RankRequest(converted, *wanted))
         if errors:
             raise InvalidFieldError(errors)
         return requests
 
+    def _named(self, name: str) -> int:
+        model = self._models.find(name)
+        if model is None:
+            names = ", ".join([service.model_name["name"] for service in self._services])
+            message = f"No model of this name is served here; there is: {names}"
+            raise InvalidFieldError([FieldError(field="model", message=message)])
+        return model
+
+    def _model_of(self, query: Query, share_key: bytes) -> int:
+        return 0 if self._split is None else self._split.model_of(query, share_key)
+
+    def _select(self, request: PredictRequest, service: RankingService) -> Selection | None:
+        """Return the labels of a model that a request allows; None: all.
+
+        Raises:
+            InvalidFieldError: The model has no such columns, or no probabilities although they are asked for.
+        """
+        if request.probabilities and not service.has_probabilities:
+            raise InvalidFieldError([FieldError(field="probabilities", message=WITHOUT_CALIBRATION)])
+        if request.filter is None and request.exclude is None:
+            return None
+        return to_selection(service.label_metadata, request.filter, request.exclude)
+
     def _to_query(self, query: str | Features) -> Query:
-        if isinstance(query, str):
-            _check_length(len(query), self._max_query_chars, "characters")
-            converted: Query = query
-        else:
-            converted = self._to_bag(query)
-        self._service.check(converted)
-        return converted
+        if not isinstance(query, str):
+            return self._to_bag(query)
+        _check_length(len(query), self._max_query_chars, "characters")
+        return query
 
     def _to_bag(self, query: Features) -> Bag:
         if query.ids is None:
@@ -284,11 +351,11 @@ def missing_shards(results: Sequence[RankResult]) -> set[str]:
     return {address for result in results if result.merged is not None for address in result.merged.missing}
 
 
-def merged_head(model_name: dict[str, str], results: Sequence[RankResult]) -> bytes:
-    """Return the begin of an answer that is merged from those of shards; it says which shards did not answer."""
+def merged_name(model_name: dict[str, str], results: Sequence[RankResult]) -> bytes:
+    """Return the model's field of an answer that is merged from those of shards, and which shards did not answer."""
     missing = sorted(missing_shards(results))
     partial = {"partial": True, "missing": missing} if missing else {}
-    return orjson.dumps({"model": model_name, **partial})[:-1] + b","
+    return orjson.dumps({"model": model_name, **partial})[1:-1] + b","
 
 
 def too_many_queries(field: str, queries: int, limit: int) -> InvalidFieldError:

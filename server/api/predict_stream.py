@@ -21,7 +21,6 @@ from astec.server.api.schema import PredictRequest
 from astec.server.engine.batching.batcher import Caller
 from astec.server.engine.rank_request import RankRequest
 from astec.server.engine.service import SHED_REASONS
-from astec.server.engine.upstream.ranking_service import RankingService
 from astec.server.errors import (
     ERROR_KEY,
     BodyTooLargeError,
@@ -67,13 +66,11 @@ class PredictStreamEndpoint:
 
     Args:
         predict: The endpoint `/predict`, which checks, charges and answers each line as the body of a request.
-        service: Ranks the labels.
         settings: The server's settings.
     """
 
-    def __init__(self, predict: PredictEndpoint, service: RankingService, settings: Settings) -> None:
+    def __init__(self, predict: PredictEndpoint, settings: Settings) -> None:
         self._predict = predict
-        self._service = service
         self._max_line_bytes = settings.max_body_bytes
         self._block_queries = min(_BLOCK_QUERIES, settings.queue_capacity)
 
@@ -119,7 +116,7 @@ class PredictStreamEndpoint:
             if request.explain:
                 message = "A stream explains nothing; ask /predict"
                 raise InvalidFieldError([FieldError(field="explain", message=message)])
-            requests = self._predict.admit(request, client)
+            requests = self._predict.admit(request, client, share_key=self._predict.share_key_of(scope["headers"]))
         except Exception as error:
             return _Parsed(line.number, [], False, error)
         return _Parsed(line.number, requests, request.query is not None)
@@ -129,7 +126,7 @@ class PredictStreamEndpoint:
         requests = [request for line in block for request in line.requests]
         try:
             span: RequestSpan | None = scope.get(SPAN_KEY)
-            results = (await self._service.rank(requests, caller, span)).results if requests else []
+            results = (await self._predict.rank(requests, caller, span)).results if requests else []
         except Exception as error:
             if len(block) == 1 or type(error) in SHED_REASONS:  # Overload concerns all lines of the block.
                 return b"".join([_problem(line.number, line.error or error, scope) for line in block])
@@ -142,7 +139,7 @@ class PredictStreamEndpoint:
                 continue
             end = begin + len(line.requests)
             self._predict.log(scope, line.requests, results[begin:end], line.number)
-            answers.append(self._predict.to_json(results[begin:end], single=line.single) + b"\n")
+            answers.append(self._predict.to_json(line.requests, results[begin:end], single=line.single) + b"\n")
             begin = end
         return b"".join(answers)
 

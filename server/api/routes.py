@@ -16,8 +16,9 @@ from astec.server.api.predict import PredictEndpoint, require_ready
 from astec.server.api.predict_stream import MEDIA_TYPE as NDJSON
 from astec.server.api.predict_stream import PredictStreamEndpoint
 from astec.server.api.schema import ModelDescription, PredictAnswer, Status
+from astec.server.engine.models.served_models import ServedModels
 from astec.server.engine.upstream.ranking_service import RankingService
-from astec.server.errors import MEDIA_TYPE, ForbiddenError, Problem, UnavailableError
+from astec.server.errors import MEDIA_TYPE, ForbiddenError, Problem, UnavailableError, UnknownModelError
 from astec.server.metrics.board import Metrics
 from astec.server.metrics.exposition import choose_format, render_exposition
 
@@ -25,6 +26,12 @@ PREDICT_PATH = "/predict"
 STREAM_PATH = "/predict/stream"
 MODEL_PATH = "/v1/model"
 RELOAD_PATH = "/v1/model/reload"
+_MODEL_PARAMETER = {
+    "name": "model",
+    "in": "query",
+    "description": "Name of one of several models; left out: the first.",
+    "schema": {"type": "string"},
+}
 GUARDED_PATHS = (PREDICT_PATH, STREAM_PATH, MODEL_PATH, RELOAD_PATH)
 
 
@@ -42,7 +49,7 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
         400: "The body is not JSON, or not UTF-8",
         401: "The server asks for a key, and the request has none that it knows",
         403: "The key is not the operator's, or the server has no keys, and so no operator",
-        404: "This path is on the port for operators only",
+        404: "No such model is served, or this path is on the port for operators only",
         413: "The body is too large",
         415: "The body has a content coding that is not decoded; the header Accept-Encoding names those that are",
         422: "A field is invalid",
@@ -113,15 +120,30 @@ async def readyz(request: Request) -> Response:
     return _json({"status": "ready"})
 
 
-@router.get(MODEL_PATH, summary="What is served?", response_model=ModelDescription, responses=_problems(401, 503))
+@router.get(
+    MODEL_PATH,
+    summary="What is served?",
+    response_model=ModelDescription,
+    responses=_problems(401, 404, 503),
+    openapi_extra={"parameters": [_MODEL_PARAMETER]},
+)
 async def model(request: Request) -> Response:
-    """Answer with the public part of the artifact's manifest, and a few queries to try as `examples`."""
+    """Answer with the public part of the artifact's manifest, and a few queries to try as `examples`.
+
+    `served_as` is the name that was given to the model where the server was started.
+    """
     access_control: AccessControl | None = request.app.state.access_control
     if access_control is not None:
         access_control.client_of(request.scope["headers"])
-    service: RankingService = request.app.state.service
-    require_ready(service)
-    return _json(service.describe())
+    models: ServedModels = request.app.state.models
+    require_ready(models.first)
+    name = request.query_params.get("model")
+    index = 0 if name is None else models.find(name)
+    if index is None:
+        raise UnknownModelError("No model of this name is served here; GET /v2/models tells which ones are.")
+    service = models.services[index]
+    served_as = {"served_as": service.model_name["name"]} if service.is_named else {}
+    return _json(service.describe() | served_as)
 
 
 @router.post(

@@ -131,6 +131,9 @@ class PredictRequest(RequestModel):
     queries: Annotated[list[Query], Field(fail_fast=True)] | None = Field(
         default=None, min_length=1, description="Queries, answered in order."
     )
+    model: str | None = Field(
+        default=None, description="Name of the model that shall answer, where several are served (`/v2/models`)."
+    )
     top_k: int = Field(default=5, ge=1, le=MAX_TOP_K, description="Most labels per query.")
     min_score: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False, description="Labels below it are left out.")
     probabilities: bool = Field(
@@ -205,11 +208,21 @@ class SingleResponse(Predictions, Merged):
     explanation: Explanation | SkipJsonSchema[None] = Field(default=None, description="Where it was asked for.")
 
 
+class Result(Predictions):
+    """The labels of one of several queries."""
+
+    model: ModelName | SkipJsonSchema[None] = Field(
+        default=None, description="Where the queries were answered by several models."
+    )
+
+
 class BatchResponse(Merged):
     """The answer to `queries`, in their order."""
 
-    model: ModelName
-    results: list[Predictions]
+    model: ModelName | SkipJsonSchema[None] = Field(
+        default=None, description="Where one model answered all queries; else each result has its own."
+    )
+    results: list[Result]
 
 
 PredictAnswer = TypeAliasType("PredictAnswer", SingleResponse | BatchResponse)
@@ -227,6 +240,9 @@ class ModelDescription(BaseModel):
     label_metadata: list[LabelColumn] = Field(description="The columns for `filter` and `exclude`.")
     metrics: dict[str, float] = Field(description="Figures of held-out texts, in percent.")
     examples: list[str] = Field(description="Queries to try the model with.")
+    served_as: str | SkipJsonSchema[None] = Field(
+        default=None, description="The name that was given to the model where the server was started."
+    )
 
 
 class Status(BaseModel):

@@ -86,15 +86,9 @@ def read_rankings(answer: JsonObject, body: PredictBody) -> list[Ranking]:
     """
     try:
         results = [answer] if body.is_single else answer["results"]
+        # Where several models ranked the queries, each result names its own.
         missing = tuple(answer.get("missing", ()))
-        # Where queries went to several models, each result names its own.
-        models = [result["model"] if "model" in result else answer["model"] for result in results]
-        rankings = [
-            Ranking(
-                ModelName(model["name"], model["version"]), tuple(map(_read_prediction, result["predictions"])), missing
-            )
-            for model, result in zip(models, results, strict=True)
-        ]
+        rankings = [_read_ranking(result, answer.get("model"), missing) for result in results]
     except (KeyError, TypeError) as error:
         raise UnexpectedAnswerError("The answer is JSON, but not that of /predict. Is the address right?") from error
     if len(rankings) != body.num_queries:
@@ -112,6 +106,12 @@ def read_model(answer: JsonObject) -> ModelInfo:
         return ModelInfo(answer["model"]["name"], answer["model"]["version"], MappingProxyType(answer))
     except (KeyError, TypeError) as error:
         raise UnexpectedAnswerError("The answer is JSON, but not that of /v1/model. Is the address right?") from error
+
+
+def _read_ranking(result: JsonObject, model: JsonObject | None, missing: tuple[str, ...]) -> Ranking:
+    named = result["model"] if model is None else model
+    predictions = tuple(map(_read_prediction, result["predictions"]))
+    return Ranking(ModelName(named["name"], named["version"]), predictions, missing)
 
 
 def _read_prediction(prediction: JsonObject) -> Prediction:

@@ -36,6 +36,7 @@ class RankRequest(NamedTuple):
         probabilities: Whether the JSON has a probability for each label.
         selection: The labels that are allowed; None: all.
         output: The form of the result.
+        model: The model that is to rank, by its place among those that are served.
     """
 
     query: Query
@@ -44,6 +45,7 @@ class RankRequest(NamedTuple):
     probabilities: bool
     selection: Selection | None = None
     output: Output | CandidateOutput = "json"
+    model: int = 0
 
 
 class RankedLabels(NamedTuple):

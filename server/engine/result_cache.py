@@ -55,7 +55,7 @@ class ResultCache:
         return Answers([results[row] for row in range(len(requests))], computed.queue_s)
 
     def _key(self, request: RankRequest) -> CacheKey:
-        query, top_k, min_score, probabilities, selection, output = request
+        query, top_k, min_score, probabilities, selection, output, _ = request
         if isinstance(query, Bag):
             seen: str | tuple[bytes, bytes] = (query.ids.tobytes(), query.weights.tobytes())
         else:

@@ -60,8 +60,12 @@ class Service:
         artifact: The open model.
         metrics: Where this worker's queries are recorded.
         block_list: Labels that no answer may name; None where no label can be blocked.
+        name: The name under which the model is served; empty: the name in its manifest.
 
     Attributes:
+        metrics: Where this worker's queries to this model are recorded.
+        model_name: The name under which the model is served, and its version.
+        is_named: Whether the name is not that of the manifest.
         state: `draining` still answers queries; `stopping` refuses new ones.
         examples: Queries to try the model with.
         calibrator: The map from scores to probabilities; None where the model has none.
@@ -70,18 +74,24 @@ class Service:
     merges = False
 
     def __init__(
-        self, settings: Settings, artifact: Artifact, metrics: Metrics, block_list: BlockList | None = None
+        self,
+        settings: Settings,
+        artifact: Artifact,
+        metrics: Metrics,
+        block_list: BlockList | None = None,
+        name: str = "",
     ) -> None:
         self.artifact = artifact
         model = artifact.manifest.model
-        self.model_name = {"name": model.name, "version": model.version}
+        self.model_name = {"name": name or model.name, "version": model.version}
+        self.is_named = bool(name)
         calibration = artifact.manifest.calibration
         self.calibrator = None if calibration is None else Calibrator.of(calibration)
         self._block_list = block_list
         self._watch: asyncio.Task[None] | None = None
         self.state: State = "loading"
         self._settings = settings
-        self._metrics = metrics
+        self.metrics = metrics
         self._collector = QuietCollector()
         self._explaining = 0
         self._unrecorded = 0
@@ -127,9 +137,9 @@ class Service:
         # To record the signals of a cached result, they must have been measured when it was computed.
         measured_every = MEASURED_EVERY if self._cache is None else 1
         ranker = BatchRanker(self._predictor, self.calibrator, self._block_list, measured_every)
-        self._queues = RankingQueues(self._settings, self._metrics, ranker, self.threads, self.artifact.label_metadata)
+        self._queues = RankingQueues(self._settings, self.metrics, ranker, self.threads, self.artifact.label_metadata)
         self._collector.start()
-        self._metrics.serving(self.model_name["name"], self.model_name["version"], self.artifact.signals)
+        self.metrics.serving(self.model_name["name"], self.model_name["version"], self.artifact.signals)
         self.state = "ready"
         logger.info("serving model %(name)s, version %(version)s", self.model_name)
 
@@ -174,14 +184,14 @@ class Service:
         except tuple(SHED_REASONS) as error:
             # gRPC cancels the calls of clients that leave.
             has_left = isinstance(error, asyncio.CancelledError) and caller is not None and caller.disconnected
-            self._metrics.queries_shed("client_left" if has_left else SHED_REASONS[type(error)], len(requests))
+            self.metrics.queries_shed("client_left" if has_left else SHED_REASONS[type(error)], len(requests))
             raise
         if span is not None:
             span.ranked(answers)
-        self._metrics.queries_ranked(len(requests), sum([result.is_empty() for result in answers.results]))
+        self.metrics.queries_ranked(len(requests), sum([result.is_empty() for result in answers.results]))
         self._record_signals(answers.results)
         if self._block_list is not None:
-            self._metrics.labels_taken_out(sum([result.without_blocked for result in answers.results]))
+            self.metrics.labels_taken_out(sum([result.without_blocked for result in answers.results]))
         return answers
 
     async def explain(self, query: Query, label_ids: Sequence[int]) -> Explanation:
@@ -207,7 +217,7 @@ class Service:
             self._unrecorded += 1
             if self._cache is None or self._unrecorded >= MEASURED_EVERY:
                 self._unrecorded = 0
-                self._metrics.query_measured(result.signals)
+                self.metrics.query_measured(result.signals)
 
     @property
     def _hidden(self) -> Hidden | None:
@@ -234,4 +244,4 @@ class Service:
             self._cache.clear()
         self.examples = example_queries(self.artifact, self._hidden)
         if self._block_list is not None:
-            self._metrics.labels_blocked(self._block_list.blocked)
+            self.metrics.labels_blocked(self._block_list.blocked)

@@ -30,11 +30,13 @@ class Sender(NamedTuple):
         client: The name of the client; empty if there are no keys.
         request_id: The id of the request; empty if it has none.
         span: The span of the request; None if it belongs to no trace.
+        share_key: What decides which model answers, of a header; empty if none does.
     """
 
     client: str
     request_id: bytes
     span: RequestSpan | None = None
+    share_key: bytes = b""
 
 
 NOBODY = Sender("", b"")

@@ -21,6 +21,8 @@ from astec.server.workers.supervisor import Supervisor, SupervisorCallbacks, Wor
 from astec.server.workers.worker_slots import Heartbeat
 
 App = TypeVar("App", bound=ASGIApp)
+Work = Callable[[int, Heartbeat], None]
+"""The work of a process, given its id and what it has to call about once a second."""
 
 # Time that a worker needs to stop, beside that of the open requests: to end its threads and its interpreter.
 _STOP_MARGIN_S = 3.0
@@ -51,17 +53,22 @@ class Listeners:
         """All sockets on which all workers listen."""
         return [*self.shared_tcp, *([] if self.unix is None else [self.unix.socket])]
 
-    def keep_for_worker(self, worker_id: int) -> list[socket.socket]:
-        """Return the worker's sockets, and close this process's copies of those that only other workers listen on.
+    def keep_for_worker(self, slot: int) -> list[socket.socket]:
+        """Return the sockets of the worker in a slot, and close this process's copies of those of other workers only.
 
         A worker and the one that replaces it have the same sockets. As long as any process has a socket open, the
         kernel puts connections into its queue; this process would not accept them.
         """
-        own = self.per_worker[worker_id % self.num_workers :][:1]
+        own = self.per_worker[slot:][:1]
         for listener in self.per_worker:
             if listener not in own:
                 listener.close()
         return [*own, *self.shared]
+
+    def keep_none(self) -> None:
+        """Close this process's copies of all sockets; it accepts no connections."""
+        for listener in (*self.per_worker, *self.shared, *self.reserved):
+            listener.close()
 
     def block_and_close(self) -> None:
         """Close this process's copies of all sockets; workers can still accept the pending connections."""
@@ -69,8 +76,7 @@ class Listeners:
             self.unix.remove_file()
         for listener in (*self.per_worker, *self.shared_tcp):
             block_new_connections(listener)
-        for listener in (*self.per_worker, *self.shared, *self.reserved):
-            listener.close()
+        self.keep_none()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +108,7 @@ def serve_http(
     releases: Releases | None = None,
     timeouts: ServerTimeouts = _DEFAULT_TIMEOUTS,
     access_log: bool = False,
+    work_beside: Work | None = None,
 ) -> int:
     """Serve until SIGTERM or SIGINT, with forked workers; SIGHUP replaces the workers one by one.
 
@@ -113,13 +120,19 @@ def serve_http(
         releases: The releases that workers are forked with; None if there is never a new one.
         timeouts: How long clients and open requests may take.
         access_log: Whether to log every request.
+        work_beside: The work of one more process, which takes no requests, but is else treated as a worker; None: none.
 
     Returns:
         The exit code: 0, or `EXIT_STARTUP_FAILED` if an application does not start.
     """
+    num_slots = listeners.num_workers + (work_beside is not None)
 
     def work(worker_id: int, heartbeat: Heartbeat) -> None:
-        sockets = listeners.keep_for_worker(worker_id)
+        if (slot := worker_id % num_slots) == listeners.num_workers and work_beside is not None:
+            listeners.keep_none()
+            work_beside(worker_id, heartbeat)
+            return
+        sockets = listeners.keep_for_worker(slot)
         app = make_app(worker_id)
         config = _config(app, access_log, timeouts)
         shared = listeners.shared if listeners.num_workers > 1 else []
@@ -141,7 +154,7 @@ def serve_http(
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # Until the supervisor handles it.
     return Supervisor(
         work,
-        listeners.num_workers,
+        num_slots,
         releases=releases or SameRelease(),
         callbacks=replace(callbacks, on_stop=stop),
         timeouts=WorkerTimeouts(stop_s=timeouts.shutdown_s + _STOP_MARGIN_S),

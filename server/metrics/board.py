@@ -1,7 +1,7 @@
 """The counters and gauges of all workers, in memory that they share.
 
-A worker writes plain doubles into its own row, which takes a tenth of a microsecond and no lock. Any worker can read
-all rows, as `exposition` does to answer `/metrics`.
+A worker writes plain doubles into its own rows, one for each model, which takes a tenth of a microsecond and no lock.
+Any worker can read all rows, as `exposition` does to answer `/metrics`.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 import os
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from mmap import mmap
 from typing import Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from astec.export.artifact.signals.histograms import Histograms
 from astec.export.artifact.signals.query_signals import BOUNDS
@@ -34,6 +35,12 @@ LogLoss = Literal["queue_full", "write_failed"]
 LOG_LOSSES: tuple[LogLoss, ...] = get_args(LogLoss)
 SpanLoss = Literal["queue_full", "export_failed", "shutdown"]
 SPAN_LOSSES: tuple[SpanLoss, ...] = get_args(SpanLoss)
+ShadowLoss = Literal["queue_full", "too_large", "filtered", "failed"]
+SHADOW_LOSSES: tuple[ShadowLoss, ...] = get_args(ShadowLoss)
+OVERLAP_RANKS = (1, 3, 5)
+"""The numbers of first labels in which two rankings are compared."""
+# Overlaps are quotients of small numbers, of which 2/3 is the only one between two of these bounds.
+_OVERLAP_BUCKETS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 STAGES = ("featurize", "encode", "shortlist", "score")
 
 Signals = Sequence[float]
@@ -58,6 +65,7 @@ ROUTES = (
     "/v2",
     "/v2/health/live",
     "/v2/health/ready",
+    "/v2/models",
     "/v2/models/{name}",
     "/v2/models/{name}/ready",
     "/v2/models/{name}/infer",
@@ -155,6 +163,7 @@ class RowLayout:
         self.calls = dict(zip(calls, self._cells(len(calls)), strict=True))
         self.spans_exported, *span_losses = self._cells(1 + len(SPAN_LOSSES))
         self.spans_dropped = dict(zip(SPAN_LOSSES, span_losses, strict=True))
+        self.not_compared = dict(zip(SHADOW_LOSSES, self._cells(len(SHADOW_LOSSES)), strict=True))
         self.shed = dict(zip(SHED_REASONS, self._cells(len(SHED_REASONS)), strict=True))
         self.request_s = {route: self._histogram(LATENCY_BUCKETS_S) for route in ROUTES}
         self.call_s = {method: self._histogram(LATENCY_BUCKETS_S) for method in RPC_METHODS}
@@ -164,6 +173,7 @@ class RowLayout:
         self.partial_answers, *hedges = self._cells(1 + MAX_UPSTREAMS)
         self.upstream_hedges, self.upstream_errors = list(hedges), list(self._cells(MAX_UPSTREAMS))
         self.upstream_s = [self._histogram(LATENCY_BUCKETS_S) for _ in range(MAX_UPSTREAMS)]
+        self.overlap = {ranks: self._histogram(_OVERLAP_BUCKETS) for ranks in OVERLAP_RANKS}
         self.signals = {signal: self._signal(windows[signal], bounds) for signal, bounds in BOUNDS.items()}
         self.num_cells = self._end
 
@@ -188,30 +198,37 @@ _CELL_BYTES = 8
 
 
 class MetricsBoard:
-    """The shared memory: a row for each worker, and one for their parent. Make it before the workers are forked.
+    """The shared memory: a row for each model of each worker, and one for the parent. Make it before the first fork.
 
     Args:
         num_workers: The most workers that are alive at a time; their ids are below it.
+        models: The names of the models that are served; one without a name if there is only one.
 
     Attributes:
         exemplars: For each route a place for each bucket of the latency, see `exemplar_places`.
     """
 
-    def __init__(self, num_workers: int) -> None:
+    def __init__(self, num_workers: int, models: Sequence[str] = ("",)) -> None:
         self.num_workers = num_workers
-        self._memory = memoryview(mmap(-1, (num_workers + 1) * LAYOUT.num_cells * _CELL_BYTES)).cast("d")
-        self._parent_row = self._row(num_workers)
+        self.models = models
+        self._num_rows = num_workers * len(models) + 1
+        self._memory = memoryview(mmap(-1, self._num_rows * LAYOUT.num_cells * _CELL_BYTES)).cast("d")
+        self._parent_row = self._row(self._num_rows - 1)
         self.exemplars = Exemplars(num_workers, len(ROUTES) * _BUCKETS)
 
     def metrics(self, worker_id: int) -> Metrics:
         """Return the metrics that a worker writes; a worker that replaces another one adds to the same counters.
+
+        They are those of the first model; its `of_models` has them all.
 
         Raises:
             ValueError: There is no such worker id.
         """
         if not 0 <= worker_id < self.num_workers:
             raise ValueError(f"slot {worker_id} is not one of the {self.num_workers} slots of the board")
-        return Metrics(self, self._row(worker_id), worker_id)
+        first, *others = [Metrics(self, row, worker_id) for row in self._rows_of(worker_id)]
+        first.of_models += others
+        return first
 
     def retire(self, worker_id: int, died: bool = False) -> None:
         """Erase the gauges of a worker that ended; its counters stay, because a counter must never decrease.
@@ -221,9 +238,9 @@ class MetricsBoard:
             died: Whether it ended without having been asked to; such ends are counted.
         """
         self._parent_row[LAYOUT.worker_deaths] += died
-        row = self._row(worker_id)
-        for cell in range(LAYOUT.num_gauges):
-            row[cell] = 0
+        for row in self._rows_of(worker_id):
+            for cell in range(LAYOUT.num_gauges):
+                row[cell] = 0
 
     def count_rollout(self, outcome: Outcome) -> None:
         """Count a replacement of all workers by its outcome."""
@@ -231,21 +248,38 @@ class MetricsBoard:
 
     def total(self) -> list[float]:
         """Return the sum of each cell over all rows."""
-        rows = np.asarray(self._memory).reshape(self.num_workers + 1, LAYOUT.num_cells)
-        total: list[float] = rows.sum(axis=0).tolist()
+        total: list[float] = self._cells().sum(axis=0).tolist()
         return total
 
-    def largest(self, cell: int) -> float:
-        """Return the largest value of a cell over all rows."""
-        return float(np.asarray(self._memory).reshape(self.num_workers + 1, LAYOUT.num_cells)[:, cell].max())
+    def totals(self) -> list[list[float]]:
+        """Return, for each model, the sum of each cell over the workers."""
+        by_worker = self._cells()[:-1].reshape(self.num_workers, len(self.models), LAYOUT.num_cells)
+        totals: list[list[float]] = by_worker.sum(axis=0).tolist()
+        return totals
+
+    def largest(self, cell: int) -> list[float]:
+        """Return, for each model, the largest value of a cell over the workers."""
+        largest: list[float] = self._cells()[:-1, cell].reshape(self.num_workers, len(self.models)).max(axis=0).tolist()
+        return largest
 
     def pids(self) -> dict[int, int]:
         """Return the process id of each worker that serves, by worker id."""
-        found = {worker_id: int(self._row(worker_id)[LAYOUT.pid]) for worker_id in range(self.num_workers)}
+        found = {worker_id: self._pid(worker_id) for worker_id in range(self.num_workers)}
         return {worker_id: pid for worker_id, pid in found.items() if pid}
 
+    def _pid(self, worker_id: int) -> int:
+        # A process that only ranks for one model has no other row with it.
+        return int(max([row[LAYOUT.pid] for row in self._rows_of(worker_id)]))
+
+    def _cells(self) -> NDArray[np.float64]:
+        return np.asarray(self._memory).reshape(self._num_rows, LAYOUT.num_cells)
+
+    def _rows_of(self, worker_id: int) -> list[memoryview[float]]:
+        """Return the cells of a worker, for each model."""
+        begin = worker_id * len(self.models)
+        return [self._row(index) for index in range(begin, begin + len(self.models))]
+
     def _row(self, index: int) -> memoryview[float]:
-        """Return the cells of a worker, or those of the parent."""
         return self._memory[index * LAYOUT.num_cells : (index + 1) * LAYOUT.num_cells]
 
 
@@ -256,12 +290,14 @@ def exemplar_places(route: str) -> range:
 
 
 class Metrics:
-    """The metrics of one worker, and the batcher's observer. Each cell has one thread that writes to it.
+    """The metrics of one model in one worker, and the batcher's observer. Each cell has one thread that writes to it.
 
-    This is the thread of the event loop, except where a method says otherwise.
+    This is the thread of the event loop, except where a method says otherwise. What concerns no model is recorded in
+    the metrics of the first.
 
     Attributes:
         board: The metrics of all workers.
+        of_models: The metrics of all models in this worker, in those of the first model; of others only themselves.
         model: Name and version of the model that is served; None while it is loading.
         held_out: The histograms of the signals of the model's held-out texts; empty where it has none.
         upstreams: The addresses of the servers of shards; empty where the model is in this process.
@@ -270,6 +306,7 @@ class Metrics:
     def __init__(self, board: MetricsBoard, row: memoryview[float], worker_id: int) -> None:
         self.board = board
         self._worker_id = worker_id
+        self.of_models = [self]
         self.model: tuple[str, str] | None = None
         self.held_out: Histograms = {}
         self.upstreams: Sequence[str] = ()
@@ -375,6 +412,15 @@ class Metrics:
     def spans_dropped(self, reason: SpanLoss, total: int) -> None:
         """Count spans that were dropped; `export_failed` by the thread that sends them only."""
         self._row[LAYOUT.spans_dropped[reason]] += total
+
+    def compared(self, overlaps: Mapping[int, float]) -> None:
+        """Record the overlap of a ranking with that of this model, by the number of first labels."""
+        for ranks, overlap in overlaps.items():
+            LAYOUT.overlap[ranks].observe(self._row, overlap)
+
+    def not_compared(self, reason: ShadowLoss, queries: int) -> None:
+        """Count queries for which this model's ranking was not compared; `failed` by the process of the shadow only."""
+        self._row[LAYOUT.not_compared[reason]] += queries
 
     def batch_computed(self, times: StageTimes) -> None:
         """Record the stage times of one batch."""

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import accumulate
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, disable_created_metrics, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -57,28 +58,45 @@ def render_exposition(metrics: Metrics, write: Format = generate_latest) -> byte
     return write(registry)
 
 
+class _ModelTotal(NamedTuple):
+    """The sums of one model, and the values of the labels that tell it from others; none if it is the only one."""
+
+    labels: list[str]
+    total: Sequence[float]
+
+
 class _BoardCollector(Collector):
-    """The metric families of a board: sums over the workers, and a series for each worker's process."""
+    """The metric families of a board: sums over the workers, and a series for each worker's process.
+
+    What is counted by query has a label `model` if several models are served.
+    """
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
 
     def collect(self) -> Iterator[Metric]:
-        board, served = self._metrics.board, self._metrics.model
-        total = board.total()
+        board, of_models = self._metrics.board, self._metrics.of_models
+        total, is_several = board.total(), len(board.models) > 1
+        names, totals = ["model"] if is_several else [], board.totals()
+        models = [
+            _ModelTotal([name] if is_several else [], total) for name, total in zip(board.models, totals, strict=True)
+        ]
         yield from _request_families(total, board)
         yield from _call_families(total)
-        yield from _query_families(total)
-        yield from _cache_families(total)
-        yield from _block_list_families(total, board.largest(LAYOUT.blocked_labels))
+        yield from _query_families(names, models)
+        yield from _cache_families(names, models)
+        yield from _block_list_families(names, models, board.largest(LAYOUT.blocked_labels))
         yield from _answer_log_families(total)
         yield from _span_families(total)
-        yield from _signal_families(total)
-        yield from _drift_families(total, self._metrics.held_out)
-        model = GaugeMetricFamily("astec_model_info", "The model served.", labels=["name", "version"])
-        if served is not None:
-            model.add_metric(served, 1)
-        yield model
+        yield from _signal_families(names, models)
+        yield from _drift_families(names, models, [metrics.held_out for metrics in of_models])
+        if is_several:
+            yield from _shadow_families(names, models)
+        served = GaugeMetricFamily("astec_model_info", "The models served.", labels=["name", "version"])
+        for metrics in of_models:
+            if metrics.model is not None:
+                served.add_metric(metrics.model, 1)
+        yield served
         yield from _upstream_families(total, self._metrics.upstreams)
         yield from _worker_families(total)
         yield from _process_families(board.pids())
@@ -125,44 +143,64 @@ def _with_exemplar(
     return bucket if found is None else (*bucket, Exemplar({"trace_id": found.trace_id}, found.value, found.time_s))
 
 
-def _query_families(total: Sequence[float]) -> Iterator[Metric]:
-    yield CounterMetricFamily("astec_queries", "Queries ranked.", value=total[LAYOUT.queries])
-    yield CounterMetricFamily("astec_empty_answers", "Queries for which no label was found.", value=total[LAYOUT.empty])
-    shed = CounterMetricFamily("astec_shed", "Queries turned away or given up.", labels=["reason"])
-    for reason, cell in LAYOUT.shed.items():
-        if total[cell]:
-            shed.add_metric([reason], total[cell])
+def _query_families(names: list[str], models: Sequence[_ModelTotal]) -> Iterator[Metric]:
+    yield _counter("astec_queries", "Queries ranked.", LAYOUT.queries, names, models)
+    yield _counter("astec_empty_answers", "Queries for which no label was found.", LAYOUT.empty, names, models)
+    shed = CounterMetricFamily("astec_shed", "Queries turned away or given up.", labels=[*names, "reason"])
+    for labels, total in models:
+        for reason, cell in LAYOUT.shed.items():
+            if total[cell]:
+                shed.add_metric([*labels, reason], total[cell])
     yield shed
-    queue_s, batch_size = LAYOUT.queue_s, LAYOUT.batch_size
-    yield HistogramMetricFamily(
-        "astec_queue_seconds", "Time a query queued.", _buckets(queue_s, total), total[queue_s.sum]
-    )
-    stage_s = HistogramMetricFamily("astec_stage_seconds", "Time of a batch per stage.", labels=["stage"])
-    for stage, cells in LAYOUT.stage_s.items():
-        stage_s.add_metric([stage], _buckets(cells, total), total[cells.sum])
+    yield _histogram("astec_queue_seconds", "Time a query queued.", LAYOUT.queue_s, names, models)
+    stage_s = HistogramMetricFamily("astec_stage_seconds", "Time of a batch per stage.", labels=[*names, "stage"])
+    for labels, total in models:
+        for stage, cells in LAYOUT.stage_s.items():
+            stage_s.add_metric([*labels, stage], _buckets(cells, total), total[cells.sum])
     yield stage_s
-    yield HistogramMetricFamily(
-        "astec_batch_size", "Queries in a batch.", _buckets(batch_size, total), total[batch_size.sum]
-    )
-    queued = total[LAYOUT.queue_length] + total[LAYOUT.filtered_queue_length]
-    yield GaugeMetricFamily("astec_queue_length", "Queries waiting.", value=queued)
+    yield _histogram("astec_batch_size", "Queries in a batch.", LAYOUT.batch_size, names, models)
+    queued = GaugeMetricFamily("astec_queue_length", "Queries waiting.", labels=names)
+    for labels, total in models:
+        queued.add_metric(labels, total[LAYOUT.queue_length] + total[LAYOUT.filtered_queue_length])
+    yield queued
 
 
-def _cache_families(total: Sequence[float]) -> Iterator[Metric]:
-    yield CounterMetricFamily("astec_cache_hits", "Queries answered from the cache.", value=total[LAYOUT.cache_hits])
-    yield CounterMetricFamily(
-        "astec_cache_misses", "Queries that the cache did not know.", value=total[LAYOUT.cache_misses]
-    )
-    yield GaugeMetricFamily("astec_cache_entries", "Answers in the cache.", value=total[LAYOUT.cache_entries])
+def _cache_families(names: list[str], models: Sequence[_ModelTotal]) -> Iterator[Metric]:
+    yield _counter("astec_cache_hits", "Queries answered from the cache.", LAYOUT.cache_hits, names, models)
+    yield _counter("astec_cache_misses", "Queries that the cache did not know.", LAYOUT.cache_misses, names, models)
+    entries = GaugeMetricFamily("astec_cache_entries", "Answers in the cache.", labels=names)
+    for labels, total in models:
+        entries.add_metric(labels, total[LAYOUT.cache_entries])
+    yield entries
 
 
-def _block_list_families(total: Sequence[float], blocked: float) -> Iterator[Metric]:
-    yield GaugeMetricFamily("astec_blocked_labels", "Labels that no answer may name now.", value=blocked)
-    yield CounterMetricFamily(
-        "astec_answers_without_blocked",
-        "Answers that would name a label if it were not blocked.",
-        value=total[LAYOUT.without_blocked],
-    )
+def _block_list_families(
+    names: list[str], models: Sequence[_ModelTotal], blocked_labels: Sequence[float]
+) -> Iterator[Metric]:
+    blocked = GaugeMetricFamily("astec_blocked_labels", "Labels that no answer may name now.", labels=names)
+    for (labels, _), count in zip(models, blocked_labels, strict=True):
+        blocked.add_metric(labels, count)
+    yield blocked
+    documentation = "Answers that would name a label if it were not blocked."
+    yield _counter("astec_answers_without_blocked", documentation, LAYOUT.without_blocked, names, models)
+
+
+def _counter(
+    name: str, documentation: str, cell: int, names: list[str], models: Sequence[_ModelTotal]
+) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, documentation, labels=names)
+    for labels, total in models:
+        family.add_metric(labels, total[cell])
+    return family
+
+
+def _histogram(
+    name: str, documentation: str, cells: HistogramCells, names: list[str], models: Sequence[_ModelTotal]
+) -> HistogramMetricFamily:
+    family = HistogramMetricFamily(name, documentation, labels=names)
+    for labels, total in models:
+        family.add_metric(labels, _buckets(cells, total), total[cells.sum])
+    return family
 
 
 def _answer_log_families(total: Sequence[float]) -> Iterator[Metric]:
@@ -187,30 +225,33 @@ def _span_families(total: Sequence[float]) -> Iterator[Metric]:
     yield dropped
 
 
-def _signal_families(total: Sequence[float]) -> Iterator[Metric]:
+def _signal_families(names: list[str], models: Sequence[_ModelTotal]) -> Iterator[Metric]:
     for signal, (name, documentation) in _SIGNAL_FAMILIES.items():
-        cells = LAYOUT.signals[signal]
-        yield HistogramMetricFamily(name, documentation, _buckets(cells, total), total[cells.sum])
+        yield _histogram(name, documentation, LAYOUT.signals[signal], names, models)
 
 
-def _drift_families(total: Sequence[float], held_out: Histograms) -> Iterator[Metric]:
-    """Compare the windows of all workers with the held-out texts, as far as the model has histograms of these."""
+def _drift_families(
+    names: list[str], models: Sequence[_ModelTotal], held_out_texts: Sequence[Histograms]
+) -> Iterator[Metric]:
+    """Compare the windows of all workers with the held-out texts, as far as a model has histograms of these."""
     psi = GaugeMetricFamily(
         "astec_drift_psi",
         "Population stability index of a signal: the latest queries against the model's held-out texts.",
-        labels=["signal"],
+        labels=[*names, "signal"],
     )
     queries = GaugeMetricFamily(
-        "astec_drift_queries", "Queries in the window of a signal, older ones in part.", labels=["signal"]
+        "astec_drift_queries", "Queries in the window of a signal, older ones in part.", labels=[*names, "signal"]
     )
-    for signal, cells in LAYOUT.signals.items():
-        expected = held_out.get(signal)
-        if expected is None or tuple(expected.bounds) != cells.bounds:  # Another version may bound its bins otherwise.
-            continue
-        window = total[cells.window : cells.window_end]
-        queries.add_metric([signal], sum(window))
-        if sum(window) >= MIN_QUERIES:
-            psi.add_metric([signal], population_stability_index(expected.counts, window))
+    for (labels, total), held_out in zip(models, held_out_texts, strict=True):
+        for signal, cells in LAYOUT.signals.items():
+            expected = held_out.get(signal)
+            # Another version may bound its bins otherwise.
+            if expected is None or tuple(expected.bounds) != cells.bounds:
+                continue
+            window = total[cells.window : cells.window_end]
+            queries.add_metric([*labels, signal], sum(window))
+            if sum(window) >= MIN_QUERIES:
+                psi.add_metric([*labels, signal], population_stability_index(expected.counts, window))
     yield psi
     yield queries
 
@@ -229,6 +270,27 @@ def _upstream_families(total: Sequence[float], upstreams: Sequence[str]) -> Iter
         errors.add_metric([address], total[LAYOUT.upstream_errors[shard]])
         hedges.add_metric([address], total[LAYOUT.upstream_hedges[shard]])
     yield from (upstream_s, errors, hedges)
+
+
+def _shadow_families(names: list[str], models: Sequence[_ModelTotal]) -> Iterator[Metric]:
+    """Say how far a model in the shadow agrees with what was answered; no series without such a model."""
+    overlap = HistogramMetricFamily(
+        "astec_shadow_overlap",
+        "Share of the first k labels that an answer and the ranking in the shadow have in common.",
+        labels=[*names, "k"],
+    )
+    lost = CounterMetricFamily(
+        "astec_shadow_not_compared", "Queries that were not compared.", labels=[*names, "reason"]
+    )
+    for labels, total in models:
+        for ranks, cells in LAYOUT.overlap.items():
+            if any(total[cells.begin : cells.sum]):
+                overlap.add_metric([*labels, str(ranks)], _buckets(cells, total), total[cells.sum])
+        for reason, cell in LAYOUT.not_compared.items():
+            if total[cell]:
+                lost.add_metric([*labels, reason], total[cell])
+    yield overlap
+    yield lost
 
 
 def _worker_families(total: Sequence[float]) -> Iterator[Metric]:

@@ -24,7 +24,7 @@ class QueryFreeFormatter(JsonFormatter):
 
 
 class PathOnlyFilter(logging.Filter):
-    """A filter that removes query strings from the access log: no endpoint reads them, but clients may put texts in."""
+    """A filter that removes query strings from the access log: clients may put texts in."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Remove the query string from a record of uvicorn's access log, where it is part of the third argument."""

@@ -6,7 +6,7 @@ from functools import partial
 
 import grpc
 
-from astec.server.api.open_inference.calls import InferenceCalls
+from astec.server.api.open_inference.calls import InferenceCalls, outputs_of
 from astec.server.api.predict import require_ready, server_timing
 from astec.server.errors import UnknownModelError
 from astec.server.metrics.board import RpcMethod
@@ -65,7 +65,7 @@ class InferenceService:
         """Answer whether a model is served, and takes queries."""
         asked = read_message(ModelReadyRequest, content)
         try:
-            self._calls.require_model(asked.name, asked.version or None)
+            self._calls.service_of(asked.name, asked.version or None)
         except UnknownModelError:
             return to_bytes(ModelReadyResponse(ready=False))
         return to_bytes(ModelReadyResponse(ready=self.is_ready()))
@@ -78,13 +78,13 @@ class InferenceService:
         """Answer with the model's inputs and outputs."""
         asked = read_message(ModelMetadataRequest, content)
         self._calls.client_of(call.headers)
-        self._calls.require_model(asked.name, asked.version or None)
-        return to_bytes(metadata_response(self._calls.model_metadata()))
+        service = self._calls.service_of(asked.name, asked.version or None)
+        return to_bytes(metadata_response(self._calls.model_metadata(service)))
 
     async def model_infer(self, content: bytes, call: Call) -> bytes:
         """Rank labels for the texts of a tensor; the trailing metadata have the milliseconds of each stage."""
         client = self._calls.client_of(call.headers)
-        require_ready(self._calls.service)
+        require_ready(self._calls.first)
         response = await self.infer(read_message(ModelInferRequest, content), client, call)
         return to_bytes(response)
 
@@ -103,13 +103,13 @@ class InferenceService:
             Exception: As `parse_infer_message` and `InferenceCalls.infer`.
         """
         calls = self._calls
-        calls.require_model(message.model_name, message.model_version or None)
-        parsed = parse_infer_message(message, calls.max_queries, calls.outputs)
-        answers = await calls.infer(parsed, client, call, call.scope, line)
+        service = calls.service_of(message.model_name, message.model_version or None)
+        parsed = parse_infer_message(message, calls.max_queries, outputs_of(service))
+        answers = await calls.infer(service, parsed, client, call, call.scope, line)
         if line is None:
             call.trailing.append((_TIMING_KEY, server_timing(answers).decode()))
-        to_message = partial(infer_response, calls.service.model_name, parsed, len(answers.results))
-        return await calls.write(parsed, answers.results, to_message)
+        to_message = partial(infer_response, service.model_name, parsed, len(answers.results))
+        return await calls.write(service, parsed, answers.results, to_message)
 
     def client_of(self, call: Call) -> str:
         """Return the name of the client of a call; empty if the server asks for no keys.
@@ -121,4 +121,4 @@ class InferenceService:
 
     def is_ready(self) -> bool:
         """Return whether the server takes queries of new clients."""
-        return self._calls.service.state == "ready"
+        return self._calls.first.state == "ready"

@@ -102,9 +102,9 @@ class SpanConverter:
             "url.scheme": head.scheme,
             "network.protocol.version": head.http_version,
             "http.response.status_code": span.status,
-            "astec.model.name": self._model_name,
-            "astec.model.version": self._model_version,
         }
+        if self._model_name:
+            attributes |= {"astec.model.name": self._model_name, "astec.model.version": self._model_version}
         host = _host_and_port(head.host.decode("latin-1"))
         if host is not None and host[1]:
             attributes["server.address"] = host[1].strip("[]")

@@ -20,6 +20,7 @@ from astec.loadtest.bench.serving import ours_command, served
 from astec.server.http.listeners import open_listeners
 from astec.server.metrics.board import MetricsBoard
 from astec.server.metrics.exposition import render_exposition
+from tests.server.changed_artifact import change_artifact
 
 pytestmark = pytest.mark.e2e
 
@@ -41,7 +42,7 @@ def metric_names(expression: str) -> set[str]:
 
 
 def families() -> set[str]:
-    text = render_exposition(MetricsBoard(1).metrics(0)).decode()
+    text = render_exposition(MetricsBoard(1, ("current", "next")).metrics(0)).decode()
     return {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE ")}
 
 
@@ -77,10 +78,12 @@ class Watched(NamedTuple):
 
 @pytest.fixture(scope="module")
 def watched(demo_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    """A server with more load than it has places for, and a cache, so that every series has something to tell."""
+    """A server with more load than it has room for, a cache and a shadow, so that every series has a value."""
     folder = tmp_path_factory.mktemp("prometheus")
+    candidate = change_artifact(demo_artifact, folder / "next", "next", bytes.upper)
     flags = ("--queue-capacity", "2", "--cache-entries", "100", "--inference-threads", "1")
-    with served(ours_command(demo_artifact, 2, *flags)) as server:
+    models = (Path(f"current={demo_artifact}"), f"next={candidate}", "--shadow", "next")
+    with served(ours_command(models[0], 2, *models[1:], *flags)) as server:
         config = yaml.safe_load((ROOT / "docker" / "prometheus.yml").read_text())
         config["global"]["scrape_interval"] = "1s"
         config["rule_files"] = [str(ROOT / "docker" / "alerts.yml")]

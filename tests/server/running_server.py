@@ -9,7 +9,7 @@ import uvicorn
 
 from astec.export.artifact.store import Artifact
 from astec.server.access.access_control import AccessControl, open_access_control
-from astec.server.app import AstecApi, create_app
+from astec.server.app import AstecApi, Observers, create_app
 from astec.server.http.listeners import open_listeners
 from astec.server.http.protocol import BoundedHttp
 from astec.server.metrics.board import MetricsBoard
@@ -75,7 +75,7 @@ async def running(
     keys: AccessControl | None = open_access_control(settings)
     metrics, traced = MetricsBoard(1).metrics(0), read_trace_config(settings)
     tracer = None if traced is None else open_tracer(traced, artifact, metrics)
-    app = CountingApi(create_app(settings, artifact, metrics, keys, tracer=tracer))
+    app = CountingApi(create_app(settings, artifact, metrics, keys, observers=Observers(tracer=tracer)))
     (listener,) = open_listeners("127.0.0.1", 0, 1)
     config = uvicorn.Config(app, http=http, log_config=None, access_log=False, timeout_graceful_shutdown=graceful_s)
     server = uvicorn.Server(config)

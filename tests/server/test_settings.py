@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from astec.server.model_flags import NamedArtifact
 from astec.server.settings import Settings
 from astec.server.system.cpus import usable_cpus
 
@@ -15,7 +16,8 @@ def test_a_given_value_wins_over_the_environment_and_that_over_the_default(monke
     monkeypatch.setenv("ASTEC_PORT", "9001")
     monkeypatch.setenv("ASTEC_WORKERS", "3")
     settings = Settings(workers=2)
-    assert (settings.artifact, settings.port, settings.workers, settings.max_batch_size) == (Path("model"), 9001, 2, 32)
+    assert (settings.port, settings.workers, settings.max_batch_size) == (9001, 2, 32)
+    assert settings.artifact == [NamedArtifact("", Path("model"))]
 
 
 @pytest.mark.parametrize(("cpus", "workers", "threads"), [(1, 1, 1), (3, 3, 1), (16, 16, 1), (40, 16, 2)])

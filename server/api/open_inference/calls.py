@@ -19,6 +19,7 @@ from astec.server.api.open_inference.schema import ModelMetadata, OutputName, Se
 from astec.server.api.open_inference.tensors import Datatype, Elements
 from astec.server.api.predict import PredictEndpoint, require_ready
 from astec.server.engine.batching.batcher import Answers, Caller
+from astec.server.engine.models.served_models import ServedModels
 from astec.server.engine.rank_request import RankedLabels, RankResult
 from astec.server.engine.upstream.ranking_service import RankingService
 from astec.server.errors import UnknownModelError
@@ -44,34 +45,37 @@ class InferenceCalls:
     """The calls of the protocol.
 
     Args:
-        service: Ranks the labels.
+        models: Rank the labels.
         predict: The endpoint `/predict`, which checks and charges these requests like its own.
         settings: The server's settings.
         access_control: Checks keys; None: everybody may ask.
         server_version: The version of the API.
 
     Attributes:
-        service: Ranks the labels.
+        models: Rank the labels.
         max_body_bytes: The largest body of an inference request.
         max_queries: The most queries of an inference request.
-        outputs: The outputs of the model.
     """
 
     def __init__(
         self,
-        service: RankingService,
+        models: ServedModels,
         predict: PredictEndpoint,
         settings: Settings,
         access_control: AccessControl | None,
         server_version: str,
     ) -> None:
-        self.service = service
+        self.models = models
         self._predict = predict
         self._access_control = access_control
         self._server_version = server_version
         self.max_body_bytes = settings.max_body_bytes
         self.max_queries = settings.max_queries
-        self.outputs = [name for name in DATATYPES if name != "probabilities" or service.calibrator is not None]
+
+    @property
+    def first(self) -> RankingService:
+        """The service of the first model, whose state is that of the server."""
+        return self.models.first
 
     def server_metadata(self, extensions: Sequence[str]) -> ServerMetadata:
         """Return name and version of the server, and the extensions of the protocol that it supports."""
@@ -85,37 +89,47 @@ class InferenceCalls:
         """
         return "" if self._access_control is None else self._access_control.client_of(headers)
 
-    def require_model(self, name: str, version: str | None = None) -> None:
-        """Check that a model is served; without a version, any version of it.
+    def service_of(self, name: str, version: str | None = None) -> RankingService:
+        """Return the service of a model; without a version, of any version of it.
 
         Raises:
-            UnknownModelError: It is not.
+            UnknownModelError: It is not served.
         """
-        served = self.service.model_name
-        if name != served["name"] or version not in (None, served["version"]):
-            raise UnknownModelError("No such model or version is served here; GET /v1/model tells which one is.")
+        for service in self.models.services:
+            if name == service.model_name["name"] and version in (None, service.model_name["version"]):
+                return service
+        raise UnknownModelError("No such model or version is served here; GET /v2/models tells which ones are.")
 
-    def model_metadata(self) -> ModelMetadata:
-        """Return the model's inputs and outputs.
+    def model_metadata(self, service: RankingService) -> ModelMetadata:
+        """Return a model's inputs and outputs.
 
         Raises:
             UnavailableError: The model is loading, or the server is shutting down.
         """
-        require_ready(self.service)
+        require_ready(self.first)
         return ModelMetadata(
-            name=self.service.model_name["name"],
-            versions=[self.service.model_name["version"]],
+            name=service.model_name["name"],
+            versions=[service.model_name["version"]],
             platform="astec",
             inputs=_INPUT_METADATA,
-            outputs=[TensorMetadata(name=name, datatype=DATATYPES[name], shape=[-1, -1]) for name in self.outputs],
+            outputs=[
+                TensorMetadata(name=name, datatype=DATATYPES[name], shape=[-1, -1]) for name in outputs_of(service)
+            ],
         )
 
     async def infer(
-        self, parsed: ParsedInferRequest, client: str, caller: Caller | None, scope: Scope, line: int | None = None
+        self,
+        service: RankingService,
+        parsed: ParsedInferRequest,
+        client: str,
+        caller: Caller | None,
+        scope: Scope,
+        line: int | None = None,
     ) -> Answers[RankResult]:
         """Rank labels for the queries of a request, and log the answers.
 
         Args:
+            service: That of the model that the request names.
             parsed: The request.
             client: The name of the client that pays for it.
             caller: The client that waits.
@@ -125,13 +139,15 @@ class InferenceCalls:
         Raises:
             Exception: As `PredictEndpoint.admit` and `Service.rank`.
         """
-        requests = self._predict.admit(parsed.request, client, "arrays")
-        answers = await self.service.rank(requests, caller, scope.get(SPAN_KEY))
+        named = parsed.request.model_copy(update={"model": service.model_name["name"]})
+        requests = self._predict.admit(named, client, "arrays")
+        answers = await self._predict.rank(requests, caller, scope.get(SPAN_KEY))
         self._predict.log(scope, requests, answers.results, line)
         return answers
 
     async def write(
         self,
+        service: RankingService,
         parsed: ParsedInferRequest,
         results: Sequence[RankResult],
         to_message: Callable[[dict[OutputName, Elements]], Written],
@@ -140,10 +156,15 @@ class InferenceCalls:
         top_k = parsed.request.top_k
 
         def written() -> Written:
-            calibrator = self.service.calibrator if "probabilities" in parsed.outputs else None
+            calibrator = service.calibrator if "probabilities" in parsed.outputs else None
             return to_message(_elements([result.labels for result in results], top_k, calibrator))
 
         return written() if len(results) * top_k <= _MAX_INLINE_LABELS else await asyncio.to_thread(written)
+
+
+def outputs_of(service: RankingService) -> list[OutputName]:
+    """Return the outputs of a model."""
+    return [name for name in DATATYPES if name != "probabilities" or service.calibrator is not None]
 
 
 def _elements(

@@ -12,16 +12,18 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
-from astec.server.api.open_inference.calls import DATATYPES, InferenceCalls
+from astec.server.api.open_inference.calls import DATATYPES, InferenceCalls, outputs_of
 from astec.server.api.open_inference.request import HEADER, ParsedInferRequest, parse_infer_request
 from astec.server.api.open_inference.schema import (
     InferRequest,
     InferResponse,
     Live,
+    ModelList,
     ModelMetadata,
     ModelReady,
     OutputName,
     Ready,
+    ServedModel,
     ServerMetadata,
 )
 from astec.server.api.open_inference.tensors import Elements, pack
@@ -29,10 +31,12 @@ from astec.server.api.predict import caller_of, missing_shards, require_ready, s
 from astec.server.api.request_body import read_body
 from astec.server.api.routes import DirectRoute, require_open
 from astec.server.engine.rank_request import RankResult
+from astec.server.engine.upstream.ranking_service import RankingService
 from astec.server.errors import OPEN_INFERENCE_PATH, ProtocolError
 
-MODEL_PATHS = (f"{OPEN_INFERENCE_PATH}/models/{{name}}", f"{OPEN_INFERENCE_PATH}/models/{{name}}/versions/{{version}}")
-GUARDED_PATHS = tuple(path + suffix for path in MODEL_PATHS for suffix in ("", "/infer"))
+MODELS_PATH = f"{OPEN_INFERENCE_PATH}/models"
+MODEL_PATHS = (f"{MODELS_PATH}/{{name}}", f"{MODELS_PATH}/{{name}}/versions/{{version}}")
+GUARDED_PATHS = (MODELS_PATH, *[path + suffix for path in MODEL_PATHS for suffix in ("", "/infer")])
 
 _BINARY = "application/octet-stream"
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
@@ -57,7 +61,6 @@ class OpenInferenceEndpoints:
 
     def __init__(self, calls: InferenceCalls) -> None:
         self._calls = calls
-        self._service = calls.service
 
     def routes(self) -> list[APIRoute]:
         """Return the route of each endpoint; endpoints of a model have a second route with the version in its path."""
@@ -66,6 +69,7 @@ class OpenInferenceEndpoints:
             _get(root, self.server, ServerMetadata, "What serves?"),
             _get(f"{root}/health/live", self.live, Live, "Is the process alive?"),
             _get(f"{root}/health/ready", self.ready, Ready, "Does the server take queries?", 503),
+            _get(MODELS_PATH, self.list_models, ModelList, "Which models are served?", 401, 503),
         ]
         for path in MODEL_PATHS:
             routes += [
@@ -85,20 +89,30 @@ class OpenInferenceEndpoints:
 
     async def ready(self, request: Request) -> Response:
         """Answer 503 until a real prediction has succeeded, and while the server shuts down."""
-        require_open(self._service)
+        require_open(self._calls.first)
         return _json(Ready(ready=True))
 
+    async def list_models(self, request: Request) -> Response:
+        """Answer with the names of all models, and what each of them does."""
+        self._calls.client_of(request.scope["headers"])
+        models = self._calls.models
+        require_ready(models.first)
+        served = [
+            ServedModel(**service.model_name, share=share, shadow=position == models.shadow_model)
+            for position, (service, share) in enumerate(zip(models.services, models.shares, strict=True))
+        ]
+        return _json(ModelList(models=[model.name for model in served], served=served))
+
     async def model_ready(self, request: Request) -> Response:
-        """Answer like `ready`, for the model that is served."""
-        self._calls.require_model(**request.path_params)
-        require_open(self._service)
-        return _json(ModelReady(name=self._service.model_name["name"], ready=True))
+        """Answer like `ready`, for a model that is served."""
+        service = self._calls.service_of(**request.path_params)
+        require_open(self._calls.first)
+        return _json(ModelReady(name=service.model_name["name"], ready=True))
 
     async def model(self, request: Request) -> Response:
         """Answer with the model's inputs and outputs."""
         self._calls.client_of(request.scope["headers"])
-        self._calls.require_model(**request.path_params)
-        return _json(self._calls.model_metadata())
+        return _json(self._calls.model_metadata(self._calls.service_of(**request.path_params)))
 
     async def infer(self, request: Request) -> Response:
         """Rank labels for the texts of the input `query`, and answer with tensors of [N, K].
@@ -108,17 +122,22 @@ class OpenInferenceEndpoints:
         """
         calls = self._calls
         client = calls.client_of(request.scope["headers"])
-        calls.require_model(**request.path_params)
-        require_ready(self._service)
+        service = calls.service_of(**request.path_params)
+        require_ready(calls.first)
         body = await read_body(request.scope, request.receive, calls.max_body_bytes)
-        parsed = parse_infer_request(body, request.headers.get(HEADER), calls.max_queries, calls.outputs)
-        answers = await calls.infer(parsed, client, caller_of(request.receive), request.scope)
-        response = await calls.write(parsed, answers.results, partial(self._to_response, parsed, answers.results))
+        parsed = parse_infer_request(body, request.headers.get(HEADER), calls.max_queries, outputs_of(service))
+        answers = await calls.infer(service, parsed, client, caller_of(request.receive), request.scope)
+        to_message = partial(self._to_response, service, parsed, answers.results)
+        response = await calls.write(service, parsed, answers.results, to_message)
         response.headers["Server-Timing"] = server_timing(answers).decode()
         return response
 
     def _to_response(
-        self, parsed: ParsedInferRequest, results: Sequence[RankResult], elements: dict[OutputName, Elements]
+        self,
+        service: RankingService,
+        parsed: ParsedInferRequest,
+        results: Sequence[RankResult],
+        elements: dict[OutputName, Elements],
     ) -> Response:
         outputs: list[dict[str, Any]] = []
         tail: list[bytes] = []
@@ -129,9 +148,9 @@ class OpenInferenceEndpoints:
                 outputs.append({**output, "parameters": {"binary_data_size": len(tail[-1])}})
             else:
                 outputs.append({**output, "data": elements[name]})
-        model = {f"model_{key}": value for key, value in self._service.model_name.items()}
+        model = {f"model_{key}": value for key, value in service.model_name.items()}
         echo = {} if parsed.id is None else {"id": parsed.id}
-        missing = sorted(missing_shards(results)) if self._service.merges else []
+        missing = sorted(missing_shards(results)) if service.merges else []
         told = {"parameters": {"partial": True, "missing": ", ".join(missing)}} if missing else {}
         head = orjson.dumps({**model, **echo, **told, "outputs": outputs}, option=orjson.OPT_SERIALIZE_NUMPY)
         if not tail:

@@ -149,6 +149,22 @@ class ModelMetadata(ProtocolModel):
     outputs: list[TensorMetadata]
 
 
+class ServedModel(ProtocolModel):
+    """A model that is served, and its part in that."""
+
+    name: str
+    version: str
+    share: float = Field(description="Percent of the queries that it answers, of those that name no model.")
+    shadow: bool = Field(description="Whether it ranks what the others answer, to be compared.")
+
+
+class ModelList(ProtocolModel):
+    """The models that are served; the names are as in the first version of the protocol."""
+
+    models: list[str]
+    served: list[ServedModel]
+
+
 class Live(ProtocolModel):
     """The liveness of the process."""
 

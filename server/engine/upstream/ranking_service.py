@@ -12,6 +12,7 @@ from astec.export.artifact.text.bags import Query
 from astec.server.engine.batching.batcher import Answers, Caller
 from astec.server.engine.explanations.explanation import Explanation
 from astec.server.engine.rank_request import RankRequest, RankResult
+from astec.server.metrics.board import Metrics
 
 State = Literal["loading", "ready", "draining", "stopping"]
 
@@ -32,12 +33,16 @@ class RankingService(Protocol):
     Attributes:
         state: Whether it ranks now.
         model_name: Name and version of the model.
+        metrics: Where this worker's queries to this model are recorded.
+        is_named: Whether the model is served under another name than that in its manifest.
         merges: Whether results are merged from those of shards, and may be partial.
         calibrator: The map from scores to probabilities; None where there is none, or shards do it.
     """
 
     state: State
     model_name: dict[str, str]
+    metrics: Metrics
+    is_named: bool
     merges: bool
     calibrator: Calibrator | None
 

@@ -51,6 +51,7 @@ class UpstreamService:
     """
 
     merges = True
+    is_named = False
     shard = None
     calibrator = None
 
@@ -60,7 +61,7 @@ class UpstreamService:
         self.label_metadata: LabelMetadata | None = None
         self.has_probabilities = False
         self._settings = settings
-        self._metrics = metrics
+        self.metrics = metrics
         self._description: dict[str, Any] = {}
         self._missing, self._all_are_missing = "The shards have not been asked yet.", True
         self._waiting = 0
@@ -74,11 +75,11 @@ class UpstreamService:
             deadline_s=timeout_s,
             on_missing=settings.on_missing,
             hedge_after_ms=settings.hedge_after_ms or None,
-            shard_observer=self._metrics,
+            shard_observer=self.metrics,
         )
         # Its requests are not counted, and say what the shards are even if some are missing.
         self._watcher = AsyncAstecClient(settings.upstream, timeout_s=_WATCH_S, on_missing="partial")
-        self._metrics.upstreams = self._client.addresses
+        self.metrics.upstreams = self._client.addresses
         await self._look()
         self._watching = asyncio.create_task(self._watch())
 
@@ -129,20 +130,20 @@ class UpstreamService:
         if self.state == "stopping":
             raise ClosedError("The server is shutting down.")
         if not self.has_room(len(requests)):
-            self._metrics.queries_shed("queue_full", len(requests))
+            self.metrics.queries_shed("queue_full", len(requests))
             raise QueueFullError(f"{self._waiting} queries wait for the shards; there is no room for {len(requests)}.")
         self._waiting += len(requests)
         begun_s = perf_counter()
         try:
             results = await self._rank(requests)
         except DeadlineError:
-            self._metrics.queries_shed("deadline", len(requests))
+            self.metrics.queries_shed("deadline", len(requests))
             raise
         finally:
             self._waiting -= len(requests)
-        self._metrics.queries_ranked(len(requests), sum([result.is_empty() for result in results]))
+        self.metrics.queries_ranked(len(requests), sum([result.is_empty() for result in results]))
         partial = sum([result.merged is not None and bool(result.merged.missing) for result in results])
-        self._metrics.partial_answers(partial)
+        self.metrics.partial_answers(partial)
         return Answers(results, perf_counter() - begun_s)
 
     async def explain(self, query: Query, label_ids: Sequence[int]) -> Explanation:
@@ -198,6 +199,6 @@ class UpstreamService:
         columns = tuple(_COLUMNS.validate_python(description.get("label_metadata", [])))
         nothing = LabelSets.one_each(np.empty(0, np.int32))
         self.label_metadata = LabelMetadata(columns, TextTable.from_texts([]), nothing, 0) if columns else None
-        self._metrics.serving(name, version)
+        self.metrics.serving(name, version)
         if self.state == "loading":
             self.state = "ready"

@@ -22,6 +22,6 @@ def make_log(tmp_path: Path) -> Callable[..., AnswerLog]:
 
     def make(board: MetricsBoard | None = None, **config: Any) -> AnswerLog:
         metrics = (board or MetricsBoard(1)).metrics(0)
-        return AnswerLog(LogConfig(folder=tmp_path, **config), Model("m", "v1", CALIBRATOR), metrics, worker_id=0)
+        return AnswerLog(LogConfig(folder=tmp_path, **config), [Model("m", "v1", CALIBRATOR)], metrics, worker_id=0)
 
     return make

@@ -29,7 +29,7 @@ def ask(query: Query) -> RankRequest:
 
 def encode(*answered: Answered, calibrated: bool = True, queries: LoggedQueries = "full") -> list[dict[str, Any]]:
     model = Model("m", "v1", CALIBRATOR if calibrated else None)
-    lines, count = RecordEncoder(model, 3, queries, KEY).encode(answered)
+    lines, count = RecordEncoder([model], 3, queries, KEY).encode(answered)
     records = [json.loads(line) for line in lines.splitlines()]
     assert len(records) == count
     return records

@@ -1,11 +1,13 @@
-"""The model that workers are forked with, and the previous model while a rollback is possible."""
+"""The models that workers are forked with, and the previous ones while a rollback is possible."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from astec.export.artifact.store import Artifact, open_artifact
+from astec.export.artifact.text.featurizer import TextFeaturizer
 from astec.export.artifact.verification import ArtifactError, Verification, allowed_links, artifact_folder
 from astec.server.engine.warmup import warm_predictor
 
@@ -39,14 +41,16 @@ class ModelReleases:
         self._next = self._target()
         logger.info("the next artifact is %s", self._next)
 
-    def rehearse(self) -> None:
-        """Verify the next artifact, open it and predict with it.
+    def rehearse(self) -> Artifact:
+        """Verify the next artifact, open it, predict with it, and return it.
 
         Raises:
             ArtifactError: It cannot be trusted or read.
             Exception: It does not predict; the error of the library that failed.
         """
-        warm_predictor(self._open(self._verify))
+        artifact = self._open(self._verify)
+        warm_predictor(artifact)
+        return artifact
 
     def adopt(self) -> None:
         """Open the next artifact, which `rehearse` has verified, and make it current. Raises as `rehearse`."""
@@ -74,3 +78,57 @@ class ModelReleases:
 
     def _open(self, verify: Verification) -> Artifact:
         return open_artifact(self._next, verify, self._allow_links_under)
+
+
+class ReleasesOfAll:
+    """The releases of all models of a server, which change together: all of them, or none.
+
+    Args:
+        releases: The releases of each model.
+
+    Raises:
+        ArtifactError: The models cannot be served together.
+    """
+
+    def __init__(self, releases: Sequence[ModelReleases]) -> None:
+        self._releases = releases
+        _require_same_kind(self.current)
+
+    @property
+    def current(self) -> list[Artifact]:
+        """The current artifact of each model."""
+        return [releases.current for releases in self._releases]
+
+    def propose(self) -> None:
+        """Resolve all paths again."""
+        for releases in self._releases:
+            releases.propose()
+
+    def rehearse(self) -> None:
+        """Rehearse all, as `ModelReleases.rehearse` does, and check that they can be served together."""
+        _require_same_kind([releases.rehearse() for releases in self._releases])
+
+    def adopt(self) -> None:
+        """Make the next artifact of each model current. Raises as `ModelReleases.adopt`; `revert` then undoes it."""
+        for releases in self._releases:
+            releases.adopt()
+
+    def revert(self) -> None:
+        """Make the previous artifacts current again, where others were adopted."""
+        for releases in self._releases:
+            releases.revert()
+
+    def settle(self) -> None:
+        """Release the previous artifacts."""
+        for releases in self._releases:
+            releases.settle()
+
+
+def _require_same_kind(artifacts: Sequence[Artifact]) -> None:
+    """Raise ArtifactError if some models read texts and others features: a query could not go to either."""
+    first = artifacts[0]
+    for other in artifacts[1:]:
+        if isinstance(first.featurizer, TextFeaturizer) != isinstance(other.featurizer, TextFeaturizer):
+            raise ArtifactError(
+                f"of {first.path} and {other.path} one reads texts and the other features; serve them in two servers"
+            )

@@ -1,0 +1,1 @@
+"""The models of a server: their releases, and which of them ranks a query."""
