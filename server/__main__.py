@@ -15,7 +15,7 @@ import typer
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from astec.server.settings import ENV_PREFIX, Settings
+from astec.server.settings import ARTIFACT_AND_UPSTREAMS, ENV_PREFIX, NO_ARTIFACT, Settings
 from astec.server.system.library_threads import forbid_library_threads
 
 # Modules that load numpy or onnxruntime are imported by the functions below: `forbid_library_threads` has to be called
@@ -344,12 +344,12 @@ def _settings(given: dict[str, Given]) -> Settings:
 
 def _setting_problem(location: tuple[int | str, ...], message: str) -> str:
     name = str(location[0])
-    if name == "artifact" and message != "Field required":
-        return f"ARTIFACT (or {ENV_PREFIX}ARTIFACT): {message}"
-    if name == "artifact":
-        if "upstreams" in message:
-            return "ARTIFACT and --upstream are both given; give the artifact to serve, or the servers of its shards"
+    if name == "artifact" and message.endswith(NO_ARTIFACT):
         return f"no artifact: give its directory as argument, or set {ENV_PREFIX}ARTIFACT"
+    if name == "artifact" and message.endswith(ARTIFACT_AND_UPSTREAMS):
+        return "ARTIFACT and --upstream are both given; give the artifact to serve, or the servers of its shards"
+    if name == "artifact":
+        return f"ARTIFACT (or {ENV_PREFIX}ARTIFACT): {message}"
     return f"--{name.replace('_', '-')} (or {ENV_PREFIX}{name.upper()}): {message}"
 
 

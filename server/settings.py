@@ -28,6 +28,7 @@ ENV_PREFIX = "ASTEC_"
 _MAX_DEFAULT_WORKERS = 16
 MAX_UPSTREAMS = 64
 """The most servers of shards that a server merges the answers of."""
+NO_ARTIFACT, ARTIFACT_AND_UPSTREAMS = "there is none", "there are upstreams as well"
 LoggedQueries = Literal["full", "hashed", "none"]
 LogFormat = Literal["jsonl", "parquet"]
 # An origin as a browser sends it: scheme, host, a port unless it is the default one, and no path.
@@ -361,7 +362,7 @@ class Settings(BaseSettings):
     @classmethod
     def _is_given(cls, artifact: list[NamedArtifact], info: ValidationInfo) -> list[NamedArtifact]:
         if bool(artifact) == bool(info.data.get("upstream")):
-            raise ValueError("there are upstreams as well" if artifact else "there is none")
+            raise ValueError(ARTIFACT_AND_UPSTREAMS if artifact else NO_ARTIFACT)
         return artifact
 
     @field_validator("share", mode="before")
