@@ -99,6 +99,11 @@ async def test_the_body_of_a_request_without_key_is_not_read(serve_with: ServeWi
         assert (await client.post("/predict", content=body())).status_code == 401
 
 
+async def test_the_list_of_models_needs_a_key(serve_with: ServeWith, keys_file: Path) -> None:
+    async with serve_with(api_keys_file=keys_file) as (_, client):
+        assert (await client.get("/v2/models")).status_code == 401
+
+
 async def test_the_schema_asks_for_a_key_only_where_the_server_does(serve_with: ServeWith, keys_file: Path) -> None:
     async with serve_with() as (_, client):
         schema = (await client.get("/openapi.json")).json()
@@ -108,7 +113,7 @@ async def test_the_schema_asks_for_a_key_only_where_the_server_does(serve_with: 
     assert schema["components"]["securitySchemes"] == {"key": {"type": "http", "scheme": "bearer"}}
     asking = {path for path, methods in schema["paths"].items() if any("security" in each for each in methods.values())}
     models = ("/v2/models/{name}", "/v2/models/{name}/versions/{version}")
-    protocol = {path + suffix for path in models for suffix in ("", "/infer")}
+    protocol = {path + suffix for path in models for suffix in ("", "/infer")} | {"/v2/models"}
     assert asking == {"/predict", "/predict/stream", "/v1/model", "/v1/model/reload"} | protocol
     assert "401" in schema["paths"]["/v1/model"]["get"]["responses"]
 

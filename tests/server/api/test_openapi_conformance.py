@@ -41,6 +41,7 @@ OPERATIONS = [
     "GET /v2",
     "GET /v2/health/live",
     "GET /v2/health/ready",
+    "GET /v2/models",
     "GET /v2/models/{name}",
     "GET /v2/models/{name}/ready",
     "GET /v2/models/{name}/versions/{version}",
