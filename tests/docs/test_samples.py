@@ -41,7 +41,6 @@ DOCUMENTED_DURATION = re.compile(r"--duration \d+")
 NOT_RUN = {
     "$OPERATORS_KEY": "the server has no operator; tests/server/access/test_guarded_server.py sends this request",
     "mv -T next current": "no server to signal; tests/server/workers/test_no_request_lost.py moves links",
-    "mv -T next current": "no server; tests/server/workers/test_no_request_lost.py moves links, sends signals",
     "--allow-links-under": "no such folders; tests/server/workers/test_no_request_lost.py serves a volume of links",
     "astec-update artifacts/monday": "no such files; tests/export/updating/test_update_command.py runs the command",
     "--unix-socket": "no server listens there; tests/server/test_unix_socket_server.py sends this request",
