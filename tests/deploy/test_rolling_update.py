@@ -24,8 +24,8 @@ import pytest
 
 from astec.loadtest.bench.serving import Served, ours_command, served
 from tests.deploy.manifest_files import server_pods
-from tests.next_version import write_next_version
 from tests.nginx import Balancer, balancer, needs_nginx
+from tests.server.changed_artifact import change_artifact
 
 pytestmark = [pytest.mark.e2e, needs_nginx]
 
@@ -122,7 +122,7 @@ def load(url: str) -> subprocess.Popen[str]:
 
 
 def test_a_rolling_update_behind_nginx_loses_no_request(pods: Pods, demo_artifact: Path, tmp_path: Path) -> None:
-    following = write_next_version(demo_artifact, tmp_path / "next")
+    following = change_artifact(demo_artifact, tmp_path / "next", "next", bytes.upper)
     for _ in range(2):
         pods.start(demo_artifact)
     with (

@@ -17,7 +17,7 @@ import pytest
 from astec.loadtest.bench.serving import Served, ours_command, served
 from astec.loadtest.generator.connection import CONNECTION, OK
 from tests.linked_artifacts import put_in_volume
-from tests.next_version import write_next_version
+from tests.server.changed_artifact import change_artifact
 from tests.server.steady_load import CONNECTIONS, PATIENCE_S, RATE_PER_S, under_load, until
 
 pytestmark = pytest.mark.e2e
@@ -28,7 +28,7 @@ FLAGS = ("--request-timeout-ms", "30000", "--drain-s", "3")
 
 @pytest.fixture(scope="module")
 def other_artifact(demo_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_next_version(demo_artifact, tmp_path_factory.mktemp("next") / "artifact")
+    return change_artifact(demo_artifact, tmp_path_factory.mktemp("next") / "artifact", "next", bytes.upper)
 
 
 @pytest.fixture(scope="module")
