@@ -209,7 +209,7 @@ def _optional_part(kind: type[_Part], arrays: dict[str, NDArray[Any]], prefix: s
     return _part(kind, arrays, prefix) if any(name.startswith(prefix) for name in arrays) else None
 
 
-def read_training(run: Path) -> dict[str, str | int | float]:
+def read_training(run: Path) -> dict[str, str | int | float | bool | None]:
     """Return what a checkpoint says of its training, without the model.
 
     Raises:

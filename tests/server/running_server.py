@@ -74,7 +74,7 @@ async def running(
     settings = Settings(artifact=artifact.path, inference_threads=1, inline_batch_us=0, **knobs)
     keys: AccessControl | None = open_access_control(settings)
     metrics, traced = MetricsBoard(1).metrics(0), read_trace_config(settings)
-    tracer = None if traced is None else open_tracer(traced, artifact, metrics)
+    tracer = None if traced is None else open_tracer(traced, [artifact], metrics)
     app = CountingApi(create_app(settings, artifact, metrics, keys, observers=Observers(tracer=tracer)))
     (listener,) = open_listeners("127.0.0.1", 0, 1)
     config = uvicorn.Config(app, http=http, log_config=None, access_log=False, timeout_graceful_shutdown=graceful_s)

@@ -84,9 +84,10 @@ def _meanings(features_PV: csr_matrix, featurizer: TextFeaturizer, dim: int) -> 
     vectors_VD = np.zeros((featurizer.num_features, dim // 2), np.float32)
     vectors_VD[tokens] = vectors
     sums_PD = features_PV @ vectors_VD
-    meanings_PD = np.maximum(np.concatenate([sums_PD, -sums_PD], axis=1), 0)
+    meanings_PD: NDArray[np.float32] = np.maximum(np.concatenate([sums_PD, -sums_PD], axis=1), 0)
     lengths_P1 = np.linalg.norm(meanings_PD, axis=1, keepdims=True)
-    return np.divide(meanings_PD, lengths_P1, out=meanings_PD, where=lengths_P1 > 0)
+    np.divide(meanings_PD, lengths_P1, out=meanings_PD, where=lengths_P1 > 0)
+    return meanings_PD
 
 
 def _chunks(probes_R: NDArray[np.int64]) -> list[NDArray[np.int64]]:
@@ -118,5 +119,5 @@ def _similar(similarities_P: NDArray[np.float32]) -> Found:
     near = np.arange(len(similarities_P))
     if len(near) > _COMPARED:
         near = np.argpartition(similarities_P, -_COMPARED)[-_COMPARED:]
-    near = near[similarities_P[near] > 0].astype(np.int32)
-    return Found(near, similarities_P[near])
+    near = near[similarities_P[near] > 0]
+    return Found(near.astype(np.int32), similarities_P[near])

@@ -91,9 +91,9 @@ def split(
     for line in (*_about_useless_rows(data), *_about_traffic(validation, data, config)):
         console.print(line, markup=False, soft_wrap=True)
     console.print(_describe(validation, data, config), soft_wrap=True)
-    for line in (_about_label_texts(data), _about_word_vectors(data)):
-        if line is not None:
-            console.print(line, markup=False, soft_wrap=True)
+    for said in (_about_label_texts(data), _about_word_vectors(data)):
+        if said is not None:
+            console.print(said, markup=False, soft_wrap=True)
     train, held_out = data.examples.take(train_rows), data.examples.take(held)
     if warm is not None:
         console.print(_about_warm_start(warm), markup=False, soft_wrap=True)

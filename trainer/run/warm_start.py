@@ -145,8 +145,8 @@ class OldRun:
         tokens = _rows_of_tokens(checkpoint, data.featurizer, settings.encoder.reads)
         if settings.word_vectors.encoder:
             # Module I has learnt nothing of words that only word vectors have brought.
-            learnt_V = checkpoint.model.embeddings[:, : settings.model.dim].any(axis=1)
-            tokens = np.where((tokens >= 0) & learnt_V[tokens], tokens, -1)
+            lengths_V = np.abs(checkpoint.model.embeddings[:, : settings.model.dim]).max(axis=1)
+            tokens = np.where((tokens >= 0) & (lengths_V[tokens] > 0), tokens, -1)
         return WarmStart(
             self.folder.resolve().name,
             self.version,

@@ -16,6 +16,7 @@ from astec.export.artifact.labels.label_sets import LabelSets
 from astec.export.artifact.labels.metadata import LabelMetadata
 from astec.export.artifact.labels.text_table import TextTable
 from astec.export.artifact.manifest import LabelColumn
+from astec.export.artifact.scoring.calibrator import Calibrator
 from astec.export.artifact.text.bags import Query
 from astec.server.client import (
     AstecError,
@@ -53,7 +54,7 @@ class UpstreamService:
     merges = True
     is_named = False
     shard = None
-    calibrator = None
+    calibrator: Calibrator | None = None
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.state: State = "loading"

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from astec.export.artifact.verification import read_manifest
 from astec.loadtest.__main__ import app
-from astec.loadtest.synthetic.artifact_bytes import ArtifactBytes
+from astec.loadtest.synthetic.artifact_bytes import ArtifactBytes, Unit
 
 SIZES = ["--points", "4000", "--dim", "16", "--queries", "1"]
 
@@ -45,7 +45,7 @@ def test_the_size_of_another_artifact_follows_from_that_of_one(made: dict[int, P
     small, large = (read_manifest(path) for path in made.values())
     actual = sum(record.bytes for record in large.files.values())
     sizes = large.dimensions
-    counts = {"label": sizes.num_labels, "point": sizes.num_points, "token": sizes.num_features}
+    counts: dict[Unit, int] = {"label": sizes.num_labels, "point": sizes.num_points, "token": sizes.num_features}
     # Labels of a larger model have longer texts, and other numbers of tokens.
     assert ArtifactBytes.of(small).at(counts) == pytest.approx(actual, rel=0.1)
 
