@@ -181,10 +181,11 @@ proto: $(TOOLS)/.ready ## write the Python code of server/rpc/proto/*.proto, aft
 	sed -i 's/_descriptor_pool\.Default()/_descriptor_pool.DescriptorPool()/' $(PROTO)/*_pb2.py
 	cd $(PROTO) && for file in *.proto; do echo "# $$(sha256sum $$file)" >> $${file%.proto}_pb2.py; done
 
-# The other locks follow that of everything, so that what passed the tests is what is installed.
+# The other locks follow that of everything, so that what passed the tests is what is installed. That of the server is the
+# image's, which has what its flags may ask for: traces, gRPC, and the client of shards.
 lock: $(TOOLS)/.ready ## write locks/ from pyproject.toml, keeping versions that still fit (UPGRADE=--upgrade for new ones)
 	$(LOCK) pyproject.toml --extra dev --output-file locks/dev.txt
-	$(LOCK) pyproject.toml --extra serve --constraint locks/dev.txt --output-file locks/serve.txt
+	$(LOCK) pyproject.toml --extra serve --extra client --extra grpc --extra otel --constraint locks/dev.txt --output-file locks/serve.txt
 	$(LOCK) pyproject.toml --extra export --constraint locks/dev.txt --output-file locks/export.txt
 	$(LOCK) pyproject.toml --extra train --constraint locks/dev.txt --output-file locks/train.txt
 	$(LOCK) pyproject.toml --extra locust --constraint locks/dev.txt --output-file locks/locust.txt
