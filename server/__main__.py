@@ -21,6 +21,8 @@ from astec.server.system.library_threads import forbid_library_threads
 # Modules that load numpy or onnxruntime are imported by the functions below: `forbid_library_threads` has to be called
 # before, and --help or an error in the flags should not have to wait for them.
 if TYPE_CHECKING:
+    from astec.server.access.access_control import AccessControl
+    from astec.server.answer_log.log_config import LogConfig
     from astec.server.engine.labels.block_list import BlockList
     from astec.server.engine.models.model_releases import ReleasesOfAll
     from astec.server.engine.shadow.shadow import Shadow
@@ -132,24 +134,15 @@ def _serve(settings: Settings, models: ReleasesOfAll, listeners: Listeners) -> i
     Raises:
         UsageError: A file of API keys or blocked labels is invalid, or the server cannot log answers or send spans.
     """
-    from astec.server.access.access_control import open_access_control
-    from astec.server.access.api_keys import ApiKeysError
-    from astec.server.answer_log.log_config import AnswerLogError, read_log_config
     from astec.server.answer_log.opening import open_answer_log
     from astec.server.app import AstecApi, Observers, create_app
     from astec.server.http.listeners import url_of
     from astec.server.http.serve import serve_http
     from astec.server.metrics.board import MetricsBoard
-    from astec.server.tracing.trace_config import TracingError, read_trace_config
     from astec.server.workers.supervisor import EXIT_STARTUP_FAILED, SupervisorCallbacks
     from astec.server.workers.worker_slots import max_workers
 
-    try:
-        access_control = open_access_control(settings)
-        logged = read_log_config(settings)
-        traced = read_trace_config(settings)
-    except (AnswerLogError, ApiKeysError, TracingError) as error:
-        raise UsageError(str(error)) from error
+    access_control, logged, traced = _read_files(settings)
     block_lists = _open_block_lists(settings, models)
     if not _predicts(models):
         return EXIT_STARTUP_FAILED
@@ -189,6 +182,23 @@ def _serve(settings: Settings, models: ReleasesOfAll, listeners: Listeners) -> i
         access_log=settings.access_log,
         work_beside=None if shadow is None else work_in_shadow,
     )
+
+
+def _read_files(settings: Settings) -> tuple[AccessControl | None, LogConfig | None, TraceConfig | None]:
+    """Return who may ask, what is logged and what is traced.
+
+    Raises:
+        UsageError: A file of keys is invalid, or what answers and spans are written to.
+    """
+    from astec.server.access.access_control import open_access_control
+    from astec.server.access.api_keys import ApiKeysError
+    from astec.server.answer_log.log_config import AnswerLogError, read_log_config
+    from astec.server.tracing.trace_config import TracingError, read_trace_config
+
+    try:
+        return open_access_control(settings), read_log_config(settings), read_trace_config(settings)
+    except (AnswerLogError, ApiKeysError, TracingError) as error:
+        raise UsageError(str(error)) from error
 
 
 def _open_tracer(traced: TraceConfig, models: ReleasesOfAll, metrics: Metrics) -> Tracer:

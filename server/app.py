@@ -47,7 +47,7 @@ DESCRIPTION = "Matches short texts to the most relevant of up to millions of lab
 
 
 class Observers(NamedTuple):
-    """What is told of requests and answers.
+    """The parts of a server that are told of requests and answers.
 
     Attributes:
         answer_log: Where answers are logged; None: nowhere.
@@ -86,7 +86,7 @@ class AstecApi(FastAPI):
         )
         self.state.models = models
         self.state.service = models.first
-        self.state.metrics = metrics
+        self._metrics = self.state.metrics = metrics
         self.state.access_control = access_control
         self.state.ask_for_reload = ask_for_reload
         self.state.admin_port = settings.admin_port
@@ -100,7 +100,6 @@ class AstecApi(FastAPI):
         paths = (PREDICT_PATH, f"{self._root_path}{PREDICT_PATH}") if self._root_path else (PREDICT_PATH,)
         # With CORS, responses need the headers of a middleware, so that predictions cannot bypass FastAPI.
         self.direct_paths = () if settings.cors_origin else paths
-        self._metrics = metrics
         self.include_router(router)
         self.include_router(pages.router)
         self.router.routes.append(predict_route(self._predict))

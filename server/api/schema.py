@@ -195,10 +195,12 @@ class Predictions(BaseModel):
 
 
 class Merged(BaseModel):
-    """What an answer says that is merged from those of shards, if some did not answer (`--on-missing partial`)."""
+    """The fields of an answer that is merged from those of shards, if some did not answer (`--on-missing partial`)."""
 
-    partial: bool | None = Field(default=None, description="True: shards did not answer, and their labels are missing.")
-    missing: list[str] | None = Field(default=None, description="The addresses of these shards.")
+    partial: bool | SkipJsonSchema[None] = Field(
+        default=None, description="True: shards did not answer, and their labels are missing."
+    )
+    missing: list[str] | SkipJsonSchema[None] = Field(default=None, description="The addresses of these shards.")
 
 
 class SingleResponse(Predictions, Merged):

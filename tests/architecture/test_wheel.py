@@ -39,6 +39,7 @@ DATA = {
     *(f"astec/server/static/vendor/{file.name}" for file in (ROOT / "server" / "static" / "vendor").iterdir()),
     "astec/trainer/report/templates/report.html",
     *(f"astec/server/rpc/proto/{name}{end}" for name in ("health", "open_inference") for end in (".proto", "_pb2.pyi")),
+    *(f"astec/trainer/words/{name}" for name in ("english.safetensors", "NOTICE.md", "SCOWL.txt")),
     *(f"astec/trainer/recipes/{recipe.name}" for recipe in (ROOT / "trainer" / "recipes").glob("*.toml")),
 }
 QUICK_TRAINING = (

@@ -40,6 +40,7 @@ DOCUMENTED_DURATION = re.compile(r"--duration \d+")
 # By a part of their code, with the reason and the test that does the same in its own way.
 NOT_RUN = {
     "$OPERATORS_KEY": "the server has no operator; tests/server/access/test_guarded_server.py sends this request",
+    "ln -sfn a artifacts/next": "no server to signal; tests/server/test_several_models_server.py reloads several",
     "mv -T next current": "no server to signal; tests/server/workers/test_no_request_lost.py moves links",
     "--allow-links-under": "no such folders; tests/server/workers/test_no_request_lost.py serves a volume of links",
     "astec-update artifacts/monday": "no such files; tests/export/updating/test_update_command.py runs the command",
@@ -59,7 +60,7 @@ NOT_RUN = {
     "encoder.kind=dense": "there are no images here; tests/e2e/test_encoder_reads_vectors.py trains on vectors",
     "artifacts/clicks --shards 4": "no run here; tests/server/engine/upstream/test_merging_server.py serves shards",
     'shards = ["http://shard-0': "there are no shards here; the same test, and tests/server/client/sharding/ ask some",
-    "torchrun": "tests/trainer/parallel/test_distributed.py trains in several processes",
+    "torchrun --standalone": "tests/trainer/parallel/test_distributed.py trains in several processes",
     "--otlp-endpoint": "installs from the network; tests/server/tracing/test_request_spans.py has a collector",
     "ray.data.read_parquet": "Ray is not installed here; tests/docs/test_engines.py runs the example by `make engines`",
     "spark.read.parquet": "the same, of Spark",
@@ -70,7 +71,6 @@ NOT_RUN = {
     "kubectl exec": "the same; tests/server/workers/test_no_request_lost.py sends the signal",
     "helm upgrade --install": "the same; tests/deploy/test_manifests.py reads the values",
     "torchrun --nnodes": "needs two machines; tests/trainer/parallel/test_distributed.py trains in several processes",
-    "torchrun --standalone": "tests/trainer/parallel/test_distributed.py trains in several processes",
     "astec-feedback answers/": "no clicks on these answers; tests/server/offline/test_feedback_command.py makes some",
     "npx openapi-typescript": "from the network; tests/server/api/test_openapi_schema.py keeps what it needs",
     "createClient<paths>": "the same",

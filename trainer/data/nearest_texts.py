@@ -33,7 +33,7 @@ _MOST_TEXTS, _MOST_PAIRS, _FEWEST_LABELS = 50_000, 100_000, 1_000
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """What something brought in a trial.
+    """The gain by something in a trial.
 
     Attributes:
         gain: points by which it raised the mean of P@1, P@3 and P@5.

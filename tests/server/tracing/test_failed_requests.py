@@ -87,7 +87,7 @@ async def test_a_fault_of_the_server_is_an_error_and_its_log_has_the_trace(
             async def fail(*_: object) -> None:
                 raise RuntimeError("a fault")
 
-            monkeypatch.setattr(ours.app.app.state.service, "rank", fail)
+            monkeypatch.setattr(ours.app.app._predict, "rank", fail)
             connection = await ours.connect()
             assert (await connection.ask(GOOD))[0] == 500
         (received,) = await spans_of(collector, 1)
