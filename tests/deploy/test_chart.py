@@ -80,7 +80,7 @@ def test_every_option_of_the_model_and_the_server_reaches_the_pod() -> None:
     )
     pod = server_pod(documents)
     settings = Settings.model_validate({"artifact": pod.container["args"][0], **pod.settings})
-    assert (str(settings.artifact), str(settings.allow_links_under)) == ("/model/clicks", "/model")
+    assert (str(settings.artifact[0].path), str(settings.allow_links_under)) == ("/model/clicks", "/model")
     assert str(settings.api_keys_file) == "/keys/keys"
     assert (settings.workers, settings.cache_entries, settings.log_level) == (3, 1000, "warning")
     assert pod.grace_s == 15 + 30 + 5
