@@ -253,7 +253,7 @@ async def test_a_draining_server_closes_after_each_answer(described_artifact: Ar
         assert await connection.at_end()
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(pieces=st.lists(st.integers(1, 60), max_size=8), order=st.lists(st.booleans(), min_size=1, max_size=5))
 def test_answers_keep_the_order_of_requests_however_they_are_cut(
     described_artifact: Artifact, pieces: list[int], order: list[bool]
