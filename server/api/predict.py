@@ -221,11 +221,7 @@ class PredictEndpoint:
         return RankRequest(plain.query, plain.top_k, 0.0, False, None, "json", model)
 
     async def _explain(self, request: RankRequest, result: RankResult) -> bytes:
-        if result.merged is not None:
-            return b',"explanation":' + result.merged.explanation
-        service = self._services[request.model]
-        explanation = await service.explain(request.query, result.labels.label_ids.tolist())
-        return b',"explanation":' + explanation.model_dump_json().encode()
+        return b',"explanation":' + await self._services[request.model].explanation_of(request, result)
 
     def to_json(
         self,

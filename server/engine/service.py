@@ -194,6 +194,11 @@ class Service:
             self.metrics.labels_taken_out(sum([result.without_blocked for result in answers.results]))
         return answers
 
+    async def explanation_of(self, request: RankRequest, result: RankResult) -> bytes:
+        """Return why the labels of a result are ranked as they are, as JSON. Raises as `explain`."""
+        explanation = await self.explain(request.query, result.labels.label_ids.tolist())
+        return explanation.model_dump_json().encode()
+
     async def explain(self, query: Query, label_ids: Sequence[int]) -> Explanation:
         """Return why the labels of a query are ranked as they are.
 

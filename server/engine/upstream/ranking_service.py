@@ -10,7 +10,6 @@ from astec.export.artifact.manifest import Manifest
 from astec.export.artifact.scoring.calibrator import Calibrator
 from astec.export.artifact.text.bags import Query
 from astec.server.engine.batching.batcher import Answers, Caller
-from astec.server.engine.explanations.explanation import Explanation
 from astec.server.engine.rank_request import RankRequest, RankResult
 from astec.server.metrics.board import Metrics
 
@@ -87,5 +86,5 @@ class RankingService(Protocol):
     ) -> Answers[RankResult]:
         """Return the results in order, and how long the requests queued; tell a span what was done."""
 
-    async def explain(self, query: Query, label_ids: Sequence[int]) -> Explanation:
-        """Return why the labels of a query are ranked as they are."""
+    async def explanation_of(self, request: RankRequest, result: RankResult) -> bytes:
+        """Return why the labels of a result are ranked as they are, as JSON."""

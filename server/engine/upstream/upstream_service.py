@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from itertools import groupby
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from pydantic import TypeAdapter
@@ -27,8 +27,7 @@ from astec.server.client import (
     TooManyRequestsError,
 )
 from astec.server.engine.batching.batcher import Answers, Caller, ClosedError, DeadlineError, QueueFullError
-from astec.server.engine.explanations.explanation import Explanation
-from astec.server.engine.rank_request import RankRequest, RankResult
+from astec.server.engine.rank_request import MergedExtras, RankRequest, RankResult
 from astec.server.engine.upstream.conversion import to_asked, to_results
 from astec.server.engine.upstream.errors import UpstreamError, UpstreamRefusedError
 from astec.server.engine.upstream.ranking_service import RankSpan, State
@@ -147,9 +146,9 @@ class UpstreamService:
         self.metrics.partial_answers(partial)
         return Answers(results, perf_counter() - begun_s)
 
-    async def explain(self, query: Query, label_ids: Sequence[int]) -> Explanation:
-        """Raise NotImplementedError: the shards explain with the ranking (`MergedExtras.explanation`)."""
-        raise NotImplementedError
+    async def explanation_of(self, request: RankRequest, result: RankResult) -> bytes:
+        """Return the explanation of a result as JSON: the shards give it with their labels."""
+        return cast(MergedExtras, result.merged).explanation  # All results of this service have it.
 
     async def _rank(self, requests: Sequence[RankRequest]) -> list[RankResult]:
         results: list[RankResult] = []
