@@ -260,12 +260,18 @@ def test_a_drain_sends_what_waits(described_artifact: Artifact, tmp_path: Path) 
 def test_a_worker_that_is_replaced_sends_what_waits(described_artifact: Artifact, tmp_path: Path) -> None:
     with collecting() as collector, traced(described_artifact.path, collector.url, tmp_path) as server:
         url, answered = str(server.client.base_url), 0
-        reload_done = 'astec_reloads_total{outcome="done"}'
-        server.process.send_signal(signal.SIGHUP)
-        while not server.metric(reload_done):
-            for _ in range(5):
+
+        def ask_five() -> None:
+            nonlocal answered
+            for _ in range(5):  # each on a new connection, which the worker that listens now accepts
                 assert httpx.post(f"{url}/predict", json={"query": "a"}, timeout=PATIENCE_S).status_code == 200
                 answered += 1
+
+        ask_five()
+        server.process.send_signal(signal.SIGHUP)
+        while not server.metric('astec_reloads_total{outcome="done"}'):
+            ask_five()
+        ask_five()
         server.stop()
         predictions = [one for one in collector.spans if one.attributes["http.route"] == "/predict"]
     assert len(predictions) == answered
