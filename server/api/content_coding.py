@@ -6,19 +6,22 @@ the bytes, and stop at its limit.
 
 from __future__ import annotations
 
+import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from importlib import import_module
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
 from astec.server.errors import DamagedContentError, UnsupportedCodingError
 
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
 MAX_PIECE_BYTES: Final = 1 << 16
-"""The most bytes that a step of gzip or deflate expands to."""
-# A block of 4 bytes is the shortest and expands to at most 128 KiB, so that this many bytes expand to at most 2 MiB.
-_ZSTD_STEP_BYTES: Final = 64
+"""The most bytes that a step expands to."""
 # The largest window that a content coding may have, by RFC 9659; a decoder holds as many bytes.
-_ZSTD_WINDOW_LOG: Final = 23
+_ZSTD_OPTIONS: Final[dict[int, int]] = {zstd.DecompressionParameter.window_log_max: 23}
 _GZIP, _ZLIB = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS
 
 
@@ -38,21 +41,6 @@ class Decoder(Protocol):
         Raises:
             DamagedContentError: They did not.
         """
-
-
-class _Frame(Protocol):
-    """The decompressor of a frame of Zstandard, as each of its libraries has one."""
-
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
-    def decompress(self, data: bytes) -> bytes: ...
-
-
-class _Zstandard(NamedTuple):
-    new_frame: Callable[[], _Frame]
-    error: type[Exception]
 
 
 class _ZlibDecoder:
@@ -84,23 +72,27 @@ class _ZlibDecoder:
 class _ZstdDecoder:
     """Decodes Zstandard, which may have several frames one after the other."""
 
-    def __init__(self, zstandard: _Zstandard) -> None:
-        self._zstandard = zstandard
-        self._frame: _Frame | None = None
+    def __init__(self) -> None:
+        self._frame: zstd.ZstdDecompressor | None = None
 
     def decode(self, content: bytes) -> Iterator[bytes]:
-        for begin in range(0, len(content), _ZSTD_STEP_BYTES):
-            step = content[begin : begin + _ZSTD_STEP_BYTES]
-            while step:
-                if self._frame is None or self._frame.eof:
-                    self._frame = self._zstandard.new_frame()
-                try:
-                    piece = self._frame.decompress(step)
-                except self._zstandard.error as error:
-                    raise _damaged("zstd", error) from None
-                step = self._frame.unused_data if self._frame.eof else b""
-                if piece:
-                    yield piece
+        while content:
+            if self._frame is None or self._frame.eof:
+                self._frame = zstd.ZstdDecompressor(options=_ZSTD_OPTIONS)
+            yield from self._expand(self._frame, content)
+            content = self._frame.unused_data if self._frame.eof else b""
+
+    def _expand(self, frame: zstd.ZstdDecompressor, content: bytes) -> Iterator[bytes]:
+        while True:
+            try:
+                piece = frame.decompress(content, MAX_PIECE_BYTES)
+            except zstd.ZstdError as error:
+                raise _damaged("zstd", error) from None
+            if piece:
+                yield piece
+            if frame.eof or frame.needs_input:
+                return
+            content = b""
 
     def finish(self) -> None:
         _require_end("zstd", self._frame)
@@ -115,35 +107,11 @@ def _require_end(coding: str, decompressor: Any) -> None:  # noqa: ANN401  (of a
         raise DamagedContentError(f"The body is cut off: it ends before its {coding} data do.")
 
 
-def _find_zstandard() -> _Zstandard | None:
-    """Return the decompressor of Python itself (since 3.14), or of the package `zstandard`; None without both."""
-    try:
-        zstd: Any = import_module("compression.zstd")
-    except ImportError:
-        pass
-    else:
-        options = {zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG}
-        return _Zstandard(lambda: zstd.ZstdDecompressor(options=options), zstd.ZstdError)
-    try:
-        package: Any = import_module("zstandard")
-    except ImportError:
-        return None
-    window_bytes = 1 << _ZSTD_WINDOW_LOG
-    return _Zstandard(lambda: package.ZstdDecompressor(max_window_size=window_bytes).decompressobj(), package.ZstdError)
-
-
-def _decoders() -> dict[str, Callable[[], Decoder]]:
-    decoders: dict[str, Callable[[], Decoder]] = {
-        "gzip": lambda: _ZlibDecoder("gzip", _GZIP),
-        "deflate": lambda: _ZlibDecoder("deflate", _ZLIB),
-    }
-    zstandard = _find_zstandard()
-    if zstandard is not None:
-        decoders["zstd"] = lambda: _ZstdDecoder(zstandard)
-    return decoders
-
-
-_DECODERS: Final = _decoders()
+_DECODERS: Final[dict[str, Callable[[], Decoder]]] = {
+    "gzip": lambda: _ZlibDecoder("gzip", _GZIP),
+    "deflate": lambda: _ZlibDecoder("deflate", _ZLIB),
+    "zstd": _ZstdDecoder,
+}
 _SAME: Final = {"x-gzip": "gzip"}
 CODINGS: Final = tuple(_DECODERS)
 """The codings of bodies that this server decodes."""
