@@ -110,7 +110,7 @@ class AstecApi(FastAPI):
         if settings.grpc_port is not None:
             from astec.server.rpc.rpc_server import RpcServer  # Its packages are an extra.
 
-            self.rpc = RpcServer(settings, calls, metrics, self._makes_ids)
+            self.rpc = RpcServer(settings, calls, metrics, self._makes_ids, self._tracer)
         if settings.cors_origin:
             self.add_middleware(
                 CORSMiddleware,

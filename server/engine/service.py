@@ -174,8 +174,7 @@ class Service:
         Raises:
             QueueFullError, DeadlineError, ClosedError, CallerLeftError: As `Batcher.submit`.
         """
-        if span is not None:
-            span.submitted(len(requests))
+        number = 0 if span is None else span.submitted(len(requests))
         try:
             if self._cache is None:
                 answers = await self._queues.submit(requests, caller)
@@ -187,7 +186,7 @@ class Service:
             self.metrics.queries_shed("client_left" if has_left else SHED_REASONS[type(error)], len(requests))
             raise
         if span is not None:
-            span.ranked(answers)
+            span.ranked(number, answers)
         self.metrics.queries_ranked(len(requests), sum([result.is_empty() for result in answers.results]))
         self._record_signals(answers.results)
         if self._block_list is not None:

@@ -26,7 +26,7 @@ class HealthService:
 
     def handlers(self, open_calls: OpenCalls) -> dict[str, grpc.RpcMethodHandler]:
         """Return what answers each call, by the name of its method."""
-        return {"Check": grpc.unary_unary_rpc_method_handler(open_calls.answering("Check", self.check))}
+        return {"Check": grpc.unary_unary_rpc_method_handler(open_calls.answering(SERVICE, "Check", self.check))}
 
     async def check(self, content: bytes, call: Call) -> bytes:
         """Answer whether the server takes queries: not while it shuts down.

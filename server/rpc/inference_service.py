@@ -49,7 +49,7 @@ class InferenceService:
             "ModelInfer": self.model_infer,
         }
         return {
-            method: grpc.unary_unary_rpc_method_handler(open_calls.answering(method, answer))
+            method: grpc.unary_unary_rpc_method_handler(open_calls.answering(SERVICE, method, answer))
             for method, answer in answers.items()
         }
 

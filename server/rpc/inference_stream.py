@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 from grpc.aio import EOF
 
-from astec.server.rpc.inference_service import InferenceService
+from astec.server.rpc.inference_service import SERVICE, InferenceService
 from astec.server.rpc.messages import read_message, to_bytes
 from astec.server.rpc.open_calls import Call, OpenCalls
 from astec.server.rpc.proto.open_inference_pb2 import ModelInferRequest, ModelInferResponse, ModelStreamInferResponse
@@ -38,7 +38,7 @@ class InferenceStream:
 
     def handlers(self, open_calls: OpenCalls) -> dict[str, grpc.RpcMethodHandler]:
         """Return what answers the call, by the name of its method."""
-        answer = open_calls.answering("ModelStreamInfer", self.answer)
+        answer = open_calls.answering(SERVICE, "ModelStreamInfer", self.answer)
         return {"ModelStreamInfer": grpc.stream_stream_rpc_method_handler(answer)}
 
     async def answer(self, requests: object, call: Call) -> None:
@@ -87,6 +87,8 @@ class InferenceStream:
             request_id = message.id
             response = await self._service.infer(message, client, call, line)
         except Exception as error:
+            if call.span is not None:
+                call.span.failed_lines += 1
             response = ModelInferResponse(id=request_id)
             failed = ModelStreamInferResponse(error_message=call.status_of(error).message, infer_response=response)
             return to_bytes(failed)

@@ -15,6 +15,8 @@ from astec.server.engine.batching.batcher import CallerLeftError
 from astec.server.http.request_ids import HEADER, SCOPE_KEY, make_id, sent_id
 from astec.server.metrics.board import Metrics, RpcMethod
 from astec.server.rpc.statuses import CallStatus, to_status
+from astec.server.tracing.request_span import SPAN_KEY, RequestSpan
+from astec.server.tracing.tracer import Tracer
 
 Answer = Callable[[Any, "Call"], Awaitable[Any]]
 
@@ -36,7 +38,7 @@ class Call:
     Attributes:
         context: gRPC's own object.
         headers: The metadata that the client sent, as headers of HTTP.
-        scope: An ASGI scope with the id of the call, if it has one.
+        scope: An ASGI scope with the id and the span of the call, if it has them.
         trailing: The metadata that the client gets with the end of the call.
         cut_off: Whether the call is cancelled because the server stops.
     """
@@ -48,12 +50,17 @@ class Call:
             for key, value in context.invocation_metadata() or ()
         ]
         request_id = sent_id(self.headers) or (make_id() if makes_ids else b"")
-        self.scope: dict[str, bytes] = {SCOPE_KEY: request_id} if request_id else {}
+        self.scope: dict[str, Any] = {SCOPE_KEY: request_id} if request_id else {}
         self.trailing: list[tuple[str, str]] = [(_ID_KEY, request_id.decode())] if request_id else []
         self.cut_off = False
         self._task = cast("asyncio.Task[Any]", asyncio.current_task())
         left_s = context.time_remaining()
         self._deadline_s = math.inf if left_s is None else perf_counter() + left_s
+
+    @property
+    def span(self) -> RequestSpan | None:
+        """The span of the call; None if it belongs to no trace."""
+        return self.scope.get(SPAN_KEY)
 
     @property
     def is_late(self) -> bool:
@@ -83,24 +90,32 @@ class OpenCalls:
     Args:
         metrics: Where calls are counted.
         makes_ids: Whether a call whose client sent no id gets one.
+        tracer: Begins the spans of calls; None: there are no traces.
 
     Attributes:
         closing: Set when streams should end, because the server stops.
     """
 
-    def __init__(self, metrics: Metrics, makes_ids: bool) -> None:
+    def __init__(self, metrics: Metrics, makes_ids: bool, tracer: Tracer | None) -> None:
         self.closing = asyncio.Event()
+        self._tracer = tracer
         self._metrics = metrics
         self._makes_ids = makes_ids
         self._calls: set[Call] = set()
 
-    def answering(self, method: RpcMethod, answer: Answer) -> Callable[..., Awaitable[Any]]:
-        """Return the function that answers a method's calls for gRPC, with the right status where `answer` raises."""
+    def answering(self, service: str, method: RpcMethod, answer: Answer) -> Callable[..., Awaitable[Any]]:
+        """Return the function that answers the calls of a service's method for gRPC.
+
+        Where `answer` raises, the call gets the status for the error.
+        """
+        full_name = f"{service}/{method}"
 
         async def handle(request: Any, context: ServicerContext[Any, Any]) -> Any:  # noqa: ANN401  (as the method has)
             started_s = perf_counter()
             call = Call(context, self._makes_ids)
             self._calls.add(call)
+            if self._tracer is not None:
+                self._tracer.begin_call(full_name, call.headers, call.scope)
             status = _OK
             try:
                 response = await answer(request, call)
@@ -118,7 +133,10 @@ class OpenCalls:
                 status = call.status_of(error)
             finally:
                 self._calls.discard(call)
-                self._metrics.call_answered(method, status.code.name, perf_counter() - started_s)
+                seconds = perf_counter() - started_s
+                self._metrics.call_answered(method, status.code.name, seconds)
+                if (span := call.span) is not None:
+                    span.end_call(full_name, status.code.name, seconds, call.scope.get(SCOPE_KEY, b""))
             return await context.abort(status.code, status.message, (*call.trailing, *status.metadata))
 
         return handle

@@ -22,6 +22,7 @@ from astec.server.rpc.inference_service import InferenceService
 from astec.server.rpc.inference_stream import InferenceStream
 from astec.server.rpc.open_calls import OpenCalls
 from astec.server.settings import Settings
+from astec.server.tracing.tracer import Tracer
 
 logger = logging.getLogger(__name__)
 
@@ -43,9 +44,12 @@ class RpcServer:
         calls: What is answered, as over HTTP.
         metrics: Where calls are counted.
         makes_ids: Whether a call whose client sent no id gets one.
+        tracer: Begins the spans of calls; None: there are no traces.
     """
 
-    def __init__(self, settings: Settings, calls: InferenceCalls, metrics: Metrics, makes_ids: bool) -> None:
+    def __init__(
+        self, settings: Settings, calls: InferenceCalls, metrics: Metrics, makes_ids: bool, tracer: Tracer | None
+    ) -> None:
         self._host = settings.host
         self._port = settings.grpc_port or 0
         self._drain_s = settings.drain_timeout_s
@@ -54,6 +58,7 @@ class RpcServer:
         self._calls = calls
         self._metrics = metrics
         self._makes_ids = makes_ids
+        self._tracer = tracer
         self._stopping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -62,7 +67,7 @@ class RpcServer:
         Raises:
             RuntimeError: The port is taken.
         """
-        self._open_calls = OpenCalls(self._metrics, self._makes_ids)
+        self._open_calls = OpenCalls(self._metrics, self._makes_ids, self._tracer)
         inference = InferenceService(self._calls)
         stream = InferenceStream(inference, self._open_calls)
         health = HealthService(inference)

@@ -33,6 +33,8 @@ STATE_LOGGER: Final = TraceState.__module__
 _METHODS = frozenset((b"CONNECT", b"DELETE", b"GET", b"HEAD", b"OPTIONS", b"PATCH", b"POST", b"PUT", b"TRACE"))
 _host_and_port = re.compile(r"(\[[^\]]*\]|[^:]*)(?::(\d{1,5}))?").fullmatch
 _FIRST_ERROR, _FIRST_SERVER_ERROR = 400, 500
+# The codes that the conventions ask to be errors of a server; the others are those of a client.
+_SERVER_FAULTS = frozenset(("UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"))
 _DURATION = "astec.duration_ms"
 # A span takes 70 us to convert and encode. The thread must not hold Python's global lock for longer than a few of them.
 _SLICE = 8
@@ -55,7 +57,7 @@ def sent(result: SpanExportResult) -> bool:
 
 
 class SpanConverter:
-    """Makes spans of OpenTelemetry, by its semantic conventions for HTTP servers.
+    """Makes spans of OpenTelemetry, by its semantic conventions for servers of HTTP and of gRPC.
 
     Args:
         model: Name and version of the model that answers.
@@ -76,33 +78,55 @@ class SpanConverter:
         sampled = TraceFlags(TraceFlags.SAMPLED)
         state = TraceState.from_header([span.head.trace_state.decode("latin-1")]) if span.head.trace_state else None
         parent = SpanContext(span.trace_id, span.parent_id, True, sampled, state) if span.parent_id else None
-        attributes, method = self._attributes(span), _method(span.head.method)
-        route = f"{self._root_path}{span.route}" if span.route else ""
-        if route:
-            attributes["http.route"] = route
+        is_failure = span.rpc_code in _SERVER_FAULTS if span.rpc_code else span.status >= _FIRST_SERVER_ERROR
+        name, attributes = self._rpc_attributes(span) if span.rpc_code else self._http_attributes(span)
         return ReadableSpan(
-            name=f"{'HTTP' if method == '_OTHER' else method} {route}".rstrip(),
+            name=name,
             context=SpanContext(span.trace_id, _new_span_id(), False, sampled, state),
             parent=parent,
             resource=self._resource,
-            attributes=attributes,
+            attributes={**attributes, **self._attributes(span)},
             events=list(_events(span, end_ns)),
             kind=SpanKind.SERVER,
-            status=Status(StatusCode.ERROR if span.status >= _FIRST_SERVER_ERROR else StatusCode.UNSET),
+            status=Status(StatusCode.ERROR if is_failure else StatusCode.UNSET),
             start_time=span.begun_ns,
             end_time=end_ns,
             instrumentation_scope=self._scope,
         )
 
-    def _attributes(self, span: RequestSpan) -> Attributes:
-        head = span.head
+    def _http_attributes(self, span: RequestSpan) -> tuple[str, Attributes]:
+        """Return the name of the span of a request, and what the conventions for HTTP say of it."""
+        head, method = span.head, _method(span.head.method)
         attributes: Attributes = {
-            "http.request.method": _method(head.method),
+            "http.request.method": method,
             "url.path": head.path.decode("latin-1"),
             "url.scheme": head.scheme,
             "network.protocol.version": head.http_version,
             "http.response.status_code": span.status,
         }
+        if span.status >= _FIRST_ERROR:
+            attributes["error.type"] = span.error or str(span.status)
+        if not span.route:
+            return "HTTP" if method == "_OTHER" else method, attributes
+        attributes["http.route"] = route = f"{self._root_path}{span.route}"
+        return f"{'HTTP' if method == '_OTHER' else method} {route}", attributes
+
+    def _rpc_attributes(self, span: RequestSpan) -> tuple[str, Attributes]:
+        """Return the name of the span of a call over gRPC, and what the conventions for gRPC say of it."""
+        method = span.route
+        attributes: Attributes = {
+            "rpc.system.name": "grpc",
+            "rpc.method": method,
+            "rpc.response.status_code": span.rpc_code,
+        }
+        if span.rpc_code != "OK":
+            attributes["error.type"] = span.rpc_code
+        return method, attributes
+
+    def _attributes(self, span: RequestSpan) -> Attributes:
+        """Return what spans of both protocols tell."""
+        head = span.head
+        attributes: Attributes = {}
         if self._model_name:
             attributes |= {"astec.model.name": self._model_name, "astec.model.version": self._model_version}
         host = _host_and_port(head.host.decode("latin-1"))
@@ -114,8 +138,6 @@ class SpanConverter:
             attributes["user_agent.original"] = head.user_agent.decode("latin-1")
         if span.request_id:
             attributes["astec.request_id"] = span.request_id.decode("latin-1")
-        if span.status >= _FIRST_ERROR:
-            attributes["error.type"] = span.error or str(span.status)
         if span.queries:
             attributes["astec.queries"] = span.queries
         if span.batches > 1:

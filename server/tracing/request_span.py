@@ -71,16 +71,17 @@ class RequestSpan:
         failed_lines: The number of lines of a stream that were answered with an error.
         error: The name of the error that the request failed with; empty: there was none, or it has no name.
         request_id: The id of the request; empty if it has none.
-        route: The route of the request; empty: none.
-        status: The status of the response.
+        route: The route of the request, or the full name of the method of a call over gRPC; empty: none.
+        status: The status of the response of HTTP.
+        rpc_code: The name of the status code of a call over gRPC; empty: it is a request of HTTP.
         begun_ns: When the request began, in nanoseconds since 1970.
         seconds: The time that the request took.
         rankings: The first rankings.
     """
 
     __slots__ = (
-        "_begun_s", "_finish", "batches", "begun_ns", "error", "failed_lines", "head", "is_recorded", "parent_id",
-        "queries", "rankings", "request_id", "route", "seconds", "status", "trace_id",
+        "_begun_s", "_finish", "_num_rankings", "batches", "begun_ns", "error", "failed_lines", "head", "is_recorded",
+        "parent_id", "queries", "rankings", "request_id", "route", "rpc_code", "seconds", "status", "trace_id",
     )  # fmt: skip
 
     def __init__(
@@ -90,8 +91,8 @@ class RequestSpan:
         self.parent_id = parent_id
         self.is_recorded = is_recorded
         self.head = head
-        self.queries = self.batches = self.failed_lines = 0
-        self.error = self.route = ""
+        self.queries = self.batches = self.failed_lines = self._num_rankings = 0
+        self.error = self.route = self.rpc_code = ""
         self.request_id = b""
         self.status = 0
         self.seconds = 0.0
@@ -104,22 +105,39 @@ class RequestSpan:
         """Return the trace id as logs and exemplars have it."""
         return f"{self.trace_id:032x}"
 
-    def submitted(self, queries: int) -> None:
-        """Note that queries are queued now."""
-        self.queries += queries
-        if len(self.rankings) < MAX_RANKINGS:
-            self.rankings.append(Ranking(time.perf_counter() - self._begun_s))
+    def submitted(self, queries: int) -> int:
+        """Note that queries are queued now, and return the number of this ranking.
 
-    def ranked(self, answers: Answers[RankResult]) -> None:
-        """Note the answers to the queries that were queued last."""
+        Several may be under way at once: those of two models, and those of the requests of a gRPC stream.
+        """
+        self.queries += queries
+        number, self._num_rankings = self._num_rankings, self._num_rankings + 1
+        if number < MAX_RANKINGS:
+            self.rankings.append(Ranking(time.perf_counter() - self._begun_s))
+        return number
+
+    def ranked(self, number: int, answers: Answers[RankResult]) -> None:
+        """Note the answers to the queries of a ranking."""
         batches = batches_of(answers.results)
         self.batches += len(batches)
-        latest = self.rankings[-1]
-        if latest.queue_s is None:  # Else there are more rankings than are noted.
-            self.rankings[-1] = Ranking(latest.submitted_s, answers.queue_s, batches)
+        if number < MAX_RANKINGS:
+            self.rankings[number] = Ranking(self.rankings[number].submitted_s, answers.queue_s, batches)
 
     def end(self, route: str, status: int, seconds: float, request_id: bytes = b"") -> None:
         """End the span of a request that took so many seconds, and send it."""
         self.route, self.status, self.seconds, self.request_id = route, status, seconds, request_id
+        if self.is_recorded:
+            self._finish(self)
+
+    def end_call(self, method: str, code: str, seconds: float, request_id: bytes) -> None:
+        """End the span of a call over gRPC, and send it.
+
+        Args:
+            method: The full name of its method.
+            code: The name of its status code.
+            seconds: The time that it took.
+            request_id: Its id; empty: none.
+        """
+        self.route, self.rpc_code, self.seconds, self.request_id = method, code, seconds, request_id
         if self.is_recorded:
             self._finish(self)

@@ -151,8 +151,9 @@ class SpanExport:
 
     def _keep_exemplars(self, batch: Sequence[RequestSpan]) -> None:
         """Make requests exemplars of their latency, now that the collector has their traces."""
-        # A request that was refused by its head has no time, and is not in the histogram.
-        latest = {self._metrics.exemplar_place(span.route, span.seconds): span for span in batch if span.seconds}
+        # A request that was refused by its head has no time and is not in the histogram, nor are calls over gRPC.
+        timed = [span for span in batch if span.seconds and not span.rpc_code]
+        latest = {self._metrics.exemplar_place(span.route, span.seconds): span for span in timed}
         for place, span in latest.items():
             time_s = span.begun_ns / 1e9 + span.seconds
             self._metrics.request_traced(place, Exemplar(span.hex_id(), span.seconds, time_s))

@@ -85,6 +85,19 @@ class Tracer:
         if span is not None:
             scope[SPAN_KEY] = span
 
+    def begin_call(self, method: str, metadata: Headers, scope: MutableMapping[str, Any]) -> None:
+        """Begin the span of a call over gRPC, as `begin_in`.
+
+        Args:
+            method: The full name of the method.
+            metadata: What the client sent with the call.
+            scope: Where the span is put.
+        """
+        span = self.begin(b"POST", f"/{method}".encode(), metadata, http_version="2")
+        current_trace_id.set("" if span is None else span.hex_id())
+        if span is not None:
+            scope[SPAN_KEY] = span
+
 
 def _head(
     method: bytes, path: bytes, headers: Headers, scheme: str, http_version: str, *, is_continued: bool = False

@@ -19,11 +19,11 @@ State = Literal["loading", "ready", "draining", "stopping"]
 class RankSpan(Protocol):
     """A span of a trace, to which the times of a ranking are reported."""
 
-    def submitted(self, queries: int) -> None:
-        """Note that queries are queued now."""
+    def submitted(self, queries: int) -> int:
+        """Note that queries are queued now, and return the number of this ranking."""
 
-    def ranked(self, answers: Answers[RankResult]) -> None:
-        """Note the answers to them."""
+    def ranked(self, number: int, answers: Answers[RankResult]) -> None:
+        """Note the answers to the queries of a ranking."""
 
 
 class RankingService(Protocol):
