@@ -35,7 +35,7 @@ LOCK = $(TOOLS)/bin/uv pip compile --no-config --quiet --universal --python-vers
 	--excludes locks/excluded.in --custom-compile-command 'make lock' $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo smoke container test test-fast lint docs docs-serve prometheus kubernetes manifests rolling-update engines bench rivals family gpu soak english vendor proto lock audit sbom clean
+.PHONY: help setup demo smoke container kernels test test-fast lint docs docs-serve prometheus kubernetes manifests rolling-update engines bench rivals family gpu soak english vendor proto lock audit sbom clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -82,7 +82,10 @@ PYTEST_PARALLEL := --dist loadfile --numprocesses
 # The markers are explained in pyproject.toml. Fast tests do without the plugin of schemathesis, which takes long to import.
 FAST := not slow and not e2e and not browser and not gpu
 
-test: $(VENV)/.ready ## run the tests, several files at once (PYTEST='--cov --cov-report=term' for coverage)
+kernels: $(VENV)/.ready ## compile the kernels that answer queries, which every process of the tests would else compile for itself
+	$(BIN)/python docker/compile_kernels.py
+
+test: kernels ## run the tests, several files at once (PYTEST='--cov --cov-report=term' for coverage)
 	PATH="$(CURDIR)/$(PROMETHEUS):$(CURDIR)/$(KUBERNETES):$$PATH" OMP_NUM_THREADS=1 $(BIN)/pytest $(PYTEST_PARALLEL) auto --maxprocesses 4 $(PYTEST)
 
 test-fast: $(VENV)/.ready ## run the tests that start no process and train nothing: those to run all day
