@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from astec.export.console import Advance
 from astec.export.readers.dataset import BadLine, Dataset
-from astec.export.readers.detection import read_head
 from astec.export.readers.errors import BadLineError
 from astec.export.readers.formats import fasttext, jsonl, tsv
 from astec.export.readers.formats.header import Header, find_header
@@ -19,6 +19,7 @@ from astec.export.readers.notices import Notices, say, say_repeated_header
 from astec.export.readers.read_options import AS_FOUND, ReadOptions
 from astec.export.readers.row import Row
 
+_HEAD_LINES: Final = 20
 TextFormatName = Literal["jsonl", "tsv", "fasttext"]
 
 
@@ -91,7 +92,8 @@ class TextDataset(Dataset):
 
 def _find_header(path: Path, encoding: str | None) -> Header | None:
     """Return the header of a TSV file, and say so; None if its first line is a row."""
-    head = [line.split("\t") for line in read_head(path, encoding)]
+    lines = islice(filter(bytes.strip, read_lines(path, encoding=encoding)), _HEAD_LINES)
+    head = [line.decode(errors="replace").split("\t") for line in lines]
     header = find_header(head[0])
     if header is not None:
         first = "\t".join(head[0])

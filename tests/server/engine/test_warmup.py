@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from astec.export.artifact.store import open_artifact
+from astec.export.artifact.text.featurizer import TextFeaturizer
 from astec.server.engine.predictor import Predictor
 from astec.server.engine.warmup import warm_predictor
 
@@ -20,6 +21,7 @@ def test_texts_that_are_ascii_and_others_are_ranked(
     rank, kinds = getattr(Predictor, method), set()
 
     def recorded(self: Predictor, queries: list[str], *rest: Any, **options: Any) -> Any:
+        assert isinstance(self.artifact.featurizer, TextFeaturizer)
         kinds.add((self.artifact.featurizer.encode(queries).dtype.name, len(queries) > 1))
         return rank(self, queries, *rest, **options)
 
