@@ -36,8 +36,8 @@ from astec.server.engine.ranking_json import NO_PROBABILITIES, to_json
 from astec.server.offline.bulk.csv_rows import to_csv
 
 # There are kernels for ASCII texts, which read bytes, and for other texts, which read code points. The first text alone
-# needs the first kind, all texts together need the second kind.
-TEXTS = ("red running shoes", "blue running shoes", "red rain jacket", "blue rain jacket", "warm café socks")
+# needs the first kind, all texts together need the second kind. An accent would not do: it is folded away.
+TEXTS = ("red running shoes", "blue running shoes", "red rain jacket", "blue rain jacket", "warm 東京 socks")
 DIM = 16
 NEIGHBOURS = 3
 HNSW = HnswParams(m=8, ef_construction=50, ef_search=50)

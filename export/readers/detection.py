@@ -105,7 +105,7 @@ def _refuse_headless_rows(path: Path, head: list[str], encoding: str | None) -> 
     for line in read_lines(path, encoding=encoding):
         largest = largest_ids(line.decode(errors="replace"))
         if largest is None:
-            problem = "looks like sparse rows, such as those of libsvm, but labels are not ids such as 3,17"
+            problem = f"looks like sparse rows, such as those of libsvm, but {_unreadable(line)}"
             remedy = 'Write rows "3,17 12:0.5 37:1.25" below a header "rows features labels" (whole numbers)'
             raise DataError(path, num_rows + 1, problem, remedy)
         num_rows += 1
@@ -119,3 +119,10 @@ def _refuse_headless_rows(path: Path, head: list[str], encoding: str | None) -> 
         f"have larger ids{'' if num_labels else '; the file of labels needs one, too'}"
     )
     raise DataError(path, None, problem, remedy)
+
+
+def _unreadable(line: bytes) -> str:
+    """Return what of a line like those of libsvm cannot be read."""
+    if b"#" in line:
+        return "has a comment, from # on"
+    return "has a query id, qid:" if b"qid:" in line else "labels are not ids such as 3,17"

@@ -53,5 +53,10 @@ def say(path: Path, sentence: str) -> None:
     console.print(f"{path}: {sentence}", markup=False, highlight=False, soft_wrap=True)
 
 
+def say_repeated_header(path: Path, count: int) -> None:
+    """Say that lines were left out that repeat the first one, which names the columns."""
+    say(path, f"lines that repeat the names of the columns are left out, as where files were joined ({_lines(count)})")
+
+
 def _lines(count: int) -> str:
     return f"{count:,} line{'s' * (count != 1)}"

@@ -40,7 +40,8 @@ def open_queries(
 
     Args:
         path: the file, or a pipe (`-` for stdin); of a pair of sparse files, the one with the features.
-        column: the name of the column of a CSV or Parquet file; None: `query`, `text` or the only column.
+        column: the name of the column of a CSV or Parquet file, or of a key of JSON Lines; None: `query`, `text` or the
+            only column, or the key `text` or `query`.
         progress: show a progress bar, on a terminal.
         options: what the user says about the file.
 
@@ -73,12 +74,12 @@ def _reading(path: Path, column: str | None, options: ReadOptions) -> Reading:
             say(path, f"the first line, {shortened(head[0])}, is taken as the names of columns, not as a query")
             is_tabbed = name == "tsv" and '"' not in "".join(head)
             return (TsvColumn if is_tabbed else CsvColumn).open(path, column, options).queries
-    if column is not None:
-        remedy = "Leave --column out, or pass a CSV or Parquet file"
+    if column is not None and name != "jsonl":
+        remedy = "Leave --column out, or pass a CSV, Parquet or JSON Lines file"
         raise DataError(path, None, f"a column {column!r} is asked for, but the file has no columns", remedy)
     if name == "plain":
         return partial(_plain_texts, path, options.encoding)
-    lines, parse = _lines_and_parser(path, name, options, notices)
+    lines, parse = _lines_and_parser(path, name, options, notices, column)
     return lambda advance: _parse_all(path, lines(advance), parse, notices)
 
 
@@ -115,9 +116,9 @@ def _parsed(path: Path, number: int, line: bytes, parse: Callable[[str], Query])
 
 
 def _lines_and_parser(
-    path: Path, name: LinesFormat, options: ReadOptions, notices: Notices
+    path: Path, name: LinesFormat, options: ReadOptions, notices: Notices, column: str | None
 ) -> tuple[NumberedLines, Callable[[str], Query]]:
-    """Return what reads the file's numbered lines, and what parses a line into a query."""
+    """Return what reads the file's numbered lines, and what parses a line into a query; `column` is a key of JSON."""
     encoding = options.encoding
     if name == "xc-old":
         file = SparseFile.open(path, OLD_HEADER, encoding)
@@ -125,7 +126,7 @@ def _lines_and_parser(
     if name == "xc-new":
         file = SparseFile.open(path, NEW_HEADER, encoding)
         return file.lines, lambda line: parse_bag(line, file.counts[1])
-    parse = text_format(name, options, notices).parse_query
+    parse = text_format(name, options, notices, key=column).parse_query
     return partial(_json_lines if name == "jsonl" else _text_lines, path, encoding), parse
 
 

@@ -442,8 +442,10 @@ def test_texts_without_words_are_refused_before_the_run_begins(
 def test_rows_that_nothing_can_be_learnt_from_are_said(
     astec_train: Train, write_jsonl: WriteJsonl, tmp_path: Path, cheap_settings: tuple[str, ...]
 ) -> None:
-    rows = [("" if number % 4 == 0 else f"red shoes {number}", ["shoes"]) for number in range(20)]
+    label = "shoes" * 300
+    rows = [("" if number % 4 == 0 else f"red shoes {number}", [label]) for number in range(20)]
     code, said = astec_train(write_jsonl(tmp_path / "train.jsonl", rows), tmp_path / "run", *cheap_settings)
     assert code == 0, said
     assert "5 of 20 texts have no token that the model knows, such as '': nothing is learnt from them" in said
-    assert "all texts have the same label, 'shoes', and so will all answers: is it the right column?" in said
+    assert f"all texts have the same label, {label[:40]!r}, and so will all answers: is it the right column?" in said
+    assert f"a label has 1,500 characters, {label[:40]!r}: is it one label?" in said

@@ -24,6 +24,10 @@ A log with a row for each click has far more, because queries come again. A list
 are equal by chance. Where the guess is wrong, the figures are wrong for that share of the rows.
 """
 
+HELD_OUT: Final = 0
+NEW: Final = 1
+LEARNT: Final = 2
+
 
 @dataclass(frozen=True, slots=True)
 class ValidationSplit:
@@ -70,8 +74,10 @@ class DistinctTexts:
         is_repeated_N = (counts[text_N] > 1) & (bags.lengths() > 0)
         return cls(first, counts, text_N, float(is_repeated_N.mean()))
 
-    def draw(self, size: int, seed: int) -> NDArray[np.int64]:
+    def draw(self, size: int, seed: int, ranks_N: NDArray[np.int8] | None = None) -> NDArray[np.int64]:
         """Draw texts with all their rows, at most `size` rows; return the rows, int64, ascending.
+
+        Texts of a lower rank are drawn before those of a higher one; equal texts have equal ranks.
 
         A text that is drawn is new to the model: no row of it is learnt from. Every distinct text is drawn with the
         same probability, however many rows it has, so that the drawn rows repeat texts as often as the file does. A
@@ -82,7 +88,8 @@ class DistinctTexts:
         turn_N[order] = np.arange(len(order))
         drawn, left = np.zeros(len(self.first), np.bool_), size
         # A text's turn is that of its first row in the file: having more rows does not make an early turn more likely.
-        for text in np.argsort(turn_N[self.first]).tolist():
+        ranks = np.zeros(len(self.first), np.int8) if ranks_N is None else ranks_N[self.first]
+        for text in np.lexsort((turn_N[self.first], ranks)).tolist():
             if self.counts[text] <= left:
                 drawn[text], left = True, left - self.counts[text]
             if not left:
@@ -90,20 +97,50 @@ class DistinctTexts:
         return np.flatnonzero(drawn[self.text_of_row] if drawn.any() else turn_N < size)
 
 
-def split_validation(data: TrainingData, section: ValidationSection, seed: int) -> ValidationSplit:
+@dataclass(frozen=True, slots=True)
+class EarlierTexts:
+    """The texts of an earlier run, by the fingerprints of their bags: those that it has learnt, and those it held out.
+
+    What a model has learnt looks easier to it than queries to come will be: shares that are chosen on such texts trust
+    the classifiers too much.
+    """
+
+    learnt: NDArray[np.uint64]
+    held: NDArray[np.uint64]
+
+    @classmethod
+    def of(cls, bags: Bags, held: NDArray[np.int64]) -> Self:
+        """Divide the texts of an earlier run, as bags of the new run's featurizer, by the rows that it held out."""
+        prints = fingerprints(bags)
+        return cls(np.setdiff1d(prints, prints[held]), np.unique(prints[held]))
+
+    def ranks(self, bags: Bags) -> NDArray[np.int8]:
+        """Return `HELD_OUT`, `NEW` or `LEARNT` for each text, int8 [N]."""
+        prints_N = fingerprints(bags)
+        ranks_N = np.full(len(prints_N), NEW, np.int8)
+        ranks_N[np.isin(prints_N, self.held)] = HELD_OUT
+        ranks_N[np.isin(prints_N, self.learnt)] = LEARNT
+        return ranks_N
+
+
+def split_validation(
+    data: TrainingData, section: ValidationSection, seed: int, earlier: EarlierTexts | None = None
+) -> ValidationSplit:
     """Split the texts of the data as the settings ask; `auto` is settled by the data.
 
     Args:
         data: all texts; labels' own texts are on neither side.
         section: kind and size of the split.
         seed: decides which texts or rows are drawn.
+        earlier: texts of the run that a warm start goes on from. Of the kind `texts`, those that it held out are held
+            out again, then new ones, and those that it has learnt only where there are no others.
     """
     rows = np.arange(data.num_texts - data.num_valid_texts)
     texts = DistinctTexts.of(data.examples.bags.take(rows))
     kind = _settle(data, section, texts.repeated_share)
     size = section.size(data.num_texts, data.num_valid_texts)
     if kind == "texts":
-        held = texts.draw(size, seed)
+        held = texts.draw(size, seed, None if earlier is None else earlier.ranks(data.examples.bags.take(rows)))
     elif kind == "rows":
         held = np.sort(np.random.default_rng(seed).permutation(rows)[:size])
     else:

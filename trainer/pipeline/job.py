@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from astec.export.console import console
 from astec.trainer.data.examples import Examples
 from astec.trainer.data.training_data import TrainingData
-from astec.trainer.data.validation_split import ValidationSplit, split_validation
+from astec.trainer.data.validation_split import LEARNT, ValidationSplit, split_validation
 from astec.trainer.run.folder import Run
 from astec.trainer.run.warm_start import WarmStart
 from astec.trainer.settings.config import TrainerConfig
 from astec.trainer.training.probe import PROBE_TEXTS
 
 _SHOWN_CHARS: Final = 40
+_LONG_LABEL: Final = 1_000  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,8 @@ def split(
     """
     config = config.with_word_vectors(data.word_vectors)
     data = data.read_for(config.encoder, config.model.dim)
-    validation = split_validation(data, config.validation, config.seed)
+    earlier = None if warm is None else warm.texts
+    validation = split_validation(data, config.validation, config.seed, earlier)
     learnt, held = validation.learnt, validation.held
     train_rows = np.append(learnt, data.label_text_rows(held))
     console.print(
@@ -96,7 +98,7 @@ def split(
             console.print(said, markup=False, soft_wrap=True)
     train, held_out = data.examples.take(train_rows), data.examples.take(held)
     if warm is not None:
-        console.print(_about_warm_start(warm), markup=False, soft_wrap=True)
+        console.print(_about_warm_start(warm, held_out), markup=False, soft_wrap=True)
     return Job(data, config, device, run, train_rows, validation, train, held_out, warm)
 
 
@@ -114,6 +116,13 @@ def _about_useless_rows(data: TrainingData) -> Iterator[str]:
             f"all texts have the same label, {data.label_texts[0][:_SHOWN_CHARS]!r}, and so will all answers: is it "
             "the right column?"
         )
+    lengths_L = np.diff(data.label_texts.offsets)
+    if lengths_L.max() > _LONG_LABEL:
+        longest = int(lengths_L.argmax())
+        yield (
+            f"a label has {len(data.label_texts[longest]):,} characters, {data.label_texts[longest][:_SHOWN_CHARS]!r}: "
+            "is it one label?"
+        )
 
 
 def _about_traffic(split: ValidationSplit, data: TrainingData, config: TrainerConfig) -> Iterator[str]:
@@ -130,13 +139,18 @@ def _about_traffic(split: ValidationSplit, data: TrainingData, config: TrainerCo
         )
 
 
-def _about_warm_start(warm: WarmStart) -> str:
-    """Return one line that says what is taken over."""
+def _about_warm_start(warm: WarmStart, held: Examples) -> str:
+    """Return one line that says what is taken over, and how many held-out texts the old run has learnt."""
     labels, tokens = warm.labels >= 0, warm.tokens >= 0
-    return (
+    line = (
         f"warm start from {warm.name}: {labels.sum():,} of {len(labels):,} labels and {tokens.sum():,} of "
         f"{len(tokens):,} tokens are taken over"
     )
+    learnt = len(held) if warm.texts is None else int(np.sum(warm.texts.ranks(held.bags) == LEARNT))
+    if learnt:
+        known = "may have learnt some" if warm.texts is None else f"has learnt {learnt:,}"
+        line += f"; it {known} of the {len(held):,} held-out texts, which flatters the figures of this run"
+    return line
 
 
 def _toml(value: bool | str) -> str:

@@ -26,7 +26,9 @@ from astec.export.model.checkpoint_folder import (
     read_checkpoint,
     read_training,
 )
+from astec.trainer.data.chunks import join_bags, text_chunks
 from astec.trainer.data.training_data import TrainingData
+from astec.trainer.data.validation_split import EarlierTexts
 from astec.trainer.parallel.world import Arrays
 from astec.trainer.run.array_file import map_arrays, write_arrays
 from astec.trainer.run.folder import CONFIG_FILE, RunError
@@ -69,6 +71,8 @@ class WarmStart:
         tokens: the old row of each row of the table of embeddings, int64 [V]; -1: it is new.
         labels: the old id of each label, int64 [L]; -1: it is new.
         learners: by the seeds of the new run.
+        texts: those that the old run has learnt, and those that it held out; None where it kept none, as of data that
+            has features in place of texts.
     """
 
     name: str
@@ -76,6 +80,7 @@ class WarmStart:
     tokens: NDArray[np.int64]
     labels: NDArray[np.int64]
     learners: dict[int, LearnerStart]
+    texts: EarlierTexts | None = None
 
     def summary(self) -> dict[str, str | int]:
         """Return what the checkpoint and the report of the new run say of it."""
@@ -156,6 +161,7 @@ class OldRun:
                 seed: _learner_start(checkpoint, position, settings, arrays)
                 for position, (seed, arrays) in enumerate(zip(settings.seeds, kept, strict=True))
             },
+            _earlier_texts(checkpoint, data.featurizer),
         )
 
     def _files(self) -> list[Path]:
@@ -223,6 +229,14 @@ def _learner_start(checkpoint: Checkpoint, position: int, settings: TrainerConfi
     further = {name: one for name, one in kept.items() if not name.startswith(CLUSTER_PREFIX)}
     clusters = {name.removeprefix(CLUSTER_PREFIX): one for name, one in kept.items() if name not in further}
     return LearnerStart({EMBEDDINGS: learnt_VD, **further}, dense, clusters)
+
+
+def _earlier_texts(checkpoint: Checkpoint, new: Featurizer) -> EarlierTexts | None:
+    """Return the texts of the old run as the new run's featurizer reads them."""
+    if checkpoint.point_texts is None:
+        return None
+    bags = join_bags([new.transform(chunk) for chunk in text_chunks(checkpoint.point_texts)])
+    return EarlierTexts.of(bags, checkpoint.held_out.points)
 
 
 def _rows_of_tokens(checkpoint: Checkpoint, new: Featurizer, reads: str) -> NDArray[np.int64]:

@@ -113,7 +113,9 @@ def _fold_lines(lines: str, config: FeaturizerConfig) -> NDArray[np.uint8]:
     # The fastest way to find that there is no symbol which may be a part of a word.
     if config.rules == 1 or folded == content.translate(_ASCII_SYMBOLS_STAY):
         return np.frombuffer(folded, np.uint8)
-    return separate_ascii(np.frombuffer(content, np.uint8))
+    codes = separate_ascii(np.frombuffer(content, np.uint8))
+    codes.flags.writeable = False  # As above: numba would compile the kernels once more for an array that can change.
+    return codes
 
 
 def _fold_letters(text: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from astec.export.readers.errors import DataError
+from astec.export.readers.notices import say
 
 USUAL_NAMES: Final = ("query", "text")
 
@@ -43,13 +44,16 @@ def find_column(names: Sequence[str], wanted: str | None) -> int:
 
 
 def choose_column(path: Path, names: Sequence[str], wanted: str | None) -> int:
-    """Return what `find_column` does for the columns of a file.
+    """Return what `find_column` does for the columns of a file; an only column of no usual name is said.
 
     Raises:
         DataError: there is no such column.
     """
     try:
-        return find_column(names, wanted)
+        position = find_column(names, wanted)
     except ColumnError as error:
         one = "one of them" if error.is_named else "the one that holds the queries"
         raise DataError(path, None, error.problem, f"Pass {one} as --column") from None
+    if wanted is None and names[position].strip().lower() not in USUAL_NAMES:
+        say(path, f"{names[position]!r} is taken as the name of the only column")
+    return position

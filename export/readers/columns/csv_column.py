@@ -88,14 +88,17 @@ def csv_rows(
     # A line break inside quotes is part of its field, so the parser gets the lines with their line breaks.
     lines = (decode_line(line) + "\n" for line in read_lines(path, advance, options.encoding))
     reader = csv.reader(lines, delimiter=dialect.delimiter, strict=True)
+    done = 0
     try:
         if dialect.has_sep_line:
             next(reader)
         for row in reader:
+            done = reader.line_num
             if row:
-                yield reader.line_num, row
+                yield done, row
     except csv.Error as error:
         remedy = "Quote fields with delimiters, quotes or line breaks, and double the quotes inside"
-        raise DataError(path, reader.line_num, f"malformed CSV: {error}", remedy) from None
+        goes_on = f" in the row that goes on to line {reader.line_num}" if reader.line_num > done + 1 else ""
+        raise DataError(path, done + 1, f"malformed CSV: {error}{goes_on}", remedy) from None
     except BadLineError as error:
         raise DataError(path, reader.line_num + 1, str(error), "Fix or remove the line") from None

@@ -102,6 +102,8 @@ def _choose(
     if found is None:
         problem = f"no column is called {' or '.join(usual)} (columns: {listed(names)})"
         remedy = f"Name the column of the {purpose} with {option}; the first row of CSV must hold the names of columns"
+        if len(names) == 1:
+            remedy += "; if it does, name what separates them with --delimiter"
         raise DataError(path, None, problem, remedy)
     return found
 

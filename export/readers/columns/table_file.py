@@ -17,6 +17,7 @@ from astec.export.readers.dataset import BadLine
 from astec.export.readers.errors import BadLineError, DataError
 from astec.export.readers.formats.jsonl import parse_object
 from astec.export.readers.lines import decode_line, read_lines
+from astec.export.readers.notices import say_repeated_header
 from astec.export.readers.read_options import ReadOptions
 
 if TYPE_CHECKING:
@@ -81,14 +82,20 @@ class CsvTable(TableFile):
         return CsvTable(path, self._options)
 
     def cells(self, columns: TableColumns, advance: Advance) -> Iterator[Cells | BadLine]:
-        """Yield the cells of every row; one with too few or too many fields is refused."""
+        """Yield the cells of every row; one with too few or too many fields is refused.
+
+        A row that repeats the names, as files that were joined have it, is left out, and said.
+        """
         rows = csv_rows(self.path, advance, self._options)
-        next(rows)
+        _, names = next(rows)
+        repeated = 0
         text, labels = self.names.index(columns.text), self.names.index(columns.labels)
         weight = None if columns.weight is None else self.names.index(columns.weight)
         num_fields = len(self.names)
         for line, row in rows:
-            if len(row) != num_fields:
+            if row == names:
+                repeated += 1
+            elif len(row) != num_fields:
                 count = f"{len(row)} field{'s' * (len(row) != 1)}"
                 problem = f"the row has {count}, and the first row names {num_fields}"
                 remedy = "quote fields that hold the delimiter, or name another with --delimiter"
@@ -97,6 +104,8 @@ class CsvTable(TableFile):
                 yield Cells(
                     line, row[text] or None, row[labels] or None, NO_WEIGHT if weight is None else row[weight] or None
                 )
+        if repeated:
+            say_repeated_header(self.path, repeated)
 
 
 class ParquetTable(TableFile):

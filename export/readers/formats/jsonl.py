@@ -54,18 +54,25 @@ def parse_row(line: str, notices: Notices) -> Row:
     return Row(text, labels, weights)
 
 
-def parse_query(line: str, notices: Notices) -> str:
+def parse_query(line: str, notices: Notices, key: str | None = None) -> str:
     """Read the text of one line; its labels are ignored, and other keys are given to `notices`.
 
+    Args:
+        line: the line.
+        notices: gets keys that are not understood.
+        key: of the text; None: `text`, or `query` where there is no `text`.
+
     Raises:
-        BadLineError: the line is not a JSON object, or has no `text` that is a string.
+        BadLineError: the line is not a JSON object, or has no such key with a string.
     """
     record = parse_object(line)
-    text = _text(record)
+    if key is None:
+        key = "query" if "query" in record and "text" not in record else "text"
+    text = _text(record, "; --column names another key", key)
     if "\\u" in line:
         check_encodable(text)
     if len(record) > 1 + ("labels" in record):
-        notices.unknown_keys([key for key in record if key not in KNOWN_KEYS])
+        notices.unknown_keys([name for name in record if name not in KNOWN_KEYS and name != key])
     return text
 
 
@@ -89,11 +96,11 @@ def parse_object(line: str, example: str = _EXAMPLE) -> dict[str, Any]:
     return record
 
 
-def _text(record: dict[str, Any], remedy: str = "") -> str:
-    text = record.get("text")
+def _text(record: dict[str, Any], remedy: str, key: str = "text") -> str:
+    text = record.get(key)
     if isinstance(text, str):
         return text
-    raise BadLineError(_mistyped("text", record, "a string", remedy))
+    raise BadLineError(_mistyped(key, record, "a string", remedy))
 
 
 def _labels(record: dict[str, Any]) -> tuple[str, ...]:

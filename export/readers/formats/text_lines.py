@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from astec.export.console import Advance
 from astec.export.readers.dataset import BadLine, Dataset
 from astec.export.readers.errors import BadLineError
 from astec.export.readers.formats import fasttext, jsonl, tsv
 from astec.export.readers.formats.header import Header, find_header
-from astec.export.readers.formats.label_cell import LabelSplitter
+from astec.export.readers.formats.label_cell import DEFAULT_SEPARATOR, LabelSplitter
 from astec.export.readers.lines import decode_line, read_lines
-from astec.export.readers.notices import Notices, say
+from astec.export.readers.notices import Notices, say, say_repeated_header
 from astec.export.readers.read_options import AS_FOUND, ReadOptions
 from astec.export.readers.row import Row
 
+_HEAD_LINES: Final = 20
 TextFormatName = Literal["jsonl", "tsv", "fasttext"]
 
 
@@ -30,7 +32,12 @@ class TextFormat:
 
 
 def text_format(
-    name: TextFormatName, options: ReadOptions, notices: Notices, header: Header | None = None
+    name: TextFormatName,
+    options: ReadOptions,
+    notices: Notices,
+    *,
+    header: Header | None = None,
+    key: str | None = None,
 ) -> TextFormat:
     """Return the parsers of a format.
 
@@ -39,9 +46,12 @@ def text_format(
         options: may name what separates the labels of TSV.
         notices: gets what the parsers notice.
         header: the order of the fields of TSV.
+        key: the key of a query in JSON Lines; None: a usual one.
     """
     if name == "jsonl":
-        return TextFormat(lambda line: jsonl.parse_row(line, notices), lambda line: jsonl.parse_query(line, notices))
+        return TextFormat(
+            lambda line: jsonl.parse_row(line, notices), lambda line: jsonl.parse_query(line, notices, key)
+        )
     if name == "fasttext":
         return TextFormat(fasttext.parse_row, fasttext.parse_query)
     splitter = LabelSplitter(options.label_separator, notices)
@@ -56,14 +66,17 @@ class TextDataset(Dataset):
         self.paths = (path,)
         self._encoding, self._notices = options.encoding, Notices()
         self._header = _find_header(path, options.encoding) if format_name == "tsv" else None
-        self._parse = text_format(format_name, options, self._notices, self._header).parse_row
+        self._parse = text_format(format_name, options, self._notices, header=self._header).parse_row
 
     def _entries(self, advance: Advance) -> Iterator[Row | BadLine]:
         (path,) = self.paths
         lines = enumerate(read_lines(path, advance, self._encoding), 1)
-        if self._header is not None:
-            next(line for _, line in lines if line.strip())
+        header = None if self._header is None else next(line for _, line in lines if line.strip())
+        repeated = 0
         for number, line in lines:
+            if line == header:
+                repeated += 1
+                continue
             if not line.strip(b" "):
                 continue
             entry: Row | BadLine
@@ -72,13 +85,30 @@ class TextDataset(Dataset):
             except BadLineError as error:
                 entry = BadLine(path, number, str(error))
             yield entry
+        if repeated:
+            say_repeated_header(path, repeated)
         self._notices.say(path)
 
 
 def _find_header(path: Path, encoding: str | None) -> Header | None:
     """Return the header of a TSV file, and say so; None if its first line is a row."""
-    first = next(filter(bytes.strip, read_lines(path, encoding=encoding))).decode(errors="replace")
-    header = find_header(first.split("\t"))
+    lines = islice(filter(bytes.strip, read_lines(path, encoding=encoding)), _HEAD_LINES)
+    head = [line.decode(errors="replace").split("\t") for line in lines]
+    header = find_header(head[0])
     if header is not None:
+        first = "\t".join(head[0])
         say(path, f"the first line, {first!r}, is taken as a header, not as a row")
+    elif _seem_swapped(head):
+        say(
+            path,
+            f"the first fields hold {DEFAULT_SEPARATOR!r} and the second ones do not, and the first is read as the "
+            "text; if labels come first, put a line labels<TAB>text above them",
+        )
     return header
+
+
+def _seem_swapped(head: list[list[str]]) -> bool:
+    """Return whether at least half of the first lines hold several labels in the field of texts, and none in theirs."""
+    fields = [line for line in head if len(line) == 2]
+    several = sum(DEFAULT_SEPARATOR in text for text, _ in fields)
+    return several * 2 >= len(head) and not any(DEFAULT_SEPARATOR in labels for _, labels in fields)

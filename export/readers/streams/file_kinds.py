@@ -18,21 +18,26 @@ class _Kind(NamedTuple):
 
 
 _AS_TEXT: Final = "Write its rows as JSON Lines, TSV or CSV, and pass that file"
+_AS_TABLE: Final = "Write it as Parquet, or its rows as JSON Lines, TSV or CSV, and pass that file"
 _SAVE_AS: Final = "Save the table as CSV (UTF-8) or as tab-separated text, and pass that file"
+_PARQUET: Final = (
+    "If it was compressed as a whole, decompress it, and pass the result: Parquet is compressed within. Where only "
+    "lines are read, write its rows as JSON Lines, TSV or CSV"
+)
 _UNPACK: Final = "Unpack it, and pass the file that it holds"
 _UNZIP: Final = "Unpack it (unzip -p FILE > NEW), and pass the file that it holds"
 _KINDS: Final[tuple[tuple[bytes, _Kind], ...]] = (
-    (b"PAR1", _Kind("a Parquet file", _AS_TEXT)),
+    (b"PAR1", _Kind("a Parquet file", _PARQUET)),
     (b"\x93NUMPY", _Kind("an array of numpy", _AS_TEXT)),
     (b"\x04\x22\x4d\x18", _Kind("compressed by lz4", "Decompress it (lz4 -d FILE NEW), and pass the result")),
     (b"\xff\x06\0\0sNaPpY", _Kind("compressed by snappy", "Decompress it, and pass the result")),
     (b"\x1f\x9d", _Kind("compressed by compress (.Z)", "Decompress it (uncompress FILE), and pass the result")),
     (b"7z\xbc\xaf\x27\x1c", _Kind("a 7z archive", _UNPACK)),
     (b"Rar!\x1a\x07", _Kind("a RAR archive", _UNPACK)),
-    (b"ORC", _Kind("an ORC file", _AS_TEXT)),
-    (b"Obj\x01", _Kind("an Avro file", _AS_TEXT)),
-    (b"ARROW1", _Kind("an Arrow file (Feather)", _AS_TEXT)),
-    (b"FEA1", _Kind("a Feather file", _AS_TEXT)),
+    (b"ORC", _Kind("an ORC file", _AS_TABLE)),
+    (b"Obj\x01", _Kind("an Avro file", _AS_TABLE)),
+    (b"ARROW1", _Kind("an Arrow file (Feather)", _AS_TABLE)),
+    (b"FEA1", _Kind("a Feather file", _AS_TABLE)),
     (b"\x89HDF\r\n\x1a\n", _Kind("an HDF5 file", _AS_TEXT)),
     (b"SQLite format 3\0", _Kind("an SQLite database", _AS_TEXT)),
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", _Kind("an old Excel or Word file", _SAVE_AS)),

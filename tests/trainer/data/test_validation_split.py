@@ -13,7 +13,7 @@ from astec.export.artifact.text.bags import Bags
 from astec.export.artifact.text.id_featurizer import IdFeaturizer
 from astec.trainer.data.examples import Examples
 from astec.trainer.data.training_data import TrainingData
-from astec.trainer.data.validation_split import DistinctTexts, split_validation
+from astec.trainer.data.validation_split import DistinctTexts, EarlierTexts, split_validation
 from astec.trainer.settings.config import ValidationSection
 
 SplitSetting = Literal["auto", "texts", "rows", "time", "file"]
@@ -120,6 +120,26 @@ def test_a_split_by_time_holds_out_the_last_rows_whatever_the_seed() -> None:
     for seed in (0, 1):
         split = split_validation(data, ValidationSection(split="time"), seed)
         assert split.held.tolist() == list(range(900, 1_000))
+
+
+def test_what_an_earlier_run_has_learnt_is_held_out_last() -> None:
+    """Of 1,000 texts, an earlier run has learnt 500 and held out 30; 100 are to be held out."""
+    bags = distinct(1_000)
+    old_rows = np.random.default_rng(0).permutation(1_000)[:530]
+    earlier = EarlierTexts.of(bags.take(old_rows), np.arange(30))
+    held_before, learnt = set(old_rows[:30].tolist()), set(old_rows[30:].tolist())
+    held = set(split_validation(data_of(bags), ValidationSection(), 1, earlier).held.tolist())
+    assert len(held) == 100
+    assert held_before <= held
+    assert not held & learnt
+    section = ValidationSection(fraction=0.49, min_texts=1)
+    held = set(split_validation(data_of(bags), section, 1, earlier).held.tolist())
+    assert len(held) == 490
+    assert len(held & learnt) == 0
+    known = EarlierTexts.of(bags, np.arange(30))
+    held = set(split_validation(data_of(bags), ValidationSection(), 1, known).held.tolist())
+    assert len(held) == 100
+    assert set(range(30)) < held
 
 
 @pytest.mark.parametrize("kind", ["auto", "file"])

@@ -79,6 +79,39 @@ def test_tokens_and_labels_that_stay_begin_as_they_were(
     assert [line["clusters"] for line in clusterings if line["stage"] == "clustering"] == [9]
 
 
+def test_texts_that_the_old_run_has_learnt_choose_no_shares(
+    astec_train: Train,
+    shop_rows: ShopRows,
+    write_jsonl: WriteJsonl,
+    tmp_path: Path,
+    cheap_settings: tuple[str, ...],
+) -> None:
+    """The new run holds out those that the old one held out too, and new ones."""
+    rows = [(f"{text} number{number}", labels) for number, (text, labels) in enumerate(shop_rows)]
+    half = write_jsonl(tmp_path / "half.jsonl", rows[: len(rows) // 2])
+    assert astec_train(half, tmp_path / "old", *cheap_settings)[0] == 0
+    whole = write_jsonl(tmp_path / "whole.jsonl", rows)
+    code, said = astec_train(whole, tmp_path / "new", "--warm-start", tmp_path / "old", "--device", "cpu")
+    assert code == 0, said
+    assert "which flatters the figures" not in said
+    held, learnt = [], []
+    for run in (tmp_path / "old", tmp_path / "new"):
+        checkpoint = read_checkpoint(run)
+        assert checkpoint.point_texts is not None
+        texts, held_rows = list(checkpoint.point_texts), checkpoint.held_out.points.tolist()
+        held.append({texts[row] for row in held_rows})
+        learnt.append(set(texts) - held[-1])
+    assert held[0] < held[1]
+    assert not held[1] & learnt[0]
+    assert len(held[1] - held[0]) > 0
+
+    code, said = astec_train(
+        whole, tmp_path / "time", "--warm-start", tmp_path / "new", "--device", "cpu", "--set", "validation.split=time"
+    )
+    assert code == 0, said
+    assert "held-out texts, which flatters the figures of this run" in said
+
+
 def test_of_embeddings_beside_word_vectors_the_learnt_part_is_taken_over(
     astec_train: Train, new_data: Path, tmp_path: Path, cheap_settings: tuple[str, ...]
 ) -> None:

@@ -231,3 +231,13 @@ def test_words_that_a_cut_divides_have_places_too() -> None:
     cut = FeaturizerConfig(rules=2, min_df=1, max_chars=9)
     for text in ("at&t at&t x y", "a&b登山背包登山背包", "登山背包登山背包登山"):
         assert len(seen_word_spans(text, cut)) == len(seen_words(text, cut).split())
+
+
+@pytest.mark.parametrize("config", RULES.values(), ids=["rules 1", "rules 2"])
+@pytest.mark.parametrize("text", ["red shoes", "c++ code", "-5 $3", "café", "東京", "", "x" * 3_000])
+def test_kernels_are_compiled_for_two_kinds_of_codes_only(text: str, config: FeaturizerConfig) -> None:
+    """An array that can be changed would be a third kind: the first such query would wait for the compiler."""
+    for texts in ([text], [text, "red"]):
+        codes = fold_and_encode(texts, config)
+        assert codes.dtype == (np.uint8 if max(codes, default=0) < 128 else np.uint32)
+        assert not codes.flags.writeable

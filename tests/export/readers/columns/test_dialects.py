@@ -43,7 +43,7 @@ def test_the_first_line_of_excel_names_the_delimiter(tmp_path, put):
     assert list(open_queries(path)) == ["a,b"]
 
 
-def test_a_column_is_asked_for_where_none_is_called_query_or_text(tmp_path, put):
+def test_a_column_is_asked_for_where_none_is_called_query_or_text(tmp_path, put, capsys):
     path = put(tmp_path / "q.csv", b"Nr;Suchbegriff\n1;rote Schuhe\n")
     with pytest.raises(DataError, match=r"\(columns: 'Nr', 'Suchbegriff'\)\. Pass the one that holds .* --column"):
         open_queries(path)
@@ -51,6 +51,7 @@ def test_a_column_is_asked_for_where_none_is_called_query_or_text(tmp_path, put)
     other = put(tmp_path / "q.txt", path.read_bytes())
     assert list(open_queries(other, column="Suchbegriff")) == ["rote Schuhe"]
     assert list(open_queries(put(tmp_path / "one.csv", b"phrase\nred shoes\n"))) == ["red shoes"], "the only column"
+    assert "'phrase' is taken as the name of the only column" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -323,9 +323,22 @@ def test_a_bad_row_of_csv_is_a_bad_line(tmp_path: Path, put: Put, line: str, pro
 
 
 def test_an_open_quote_is_refused(tmp_path: Path, put: Put) -> None:
+    """It is named by the line on which its row begins, not by the last line of the file."""
     path = put(tmp_path / "t.csv", b'text,labels\na,"x\n')
     with pytest.raises(DataError, match="malformed CSV: unexpected end of data"):
         read(path)
+    path = put(tmp_path / "t.csv", b'text,labels\na,b\n"c,d\n' + b"e,f\n" * 20)
+    with pytest.raises(DataError, match=r"unexpected end of data in the row that goes on to line 23\.") as raised:
+        read(path)
+    assert raised.value.line == 3
+
+
+@pytest.mark.parametrize("delimiter", ["^", ":", "\x01"])
+def test_another_delimiter_is_asked_for(tmp_path: Path, put: Put, delimiter: str) -> None:
+    path = put(tmp_path / "t.csv", f"text{delimiter}labels\nred shoes{delimiter}shoes;sale\n".encode())
+    with pytest.raises(DataError, match=r"if it does, name what separates them with --delimiter\."):
+        read(path)
+    assert read(path, delimiter=delimiter) == [("red shoes", ("shoes", "sale"), None)]
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,27 @@ def test_a_header_is_recognised_and_said(tmp_path, put, capsys, header):
     assert "is taken as a header, not as a row" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize(("name", "tab"), [("train.tsv", b"\t"), ("train.csv", b",")])
+def test_the_headers_of_files_that_were_joined_are_no_rows(tmp_path, put, capsys, name, tab, mark):
+    one = mark + b"text" + tab + b"labels\nred shoes" + tab + b"shoes;sale\n"
+    path = put(tmp_path / name, 3 * one)
+    assert rows(path) == [("red shoes", ("shoes", "sale"))] * 3
+    assert "lines that repeat the names of the columns are left out, as where files were joined (2 lines)" in (
+        capsys.readouterr().err
+    )
+
+
+def test_labels_that_seem_to_come_first_are_said(tmp_path, put, capsys):
+    lines = b"shoes;sale\tred shoes\nboots;sale\tblue boots\nboots\told boots\n"
+    rows(put(tmp_path / "train.tsv", lines))
+    assert "if labels come first, put a line labels<TAB>text above them" in capsys.readouterr().err
+    assert rows(put(tmp_path / "named.tsv", b"labels\ttext\n" + lines))[0] == ("red shoes", ("shoes", "sale"))
+    assert "if labels come first" not in capsys.readouterr().err
+    rows(put(tmp_path / "both.tsv", lines + b"a;b\tc;d\n"))
+    assert "if labels come first" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("header", ["text\tlabels", "Category\tSearch Term", "id\tquery\tnote"])
 def test_a_header_is_no_query(tmp_path, put, capsys, header):
     texts = ["query" in name.lower() or name.lower() in ("text", "search term") for name in header.split("\t")]
@@ -88,11 +109,28 @@ def test_sparse_rows_without_a_header_are_told_their_header(tmp_path, put):
     assert len(rows(put(tmp_path / "new.txt", b"3 6 4\n" + content))) == 3
 
 
-@pytest.mark.parametrize("line", [b"+1 3:1 7:0.5", b"1.0 qid:1 3:1"])
-def test_sparse_rows_whose_labels_are_no_ids_are_refused(tmp_path, put, line):
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        (b"+1 3:1 7:0.5", "labels are not ids such as 3,17"),
+        (b"1 qid:1 3:1", "has a query id, qid:"),
+        (b"1 3:1 # first", "has a comment, from # on"),
+    ],
+)
+def test_sparse_rows_that_cannot_be_read_are_refused_with_the_reason(tmp_path, put, line, problem):
     path = put(tmp_path / "train.txt", b"1 1:1\n" + line + b"\n")
-    with pytest.raises(DataError, match="looks like sparse rows"):
+    with pytest.raises(DataError, match=f"looks like sparse rows, such as those of libsvm, but {problem}"):
         rows(path)
+
+
+def test_a_query_in_json_lines_may_have_another_key(tmp_path, put):
+    path = put(tmp_path / "q.jsonl", b'{"query": "red", "text": "blue"}\n{"text": "blue", "query": "red"}\n')
+    assert list(open_queries(path)) == ["blue", "blue"]
+    assert list(open_queries(path, column="query")) == ["red", "red"]
+    path = put(tmp_path / "r.jsonl", b'{"query": "red", "id": 7}\n')
+    assert list(open_queries(path)) == ["red"]
+    with pytest.raises(DataError, match=r'"q" is missing \(the line has "query", "id"; --column names another key\)'):
+        list(open_queries(path, column="q"))
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,10 @@ def npz() -> bytes:
         (gzip.compress(bz2.compress(ROWS), mtime=0), "compressed twice"),
         (b"\x04\x22\x4d\x18" + bytes(20), "compressed by lz4"),
         (b"7z\xbc\xaf\x27\x1c" + bytes(20), "a 7z archive"),
+        (
+            gzip.compress(b"PAR1" + bytes(80), mtime=0),
+            r"a Parquet file\. If it was compressed as a whole, decompress it",
+        ),
         (b"SQLite format 3\0" + bytes(80), "an SQLite database"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(80), "an old Excel or Word file"),
         (b"%PDF-1.7\n%\xe2\xe3", "a PDF"),
