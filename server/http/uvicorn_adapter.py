@@ -153,9 +153,9 @@ class UvicornConnection(HttpToolsProtocol):
         reply = Reply(response.status_code, [*response.raw_headers, *headers], bytes(response.body))
         self._write(reply)
 
-    def begin_exchange(self, endpoint: DirectEndpoint, sender: Sender) -> DirectExchange:
-        """Make the request whose head was just parsed the current one, to be answered without the application."""
-        exchange = DirectExchange(self, endpoint, sender, self.scope, self.parser.should_keep_alive())
+    def begin_exchange(self, endpoint: DirectEndpoint, sender: Sender, keep_alive: bool) -> DirectExchange:
+        """Make the request whose head was just read the current one, to be answered without the application."""
+        exchange = DirectExchange(self, endpoint, sender, self.scope, keep_alive)
         as_cycle_and_task: Any = exchange  # It has those of their attributes that uvicorn uses.
         self.cycle = as_cycle_and_task
         self.server_state.tasks.add(as_cycle_and_task)
