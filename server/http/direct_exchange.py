@@ -44,7 +44,7 @@ NOBODY = Sender("", b"")
 
 
 class Awaited(Protocol):
-    """What an exchange waits for: a future of the event loop, or what will call `DirectExchange.end`."""
+    """A future of the event loop, or another object that will call `DirectExchange.end`."""
 
     def cancel(self, msg: str | None = None) -> bool:
         """Have the exchange end soon, in a later turn of the event loop, with an error."""

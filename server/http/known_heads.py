@@ -20,7 +20,7 @@ class Head(NamedTuple):
 
 
 class KnownHeads:
-    """What heads were parsed to, by their bytes. The same bytes always have the same meaning.
+    """Maps the bytes of heads to what they were parsed to. The same bytes always have the same meaning.
 
     To find a head here takes less than a tenth of the time of parsing it, which calls a Python method for each header.
     The heads of a client differ in the length of the body only, so there are a few hundred of them. When there are too
