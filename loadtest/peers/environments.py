@@ -49,6 +49,12 @@ PACKAGES = {
     "pecos-text": PECOS,
     "napkinxc": Package("napkinxc", "0.7.2", ("numpy", "scipy", "gdown")),
     "fasttext": Package("fasttext-numpy2-wheel", "0.9.2", ("numpy>=2", "scipy")),
+    # Not huggingface_hub: nothing is downloaded.
+    "model2vec": Package(
+        "model2vec",
+        "0.10.0",
+        ("usearch==2.26.6", "numpy>=2", "scipy", "jinja2", "joblib", "safetensors", "tokenizers", "tqdm"),
+    ),
 }
 
 

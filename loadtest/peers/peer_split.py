@@ -25,11 +25,14 @@ from astec.loadtest.peers.tools.tool import (
     TRAIN_FEATURES,
     TRAIN_LABELS,
     TRAIN_TEXTS,
+    WORD_VECTORS,
+    WORDS,
     label_names,
 )
 from astec.trainer.data.loading import load_training_data
 from astec.trainer.data.training_data import TrainingData
 from astec.trainer.settings.config import FeaturizerSection, LabelsSection, TrainerConfig
+from astec.trainer.words.word_file import english_words
 
 RANKS = (1, 3, 5)
 _WARM_UP_QUERIES = 100
@@ -113,6 +116,9 @@ class PeerSplit:
         self.train.featurizer.save(folder / FEATURIZER)
         if self.train.texts is None:
             return
+        english = english_words()
+        (folder / WORDS).write_text("\n".join(english.words), "utf-8")
+        np.save(folder / WORD_VECTORS, english.vectors)
         labels_NL = self.train.examples.labels
         with (folder / TRAIN_TEXTS).open("w", encoding="utf-8", newline="\n") as stream:
             for row, text in enumerate(self.train.texts):

@@ -59,7 +59,7 @@ def rivals(
     ] = None,
     peers: Annotated[
         str, typer.Option(help="The tools to ask in process, separated by commas.")
-    ] = "fasttext,pecos-text,omikuji-parabel",
+    ] = "fasttext,pecos-text,omikuji-parabel,model2vec",
     environments: Annotated[
         Path, typer.Option(help="Folder for installing frameworks and tools; kept for later runs.")
     ] = Path("~/.cache/astec/peers"),

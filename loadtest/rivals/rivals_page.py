@@ -13,10 +13,6 @@ from astec.loadtest.peers.peer_measurement import PeerResult
 from astec.loadtest.report.markdown import table
 from astec.loadtest.rivals.comparison import LOADS, Contender
 
-_MODEL2VEC = (
-    "model2vec + usearch",
-    "not measured: model2vec has no vectors of its own, and its models come from a hub of models, not from PyPI",
-)
 _NOTES = (
     "Every server answers the same queries with the same model, opened by `astec.load` in as many processes. Its HTTP "
     "processes, proxies and routers come on top where a framework has them. Only one server runs at a time, and all "
@@ -91,6 +87,5 @@ def _in_process_table(results: Sequence[PeerResult]) -> str:
         ]
         for result in results
     ]
-    rows.append([_MODEL2VEC[0], "-", "-", "-", _MODEL2VEC[1]])
     head = ["in process, one thread", "P@1", "P@5", "one query from text, p50 us", "note"]
     return "## Label retrieval in process\n\n" + table(head, rows)

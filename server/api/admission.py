@@ -50,7 +50,7 @@ class AdmissionControl:
         """Return the response to a request that the queue has no room for, whatever its body; None: it is admitted."""
         if target not in self._targets or method != b"POST":
             return None
-        if self._service.has_room(self._coming + 1):
+        if self.has_room():
             return None
         self._metrics.queries_shed("queue_full", 1)
         self._metrics.request_refused(self._route, OverloadedError.status)
@@ -58,6 +58,10 @@ class AdmissionControl:
             span.error = OverloadedError.slug
             span.end(self._route, OverloadedError.status, 0.0, sent_id(headers))
         return self._queue_full
+
+    def has_room(self) -> bool:
+        """Return whether the queue has room for one more request."""
+        return self._service.has_room(self._coming + 1)
 
     def expect(self, method: bytes, target: bytes) -> None:
         """Count an admitted request that the application will queue in the next turn of the event loop."""

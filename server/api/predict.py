@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import orjson
@@ -21,7 +22,7 @@ from astec.server.api.schema import Features, PredictRequest, queries_of
 from astec.server.engine.batching.batcher import Answers, Caller
 from astec.server.engine.models.served_models import ServedModels
 from astec.server.engine.rank_request import CandidateOutput, Output, RankRequest, RankResult, batches_of
-from astec.server.engine.upstream.ranking_service import RankingService
+from astec.server.engine.upstream.ranking_service import PlainQueue, RankingService
 from astec.server.errors import (
     FieldError,
     InternalError,
@@ -33,6 +34,7 @@ from astec.server.errors import (
 )
 from astec.server.http.direct_exchange import NOBODY, Reply, Sender
 from astec.server.http.request_ids import SCOPE_KEY
+from astec.server.metrics.stage_times import StageTimes
 from astec.server.settings import Settings
 from astec.server.tracing.request_span import SPAN_KEY
 
@@ -42,7 +44,8 @@ WITHOUT_CALIBRATION = (
     "The model does not know how likely a label is right; leave it out, or export the model again with astec-export, "
     "from a run with held-out texts"
 )
-_SERVER_TIMING = b"queue;dur=%.3f, featurize;dur=%.3f, encode;dur=%.3f, shortlist;dur=%.3f, score;dur=%.3f"
+_QUEUE_TIMING = b"queue;dur=%.3f%b"
+_STAGES_TIMING = b", featurize;dur=%.3f, encode;dur=%.3f, shortlist;dur=%.3f, score;dur=%.3f"
 
 
 class PredictEndpoint:
@@ -111,10 +114,10 @@ class PredictEndpoint:
         """Answer the body of a request of `sender`, also where it is not valid. `caller` waits for the reply."""
         request: PredictRequest | None = None
         try:
-            plain = self._read_plain(content, sender.share_key)
+            plain = self.read_plain(content, sender.share_key)
             if plain is not None:
                 requests, single, explain = [plain], True, False
-                self._charge(sender.client, requests)
+                self.charge(sender.client, requests)
             else:
                 request = PredictRequest.model_validate_json(content.removeprefix(BYTE_ORDER_MARK))
                 single, explain = request.query is not None, request.explain
@@ -126,18 +129,27 @@ class PredictEndpoint:
             return self.refuse(error, sender)
         if request is not None and request.candidates is not None:
             body = require_shard(self._candidates).to_json(request, answers.results, explanation, single=single)
-        else:
-            if self._answer_log is not None:
-                self._answer_log.add(sender.request_id, requests, answers.results)
-            if self._shadow is not None:
-                self._shadow.add(requests, answers.results)
-            body = self.to_json(requests, answers.results, explanation, single=single)
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", b"%d" % len(body)),
-            (b"server-timing", server_timing(answers)),
-        ]
-        return Reply(200, headers, body)
+            return _reply(body, answers)
+        return self.reply(requests, answers, sender, explanation, single=single)
+
+    def reply(
+        self,
+        requests: Sequence[RankRequest],
+        answers: Answers[RankResult],
+        sender: Sender,
+        explanation: bytes = b"",
+        *,
+        single: bool,
+    ) -> Reply:
+        """Return the reply to ranked requests; give their results to the answer log and the shadow, if there are such.
+
+        The arguments are those of `to_json`.
+        """
+        if self._answer_log is not None:
+            self._answer_log.add(sender.request_id, requests, answers.results)
+        if self._shadow is not None:
+            self._shadow.add(requests, answers.results)
+        return _reply(self.to_json(requests, answers.results, explanation, single=single), answers)
 
     def log(
         self, scope: Scope, requests: Sequence[RankRequest], results: Sequence[RankResult], line: int | None = None
@@ -196,10 +208,15 @@ class PredictEndpoint:
             RateLimitedError: The client has reached its rate limit.
         """
         requests = self._to_rank_requests(request, output, share_key)
-        self._charge(client, requests)
+        self.charge(client, requests)
         return requests
 
-    def _charge(self, client: str, requests: Sequence[RankRequest]) -> None:
+    def charge(self, client: str, requests: Sequence[RankRequest]) -> None:
+        """Charge requests to the client that sent them, if there are rate limits.
+
+        Raises:
+            RateLimitedError: The client has reached its limit.
+        """
         if self._access_control is None:
             return
         try:
@@ -208,7 +225,11 @@ class PredictEndpoint:
             self._models.shed("rate_limited", requests)
             raise
 
-    def _read_plain(self, content: bytes, share_key: bytes) -> RankRequest | None:
+    def plain_queue_of(self, request: RankRequest) -> PlainQueue | None:
+        """Return where a plain request can be queued; None: only `rank` answers it."""
+        return self._services[request.model].plain_queue
+
+    def read_plain(self, content: bytes, share_key: bytes) -> RankRequest | None:
         """Return the rank request of a plain body; None: the full validation reads it, or says what is wrong."""
         plain = read_plain(content)
         if plain is None or len(plain.query) > self._max_query_chars:
@@ -336,6 +357,15 @@ class PredictEndpoint:
             return Bag(ids, weights.astype(np.float32))
 
 
+def _reply(body: bytes, answers: Answers[RankResult]) -> Reply:
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"server-timing", server_timing(answers)),
+    ]
+    return Reply(200, headers, body)
+
+
 def _log_fields(sender: Sender) -> dict[str, str]:
     """Return the fields of the log that tell which request a line is about."""
     fields = {"request_id": sender.request_id.decode()} if sender.request_id else {}
@@ -389,8 +419,13 @@ def server_timing(answers: Answers[RankResult]) -> bytes:
     batches = batches_of(answers.results)
     if not batches:
         return b"cache;desc=hit"
-    stages_s = batches[0] if len(batches) == 1 else [sum(stage_s) for stage_s in zip(*batches, strict=True)]
-    return _SERVER_TIMING % (answers.queue_s * 1e3, *[stage_s * 1e3 for stage_s in stages_s])
+    stages_s = batches[0] if len(batches) == 1 else StageTimes(*map(sum, zip(*batches, strict=True)))
+    return _QUEUE_TIMING % (answers.queue_s * 1e3, _stages_timing(stages_s))
+
+
+@lru_cache(maxsize=1)  # All requests of a batch have the same times, and are answered one after the other.
+def _stages_timing(stages_s: StageTimes) -> bytes:
+    return _STAGES_TIMING % tuple([stage_s * 1e3 for stage_s in stages_s])
 
 
 def _check_length(length: int, limit: int, unit: str) -> None:

@@ -5,7 +5,7 @@ Shapes: K labels of one query.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -95,6 +95,8 @@ class RankResult(NamedTuple):
         return self.json == EMPTY_JSON or not (self.json or self.labels.texts)
 
 
-def batches_of(results: Iterable[RankResult]) -> list[StageTimes]:
+def batches_of(results: Sequence[RankResult]) -> list[StageTimes]:
     """Return the stage times of each batch that results were computed in, in order; none for those from the cache."""
+    if len(results) == 1:  # The usual case.
+        return [results[0].stages] if results[0].stages else []
     return list({id(result.stages): result.stages for result in results if result.stages}.values())

@@ -51,6 +51,7 @@ class RankingQueues:
         runner = BatchRunner(ranker.rank, threads, settings.max_inline_s)
         self._plain = self._queue(runner.run, settings.max_batch_size, settings.threads_per_worker, metrics)
         self.has_room = self._plain.has_room
+        self.enqueue_plain = self._plain.enqueue
         self._filtered: Queue | None = None
         if metadata is not None:
             self._filter_thread = InferenceThreads(1)

@@ -43,6 +43,13 @@ NOBODY = Sender("", b"")
 """The usual sender, who is told apart by identity, which is faster than by fields."""
 
 
+class Awaited(Protocol):
+    """A future of the event loop, or another object that will call `DirectExchange.end`."""
+
+    def cancel(self, msg: str | None = None) -> bool:
+        """Have the exchange end soon, in a later turn of the event loop, with an error."""
+
+
 class DirectEndpoint(Protocol):
     """Answers some of the requests of a server itself, in place of the ASGI application."""
 
@@ -52,10 +59,11 @@ class DirectEndpoint(Protocol):
         Only requests of HTTP/1.1 are asked about. Of those that are answered here the body has a known length.
         """
 
-    def answer(self, content: bytes, sender: Sender, caller: DirectExchange) -> Coroutine[Any, None, Reply]:
-        """Return the coroutine that answers the request of `sender` with the body `content`.
+    def begin(self, content: bytes, sender: Sender, exchange: DirectExchange) -> Coroutine[Any, None, Reply] | None:
+        """Begin to answer the request of `sender` with the body `content`.
 
-        It may only await futures of the running event loop, and raise nothing but `asyncio.CancelledError`.
+        Either `exchange.end` is called, now or later, or a coroutine is returned that makes the reply. It may only
+        await futures of the running event loop, and raise nothing but `asyncio.CancelledError`.
         """
 
     def failure(self, error: BaseException, sender: Sender) -> Reply:
@@ -109,7 +117,7 @@ class DirectExchange:
         self._sender = sender
         self._begun_s = perf_counter()
         self._content: bytes | bytearray = b""
-        self._awaited: asyncio.Future[Any] | None = None
+        self._awaited: Awaited | None = None
         self._coroutine: Coroutine[Any, None, Reply] | None = None
 
     def add(self, body: bytes) -> None:
@@ -125,8 +133,13 @@ class DirectExchange:
         """Begin to answer: the body has come to its end."""
         self.more_body = False
         content, self._content = bytes(self._content), b""  # An idle connection must not keep a body.
-        self._coroutine = self._endpoint.answer(content, self._sender, self)
-        self._go_on()
+        self._coroutine = self._endpoint.begin(content, self._sender, self)
+        if self._coroutine is not None:
+            self._go_on()
+
+    def wait_for(self, awaited: Awaited) -> None:
+        """Note what will end the exchange."""
+        self._awaited = awaited
 
     def cancel(self, msg: str | None = None) -> None:
         """End the request soon, as `asyncio.Task.cancel` does; uvicorn cancels what outlasts the shutdown."""
@@ -134,26 +147,28 @@ class DirectExchange:
             self._awaited.cancel(msg)
         elif self.more_body:
             failure = self._endpoint.failure(asyncio.CancelledError(msg), self._sender)
-            asyncio.get_running_loop().call_soon(self._end, failure)
+            asyncio.get_running_loop().call_soon(self.end, failure)
 
     def abandon(self) -> None:
         """End a request whose client left before the end of its body."""
         self.disconnected = True
         if self._connection is not None:
-            self._end(self._endpoint.failure(ClientLeftError(LEFT_EARLY), self._sender))
+            self.end(self._endpoint.failure(ClientLeftError(LEFT_EARLY), self._sender))
 
     def _go_on(self, _: asyncio.Future[Any] | None = None) -> None:
         assert self._coroutine is not None  # noqa: S101  (only called between `begin` and the end)
         try:
-            self._awaited = self._coroutine.send(None)
+            future: asyncio.Future[Any] = self._coroutine.send(None)
         except StopIteration as end:
-            self._end(end.value)
+            self.end(end.value)
         except (Exception, asyncio.CancelledError) as error:
-            self._end(self._endpoint.failure(error, self._sender))
+            self.end(self._endpoint.failure(error, self._sender))
         else:
-            self._awaited.add_done_callback(self._go_on)
+            self._awaited = future
+            future.add_done_callback(self._go_on)
 
-    def _end(self, reply: Reply) -> None:
+    def end(self, reply: Reply) -> None:
+        """Send the reply, unless the client has left, and record the request."""
         connection, self._connection = self._connection, None  # Without this, both would be a reference cycle.
         self._coroutine = self._awaited = None
         if self._sender is not NOBODY and self._sender.request_id:

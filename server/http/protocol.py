@@ -19,6 +19,7 @@ from astec.server.errors import (
 )
 from astec.server.http.cooldown import Readable
 from astec.server.http.direct_exchange import DirectEndpoint, DirectExchange, Headers
+from astec.server.http.known_heads import Head, KnownHeads
 from astec.server.http.request_ids import echo_of
 from astec.server.http.uvicorn_adapter import CONNECTION_CLOSE, UvicornConnection
 
@@ -32,6 +33,8 @@ DIRECT_ENDPOINT = "direct_endpoint"
 _ABSOLUTE_WITHOUT_PATH = re.compile(rb"^(https?://[^/?#]*)(?=[?#]|$)", re.IGNORECASE)
 _HEAD_TOO_LARGE = f"The head is larger than the limit of {MAX_HEAD_BYTES} bytes. Send shorter headers."
 _UPGRADE_FIELDS = (b"upgrade", b"http2-settings")
+# Of all connections of the process, as clients with the same library send the same heads.
+_KNOWN_HEADS = KnownHeads()
 
 
 class AdmissionPolicy(Protocol):
@@ -42,6 +45,9 @@ class AdmissionPolicy(Protocol):
 
     def expect(self, method: bytes, target: bytes) -> None:
         """Note that an admitted request goes to the application, which will queue it later."""
+
+    def has_room(self) -> bool:
+        """Return whether a request that is limited would be admitted now."""
 
     def let_wait(self, connection: Readable) -> None:
         """Pause reading from a connection whose request was refused, for as long as the policy decides."""
@@ -61,7 +67,8 @@ class BoundedHttp(UvicornConnection):
     that the queue has no room for is refused as soon as its head is parsed: where two of three requests are refused,
     the cost of a refusal decides how much time is left for the third.
 
-    A request that the `DirectEndpoint` takes is answered without a task and without ASGI (see `DirectExchange`).
+    A request that the `DirectEndpoint` takes is answered without a task and without ASGI (see `DirectExchange`). Where
+    its head is that of an earlier one, it is not parsed again (see `KnownHeads`).
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  (uvicorn's)
@@ -69,6 +76,8 @@ class BoundedHttp(UvicornConnection):
         self._admission: AdmissionPolicy | None = self.lifespan_state().get(ADMISSION_POLICY)
         self._direct: DirectEndpoint | None = self.lifespan_state().get(DIRECT_ENDPOINT)
         self._exchange: DirectExchange | None = None  # the request being received, if it is answered directly
+        self._taken: Head | None = None  # the head of the request being received, if other requests may repeat it
+        self._is_between_requests = True  # whether the parser has seen the end of all that it was given
         self._unfinished_bytes = 0
         self._made_progress = False  # whether the bytes being parsed end a head, or have a part of a body
         self._wants_upgrade = False  # whether the head being parsed asks for another protocol
@@ -78,6 +87,8 @@ class BoundedHttp(UvicornConnection):
 
     def data_received(self, data: bytes) -> None:
         """Parse received bytes, in pieces that are not larger than the limit of a head."""
+        if self._is_between_requests and self._begin_known(data):
+            return
         if len(data) <= MAX_HEAD_BYTES:
             self._parse(data)
             return
@@ -86,11 +97,33 @@ class BoundedHttp(UvicornConnection):
                 return
             self._parse(data[begin : begin + MAX_HEAD_BYTES])
 
+    def _begin_known(self, data: bytes) -> bool:
+        """Begin to answer a request whose head is known, and return whether that was done."""
+        known = _KNOWN_HEADS.split(data)
+        if known is None or self._unfinished_bytes or self._is_refused or not self.is_idle():
+            return False
+        if self._direct is None or self.access_log or self.is_write_paused() or self.transport.is_closing():
+            return False
+        if self._admission is not None and not self._admission.has_room():
+            return False  # It is refused by its head, which has to be parsed for that.
+        head, body = known
+        sender = self._direct.sender_of(head.method, head.target, head.headers)
+        if sender is None:
+            return False
+        exchange = self.begin_exchange(self._direct, sender, keep_alive=True)
+        exchange.add(body)
+        exchange.begin()
+        return True
+
     def _parse(self, data: bytes) -> None:
         self._made_progress = False
+        was_between_requests = self._is_between_requests and not self._unfinished_bytes
         try:
             self.feed_parser(data)
+            if self._taken is not None and was_between_requests and self._is_between_requests:
+                _KNOWN_HEADS.keep(data, self._taken)
         except httptools.HttpParserUpgrade as upgrade:
+            self._is_between_requests = False  # The parser is in another state until the end of the next request.
             if self._wants_upgrade:
                 self._ignore_upgrade(data[upgrade.args[0] :])
                 return
@@ -115,6 +148,12 @@ class BoundedHttp(UvicornConnection):
         fields = b"".join([b"%b: %b\r\n" % field for field in _without_upgrade(self.headers)])
         self.reset_parser()
         self._parse(b"%b %b HTTP/%b\r\n%b\r\n%b" % (method, self.url, version, fields, rest))
+
+    def on_message_begin(self) -> None:
+        """Note that a request has begun."""
+        self._is_between_requests = False
+        self._taken = None
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """Refuse a request that there is no room for, or take it for a direct answer, else give it to the application.
@@ -193,7 +232,11 @@ class BoundedHttp(UvicornConnection):
         sender = self._direct.sender_of(method, self.url, self.headers)
         if sender is None:
             return False
-        self._exchange = self.begin_exchange(self._direct, sender)
+        keep_alive = self.parser.should_keep_alive()
+        self._exchange = self.begin_exchange(self._direct, sender, keep_alive)
+        # Heads with an id of the request are all different.
+        if keep_alive and not sender.request_id and sender.span is None:
+            self._taken = Head(method, self.url, self.headers, _body_bytes(self.headers))
         return True
 
     def on_body(self, body: bytes) -> None:
@@ -210,6 +253,7 @@ class BoundedHttp(UvicornConnection):
 
     def on_message_complete(self) -> None:
         """Handle the end of a request; after a refused request, wait for the next one or close the connection."""
+        self._is_between_requests = True
         if self._exchange is not None:
             exchange, self._exchange = self._exchange, None
             exchange.begin()
@@ -293,6 +337,11 @@ class BoundedHttp(UvicornConnection):
     def send_400_response(self, msg: str) -> None:
         """Refuse bytes that are not HTTP."""
         self.refuse(MalformedHttpError(msg))
+
+
+def _body_bytes(headers: list[tuple[bytes, bytes]]) -> int:
+    """Return the length of the body of a request that says it; the parser refuses one that says it twice."""
+    return next((int(value) for name, value in headers if name == b"content-length"), 0)
 
 
 def _without_upgrade(headers: list[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:

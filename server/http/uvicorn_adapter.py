@@ -9,9 +9,9 @@ Parts of `HttpToolsProtocol` (one object per connection):
   `timeout_keep_alive_handler`, `transport`; also written: `expect_100_continue`, `headers`, `parser`,
   `timeout_keep_alive_task`, `url`; replaced by uvicorn for each request, and by us for a request that is answered
   directly: `cycle`;
-- methods called: `_unset_keepalive_if_required`, `on_response_complete`;
-- methods overridden: `connection_lost`, `data_received`, `on_headers_complete`, `on_body`, `on_message_complete`,
-  `resume_writing`, `send_400_response`.
+- methods called: `_unset_keepalive_if_required`;
+- methods overridden: `connection_lost`, `data_received`, `on_message_begin`, `on_headers_complete`, `on_body`,
+  `on_message_complete`, `on_response_complete`, `resume_writing`, `send_400_response`, `timeout_keep_alive_handler`.
 
 Parts of `RequestResponseCycle` (one object per request): attributes `disconnected`, `keep_alive`, `more_body`,
 `response_complete`, `response_started`, `scope` and `waiting_for_100_continue`, and the method `receive`.
@@ -24,8 +24,8 @@ and `resume_reading`.
 
 Parts of `uvicorn.Server`: attributes `config`, `force_exit`, `lifespan`, `server_state`, `servers` and `should_exit`;
 `startup` and `main_loop` are overridden, `on_tick` is called. Parts of its `server_state`: `connections`,
-`default_headers` and `tasks`, which the server waits for, and cancels when it shuts down. Parts of `uvicorn.Config`:
-`backlog`, `callback_notify`, `encoded_headers`, `http_protocol_class`.
+`default_headers`, `total_requests`, and `tasks`, which the server waits for, and cancels when it shuts down. Parts of
+`uvicorn.Config`: `backlog`, `callback_notify`, `encoded_headers`, `http_protocol_class`.
 
 `server/metrics/logs.py` relies on the arguments of a record of the access log: client, method, path with query string,
 HTTP version and status.
@@ -69,6 +69,9 @@ class UvicornConnection(HttpToolsProtocol):
     """
 
     transport: asyncio.Transport
+    _idle_from_s = 0.0
+    _default_fields: list[tuple[bytes, bytes]] | None = None  # the headers of every response, and how they are written
+    _default_lines = b""
 
     def lifespan_state(self) -> dict[str, Any]:
         """Return the state that the application yielded when it started up."""
@@ -123,7 +126,31 @@ class UvicornConnection(HttpToolsProtocol):
 
     def start_keep_alive_timer(self) -> None:
         """Close the connection after uvicorn's keep-alive timeout, unless another request arrives before."""
+        self._idle_from_s = self.loop.time()
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request; where none waits, keep a timer that runs already, and only note the time.
+
+        A new timer for each request would cost as much as reading it.
+        """
+        self._idle_from_s = self.loop.time()
+        if self.timeout_keep_alive_task is None or self.pipeline or self.transport.is_closing():
+            super().on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        self.flow.resume_reading()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close the connection, if it has been idle for all of the timeout; else wait for the rest of it."""
+        self.timeout_keep_alive_task = None
+        if not self.is_idle():
+            return  # The response will start another timer.
+        left_s = self._idle_from_s + self.timeout_keep_alive - self.loop.time()
+        if left_s > 0:
+            self.timeout_keep_alive_task = self.loop.call_later(left_s, self.timeout_keep_alive_handler)
+        else:
+            super().timeout_keep_alive_handler()
 
     def stop_reading_and_close_after_response(self) -> None:
         """Pause reading, and have the response to the current request end the connection."""
@@ -153,9 +180,9 @@ class UvicornConnection(HttpToolsProtocol):
         reply = Reply(response.status_code, [*response.raw_headers, *headers], bytes(response.body))
         self._write(reply)
 
-    def begin_exchange(self, endpoint: DirectEndpoint, sender: Sender) -> DirectExchange:
-        """Make the request whose head was just parsed the current one, to be answered without the application."""
-        exchange = DirectExchange(self, endpoint, sender, self.scope, self.parser.should_keep_alive())
+    def begin_exchange(self, endpoint: DirectEndpoint, sender: Sender, keep_alive: bool) -> DirectExchange:
+        """Make the request whose head was just read the current one, to be answered without the application."""
+        exchange = DirectExchange(self, endpoint, sender, self.scope, keep_alive)
         as_cycle_and_task: Any = exchange  # It has those of their attributes that uvicorn uses.
         self.cycle = as_cycle_and_task
         self.server_state.tasks.add(as_cycle_and_task)
@@ -176,8 +203,16 @@ class UvicornConnection(HttpToolsProtocol):
         self.on_response_complete()
 
     def _write(self, reply: Reply) -> None:
-        lines = b"".join([b"%b: %b\r\n" % field for field in [*self.server_state.default_headers, *reply.headers]])
-        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[reply.status], lines, reply.body))
+        if self.server_state.default_headers is not self._default_fields:  # uvicorn replaces them once a second.
+            self._default_fields = self.server_state.default_headers
+            self._default_lines = _lines(self._default_fields)
+        self.transport.write(
+            b"%b%b%b\r\n%b" % (STATUS_LINE[reply.status], self._default_lines, _lines(reply.headers), reply.body)
+        )
+
+
+def _lines(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+    return b"".join([b"%b: %b\r\n" % field for field in headers])
 
 
 class UvicornServer(uvicorn.Server):

@@ -114,6 +114,13 @@ class HistogramCells:
         row[self.begin + bisect_left(self.bounds, value)] += 1
         row[self.sum] += value
 
+    def observe_all(self, row: memoryview[float], values: Sequence[float]) -> None:
+        """Count each of several values in its bucket."""
+        begin, bounds = self.begin, self.bounds
+        for value in values:
+            row[begin + bisect_left(bounds, value)] += 1
+        row[self.sum] += sum(values)
+
 
 class SignalCells(HistogramCells):
     """The cells of a signal: those of its histogram, and the bins of its window, which is not a counter but a gauge.
@@ -327,11 +334,12 @@ class Metrics:
 
     def request_answered(self, route: str, status: int, seconds: float) -> None:
         """Record a request and the seconds that it took; an unknown route or status is counted as "other"."""
-        if route not in LAYOUT.request_s:
-            route = OTHER
-        known = LAYOUT.requests
-        self._row[known[route, status] if (route, status) in known else known[route, OTHER]] += 1
-        LAYOUT.request_s[route].observe(self._row, seconds)
+        cells = LAYOUT.request_s.get(route)
+        if cells is None:
+            route, cells = OTHER, LAYOUT.request_s[OTHER]
+        cell = LAYOUT.requests.get((route, status))
+        self._row[LAYOUT.requests[route, OTHER] if cell is None else cell] += 1
+        cells.observe(self._row, seconds)
 
     def exemplar_place(self, route: str, seconds: float) -> int:
         """Return the place of the exemplar of a request that took so many seconds."""
@@ -438,8 +446,7 @@ class Metrics:
     def batch_formed(self, waits_s: Sequence[float]) -> None:
         """Record a new batch, and the seconds that each of its queries waited in the queue."""
         LAYOUT.batch_size.observe(self._row, len(waits_s))
-        for wait_s in waits_s:
-            LAYOUT.queue_s.observe(self._row, wait_s)
+        LAYOUT.queue_s.observe_all(self._row, waits_s)
 
 
 class FilteredQueueMetrics:

@@ -17,6 +17,8 @@ TRAIN_FEATURES, TRAIN_LABELS, TEST_FEATURES = "train_features.npz", "train_label
 """Sparse matrices [N, V], [N, L] and [R, V]."""
 TRAIN_TEXTS, TEST_TEXTS = "train.txt", "test.txt"
 """One folded text per line; a training text follows its labels, `__label__ID`."""
+WORDS, WORD_VECTORS = "words.txt", "word_vectors.npy"
+"""The words of the project's own static vectors, one per line, and the vectors: float32 [F, P]."""
 FEATURIZER = "featurizer"
 """Folder of the featurizer with which the features were made."""
 TRAINING_FILE, RANKED_FILE, TIMES_FILE = "training.json", "ranked.npy", "query_s.npy"
@@ -84,6 +86,13 @@ class TextTool(Tool[Query, Answer]):
 def label_names(label_ids: Sequence[int]) -> str:
     """Return label ids in the form that fastText reads."""
     return " ".join(f"{LABEL_PREFIX}{label}" for label in label_ids)
+
+
+def unlabelled(line: str) -> str:
+    """Return the text of a line of `TRAIN_TEXTS`, without the labels before it."""
+    words = line.split(" ")
+    num_labels = next((place for place, word in enumerate(words) if not word.startswith(LABEL_PREFIX)), len(words))
+    return " ".join(words[num_labels:])
 
 
 def test_texts(data: Path) -> list[str]:

@@ -47,6 +47,25 @@ class Caller(Protocol):
         """Whether the client no longer waits."""
 
 
+class Waiting(Protocol[Result]):
+    """Waits for the results of a submission, as far as a batcher uses an `asyncio.Future`."""
+
+    def done(self) -> bool:
+        """Return whether it waits no longer."""
+
+    def set_result(self, result: Answers[Result], /) -> object:
+        """Take the results."""
+
+    def set_exception(self, exception: BaseException, /) -> object:
+        """Take the reason why there are no results."""
+
+    def exception(self) -> BaseException | None:
+        """Return that reason."""
+
+    def cancel(self) -> object:
+        """Wait no longer."""
+
+
 class Observer(Protocol):
     """The metrics that a batcher reports to."""
 
@@ -67,43 +86,42 @@ class Answers(NamedTuple, Generic[Result]):
 class _Submission(Generic[Item, Result]):
     """The items that one caller waits for.
 
-    The future is done early if the caller left, the deadline passed or an item failed.
+    `waiting` is done early if the caller left, the deadline passed or an item failed.
     """
 
-    __slots__ = ("caller", "deadline_s", "future", "items", "missing", "queue_s", "queued_at_s", "results", "taken")
+    __slots__ = ("caller", "deadline_s", "items", "missing", "queue_s", "queued_at_s", "results", "taken", "waiting")
 
     def __init__(
         self,
         items: Sequence[Item],
         caller: Caller | None,
-        future: asyncio.Future[Answers[Result]],
+        waiting: Waiting[Result],
         queued_at_s: float,
         timeout_s: float,
     ) -> None:
         self.items = items
         self.caller = caller
-        self.future = future
+        self.waiting = waiting
         self.queued_at_s = queued_at_s
         self.deadline_s = queued_at_s + timeout_s
         self.queue_s = 0.0  # Queueing time of the items that left the queue last.
         self.taken = 0  # Number of items that have left the queue.
         self.missing = len(items)  # Number of items without a result.
-        self.results: dict[int, Result] = {}
+        self.results: dict[int, Result] | None = None  # of several batches
 
     def deliver(self, begin: int, results: list[Result]) -> None:
         """Store the results of the items from `begin` on, and answer the caller once no result is missing."""
         self.missing -= len(results)
-        if self.missing == 0 and not self.results:
-            self._answer(results)  # The usual case: all results come in one batch.
-            return
-        self.results.update(enumerate(results, begin))
-        if self.missing == 0:
+        if self.missing or self.results is not None:
+            if self.results is None:
+                self.results = {}
+            self.results.update(enumerate(results, begin))
+            if self.missing:
+                return
             # In the order of the items; batches may end in another order.
-            self._answer([self.results[position] for position in range(len(self.items))])
-
-    def _answer(self, results: list[Result]) -> None:
-        if not self.future.done():
-            self.future.set_result(Answers(results, self.queue_s))
+            results = [self.results[position] for position in range(len(self.items))]
+        if not self.waiting.done():
+            self.waiting.set_result(Answers(results, self.queue_s))
 
 
 class _Part(NamedTuple, Generic[Item, Result]):
@@ -178,19 +196,31 @@ class Batcher(Generic[Item, Result]):
             CallerLeftError: The caller had disconnected when the items would have been computed.
             Exception: The error that `process` raised for one of the items when it was computed alone.
         """
-        submission = self._admit(items, caller)
-        if not self._forms_soon:
-            # Everything that arrives in this turn of the event loop is queued first, and forms one batch.
-            self._forms_soon = True
-            self._loop.call_soon(self._form_first_batches)
+        future: asyncio.Future[Answers[Result]] = self._loop.create_future()
+        submission = self.enqueue(items, caller, future)
         try:
-            return await submission.future
+            return await future
         finally:
             if submission in self._unanswered:
                 self._forget(submission)
             # An error in the future refers to this frame: without this it would be a reference cycle, which only the
             # garbage collector frees.
-            del submission
+            del submission, future
+
+    def enqueue(
+        self, items: Sequence[Item], caller: Caller | None, waiting: Waiting[Result]
+    ) -> _Submission[Item, Result]:
+        """Queue all items or none; `waiting` gets the results, or the error, when they are there.
+
+        Raises:
+            QueueFullError, ClosedError: As `submit`.
+        """
+        submission = self._admit(items, caller, waiting)
+        if not self._forms_soon:
+            # Everything that arrives in this turn of the event loop is queued first, and forms one batch.
+            self._forms_soon = True
+            self._loop.call_soon(self._form_first_batches)
+        return submission
 
     async def drain(self) -> None:
         """Refuse new items, and return once all accepted items are answered."""
@@ -202,7 +232,9 @@ class Batcher(Generic[Item, Result]):
             if timer is not None:
                 timer.cancel()
 
-    def _admit(self, items: Sequence[Item], caller: Caller | None) -> _Submission[Item, Result]:
+    def _admit(
+        self, items: Sequence[Item], caller: Caller | None, waiting: Waiting[Result]
+    ) -> _Submission[Item, Result]:
         if self._closed:
             raise ClosedError("The server is shutting down and takes no more queries.")
         if not self.has_room(len(items)):
@@ -211,12 +243,9 @@ class Batcher(Generic[Item, Result]):
                 f"there is no room for {len(items)} more."
             )
         now_s = time.perf_counter()  # The clock of the event loop may have a resolution of milliseconds.
-        submission: _Submission[Item, Result] = _Submission(
-            items, caller, self._loop.create_future(), now_s, self._timeout_s
-        )
+        submission: _Submission[Item, Result] = _Submission(items, caller, waiting, now_s, self._timeout_s)
         self._queue[submission] = self._unanswered[submission] = None
         self._queued_items += len(items)
-        self._observer.queue_changed(self._queued_items)
         if self._deadline_timer is None:
             self._deadline_timer = self._loop.call_later(self._timeout_s + TIMER_SLACK_S, self._on_deadline)
         return submission
@@ -231,6 +260,7 @@ class Batcher(Generic[Item, Result]):
 
     def _form_first_batches(self) -> None:
         self._forms_soon = False
+        self._observer.queue_changed(self._queued_items)
         self._form_batches()
 
     def _form_batches(self) -> None:
@@ -259,7 +289,7 @@ class Batcher(Generic[Item, Result]):
                 self._expire(submission)
             elif submission.caller is not None and submission.caller.disconnected:
                 _fail(submission, CallerLeftError("The client closed the connection before its answer was ready."))
-            if submission.future.done():
+            if submission.waiting.done():
                 self._forget(submission)
                 continue
             begin, queue_s = submission.taken, now_s - submission.queued_at_s
@@ -309,7 +339,7 @@ class Batcher(Generic[Item, Result]):
         try:
             for submission, begin, end in batch:
                 for position in range(begin, end):
-                    if not submission.future.done():
+                    if not submission.waiting.done():
                         single = [_Part(submission, position, position + 1)]
                         results = self._compute(single)
                         await asyncio.wait([results])
@@ -320,12 +350,14 @@ class Batcher(Generic[Item, Result]):
     def _answer(
         self, batch: _Batch[Item, Result], results: asyncio.Future[list[Result]], error: BaseException | None
     ) -> None:
-        if results.cancelled():
+        if results.cancelled() or error is not None:
             for part in batch:
-                part.submission.future.cancel()
-        elif error is not None:
-            for part in batch:
-                _fail(part.submission, error)
+                if error is None:
+                    part.submission.waiting.cancel()
+                else:
+                    _fail(part.submission, error)
+                if part.submission in self._unanswered:
+                    self._forget(part.submission)
         else:
             computed, used = results.result(), 0
             for submission, begin, end in batch:
@@ -358,9 +390,9 @@ class Batcher(Generic[Item, Result]):
 
 
 def _fail(submission: _Submission[Item, Result], error: BaseException) -> None:
-    if not submission.future.done():
-        submission.future.set_exception(error)
-        submission.future.exception()  # Marks it as retrieved: asyncio logs no error if the caller just left.
+    if not submission.waiting.done():
+        submission.waiting.set_exception(error)
+        submission.waiting.exception()  # Marks it as retrieved: asyncio logs no error if the caller just left.
 
 
 def _error_of(results: asyncio.Future[list[Result]], batch: _Batch[Item, Result]) -> BaseException | None:

@@ -9,7 +9,7 @@ from astec.export.artifact.labels.metadata import LabelMetadata
 from astec.export.artifact.manifest import Manifest
 from astec.export.artifact.scoring.calibrator import Calibrator
 from astec.export.artifact.text.bags import Query
-from astec.server.engine.batching.batcher import Answers, Caller
+from astec.server.engine.batching.batcher import Answers, Caller, Waiting
 from astec.server.engine.rank_request import RankRequest, RankResult
 from astec.server.metrics.board import Metrics
 
@@ -24,6 +24,19 @@ class RankSpan(Protocol):
 
     def ranked(self, number: int, answers: Answers[RankResult]) -> None:
         """Note the answers to the queries of a ranking."""
+
+
+class PlainQueue(Protocol):
+    """Ranks labels for requests without a label filter, whose client waits by other means than a coroutine."""
+
+    def enqueue(self, requests: Sequence[RankRequest], caller: Caller | None, waiting: Waiting[RankResult]) -> None:
+        """Queue requests; who waits passes the outcome on to `ranked` or `not_ranked`. Raises as `rank`."""
+
+    def ranked(self, requests: Sequence[RankRequest], answers: Answers[RankResult]) -> None:
+        """Record the answers to queued requests."""
+
+    def not_ranked(self, requests: Sequence[RankRequest], caller: Caller | None, error: BaseException) -> None:
+        """Record the error because of which requests have no answers."""
 
 
 class RankingService(Protocol):
@@ -52,6 +65,10 @@ class RankingService(Protocol):
     @property
     def has_probabilities(self) -> bool:
         """Whether the model knows how likely a label is right."""
+
+    @property
+    def plain_queue(self) -> PlainQueue | None:
+        """Where requests without a filter can be queued; None: only `rank` answers them."""
 
     @property
     def shard(self) -> Manifest | None:

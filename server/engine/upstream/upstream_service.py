@@ -51,6 +51,7 @@ class UpstreamService:
     """
 
     merges = True
+    plain_queue = None
     is_named = False
     shard = None
     calibrator: Calibrator | None = None

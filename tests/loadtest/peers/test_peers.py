@@ -26,7 +26,17 @@ from astec.loadtest.peers.peer_server import NotServableError, open_responder
 from astec.loadtest.peers.peer_split import PeerSplit
 from astec.loadtest.peers.tools.omikuji_trees import OmikujiParabel
 from astec.loadtest.peers.tools.one_vs_rest import BIASES_FILE, WEIGHTS_FILE, OneVsRest
-from astec.loadtest.peers.tools.tool import TEST_FEATURES, TEST_TEXTS, TRAIN_FEATURES, TRAIN_LABELS, TRAIN_TEXTS
+from astec.loadtest.peers.tools.tool import (
+    TEST_FEATURES,
+    TEST_TEXTS,
+    TRAIN_FEATURES,
+    TRAIN_LABELS,
+    TRAIN_TEXTS,
+    WORD_VECTORS,
+    WORDS,
+    unlabelled,
+)
+from astec.loadtest.peers.tools.word_vector_search import Model2Vec
 from astec.server.offline.evaluate import measure
 
 PROPENSITY = (0.55, 1.5)
@@ -227,6 +237,39 @@ def test_one_vs_rest_learns_and_prunes(split: PeerSplit, tmp_path: Path) -> None
     assert set(tool.labels(tool.ask(tool.open()[0]))[:2]) == {red, lamp}
     weights = load_npz(tmp_path / "model" / WEIGHTS_FILE).data
     assert np.abs(weights[weights != 0]).min() >= 0.01
+
+
+def test_the_words_of_a_text_are_weighted_by_their_frequency_for_model2vec(split: PeerSplit, tmp_path: Path) -> None:
+    split.write(tmp_path)
+    words, vectors_FP = (tmp_path / WORDS).read_text().split("\n"), np.load(tmp_path / WORD_VECTORS)
+    assert vectors_FP.shape[0] == len(words)
+    tool = Model2Vec(tmp_path, tmp_path / "model")
+    tool.load()
+    assert tool._texts[-1] == "red shoes"
+    weighted_FP = tool._weighted()
+    assert not weighted_FP[0].any(), "what is no word counts for nothing"
+    rare, cheap = words.index("boat"), words.index("cheap")
+    assert weighted_FP[1 + rare] == pytest.approx(vectors_FP[rare]), "it is in no training text"
+    count, total = sum("cheap" in text for text in tool._texts), sum(len(text.split()) for text in tool._texts)
+    assert weighted_FP[1 + cheap] == pytest.approx(vectors_FP[cheap] * 1e-4 / (1e-4 + count / total))
+
+
+def test_a_training_text_is_what_follows_its_labels() -> None:
+    assert [unlabelled(line) for line in ("__label__1 __label__22 red  shoes", "__label__1", " a", "b")] == [
+        "red  shoes", "", " a", "b",
+    ]  # fmt: skip
+
+
+def test_model2vec_finds_the_labels_of_the_nearest_texts(split: PeerSplit, tmp_path: Path) -> None:
+    pytest.importorskip("model2vec", reason="model2vec is not installed; the comparison installs it for itself")
+    pytest.importorskip("usearch", reason="usearch is not installed; the comparison installs it for itself")
+    split.write(tmp_path)
+    tool = Model2Vec(tmp_path, tmp_path / "model")
+    tool.load()
+    tool.train()
+    answer = tool.ask(tool.open()[0])
+    assert set(tool.labels(answer)[:2]) == set(label_ids(split, "red", "lamp"))
+    assert tool.scores(answer) == sorted(tool.scores(answer), reverse=True)
 
 
 @pytest.mark.e2e

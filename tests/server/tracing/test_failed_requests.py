@@ -84,10 +84,10 @@ async def test_a_fault_of_the_server_is_an_error_and_its_log_has_the_trace(
     with collecting() as collector:
         async with running(described_artifact, otlp_endpoint=collector.url) as ours:
 
-            async def fail(*_: object) -> None:
+            def fail(*_: object, **__: object) -> None:
                 raise RuntimeError("a fault")
 
-            monkeypatch.setattr(ours.app.app._predict, "rank", fail)
+            monkeypatch.setattr(ours.app.app._predict, "to_json", fail)
             connection = await ours.connect()
             assert (await connection.ask(GOOD))[0] == 500
         (received,) = await spans_of(collector, 1)

@@ -370,6 +370,18 @@ async def test_a_cancelled_computation_leaves_nobody_waiting() -> None:
         await batcher.submit([1])
 
 
+async def test_who_waits_by_other_means_than_a_coroutine_is_told_the_outcome_and_then_forgotten() -> None:
+    batcher, _ = make_batcher(Worker(gated=False, poison=frozenset({2})), capacity=2)
+    for item in (1, 2):
+        futures = [asyncio.get_running_loop().create_future() for _ in range(2)]
+        for future in futures:
+            batcher.enqueue([item], None, future)
+        await asyncio.wait(futures)
+        assert [future.exception() is None for future in futures] == [item == 1] * 2
+    await batcher.drain()
+    assert not batcher._unanswered
+
+
 async def test_drain_finishes_accepted_work_and_refuses_more() -> None:
     worker = Worker()
     batcher, _ = make_batcher(worker, size=1)
