@@ -34,7 +34,7 @@ class RowTable:
 
     def gather(self, rows_U: Tensor | None) -> Tensor:
         """Return the distinct rows `rows_U` as a leaf [U, D] that requires a gradient; None returns all, uncopied."""
-        leaf = (self.weight.detach() if rows_U is None else self.weight[rows_U]).requires_grad_()
+        leaf = (self.weight.detach() if rows_U is None else self.weight.index_select(0, rows_U)).requires_grad_()
         self._used = (rows_U, leaf)
         return leaf
 
