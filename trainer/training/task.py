@@ -24,6 +24,7 @@ from torch.nn import functional
 
 from astec.export.artifact.shortlist.candidates import Candidates
 from astec.trainer.numerics.device import is_accelerator, product_dtype, to_device
+from astec.trainer.numerics.dropout import dropout_mask
 from astec.trainer.numerics.row_table import RowTable
 from astec.trainer.parallel.world import ONE_PROCESS, Arrays, LabelSample, Mesh, SplitArrays, SplitRows
 from astec.trainer.settings.config import ModelSection
@@ -250,9 +251,12 @@ class OneVsAllTask:
 
     def _drop(self, x_BD: Tensor, num_texts: int) -> Tensor:
         """Apply dropout; a text gets the same mask on any process."""
-        if self._mesh.texts.size == 1:
+        if not is_accelerator(self._device):
+            mask_BD = dropout_mask(num_texts, x_BD.shape[1], self._dropout)
+        elif self._mesh.texts.size == 1:
             return functional.dropout(x_BD, self._dropout)
-        mask_BD = functional.dropout(x_BD.new_ones(num_texts, x_BD.shape[1]), self._dropout)
+        else:
+            mask_BD = functional.dropout(x_BD.new_ones(num_texts, x_BD.shape[1]), self._dropout)
         return x_BD * mask_BD[self._mesh.texts.own]
 
     def _shared_tables(self) -> dict[str, RowTable]:
