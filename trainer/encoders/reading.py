@@ -19,6 +19,7 @@ from astec.export.artifact.manifest import Reads
 from astec.export.artifact.text.words import Sequences
 from astec.export.model.onnx_graph import OnnxGraph
 from astec.trainer.data.examples import Texts
+from astec.trainer.numerics.bag_sums import sum_bags
 
 Batch = tuple[NDArray[Any], ...]
 """The rows [U] of the embedding table that the texts of a batch need; then the own texts, as indices into these rows.
@@ -57,6 +58,8 @@ class BagReading(Reading):
     def inputs(self, rows_UD: Tensor, *own: Tensor) -> tuple[Tensor, ...]:
         """Compute the weighted sum of each text [B, D]."""
         ids_T, weights_T, starts_B = own
+        if rows_UD.device.type == "cpu":
+            return (sum_bags(rows_UD, ids_T, weights_T, starts_B),)
         return (functional.embedding_bag(ids_T, rows_UD, starts_B, mode="sum", per_sample_weights=weights_T),)
 
     def declare(self, graph: OnnxGraph, dim: int) -> None:

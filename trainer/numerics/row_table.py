@@ -5,6 +5,8 @@ Shapes: n rows of a table, D dimensions, U distinct rows used by a batch.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -32,7 +34,7 @@ class RowTable:
 
     def gather(self, rows_U: Tensor | None) -> Tensor:
         """Return the distinct rows `rows_U` as a leaf [U, D] that requires a gradient; None returns all, uncopied."""
-        leaf = (self.weight.detach() if rows_U is None else self.weight[rows_U]).requires_grad_()
+        leaf = (self.weight.detach() if rows_U is None else self.weight.index_select(0, rows_U)).requires_grad_()
         self._used = (rows_U, leaf)
         return leaf
 
@@ -53,9 +55,18 @@ class RowTable:
         """
         rows_U, gradient = self._last_used()
         self._used = None
+        self.begin_step(learning_rate)(rows_U, gradient)
+
+    def begin_step(self, learning_rate: float) -> Callable[[Tensor | None, Tensor], None]:
+        """Begin a step whose rows come in blocks.
+
+        Returns:
+            A function that applies the step to distinct rows, given these and their gradient as `step_rows` takes
+            them; a row may be in one block only.
+        """
         self._steps += 1
-        rate = self._rate_share * learning_rate
-        step_rows(self.weight, *self._mean_and_square(), rows_U, gradient, rate, self._steps)
+        rate, tables = self._rate_share * learning_rate, (self.weight, *self._mean_and_square())
+        return lambda rows_U, gradient_UD: step_rows(*tables, rows_U, gradient_UD, rate, self._steps)
 
     def state(self) -> dict[str, Tensor]:
         """Return what `restore` needs to continue training unchanged; views, not copies."""

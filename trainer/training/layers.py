@@ -79,7 +79,7 @@ class Classifier:
         dtype: torch.dtype = torch.float32,
         owners: World = ALONE,
     ) -> None:
-        self._dtype = dtype
+        self.dtype = dtype
         weight = _xavier_uniform(num_labels, dim, owners, generator)
         self.weights = RowTable(weight.to(device))
         bias = torch.full((len(weight), 1), float(torch.logit(torch.tensor(prior), eps=1e-6)))
@@ -90,7 +90,7 @@ class Classifier:
         """Return w_l . x + b_l for the labels `labels_U`, or for all if None, [B, U]."""
         bias_U1, weight_UD = self.biases.gather(labels_U), self.weights.gather(labels_U)
         factors = (x_BD, weight_UD, bias_U1.squeeze(1))
-        return functional.linear(*(factor.to(self._dtype) for factor in factors))
+        return functional.linear(*(factor.to(self.dtype) for factor in factors))
 
     def step(self, learning_rate: float) -> None:
         """Take one Adam step on the rows that the last call of `logits` used."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numba import njit
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from torch import Tensor
@@ -97,14 +98,47 @@ def _rows(candidates: Candidates) -> NDArray[np.int64]:
 def _pair_logits(
     x_RD: Tensor, weight_LD: Tensor, bias_L: Tensor, rows_C: NDArray[np.int64], labels_C: NDArray[np.int32]
 ) -> NDArray[np.float32]:
-    device = x_RD.device
     logits_C = np.empty(len(rows_C), np.float32)
+    if x_RD.device.type == weight_LD.device.type == "cpu":
+        _multiply_pairs(x_RD.numpy(), weight_LD.numpy(), bias_L.numpy(), rows_C, labels_C, logits_C)
+    else:
+        _multiply_copies(x_RD, weight_LD, bias_L, rows_C, labels_C, logits_C)
+    return logits_C
+
+
+def _multiply_copies(
+    x_RD: Tensor,
+    weight_LD: Tensor,
+    bias_L: Tensor,
+    rows_C: NDArray[np.int64],
+    labels_C: NDArray[np.int32],
+    logits_C: NDArray[np.float32],
+) -> None:
+    """Do the same as `_multiply_pairs` on any devices, on copies of the rows of some pairs at a time."""
+    device = x_RD.device
     for begin in range(0, len(rows_C), _PAIRS_AT_ONCE):
         some = slice(begin, begin + _PAIRS_AT_ONCE)
         rows, labels = to_device(rows_C[some], device), to_device(labels_C[some], weight_LD.device)
         weight_PD, bias_P = weight_LD[labels].to(device), bias_L[labels].to(device)
         logits_C[some] = ((weight_PD * x_RD[rows]).sum(dim=1) + bias_P).cpu().numpy()
-    return logits_C
+
+
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+def _multiply_pairs(
+    x_RD: NDArray[np.float32],
+    weight_LD: NDArray[np.float32],
+    bias_L: NDArray[np.float32],
+    rows_C: NDArray[np.int64],
+    labels_C: NDArray[np.int32],
+    logits_C: NDArray[np.float32],
+) -> None:
+    """Write the logit of each pair, without a copy of the rows of its text and its label."""
+    for pair in range(len(rows_C)):
+        row, label = rows_C[pair], labels_C[pair]
+        logit = np.float32(0)
+        for d in range(x_RD.shape[1]):
+            logit += x_RD[row, d] * weight_LD[label, d]
+        logits_C[pair] = logit + bias_L[label]
 
 
 @torch.no_grad()

@@ -23,11 +23,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from astec.export.artifact.shortlist.candidates import Candidates
-from astec.trainer.numerics.device import product_dtype, to_device
+from astec.trainer.numerics.device import is_accelerator, product_dtype, to_device
+from astec.trainer.numerics.dropout import dropout_mask
 from astec.trainer.numerics.row_table import RowTable
 from astec.trainer.parallel.world import ONE_PROCESS, Arrays, LabelSample, Mesh, SplitArrays, SplitRows
 from astec.trainer.settings.config import ModelSection
 from astec.trainer.training.features import Features
+from astec.trainer.training.label_blocks import LabelPairs, step_labels
 from astec.trainer.training.layers import Classifier, Residual, one_vs_all_loss
 from astec.trainer.training.pair_weights import BatchWeights, PairWeights
 from astec.trainer.training.probe import progress_metrics
@@ -177,6 +179,23 @@ class OneVsAllTask:
         """Take one step on all parameters, and return the mean loss of the texts, still on its device."""
         v_BD = self._drop(self._features.encode(batch.features), batch.num_texts)
         x_BD = v_BD + self._drop(self.residual(v_BD), batch.num_texts)
+        # Processes that split the texts have to sum the gradient of the classifiers before a step.
+        alone_on_cpu = self._mesh.texts.size == 1 and not is_accelerator(self._device)
+        loss = self._learn_in_blocks(x_BD, batch, rate) if alone_on_cpu else self._learn_at_once(x_BD, batch, rate)
+        for table in self._shared_tables().values():
+            table.step(rate)
+        return loss
+
+    def _learn_in_blocks(self, x_BD: Tensor, batch: TaskBatch, rate: float) -> Tensor:
+        """Take a step on the classifiers, give the shared tables their gradient, and return the mean loss."""
+        pairs = LabelPairs(batch.labels, batch.rows, batch.columns, batch.weights)
+        loss, gradient_BD = step_labels(self.classifier, x_BD, pairs, batch.num_texts, rate)
+        x_BD.backward(gradient_BD)  # type: ignore[no-untyped-call]
+        self._mesh.labels.sum_(loss, *(table.gradient for table in self._shared_tables().values()))
+        return loss
+
+    def _learn_at_once(self, x_BD: Tensor, batch: TaskBatch, rate: float) -> Tensor:
+        """Do the same by torch's operations, on any device and any number of processes."""
         logits_BU = self.classifier.logits(x_BD, batch.labels)
         loss = one_vs_all_loss(logits_BU, batch.rows, batch.columns, batch.num_texts, batch.weights)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -184,8 +203,7 @@ class OneVsAllTask:
         shared = [table.gradient for table in self._shared_tables().values()]
         self._mesh.labels.sum_(loss, *shared)
         self._mesh.texts.sum_(loss, *shared, *(table.gradient for table in self.classifier.tables.values()))
-        for table in (self._shared_tables() | self.classifier.tables).values():
-            table.step(rate)
+        self.classifier.step(rate)
         return loss
 
     def precision(
@@ -233,9 +251,12 @@ class OneVsAllTask:
 
     def _drop(self, x_BD: Tensor, num_texts: int) -> Tensor:
         """Apply dropout; a text gets the same mask on any process."""
-        if self._mesh.texts.size == 1:
+        if not is_accelerator(self._device):
+            mask_BD = dropout_mask(num_texts, x_BD.shape[1], self._dropout)
+        elif self._mesh.texts.size == 1:
             return functional.dropout(x_BD, self._dropout)
-        mask_BD = functional.dropout(x_BD.new_ones(num_texts, x_BD.shape[1]), self._dropout)
+        else:
+            mask_BD = functional.dropout(x_BD.new_ones(num_texts, x_BD.shape[1]), self._dropout)
         return x_BD * mask_BD[self._mesh.texts.own]
 
     def _shared_tables(self) -> dict[str, RowTable]:

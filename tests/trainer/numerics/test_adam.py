@@ -97,3 +97,13 @@ def test_no_rows_are_no_work(step: Step, device: torch.device) -> None:
     tables = [torch.ones(4, 3, device=device) for _ in range(3)]
     step(*tables, torch.empty(0, dtype=torch.int64, device=device), torch.empty(0, 3, device=device), 0.1, 1)
     assert all(torch.equal(table, torch.ones_like(table)) for table in tables)
+
+
+def test_a_gradient_in_half_precision_is_read_as_it_is() -> None:
+    generator = torch.Generator().manual_seed(0)
+    rows, gradient = torch.tensor([5, 0, 3]), torch.randn(3, 33, generator=generator).bfloat16()
+    half, single = ((torch.ones(7, 33), torch.zeros(7, 33), torch.zeros(7, 33)) for _ in range(2))
+    step_rows(*half, rows, gradient, 0.1, 1)
+    step_rows(*single, rows, gradient.float(), 0.1, 1)
+    for found, expected in zip(half, single, strict=True):
+        assert torch.equal(found, expected)

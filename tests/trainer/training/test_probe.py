@@ -66,7 +66,9 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "_PAIRS_AT_ONCE", 10)
     assert progress_metrics(x_RD, weight_LD, bias_L, relevant_RL, None) == whole
     assert progress_metrics(x_RD, weight_LD, bias_L, relevant_RL, candidates) == whole, "all are candidates"
-    assert candidate_logits(x_RD, weight_LD, bias_L, candidates) == pytest.approx(logits_C, abs=1e-6)
+    copied_C = np.empty(63, np.float32)
+    probe._multiply_copies(x_RD, weight_LD, bias_L, np.repeat(np.arange(7), 9), labels, copied_C)
+    assert copied_C == pytest.approx(logits_C, abs=1e-6), "as on a GPU"
 
 
 def test_shortlist_recall_by_rank() -> None:
