@@ -42,7 +42,8 @@ def test_the_page_compares_with_the_first(made: Path) -> None:
     page = sizes_markdown("2026-01-02-0304", ["a setting"], [small, large])
     assert "# Sizes, 2026-01-02-0304 UTC" in page
     assert "- a setting\n- 400 labels: 100 training points" in page
-    assert "5.0 sparse weights a label, hnsw-int8 (m 16, ef 100) in 8 dimensions" in page
+    sparse = manifest.scoring.sparse_weights / 400
+    assert f"{sparse:.1f} sparse weights a label, hnsw-int8 (m 16, ef 100) in 8 dimensions" in page
     assert "| 400 | 100 | 200 | 1.00 | 1.00 | 0.25 | 0.50 | 1.00 | 1.00 |" in page
     assert "| 400 | 120 | 300 | 1.20 | 1.50 | 0.30 | 0.90 | 1.20 | 1.80 |" in page
     assert "| 400 | 2 | 2 | 2 | 2 |" in page
