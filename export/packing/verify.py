@@ -35,6 +35,7 @@ LOGIT_TOLERANCE = 1e-3
 MIN_RECALL = 0.8
 _RECALL_AT = 10
 _FLOAT32_EPSILON = 1e-6
+_CHUNK_ROWS = 65_536
 _HALF_STEP = 0.501  # of a row's scale in int8, with a margin for rounding in float32
 
 
@@ -97,9 +98,9 @@ def recall_of(index: StoredIndex, queries_RD: NDArray[np.float32], k: int) -> fl
     if not len(queries_RD) or not k:
         return 1.0
     _, found_RK = index.search(queries_RD, k)
-    units_RD = queries_RD / np.linalg.norm(queries_RD, axis=1, keepdims=True)
-    exact_RN = units_RD @ index.vectors().T
-    kth_R = -np.partition(-exact_RN, k - 1, axis=1)[:, k - 1]
+    units_RD, vectors_ND = queries_RD / np.linalg.norm(queries_RD, axis=1, keepdims=True), index.vectors()
+    # One query after the other: similarities of all queries with all of ten million vectors would not fit in memory.
+    kth_R = np.array([np.partition(vectors_ND @ unit_D, index.count - k)[index.count - k] for unit_D in units_RD])
     return float((found_RK >= kth_R[:, None] - _FLOAT32_EPSILON).mean())
 
 
@@ -131,7 +132,13 @@ def _reads_back(folder: Path, stem: str, rows_LD: NDArray[np.float32]) -> bool:
     if stored_LD.dtype == np.float32:
         return np.array_equal(stored_LD, rows_LD)
     scales_L1 = _load(folder, scales_file(stem))[:, None]
-    return bool((np.abs(stored_LD * scales_L1 - rows_LD) <= _HALF_STEP * scales_L1 + np.finfo(np.float32).tiny).all())
+    return all(
+        (
+            np.abs(stored_LD[rows] * scales_L1[rows] - rows_LD[rows])
+            <= _HALF_STEP * scales_L1[rows] + np.finfo(np.float32).tiny
+        ).all()
+        for rows in (slice(begin, begin + _CHUNK_ROWS) for begin in range(0, len(rows_LD), _CHUNK_ROWS))
+    )
 
 
 def _expected(checkpoint: Checkpoint, indices: Indices) -> dict[str, NDArray[np.float32]]:

@@ -49,20 +49,27 @@ def measure_in_process(artifact: Artifact, queries: Sequence[Query], count: int)
     asked = list(islice(cycle(queries), count))
     for query in asked:
         predictor.predict([query], TOP_K)
-    total_Q, stages_QS = np.empty(count), np.empty((count, len(STAGES)))
+    total_Q, stages_QS = time_queries(predictor, asked)
+    return InProcess(
+        single_us=percentiles_us(total_Q),
+        stages_us={name: percentiles_us(stages_QS[:, column]) for column, name in enumerate(STAGES)},
+        batch_us={size: batch_us(predictor, asked, size) for size in BATCH_SIZES},
+    )
+
+
+def time_queries(predictor: Predictor, asked: Sequence[Query]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Ask one query after another; return the seconds of each, [Q], and those of each of its `STAGES`, [Q, 4]."""
+    total_Q, stages_QS = np.empty(len(asked)), np.empty((len(asked), len(STAGES)))
     for row, query in enumerate(asked):
         begun_s = perf_counter()
         _, stage = predictor.predict([query], TOP_K)
         total_Q[row] = perf_counter() - begun_s
         stages_QS[row] = stage.featurize_s, stage.encode_s, stage.shortlist_s, stage.score_s
-    return InProcess(
-        single_us=_percentiles_us(total_Q),
-        stages_us={name: _percentiles_us(stages_QS[:, column]) for column, name in enumerate(STAGES)},
-        batch_us={size: batch_us(predictor, asked, size) for size in BATCH_SIZES},
-    )
+    return total_Q, stages_QS
 
 
-def _percentiles_us(times_Q: NDArray[np.float64]) -> list[float]:
+def percentiles_us(times_Q: NDArray[np.float64]) -> list[float]:
+    """Return the `PERCENTILES` of times in seconds, in microseconds."""
     return [1e6 * float(value) for value in np.percentile(times_Q, PERCENTILES)]
 
 

@@ -4,15 +4,23 @@ Nothing is learnt, and yet queries find the right labels: texts of a topic share
 in a space of few latent dimensions, and a label's classifier is the mean of its texts. A query costs as much as on a
 trained model of the same sizes.
 
+Arrays of N or L rows of D numbers lie in files of a scratch folder beside the artifact, so that millions of labels need
+more disk than memory.
+
 Shapes: N texts (training points), L labels, V vocabulary, D dimensions, R reference texts, Z latent dimensions.
 """
 
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +32,7 @@ from astec.export.artifact.labels.text_table import TextTable
 from astec.export.artifact.manifest import WeightType
 from astec.export.artifact.scoring.shares import Shares
 from astec.export.artifact.scoring.sparse import SparseClassifier
+from astec.export.artifact.storage.weight_files import rows_file
 from astec.export.artifact.text.bags import Bags
 from astec.export.artifact.text.featurizer import TextFeaturizer
 from astec.export.artifact.text.featurizer_config import FeaturizerConfig
@@ -35,13 +44,13 @@ from astec.export.search.indices import IndexBuilder, Indices
 from astec.export.search.plan import IndexPlan, ShortlistPlan
 from astec.trainer.bench.synthetic import SHAPES, make_training_data
 
+_Result = TypeVar("_Result")
 _MODEL_OF_SHAPE = SHAPES["AmazonTitles-670K"]
 _LATENT_DIM = 32
-_CHUNK_TEXTS = 8192
+_CHUNK_ROWS = 8192
 _MOST_TEXTS_FITTED = 200_000
 """Limit of the texts that the vocabulary is fitted on: more would only add words that occur in almost no text."""
-_SHORTLIST_DIM = 64
-_PLAN = IndexPlan("hnsw-float32", HnswParams(m=16, ef_construction=100, ef_search=100), neighbours=50)
+_M, _EF_SEARCH, _NEIGHBOURS = 16, 100, 50
 _MAX_CANDIDATES = 64
 _REFERENCE_TEXTS = 64
 _REFERENCE_LABELS = 5
@@ -52,24 +61,41 @@ _SYLLABLES_PER_WORD = 3
 _SCATTER = 617_369
 """Coprime to the number of words, so that adjacent numbers get dissimilar words and no word occurs twice."""
 _LEAST = 100
+_LABELS_PER_POINT = 4
+"""At most; a text has 5.4 labels on average, and every label needs a text."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSizes:
     """The sizes of a synthetic model.
 
+    Attributes:
+        num_labels: labels.
+        num_points: training points.
+        dim: dimensions of the representations.
+        num_queries: test texts.
+        graph_dim: dimensions of the graph over the training points.
+        ef_construction: candidates examined for each point while the graph is built.
+        sparse_weights: the most weights of a label in the sparse term; 0: there is no such term.
+
     Raises:
-        ValueError: a size is too small, or there are fewer points than labels, so that a label would have no point.
+        ValueError: a size is too small, or there are so few points that a label would have none.
     """
 
     num_labels: int
     num_points: int
     dim: int = 300
     num_queries: int = 10_000
-    sparse_term: bool = True
+    graph_dim: int = 64
+    ef_construction: int = 100
+    sparse_weights: int = 1_000
 
     def __post_init__(self) -> None:
-        for name, least in (("num_labels", _LEAST), ("num_points", self.num_labels), ("dim", 2), ("num_queries", 1)):
+        least_of = {
+            "num_labels": _LEAST, "num_points": -(-self.num_labels // _LABELS_PER_POINT), "dim": 2, "num_queries": 1,
+            "graph_dim": 1, "ef_construction": 1, "sparse_weights": 0,
+        }  # fmt: skip
+        for name, least in least_of.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}")
 
@@ -78,7 +104,7 @@ class ModelSizes:
 class MadeUpTexts:
     """Random texts and their labels; the first `num_points` are for the model, the rest are queries."""
 
-    texts: list[str]
+    texts: TextTable
     labels: csr_matrix
     num_points: int
 
@@ -92,16 +118,13 @@ class MadeUpTexts:
             num_features=max(_LEAST, sizes.num_labels * _MODEL_OF_SHAPE.num_features // _MODEL_OF_SHAPE.num_labels),
         )
         examples = make_training_data(shape, seed).examples
-        words = [_word(number) for number in range(shape.num_features)]
-        bounds, ids = examples.bags.offsets.tolist(), examples.bags.ids.tolist()
-        texts = [" ".join(words[token] for token in ids[bounds[row] : bounds[row + 1]]) for row in range(len(examples))]
-        return cls(texts, examples.labels, sizes.num_points)
+        return cls(_written(examples.bags, shape.num_features), examples.labels, sizes.num_points)
 
-    def queries(self) -> list[tuple[str, list[str]]]:
-        """Return the texts that the model is not made from, with their labels."""
-        rows = range(self.num_points, len(self.texts))
+    def queries(self) -> Iterator[tuple[str, list[str]]]:
+        """Yield the texts that the model is not made from, with their labels."""
         bounds, labels = self.labels.indptr, self.labels.indices
-        return [(self.texts[row], [_label(label) for label in labels[bounds[row] : bounds[row + 1]]]) for row in rows]
+        for row in range(self.num_points, len(self.texts)):
+            yield self.texts[row], [_label(label) for label in labels[bounds[row] : bounds[row + 1]]]
 
 
 def make_artifact(target: Path, queries: Path, sizes: ModelSizes, seed: int, weights: WeightType) -> None:
@@ -114,54 +137,97 @@ def make_artifact(target: Path, queries: Path, sizes: ModelSizes, seed: int, wei
     if target.exists():
         raise FileExistsError(f"{target} exists; choose another place, or remove it")
     made_up = MadeUpTexts.make(sizes, seed)
-    checkpoint = make_checkpoint(made_up, sizes, seed)
-    pack(checkpoint, make_indices(checkpoint, seed, weights), target, "synthetic", PackOptions(weights=weights))
-    lines = (json.dumps({"text": text, "labels": names}) + "\n" for text, names in made_up.queries())
-    queries.write_text("".join(lines))
+    with TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
+        checkpoint = make_checkpoint(made_up, sizes, seed, Path(scratch))
+        pack(
+            checkpoint,
+            make_indices(checkpoint, sizes, seed, weights),
+            target,
+            "synthetic",
+            PackOptions(weights=weights),
+        )
+    with queries.open("w") as stream:
+        stream.writelines(json.dumps({"text": text, "labels": names}) + "\n" for text, names in made_up.queries())
 
 
-def make_checkpoint(made_up: MadeUpTexts, sizes: ModelSizes, seed: int) -> Checkpoint:
+def make_checkpoint(made_up: MadeUpTexts, sizes: ModelSizes, seed: int, scratch: Path) -> Checkpoint:
     """Make the checkpoint that a training run on such texts would write; the same seed makes the same checkpoint.
 
-    Peak memory is about five times that of N x D floats.
+    Its large arrays are mapped from files in `scratch`, which takes N x D floats and twice L x D.
     """
-    texts, num_labels = made_up.texts[: made_up.num_points], sizes.num_labels
+    texts, num_labels = made_up.texts, sizes.num_labels
     labels_NL = made_up.labels[: made_up.num_points]
-    featurizer = TextFeaturizer.fit(islice(texts, _MOST_TEXTS_FITTED), FeaturizerConfig())
-    model = _random_model(featurizer.num_features, num_labels, sizes.dim, np.random.default_rng(seed))
-    units_ND = _encode_all(featurizer, model.embeddings, texts)
-    means_LD = _label_means(units_ND, labels_NL)
-    np.multiply(means_LD, _LOGIT_SCALE, out=model.classifier)
+    featurizer = TextFeaturizer.fit(islice(texts, min(made_up.num_points, _MOST_TEXTS_FITTED)), FeaturizerConfig())
+    model = _random_model(featurizer.num_features, num_labels, sizes.dim, np.random.default_rng(seed), scratch)
+    units_ND = _rows_on_disk(scratch, "units", made_up.num_points, sizes.dim)
+    means_LD = _rows_on_disk(scratch, "means", num_labels, sizes.dim)
+    labels_LN = labels_NL.T.tocsr()
+
+    def encode(rows: slice) -> None:
+        units_ND[rows] = _unit(_encode(featurizer.transform(texts[rows]), model.embeddings))
+
+    def average(rows: slice) -> None:
+        means_LD[rows] = _unit(np.asarray(labels_LN[rows] @ units_ND, np.float32))
+        np.multiply(means_LD[rows], _LOGIT_SCALE, out=model.classifier[rows])
+
+    _in_chunks(encode, made_up.num_points, "encoding texts")
+    _in_chunks(average, num_labels, "averaging texts")
     point_labels = LabelSets(labels_NL.indptr.astype(np.int64), labels_NL.indices.astype(np.int32))
-    reference = _reference(featurizer, model, texts)
-    sparse = _sparse_term(featurizer, texts, labels_NL) if sizes.sparse_term else None
+    reference = _reference(featurizer, model, texts[: min(made_up.num_points, _REFERENCE_TEXTS)])
+    sparse = _sparse_term(featurizer, texts, labels_LN, sizes.sparse_weights, scratch) if sizes.sparse_weights else None
     return Checkpoint(
-        shares=Shares(alpha=0.5, gamma=0.25 if sizes.sparse_term else 0.0, delta=0.25),
+        shares=Shares(alpha=0.5, gamma=0.25 if sparse is not None else 0.0, delta=0.25),
         sparse=sparse,
         metrics={},
-        training={"texts": len(texts), "held_out_texts": 0, "dropped_texts_without_label": 0},
+        training={"texts": len(units_ND), "held_out_texts": 0, "dropped_texts_without_label": 0},
         featurizer=featurizer,
         labels=TextTable.from_texts(_label(label) for label in range(num_labels)),
         label_counts=np.bincount(labels_NL.indices, minlength=num_labels),
-        num_texts=len(texts),
+        num_texts=len(units_ND),
         model=model,
         reranker=None,
         centroids=means_LD,
         centroid_labels=np.arange(num_labels, dtype=np.int32),
-        centroid_neighbours=_PLAN.neighbours,
+        centroid_neighbours=_NEIGHBOURS,
         points=units_ND,
         point_labels=point_labels,
-        point_neighbours=_PLAN.neighbours,
+        point_neighbours=_NEIGHBOURS,
         reference=reference,
         held_out=_held_out(reference, point_labels),
     )
 
 
-def make_indices(checkpoint: Checkpoint, seed: int, weights: WeightType) -> Indices:
+def make_indices(checkpoint: Checkpoint, sizes: ModelSizes, seed: int, weights: WeightType) -> Indices:
     """Build a graph over the training points in a space of fewer dimensions, as the exporter most often chooses it."""
-    dim = min(_SHORTLIST_DIM, checkpoint.model.embeddings.shape[1])
-    plan = ShortlistPlan(dim=dim, centroids=None, points=_PLAN, max_candidates=_MAX_CANDIDATES)
+    params = HnswParams(_M, sizes.ef_construction, _EF_SEARCH)
+    points = IndexPlan("hnsw-float32", params, _NEIGHBOURS)
+    plan = ShortlistPlan(min(sizes.graph_dim, sizes.dim), centroids=None, points=points, max_candidates=_MAX_CANDIDATES)
     return IndexBuilder(checkpoint, seed).build(plan.in_int8() if weights == "int8" else plan)
+
+
+def _rows_on_disk(scratch: Path, name: str, count: int, dim: int) -> NDArray[np.float32]:
+    """Return float32 [count, dim], mapped from a new file of zeros."""
+    return np.asarray(np.lib.format.open_memmap(scratch / rows_file(name), "w+", np.float32, (count, dim)))
+
+
+def _chunks(count: int) -> Iterator[slice]:
+    return (slice(begin, min(count, begin + _CHUNK_ROWS)) for begin in range(0, count, _CHUNK_ROWS))
+
+
+def _in_chunks(work: Callable[[slice], _Result], count: int, description: str) -> list[_Result]:
+    """Do the work for each chunk of `count` rows, on all CPUs, and return the results in order."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(track(pool.map(work, _chunks(count)), description, total=-(-count // _CHUNK_ROWS)))
+
+
+def _written(bags: Bags, num_words: int) -> TextTable:
+    """Return the text of each bag: the words of its tokens, with a space between each two. All words are as long."""
+    words = np.frombuffer("".join(f"{_word(number)} " for number in range(num_words)).encode(), np.uint8)
+    letters = words.reshape(num_words, -1)[bags.ids]
+    ends = bags.offsets[1:] * letters.shape[1] - 1  # where the space after a text's last word would be
+    in_text = np.ones(letters.size, np.bool_)
+    in_text[ends] = False
+    return TextTable(letters.ravel()[in_text], np.append(0, ends - np.arange(len(bags))))
 
 
 def _word(number: int) -> str:
@@ -178,27 +244,18 @@ def _label(label: int) -> str:
     return f"label {label}"
 
 
-def _random_model(num_features: int, num_labels: int, dim: int, generator: np.random.Generator) -> DenseArrays:
+def _random_model(
+    num_features: int, num_labels: int, dim: int, generator: np.random.Generator, scratch: Path
+) -> DenseArrays:
     """Draw embeddings of few latent dimensions and a small residual; the caller fills the classifiers."""
     latent_VZ = generator.standard_normal((num_features, _LATENT_DIM), np.float32)
     mixing_ZD = generator.standard_normal((_LATENT_DIM, dim), np.float32) / _LATENT_DIM**0.5
     return DenseArrays(
         embeddings=latent_VZ @ mixing_ZD,
         residuals=generator.standard_normal((1, dim, dim), np.float32) * (0.1 / dim**0.5),
-        classifier=np.empty((num_labels, dim), np.float32),
+        classifier=_rows_on_disk(scratch, "classifier", num_labels, dim),
         bias=np.full(num_labels, -_LOGIT_SCALE / 2, np.float32),
     )
-
-
-def _encode_all(
-    featurizer: TextFeaturizer, embeddings_VD: NDArray[np.float32], texts: list[str]
-) -> NDArray[np.float32]:
-    """Encode all texts: v with unit norm, [N, D]."""
-    v_ND = np.empty((len(texts), embeddings_VD.shape[1]), np.float32)
-    for begin in track(range(0, len(texts), _CHUNK_TEXTS), "encoding texts"):
-        chunk = texts[begin : begin + _CHUNK_TEXTS]
-        v_ND[begin : begin + len(chunk)] = _unit(_encode(featurizer.transform(chunk), embeddings_VD))
-    return v_ND
 
 
 def _encode(bags: Bags, embeddings_VD: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -207,26 +264,40 @@ def _encode(bags: Bags, embeddings_VD: NDArray[np.float32]) -> NDArray[np.float3
     return v_BD
 
 
-def _label_means(units_ND: NDArray[np.float32], labels_NL: csr_matrix) -> NDArray[np.float32]:
-    """Return the mean of each label's texts, with unit norm, [L, D]."""
-    return _unit(np.asarray(labels_NL.T.tocsr() @ units_ND, np.float32))
-
-
 def _unit(vectors_ND: NDArray[np.float32]) -> NDArray[np.float32]:
     """Scale the rows to unit norm, in place; rows of zeros stay."""
     vectors_ND /= np.maximum(np.linalg.norm(vectors_ND, axis=1, keepdims=True), np.finfo(np.float32).tiny)
     return vectors_ND
 
 
-def _sparse_term(featurizer: TextFeaturizer, texts: list[str], labels_NL: csr_matrix) -> SparseClassifier:
-    """Give each label the tokens of one of its texts; a label that only queries have gets none."""
-    labels_LN = labels_NL.T.tocsr()
+def _sparse_term(
+    featurizer: TextFeaturizer, texts: TextTable, labels_LN: csr_matrix, most: int, scratch: Path
+) -> SparseClassifier:
+    """Give each label tokens of one of its texts, `most` at most; a label that only queries have gets none."""
+    num_labels = labels_LN.shape[0]
     counts_L = np.diff(labels_LN.indptr)
     first_L = labels_LN.indices[np.minimum(labels_LN.indptr[:-1], labels_LN.nnz - 1)]
-    bags = featurizer.transform([texts[n] if count else "" for n, count in zip(first_L, counts_L, strict=True)])
-    bias_L = np.full(len(counts_L), _SPARSE_BIAS, np.float32)
-    values = bags.weights * np.float32(_SPARSE_SCALE)
-    return SparseClassifier.build(bags.offsets, bags.ids, values, bias_L, featurizer.num_features)
+
+    def weigh(labels: slice) -> Bags:
+        of_one = zip(first_L[labels].tolist(), counts_L[labels].tolist(), strict=True)
+        return _shortened(featurizer.transform([texts[n] if count else "" for n, count in of_one]), most)
+
+    parts = _in_chunks(weigh, num_labels, "weighing tokens")
+    indptr = np.append(0, np.cumsum(np.concatenate([bags.lengths() for bags in parts])))
+    ids, values = np.concatenate([bags.ids for bags in parts]), np.concatenate([bags.weights for bags in parts])
+    parts.clear()
+    values *= np.float32(_SPARSE_SCALE)
+    bias_L = np.full(num_labels, _SPARSE_BIAS, np.float32)
+    # Mapped from files, it takes no memory while the graph is built.
+    SparseClassifier.build(indptr, ids, values, bias_L, featurizer.num_features).save(scratch)
+    return SparseClassifier.open(scratch, num_labels, featurizer.num_features, len(ids))
+
+
+def _shortened(bags: Bags, most: int) -> Bags:
+    """Keep the first `most` tokens of each bag."""
+    kept = np.arange(len(bags.ids)) - np.repeat(bags.offsets[:-1], bags.lengths()) < most
+    offsets = np.append(0, np.cumsum(np.minimum(bags.lengths(), most)))
+    return Bags(bags.ids[kept], bags.weights[kept], offsets)
 
 
 def _reference(featurizer: TextFeaturizer, model: DenseArrays, texts: list[str]) -> Reference:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -32,6 +33,8 @@ pytestmark = [pytest.mark.e2e, needs_nginx]
 # `make rolling-update` sends 1,000 queries a second for a minute; otherwise the load ends with the update.
 RATE_PER_S = float(os.environ.get("ROLLING_UPDATE_RATE", "200"))
 DURATION_S = float(os.environ.get("ROLLING_UPDATE_SECONDS", "0"))
+# By `make rolling-update-containers`: the command, without image, of which each server is a container; else a process.
+RUN_CONTAINER = shlex.split(os.environ.get("ROLLING_UPDATE_RUN", ""))
 MOST_S = 600
 PATIENCE_S = 60.0
 POD = server_pods()["kustomize"]
@@ -52,7 +55,7 @@ class Pods:
         """Start a server with the flags of the manifests; return when it is ready."""
         flags = POD.flags | OWN_FLAGS
         del flags["admin-port"]  # of each pod its own; here they share a machine
-        command = ours_command(artifact, 1, *(f"--{name}={value}" for name, value in flags.items()))
+        command = server_command(artifact, *(f"--{name}={value}" for name, value in flags.items()))
         stack = ExitStack()
         server = stack.enter_context(served(command))
         assert httpx.get(f"{server.url}/readyz", timeout=PATIENCE_S).status_code == 200
@@ -80,6 +83,14 @@ class Pods:
     def stop(self) -> None:
         for _, stack in self.running:
             stack.close()
+
+
+def server_command(artifact: Path, *flags: str) -> list[str]:
+    """The command of a server, as a process or in a container; SIGTERM stops either."""
+    if not RUN_CONTAINER:
+        return ours_command(artifact, 1, *flags)
+    command = [*RUN_CONTAINER, "--volume", f"{artifact}:/artifact:ro", "astec-server"]
+    return [*command, "--host", "127.0.0.1", "--workers", "1", "--log-level", "warning", *flags]
 
 
 def has_ended(pid: int) -> bool:

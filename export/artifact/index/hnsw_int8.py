@@ -20,6 +20,8 @@ from astec.export.artifact.kernels.quantization import quantize_int8
 from astec.export.artifact.kernels.weight_rows import read_only
 from astec.export.artifact.storage.checked_arrays import is_finite, require
 
+_CHUNK_ROWS = 65_536
+
 
 class Int8Index(GraphIndex):
     """Cosine similarity over an HNSW graph with int8 vectors. Loading it does not read the codes."""
@@ -32,8 +34,11 @@ class Int8Index(GraphIndex):
         """Round the vectors to int8; the scale of a vector of zeros is 0."""
         squares_D = np.einsum("nd,nd->d", units_ND, units_ND, dtype=np.float64) / len(units_ND)
         factors_D = np.where(squares_D > 0, squares_D**0.25, 1).astype(np.float32)
-        codes_ND, _ = quantize_int8(units_ND / factors_D)
-        lengths_N = np.linalg.norm(codes_ND * factors_D, axis=1)
+        codes_ND, lengths_N = np.empty(units_ND.shape, np.int8), np.empty(len(units_ND), np.float32)
+        for begin in range(0, len(units_ND), _CHUNK_ROWS):
+            rows = slice(begin, begin + _CHUNK_ROWS)
+            codes_ND[rows], _ = quantize_int8(units_ND[rows] / factors_D)
+            lengths_N[rows] = np.linalg.norm(codes_ND[rows] * factors_D, axis=1)
         scales_N = np.divide(1, lengths_N, out=np.zeros_like(lengths_N), where=lengths_N > 0)
         return Rows(read_only(codes_ND), read_only(scales_N), read_only(factors_D))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from itertools import pairwise
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astec.export.artifact.kernels.ragged import take_rows
+from astec.export.artifact.kernels.weight_rows import read_only
 from astec.export.artifact.storage.array_file import map_array
 
 BLOB_SUFFIX = ".bin"
@@ -41,10 +43,11 @@ class TextTable(Sequence[str]):
     @classmethod
     def from_texts(cls, texts: Iterable[str]) -> TextTable:
         """Make a table of `texts` in their order."""
-        encoded = [text.encode() for text in texts]
-        offsets = np.zeros(len(encoded) + 1, np.int64)
-        np.cumsum([len(text) for text in encoded], out=offsets[1:])
-        return cls(np.frombuffer(b"".join(encoded), np.uint8), offsets)
+        blob, ends = bytearray(), array("q", [0])  # a Python object for each of millions of texts would take gigabytes
+        for text in texts:
+            blob += text.encode()
+            ends.append(len(blob))
+        return cls(read_only(np.frombuffer(blob, np.uint8)), np.frombuffer(ends, np.int64))
 
     @classmethod
     def joined(cls, tables: Sequence[TextTable]) -> TextTable:

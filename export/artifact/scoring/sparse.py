@@ -90,21 +90,24 @@ class SparseClassifier:
         heads_H = np.sort(largest[sizes_L[largest] >= MIN_HEAD_WEIGHTS])
         head_L = np.full(len(sizes_L), -1, np.int32)
         head_L[heads_H] = np.arange(len(heads_H), dtype=np.int32)
-        owners = np.repeat(head_L, sizes_L)
-        posted = owners >= 0
-        order_P = np.argsort(indices[posted], kind="stable")
+        posted = np.repeat(head_L >= 0, sizes_L)
+        posted_tokens, posted_values = indices[posted], values[posted]
+        owners = np.repeat(np.arange(len(heads_H), dtype=np.uint16), sizes_L[heads_H])
+        if len(heads_H):  # else a copy of hundreds of millions of weights would change nothing
+            indices, values = indices[~posted], values[~posted]
+        order_P = np.argsort(posted_tokens, kind="stable")
         indptr = _bounds(np.where(head_L >= 0, 0, sizes_L))
-        order_W, words = arrange_weights(indptr, indices[~posted])
+        order_W, words = arrange_weights(indptr, indices)
         return cls(
             indptr=indptr,
-            indices=indices[~posted][order_W],
-            values=values[~posted][order_W],
+            indices=indices[order_W],
+            values=values[order_W],
             words=words,
             bias=bias,
             head=head_L,
-            posting_indptr=_bounds(np.bincount(indices[posted], minlength=num_features if len(heads_H) else 0)),
-            posting_heads=owners[posted][order_P].astype(np.uint16),
-            posting_values=values[posted][order_P],
+            posting_indptr=_bounds(np.bincount(posted_tokens, minlength=num_features if len(heads_H) else 0)),
+            posting_heads=owners[order_P],
+            posting_values=posted_values[order_P],
         )
 
     @classmethod

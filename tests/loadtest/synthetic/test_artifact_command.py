@@ -60,6 +60,17 @@ def test_the_same_seed_makes_the_same_model(made, tmp_path):
         assert (open_artifact(target).manifest.model.version == version) is same
 
 
+def test_the_graph_and_the_sparse_term_are_as_large_as_asked_for(made, tmp_path):
+    smaller = ("--points", "38", "--graph-dim", "8", "--ef-construction", "20", "--sparse-weights", "3")
+    assert synth_artifact(tmp_path / "smaller", *smaller).exit_code == 0
+    artifact, whole = open_artifact(tmp_path / "smaller"), open_artifact(made)
+    assert (artifact.manifest.dimensions.num_points, artifact.manifest.dimensions.shortlist_dim) == (38, 8)
+    assert artifact.manifest.points.graph.ef_construction == 20
+    assert np.diff(artifact.sparse.indptr).max() == 3 < np.diff(whole.sparse.indptr).max()
+    assert synth_artifact(tmp_path / "none", "--sparse-weights", "0").exit_code == 0
+    assert open_artifact(tmp_path / "none").sparse is None
+
+
 def test_the_type_of_its_weights_is_that_of_its_index_too(made, tmp_path):
     assert synth_artifact(tmp_path / "float32", "--weights", "float32").exit_code == 0
     backends = {
@@ -71,7 +82,7 @@ def test_the_type_of_its_weights_is_that_of_its_index_too(made, tmp_path):
 
 def test_labels_without_texts_and_names_that_are_taken_are_refused(made, tmp_path):
     for target, arguments, words in (
-        (tmp_path / "new", ("--points", "100"), "num_points is 100; it must be at least 150"),
+        (tmp_path / "new", ("--points", "37"), "num_points is 37; it must be at least 38"),
         (tmp_path / "new", ("--labels", "3"), "num_labels is 3; it must be at least 100"),
         (made, (), "exists"),
     ):

@@ -18,8 +18,8 @@ def test_sums_and_gradients_are_those_of_an_embedding_bag(dim: int) -> None:
     expected_BD = functional.embedding_bag(ids_T, expected, starts_B, mode="sum", per_sample_weights=weights_T)
     torch.testing.assert_close(sums_BD, expected_BD)
     factor_BD = torch.randn(dim, len(starts_B), generator=generator).T  # so that the gradient is not contiguous
-    (sums_BD * factor_BD).sum().backward()  # type: ignore[no-untyped-call]
-    (expected_BD * factor_BD).sum().backward()  # type: ignore[no-untyped-call]
+    (sums_BD * factor_BD).sum().backward()
+    (expected_BD * factor_BD).sum().backward()
     torch.testing.assert_close(own.grad, expected.grad)
     assert own.grad is not None
     assert not own.grad[30:].any()
@@ -28,7 +28,7 @@ def test_sums_and_gradients_are_those_of_an_embedding_bag(dim: int) -> None:
 def test_no_tokens_are_zeros() -> None:
     rows_UD = torch.ones(2, 3, requires_grad=True)
     nothing = torch.empty(0, dtype=torch.int64)
-    sum_bags(rows_UD, nothing, torch.empty(0), torch.zeros(2, dtype=torch.int64)).sum().backward()  # type: ignore[no-untyped-call]
+    sum_bags(rows_UD, nothing, torch.empty(0), torch.zeros(2, dtype=torch.int64)).sum().backward()
     assert rows_UD.grad is not None
     assert not rows_UD.grad.any()
     assert sum_bags(rows_UD, nothing, torch.empty(0), nothing).shape == (0, 3)

@@ -42,7 +42,7 @@ def step_by_torch(
     logits_BU = classifier.logits(x_BD, pairs.labels)
     loss = one_vs_all_loss(logits_BU, pairs.rows, pairs.columns, num_texts, pairs.weights)
     (gradient_BD,) = torch.autograd.grad(loss, x_BD, retain_graph=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     classifier.step(rate)
     return loss.detach(), gradient_BD
 
