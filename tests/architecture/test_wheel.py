@@ -31,7 +31,7 @@ VERSION = PROJECT["version"]
 PARTS = ("export", "loadtest", "server", "trainer")
 SOURCES = ("LICENSE", "README.md", "pyproject.toml", "src", *PARTS)
 # Measures the project itself, and writes pages into the repository.
-NOT_SHIPPED = {"bench", "family", "gpu", "overload", "peers", "protocols", "results", "rivals", "soak"}
+NOT_SHIPPED = {"bench", "family", "gpu", "overload", "peers", "protocols", "results", "rivals", "scale", "soak"}
 DATA = {
     "astec/py.typed",
     *(f"astec/server/static/{page}" for page in ("docs.html", "redoc.html")),
