@@ -170,7 +170,7 @@ class Service:
 
     def check(self, query: Query) -> None:
         """Raise QueryKindError if the model cannot read this kind of query."""
-        self.artifact.featurizer.check(query)
+        self.artifact.check(query)
 
     async def rank(
         self, requests: Sequence[RankRequest], caller: Caller | None, span: RankSpan | None = None

@@ -28,8 +28,11 @@ def test_it_finds_what_an_exhaustive_graph_search_finds(block: int, k: int, monk
     expected_ids, expected_similarities = graph.search(queries_BD, k)
     assert ids.dtype == expected_ids.dtype
     assert similarities.dtype == expected_similarities.dtype
-    assert ids.tolist() == expected_ids.tolist()
     np.testing.assert_allclose(similarities, expected_similarities, atol=1e-5)
+    # Similarities that differ by rounding only may come in either order: which one does depends on the CPU.
+    found_BK = np.einsum("bkd,bd->bk", unit_rows(vectors_MD)[ids], unit_rows(queries_BD))
+    np.testing.assert_allclose(found_BK, expected_similarities, atol=1e-5)
+    assert all(len(set(row)) == len(row) for row in ids.tolist())
 
 
 def test_candidates_of_short_numbers_are_compared_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
