@@ -18,7 +18,7 @@ from astec.export.artifact.text.bags import Query
 from astec.server.engine.rank_request import RankRequest, RankResult
 from astec.server.settings import LoggedQueries
 
-_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
+_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z
 
 
 class Answered(NamedTuple):
@@ -68,10 +68,10 @@ class RecordEncoder:
         records: list[dict[str, Any]] = []
         by_model: list[list[dict[str, Any]]] = [[] for _ in self._sources]
         for time_s, request_id, requests, results in answered:
-            time, name = datetime.fromtimestamp(time_s, UTC).isoformat(timespec="microseconds"), request_id.decode()
+            time, name = datetime.fromtimestamp(time_s, UTC), request_id.decode()
             for position, (request, result) in enumerate(zip(requests, results, strict=True)):
                 shown, scores = _ranking(result)
-                about = {"time": f"{time[:-6]}Z", "request_id": name, "position": position}
+                about = {"time": time, "request_id": name, "position": position}
                 query = self._query(request.query)
                 record = {**about, **query, "shown": shown, "scores": scores}
                 records.append(record)
@@ -106,7 +106,10 @@ def _ranking(result: RankResult) -> tuple[list[str], list[float]]:
 
 def _add_probabilities(records: Sequence[dict[str, Any]], calibrator: Calibrator) -> None:
     # In one call for all records: each call takes longer than the numbers of a record.
-    probabilities_R = calibrator.probabilities(np.concatenate([np.array(r["scores"], np.float32) for r in records]))
-    ends = np.cumsum([len(record["scores"]) for record in records])
-    for record, probabilities_K in zip(records, np.split(probabilities_R, ends[:-1]), strict=True):
-        record["probabilities"] = probabilities_K
+    scores = [score for record in records for score in record["scores"]]
+    probabilities_R = calibrator.probabilities(np.array(scores, np.float32))
+    begin = 0
+    for record in records:
+        end = begin + len(record["scores"])
+        record["probabilities"] = probabilities_R[begin:end]
+        begin = end
