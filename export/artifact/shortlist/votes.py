@@ -98,7 +98,7 @@ def keep_best(labels_F: NDArray[np.int32], votes_F: NDArray[np.float32], most: i
     """
     bits_F = votes_F.view(np.int32)  # ordered as the votes are, because no vote is negative
     least = _least_kept(bits_F, most)
-    ties = most - np.sum(bits_F > least)
+    ties = most - _reaching(bits_F, least + 1)
     kept = 0
     for i in range(len(bits_F)):
         bits, label, vote = bits_F[i], labels_F[i], votes_F[i]
@@ -119,7 +119,7 @@ def _least_kept(bits_F: NDArray[np.int32], most: int) -> int:
     least, too_high = 0, _HIGHEST_VOTE_BITS + 1
     while too_high - least > 1:
         middle = (least + too_high) >> 1
-        count = np.sum(bits_F >= middle)
+        count = _reaching(bits_F, middle)
         if count == most:
             return middle
         if count > most:
@@ -127,6 +127,15 @@ def _least_kept(bits_F: NDArray[np.int32], most: int) -> int:
         else:
             too_high = middle
     return least
+
+
+@njit(cache=True, nogil=True)
+def _reaching(bits_F: NDArray[np.int32], least: int) -> int:
+    """Count the votes that reach a threshold, 16 at a time: in numba, only a cast keeps a sum of int32 an int32."""
+    threshold, count = np.int32(least), np.int32(0)
+    for i in range(len(bits_F)):
+        count = np.int32(count + np.int32(bits_F[i] >= threshold))
+    return int(count)
 
 
 @njit(cache=True, nogil=True, inline="always")
