@@ -127,7 +127,7 @@ def train(
         typer.Option(
             metavar="OLD_RUN",
             help="Start from a finished run, on newer data: what it learnt of tokens, labels and clusters that stay is "
-            "taken over, new ones start from their texts. Its settings are the defaults, with 2 epochs.",
+            "taken over, new ones start from their texts. Its settings are the defaults, with fewer epochs (4 and 2).",
             show_default=False,
         ),
     ] = None,

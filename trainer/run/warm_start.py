@@ -32,11 +32,13 @@ from astec.trainer.data.validation_split import EarlierTexts
 from astec.trainer.parallel.world import Arrays
 from astec.trainer.run.array_file import map_arrays, write_arrays
 from astec.trainer.run.folder import CONFIG_FILE, RunError
-from astec.trainer.settings.config import ConfigError, TrainerConfig
+from astec.trainer.settings.config import ConfigError, ExtremeSection, SurrogateSection, TrainerConfig
 from astec.trainer.settings.config_file import load_config
 
-EPOCHS = 2
+SURROGATE_EPOCHS, EXTREME_EPOCHS = 4, 2
 """The epochs of Module I and of Modules III and IV in a warm start, unless settings say otherwise."""
+FASTER = 2.0
+"""How many times the learning rate of the old run that of a warm start is: fewer steps have to be longer ones."""
 CONTINUED_FRAMEWORKS = ("deepxml", "deepxml-ova")
 EMBEDDINGS = "embeddings"
 WORD_VECTORS = "word_vectors"
@@ -93,23 +95,28 @@ class WarmStart:
 
 
 def warm_settings(folder: Path) -> TrainerConfig:
-    """Return the settings of an old run with the epochs of a warm start, the defaults of the new one.
+    """Return the settings of an old run with epochs and learning rates of a warm start: the defaults of the new one.
+
+    What the old run left to a trial on its data, such as whether there are word vectors, a new trial decides.
 
     Raises:
         RunError: there is no such run, or it has not finished.
         ConfigError: its settings cannot be read.
     """
     _require_finished(folder)
-    old = _settings_of(folder)
+    old = load_config(folder / CONFIG_FILE, [])
 
-    def shortened(epochs: int, min_steps: int) -> dict[str, int]:
-        fewer = min(epochs, EPOCHS)
-        return {"epochs": fewer, "min_steps": min_steps * fewer // epochs}
+    def shortened(section: SurrogateSection | ExtremeSection, epochs: int) -> dict[str, float]:
+        if section.epochs <= epochs:  # a warm start itself
+            return {}
+        steps, rate = section.min_steps * epochs // section.epochs, section.learning_rate * FASTER
+        return {"epochs": epochs, "min_steps": steps, "learning_rate": rate}
 
+    surrogate, extreme = shortened(old.surrogate, SURROGATE_EPOCHS), shortened(old.extreme, EXTREME_EPOCHS)
     return old.model_copy(
         update={
-            name: section.model_copy(update=shortened(section.epochs, section.min_steps))
-            for name, section in (("surrogate", old.surrogate), ("extreme", old.extreme))
+            "surrogate": old.surrogate.model_copy(update=surrogate),
+            "extreme": old.extreme.model_copy(update=extreme),
         }
     )
 
@@ -123,14 +130,13 @@ class OldRun:
 
     Raises:
         RunError: there is no such run, it has not finished, or its files are damaged.
-        ConfigError: it has another encoder, other word vectors, other dimensions, other rules of tokens or another
-            number of learners.
+        ConfigError: it has another encoder, other dimensions, other rules of tokens or another number of learners.
     """
 
     def __init__(self, folder: Path, settings: TrainerConfig) -> None:
         _require_finished(folder)
         self.folder, self._settings = folder, settings
-        self._old = _settings_of(folder)
+        self._old = _settings_of(folder)  # with the word vectors that it chose
         _require_same(folder, self._old, settings)
         self.version = sha256((folder / CHECKPOINT_FOLDER / SUMMARY_FILE).read_bytes()).hexdigest()[:12]
 
@@ -146,11 +152,11 @@ class OldRun:
             kept = [map_arrays(path) if path.exists() else {} for path in self._files()]
         except (CheckpointError, OSError, ValueError) as error:
             raise RunError(f"--warm-start: {error}") from error
-        settings = self._settings
-        tokens = _rows_of_tokens(checkpoint, data.featurizer, settings.encoder.reads)
-        if settings.word_vectors.encoder:
+        old, new = self._old, self._settings.with_word_vectors(data.word_vectors)
+        tokens = _rows_of_tokens(checkpoint, data.featurizer, new.encoder.reads)
+        if old.word_vectors.encoder:
             # Module I has learnt nothing of words that only word vectors have brought.
-            lengths_V = np.abs(checkpoint.model.embeddings[:, : settings.model.dim]).max(axis=1)
+            lengths_V = np.abs(checkpoint.model.embeddings[:, : old.model.dim]).max(axis=1)
             tokens = np.where((tokens >= 0) & (lengths_V[tokens] > 0), tokens, -1)
         return WarmStart(
             self.folder.resolve().name,
@@ -158,8 +164,8 @@ class OldRun:
             tokens,
             find_by_text(checkpoint.labels, data.label_texts),
             {
-                seed: _learner_start(checkpoint, position, settings, arrays)
-                for position, (seed, arrays) in enumerate(zip(settings.seeds, kept, strict=True))
+                seed: _learner_start(checkpoint, position, old, new, arrays)
+                for position, (seed, arrays) in enumerate(zip(new.seeds, kept, strict=True))
             },
             _earlier_texts(checkpoint, data.featurizer),
         )
@@ -210,25 +216,46 @@ def _settings_of(folder: Path) -> TrainerConfig:
     return settings.with_word_vectors(str(chosen))
 
 
-def _learner_start(checkpoint: Checkpoint, position: int, settings: TrainerConfig, kept: Arrays) -> LearnerStart:
+def _learner_start(
+    checkpoint: Checkpoint, position: int, old: TrainerConfig, new: TrainerConfig, kept: Arrays
+) -> LearnerStart:
     """Take one learner out of the joined model, whose logit is the mean of the learners' logits.
 
     Of the embeddings, the part that Module I learnt is taken, without the word vectors beside it.
     """
-    model, count = checkpoint.model, len(settings.seeds)
+    model, count = checkpoint.model, len(old.seeds)
     dim = checkpoint.model.dim // count
     columns = slice(position * dim, (position + 1) * dim)
-    learnt_VD = model.embeddings[:, columns]
-    if settings.word_vectors.encoder:
-        learnt_VD = learnt_VD[:, : settings.model.dim] * np.float32(np.hypot(1, settings.word_vectors.weight))
+    learnt_VD = model.embeddings[:, columns][:, : old.model.dim] * _shortened_by(old)
     dense = {
         "residuals": model.residuals[position : position + 1],
         "classifier": model.classifier[:, columns] * np.float32(count),
         "bias": model.bias,
     }
+    if old.word_vectors != new.word_vectors:
+        dense = _with_other_words(dense, old, new)
     further = {name: one for name, one in kept.items() if not name.startswith(CLUSTER_PREFIX)}
     clusters = {name.removeprefix(CLUSTER_PREFIX): one for name, one in kept.items() if name not in further}
     return LearnerStart({EMBEDDINGS: learnt_VD, **further}, dense, clusters)
+
+
+def _shortened_by(settings: TrainerConfig) -> np.float32:
+    """Return the factor by which word vectors beside it shorten the learnt part of v."""
+    return np.float32(np.hypot(1, settings.word_vectors.weight) if settings.word_vectors.encoder else 1)
+
+
+def _with_other_words(dense: Arrays, old: TrainerConfig, new: TrainerConfig) -> Arrays:
+    """Keep what a learner knows of the learnt part of v; what it knows of word vectors holds for the old ones only.
+
+    The new dimensions of word vectors begin as all do: R is 1 on the diagonal, and the classifiers are 0.
+    """
+    learnt = old.model.dim
+    dim = new.dim
+    classifier_LD = np.zeros((len(dense["classifier"]), dim), np.float32)
+    classifier_LD[:, :learnt] = dense["classifier"][:, :learnt] * (_shortened_by(new) / _shortened_by(old))
+    residual_DD = np.eye(dim, dtype=np.float32)
+    residual_DD[:learnt, :learnt] = dense["residuals"][0, :learnt, :learnt]
+    return {"residuals": residual_DD[None], "classifier": classifier_LD, "bias": dense["bias"]}
 
 
 def _earlier_texts(checkpoint: Checkpoint, new: Featurizer) -> EarlierTexts | None:
@@ -279,7 +306,6 @@ def _require_same(folder: Path, old: TrainerConfig, new: TrainerConfig) -> None:
     pairs |= {
         f"featurizer.{rule}": (getattr(old.featurizer, rule), getattr(new.featurizer, rule)) for rule in _TOKEN_RULES
     }
-    pairs |= {f"word_vectors.{key}": (value, getattr(new.word_vectors, key)) for key, value in old.word_vectors}
     pairs["number of seeds"] = (len(old.seeds), len(new.seeds))
     for key, (before, now) in pairs.items():
         if before != now:

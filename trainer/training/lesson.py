@@ -98,5 +98,6 @@ def learn(
     def measure() -> dict[str, float]:
         return task.precision(probe.represent(), probe.labels, probe.candidates)
 
-    Loop(task, Schedule.of(section, features.num_texts), seed, measure).run(run)
+    schedule = Schedule.of(section, features.num_texts, continues=lesson.start is not None)
+    Loop(task, schedule, seed, measure).run(run)
     return task.learnt()

@@ -31,6 +31,7 @@ Batch = TypeVar("Batch")
 _BATCHES_AHEAD = 2
 _STEPS_BETWEEN_LOOKS = 100
 _EPOCHS_KEY = "epochs_done"
+_RISING_SHARE = 0.3
 
 
 class DivergedError(Exception):
@@ -39,18 +40,41 @@ class DivergedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """The epochs, batch size and learning rate of a training; the rate decays linearly to 0."""
+    """The epochs, batch size and highest learning rate of a training.
+
+    The rate decays linearly to 0. What has been learnt before, the first steps of Adam would spoil, because its moments
+    know no gradient yet: then the rate rises during the first steps.
+
+    Attributes:
+        rising_share: the share of the steps in which the rate rises.
+    """
 
     epochs: int
     batch_size: int
     learning_rate: float
+    rising_share: float = 0.0
 
     @classmethod
-    def of(cls, settings: SurrogateSection | ExtremeSection | RerankerSection, num_texts: int) -> Schedule:
-        """Return the schedule of the settings; small data gets more epochs, so that there are `min_steps` steps."""
+    def of(
+        cls,
+        settings: SurrogateSection | ExtremeSection | RerankerSection,
+        num_texts: int,
+        *,
+        continues: bool = False,
+    ) -> Schedule:
+        """Return the schedule of the settings; small data gets more epochs, so that there are `min_steps` steps.
+
+        `continues` says that the training starts from what an earlier one has learnt.
+        """
         steps_per_epoch = math.ceil(num_texts / settings.batch_size)
         epochs = max(settings.epochs, math.ceil(settings.min_steps / steps_per_epoch))
-        return cls(epochs, settings.batch_size, settings.learning_rate)
+        return cls(epochs, settings.batch_size, settings.learning_rate, _RISING_SHARE if continues else 0.0)
+
+    def rate(self, step: int, total_steps: int) -> float:
+        """Return the learning rate of a step, counted from 0."""
+        falling = 1 - step / total_steps
+        rising = self.rising_share * total_steps
+        return self.learning_rate * falling * min(1.0, (step + 1) / rising if rising else 1.0)
 
 
 class Task(Protocol[Batch]):
@@ -121,7 +145,7 @@ class Loop(Generic[Batch]):
         loss_sum = torch.zeros((), dtype=torch.float64)
         num_texts, status = 0, f"epoch {epoch + 1}/{schedule.epochs}"
         for index, (size, batch) in enumerate(self._batches(epoch)):
-            loss = self.task.step(batch, schedule.learning_rate * (1 - (first + index) / total_steps)) * size
+            loss = self.task.step(batch, schedule.rate(first + index, total_steps)) * size
             loss_sum = loss_sum.add_(loss) if index else loss.double()
             num_texts += size
             if not is_accelerator(loss.device) or (index + 1) % _STEPS_BETWEEN_LOOKS == 0:

@@ -14,7 +14,8 @@ from astec.export.artifact.text.featurizer import TextFeaturizer
 from astec.export.model.checkpoint import Checkpoint
 from astec.export.model.checkpoint_folder import CHECKPOINT_FOLDER, read_checkpoint
 from astec.trainer.run.folder import CONFIG_FILE, HISTORY_FILE, ORIGIN_FILE
-from astec.trainer.run.warm_start import EPOCHS, find_by_text, kept_file
+from astec.trainer.run.warm_start import FASTER, SURROGATE_EPOCHS, find_by_text, kept_file, warm_settings
+from astec.trainer.settings.config import AUTO
 from astec.trainer.settings.config_file import load_config
 
 pytestmark = pytest.mark.slow
@@ -131,6 +132,43 @@ def test_of_embeddings_beside_word_vectors_the_learnt_part_is_taken_over(
     np.testing.assert_allclose(new.model.classifier, old.model.classifier, atol=1e-5)
 
 
+@pytest.mark.parametrize(("before", "now"), [("english", ""), ("", "english")])
+def test_word_vectors_may_come_or_go(
+    astec_train: Train, new_data: Path, tmp_path: Path, cheap_settings: tuple[str, ...], before: str, now: str
+) -> None:
+    """Without learning, the learnt part of v gives each label as much of its logit as before."""
+    code, said = astec_train(new_data, tmp_path / "old", *cheap_settings, "--set", f"word_vectors.encoder={before}")
+    assert code == 0, said
+    warm = ("--warm-start", tmp_path / "old", "--device", "cpu", *NO_LEARNING, "--set", f"word_vectors.encoder={now}")
+    code, said = astec_train(new_data, tmp_path / "new", *warm)
+    assert code == 0, said
+    old, new = read_checkpoint(tmp_path / "old"), read_checkpoint(tmp_path / "new")
+    learnt = load_config(tmp_path / "new" / CONFIG_FILE, []).model.dim
+    (old_tokens, old_labels), (new_tokens, new_labels) = vectors(old), vectors(new)
+    token = "phone"
+    for label in ("shoes", "phone"):
+        logits = [
+            float(np.dot(tokens[token][:learnt], labels[label][:learnt]))
+            for tokens, labels in ((old_tokens, old_labels), (new_tokens, new_labels))
+        ]
+        assert abs(logits[0]) > 1e-3
+        assert logits[1] == pytest.approx(logits[0], rel=1e-4)
+    assert new.model.classifier.shape[1] == (learnt if not now else learnt + 128)
+    assert np.abs(new.model.classifier[:, learnt:]).max(initial=0) < 1e-9
+    np.testing.assert_allclose(
+        new.model.residuals[0, :learnt, :learnt], old.model.residuals[0, :learnt, :learnt], atol=1e-5
+    )
+
+
+def test_what_a_trial_chose_for_the_old_run_a_new_trial_decides(
+    astec_train: Train, old_run: Path, new_data: Path, tmp_path: Path
+) -> None:
+    code, said = astec_train(new_data, tmp_path / "new", "--warm-start", old_run, "--device", "cpu")
+    assert code == 0, said
+    assert load_config(old_run / CONFIG_FILE, []).word_vectors.encoder == AUTO
+    assert load_config(tmp_path / "new" / CONFIG_FILE, []).word_vectors.encoder == AUTO
+
+
 def test_the_settings_of_the_old_run_are_the_defaults_with_fewer_epochs(
     astec_train: Train, old_run: Path, new_data: Path, tmp_path: Path
 ) -> None:
@@ -141,8 +179,11 @@ def test_the_settings_of_the_old_run_are_the_defaults_with_fewer_epochs(
     )
     assert code == 0, said
     config = load_config(tmp_path / "new" / CONFIG_FILE, [])
-    assert (config.model.dim, config.surrogate.epochs, config.extreme.epochs) == (8, EPOCHS, 3)
-    assert config.surrogate.min_steps == 4 * EPOCHS // 8
+    assert (config.model.dim, config.surrogate.epochs, config.extreme.epochs) == (8, SURROGATE_EPOCHS, 3)
+    assert config.surrogate.min_steps == 4 * SURROGATE_EPOCHS // 8
+    old_rate = load_config(path, []).surrogate.learning_rate
+    assert config.surrogate.learning_rate == FASTER * old_rate
+    assert warm_settings(tmp_path / "new").surrogate == config.surrogate
 
 
 def test_a_run_without_what_is_kept_of_module_one_makes_clusters_anew(
@@ -163,7 +204,6 @@ def test_a_run_without_what_is_kept_of_module_one_makes_clusters_anew(
         ("featurizer.word_ngrams=1", "its featurizer.word_ngrams is 2, and that of this run is 1"),
         ("featurizer.max_char_ngram=5", "its featurizer.max_char_ngram is 4, and that of this run is 5"),
         ("featurizer.rules=1", "its featurizer.rules is 2, and that of this run is 1"),
-        ("word_vectors.encoder=./minilm", "its word_vectors.encoder is empty, and that of this run is ./minilm"),
         ("seeds=[1,2]", "its number of seeds is 1, and that of this run is 2"),
         ("framework=end-to-end", "this run's framework is end-to-end, and only those of deepxml and deepxml-ova"),
     ],

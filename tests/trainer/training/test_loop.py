@@ -128,6 +128,14 @@ def test_the_rate_falls_linearly_towards_zero(run: Run) -> None:
     assert task.rates == pytest.approx([0.8, 0.6, 0.4, 0.2])
 
 
+def test_the_rate_rises_first_where_something_has_been_learnt_before(run: Run) -> None:
+    task = RecordingTask(8)
+    Loop(task, Schedule(epochs=2, batch_size=4, learning_rate=0.8, rising_share=0.75), seed=0).run(run)
+    assert task.rates == pytest.approx([0.8 / 3, 0.6 * 2 / 3, 0.4, 0.2])
+    assert Schedule.of(TrainerConfig().extreme, 1_000).rising_share == 0
+    assert 0 < Schedule.of(TrainerConfig().extreme, 1_000, continues=True).rising_share < 1
+
+
 @pytest.mark.parametrize("done", [1, 2, 3])
 def test_a_loop_goes_on_after_the_last_epoch_that_was_saved(run: Run, tmp_path: Path, done: int) -> None:
     """The state is saved at the end of an epoch; a new process has only the last saved state."""
