@@ -30,7 +30,7 @@ _VERSIONS: Final = "import sys; from importlib.metadata import version; print(*m
 
 @dataclass(frozen=True, slots=True)
 class EngineRun:
-    """What is the same for all engines.
+    """The settings that are the same for all engines.
 
     Attributes:
         python: the interpreter that has the engines.
@@ -45,7 +45,7 @@ class EngineRun:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What an engine scores.
+    """One job of an engine: the texts, and the place of their answers.
 
     Attributes:
         run: what is the same for all engines.
