@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -32,6 +33,10 @@ class Served:
     def workers(self) -> list[int]:
         """Return the ids of its worker processes; its own id where it has no children."""
         return children_of(self.pid) or [self.pid]
+
+    def kill(self) -> None:
+        """Kill the server with its workers, none of which can answer what it has begun."""
+        os.killpg(self.pid, signal.SIGKILL)  # The first process of a session gives its group this number.
 
 
 @contextmanager
@@ -69,14 +74,23 @@ def children_of(pid: int) -> list[int]:
 
 def ours_command(artifact: Path, workers: int, *options: str) -> list[str]:
     """Return the command of our server."""
-    command = [sys.executable, "-m", "astec.server", str(artifact), "--port", "0", "--workers", str(workers)]
-    return [*command, "--log-level", "warning", *options]
+    return _server_command([str(artifact)], workers, *options)
+
+
+def merging_command(shards: Iterable[str], *options: str) -> list[str]:
+    """Return the command of our server, with one worker, that merges the answers of the shards at some URLs."""
+    return _server_command([flag for url in shards for flag in ("--upstream", url)], 1, *options)
 
 
 def echo_command(workers: int, body_bytes: int) -> list[str]:
     """Return the command of the echo server."""
     command = [sys.executable, "-m", "astec.loadtest.peers.echo", "--workers", str(workers)]
     return [*command, "--body-bytes", str(body_bytes)]
+
+
+def _server_command(served_model: Sequence[str], workers: int, *options: str) -> list[str]:
+    command = [sys.executable, "-m", "astec.server", *served_model, "--port", "0", "--workers", str(workers)]
+    return [*command, "--log-level", "warning", *options]
 
 
 def _url(lines: Iterable[str]) -> str | None:

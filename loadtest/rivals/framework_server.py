@@ -29,14 +29,16 @@ _STOP_TIMEOUT_S = 30.0
 _PROBE_TIMEOUT_S = 10.0
 _PAUSE_S = 0.2
 _EXCEPTION = re.compile(r"[\w.]*(Error|Exception)\b.*:")
-# No figures about the use of a framework leave the machine.
-_QUIET: Final = {"BENTOML_DO_NOT_TRACK": "True", "RAY_USAGE_STATS_ENABLED": "0"}
-# On a busy machine the parts of Ray take longer to start than the 5 to 30 s that they wait for each other.
-_PATIENT: Final = {
+RAY_VARIABLES: Final = {
+    # No figures about its use leave the machine.
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # On a busy machine the parts of Ray take longer to start than the 5 to 30 s that they wait for each other.
     "RAY_raylet_start_wait_time_s": "120",
     "RAY_agent_register_timeout_ms": "120000",
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "120",
 }
+"""Environment variables for each process that starts Ray."""
+_QUIET: Final = {"BENTOML_DO_NOT_TRACK": "True"}
 
 
 @contextmanager
@@ -61,7 +63,7 @@ def framework_served(
     command = [str(python), "-P", "-m", f"{_SERVERS}.{module}"]
     begun_s = perf_counter()
     with TemporaryDirectory(prefix="rival-", ignore_cleanup_errors=True) as home, TemporaryFile("w+") as output:
-        environment = {**os.environ, **ONE_THREAD, **_QUIET, **_PATIENT, **setup.environment(), **_places(home)}
+        environment = {**os.environ, **ONE_THREAD, **_QUIET, **RAY_VARIABLES, **setup.environment(), **_places(home)}
         # In a session of its own: Ctrl-C then reaches only the benchmark, which stops the server.
         process = subprocess.Popen(
             command, cwd=home, stdout=output, stderr=output, env=environment, start_new_session=True

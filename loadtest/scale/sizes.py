@@ -16,21 +16,15 @@ from astec.export.artifact.store import open_artifact
 from astec.export.artifact.text.bags import Query
 from astec.export.readers import open_dataset
 from astec.loadtest.bench.growth import queries_of
-from astec.loadtest.bench.in_process import PERCENTILES, STAGES, percentiles_us, time_queries
+from astec.loadtest.bench.in_process import STAGES, percentiles_us, time_queries
 from astec.loadtest.bench.over_http import ServerUnderTest, load
 from astec.loadtest.bench.serving import Served, ours_command, served
 from astec.loadtest.generator.connection import OK
 from astec.loadtest.report.disk_size import disk_size_bytes
+from astec.loadtest.scale.errors import ScaleError
+from astec.loadtest.scale.rounds import Rounds, over_rounds
 from astec.server.engine.predictor import Predictor
 from astec.server.system.process_memory import ProcessMemory, process_memory
-
-
-class ScaleError(Exception):
-    """A server that did not answer as it must; the message names it and says how."""
-
-
-Rounds = list[list[float]]
-"""A list for each round: the figures of `PERCENTILES`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,21 +51,15 @@ class SizeFigures:
 
     def single(self, percentile: int) -> float:
         """Return the median over the rounds of a percentile of a query in process."""
-        return _over_rounds(self.single_us, percentile)
+        return over_rounds(self.single_us, percentile)
 
     def request(self, percentile: int) -> float:
         """Return the median over the rounds of a percentile of a request."""
-        return _over_rounds(self.request_us, percentile)
+        return over_rounds(self.request_us, percentile)
 
     def stages(self) -> dict[str, float]:
         """Return the median over the rounds of each stage's median."""
         return dict(zip(STAGES, map(median, zip(*self.stages_us, strict=True)), strict=True))
-
-
-def growth(first: Rounds, other: Rounds, percentile: int) -> float:
-    """Return how many times as long the other takes: the median of the ratios of each round."""
-    column = PERCENTILES.index(percentile)
-    return median(longer[column] / shorter[column] for shorter, longer in zip(first, other, strict=True))
 
 
 def measure_sizes(paths: Sequence[Path], count: int, rounds: int, seconds: float) -> list[SizeFigures]:
@@ -149,7 +137,3 @@ def _requests(servers: Sequence[Served], queries: Sequence[list[Query]], rounds:
                 raise ScaleError(f"{server.url} did not answer every request: {', '.join(sorted(failed))}")
             figures.append(percentiles_us(measured.latency_s))
     return found
-
-
-def _over_rounds(figures: Rounds, percentile: int) -> float:
-    return median(of_round[PERCENTILES.index(percentile)] for of_round in figures)

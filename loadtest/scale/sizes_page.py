@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from astec.export.artifact.manifest import Manifest
 from astec.loadtest.report.markdown import front_matter, table
-from astec.loadtest.scale.sizes import SizeFigures, growth
+from astec.loadtest.scale.model_line import describe_model
+from astec.loadtest.scale.rounds import growth
+from astec.loadtest.scale.sizes import SizeFigures
 
 _MIB = 1 << 20
 
 
 def sizes_markdown(stamp: str, settings: Sequence[str], figures: Sequence[SizeFigures]) -> str:
     """Return the page; all artifacts are compared with the first."""
-    models = [f"{_labels(each)} labels: {_describe(each.manifest)}" for each in figures]
+    models = [f"{_labels(each)} labels: {describe_model(each.manifest)}" for each in figures]
     sections = [
         front_matter("Sizes,", stamp, [*settings, *models]),
         _query_table(figures),
@@ -65,14 +66,3 @@ def _artifact_table(figures: Sequence[SizeFigures]) -> str:
 
 def _labels(figures: SizeFigures) -> str:
     return f"{figures.manifest.dimensions.num_labels:,}"
-
-
-def _describe(manifest: Manifest) -> str:
-    sizes, points = manifest.dimensions, manifest.points
-    graph = "" if points is None else f", {points.backend} (m {points.graph.m}, ef {points.graph.ef_search})"
-    sparse = manifest.scoring.sparse_weights / sizes.num_labels
-    return (
-        f"{sizes.num_points:,} training points, {sizes.num_features:,} tokens, D = {sizes.dim}, {manifest.weights} "
-        f"weights, {sparse:.1f} sparse weights a label{graph} in {sizes.shortlist_dim} dimensions, at most "
-        f"{manifest.max_candidates} labels scored"
-    )

@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 from astec.export.artifact.store import open_artifact
 from astec.loadtest.__main__ import app as loadtest
 from astec.loadtest.scale.__main__ import app
-from astec.loadtest.scale.sizes import SizeFigures, growth
+from astec.loadtest.scale.rounds import growth
+from astec.loadtest.scale.sizes import SizeFigures
 from astec.loadtest.scale.sizes_page import sizes_markdown
 from astec.server.system.process_memory import ProcessMemory
 

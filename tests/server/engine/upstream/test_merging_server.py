@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -21,12 +20,13 @@ from astec.export.packing.options import PackOptions
 from astec.export.packing.pack import pack
 from astec.export.packing.shards import pack_shards
 from astec.export.search.indices import Indices
-from astec.loadtest.bench.serving import Served, ours_command, served
+from astec.loadtest.bench.serving import Served, merging_command, ours_command, served
 from tests.server.conftest import attributes
 
 pytestmark = pytest.mark.e2e
 
 PATIENCE_S = 60.0
+PATIENT = ("--request-timeout-ms", "60000")
 QUERY = "cheap running shoes"
 
 
@@ -53,12 +53,6 @@ def get(server: Served, path: str) -> httpx.Response:
     return httpx.get(server.url + path, timeout=PATIENCE_S)
 
 
-def merging_command(shards: Sequence[str], *flags: str) -> list[str]:
-    upstreams = [flag for url in shards for flag in ("--upstream", url)]
-    command = [sys.executable, "-m", "astec.server", *upstreams, "--port", "0", "--workers", "1"]
-    return [*command, "--log-level", "error", "--request-timeout-ms", "60000", *flags]
-
-
 @pytest.fixture(scope="module")
 def folder(
     make_checkpoint: Callable[..., Checkpoint],
@@ -80,15 +74,14 @@ def folder(
 @pytest.fixture(scope="module")
 def setup(folder: Path) -> Iterator[Setup]:
     with ExitStack() as stack:
-        flags = ("--request-timeout-ms", "60000")
-        whole = stack.enter_context(served(ours_command(folder / "whole", 1, *flags)))
+        whole = stack.enter_context(served(ours_command(folder / "whole", 1, *PATIENT)))
         shards = [
-            stack.enter_context(served(ours_command(folder / "shards" / f"shard-{number}", 1, *flags)))
+            stack.enter_context(served(ours_command(folder / "shards" / f"shard-{number}", 1, *PATIENT)))
             for number in range(2)
         ]
         urls = [shard.url for shard in shards]
         merging = {
-            policy: stack.enter_context(served(merging_command(urls, "--on-missing", policy)))
+            policy: stack.enter_context(served(merging_command(urls, *PATIENT, "--on-missing", policy)))
             for policy in ("fail", "partial")
         }
         yield Setup(whole, shards, merging)
@@ -179,8 +172,8 @@ def test_a_shard_that_dies_is_named_and_served_again_when_it_is_back(folder: Pat
             port = str(reserved.getsockname()[1])
         second = ours_command(folder / "shards" / "shard-1", 1, "--port", port)
         urls = [first.url, f"http://127.0.0.1:{port}"]
-        failing = stack.enter_context(served(merging_command(urls)))
-        lenient = stack.enter_context(served(merging_command(urls, "--on-missing", "partial")))
+        failing = stack.enter_context(served(merging_command(urls, *PATIENT)))
+        lenient = stack.enter_context(served(merging_command(urls, *PATIENT, "--on-missing", "partial")))
         # The second shard is not up yet.
         assert get(failing, "/readyz").status_code == 503
         with served(second) as dying:
@@ -201,6 +194,6 @@ def test_a_shard_that_dies_is_named_and_served_again_when_it_is_back(folder: Pat
 
 
 def test_servers_that_are_not_all_shards_of_one_model_are_named(setup: Setup) -> None:
-    with served(merging_command([setup.shards[0].url, setup.whole.url])) as server:
+    with served(merging_command([setup.shards[0].url, setup.whole.url], *PATIENT)) as server:
         assert f"{setup.whole.url} serves no shard, but a whole model" in get(server, "/readyz").json()["detail"]
         assert post(server, "/predict", {"query": QUERY}, 503).json()["status"] == 503
