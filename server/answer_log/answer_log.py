@@ -22,10 +22,10 @@ MAX_WAITING_BYTES = 32 << 20
 
 _PAUSE_S = 0.2
 _BLOCK_BYTES = 256 << 10
-# The thread must not hold Python's global lock for long: it writes a few records, a tenth of a millisecond, and then
-# waits for so long that the event loop, if it wants the lock, has got it.
-_SLICE = 16
-_SLICE_PAUSE_S = 50e-6
+# The thread must not hold Python's global lock for long, nor often: it writes a few records, a twentieth of a
+# millisecond, and then leaves the lock to the event loop for several times as long.
+_SLICE = 4
+_SLICE_PAUSE_S = 200e-6
 _MAX_STOP_S = 2.5
 _QUIET_S = 600.0  # between two warnings
 _RECORD_BYTES, _LABEL_BYTES, _FEATURE_BYTES = 500, 100, 8
